@@ -1,0 +1,3 @@
+module platform-api-connector
+
+go 1.26.8

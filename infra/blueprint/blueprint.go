@@ -1,0 +1,136 @@
+// Package blueprint describes the deployment once: its functions, their
+// routes, environment, schedule and queue. The CDK app builds it on AWS, the
+// local stack on loopback; a test compares the two.
+package blueprint
+
+import (
+	"time"
+
+	"platform-api-connector/shared/config"
+)
+
+// Auth is who may call a route.
+type Auth string
+
+// The kinds of Auth.
+const (
+	Public Auth = "NONE"
+	IAM    Auth = "AWS_IAM"
+)
+
+// Function is one Lambda, built from functions/<Name>.
+type Function struct {
+	Name     string
+	Job      string // one line, for the console and for people
+	MemoryMB int
+	Timeout  time.Duration
+	// MaxConcurrency caps how many run at once; zero: no cap of its own.
+	MaxConcurrency int
+	// Environment names the variables that it gets, of package config.
+	Environment []string
+}
+
+// Route is one route of the HTTP API.
+type Route struct {
+	Method, Path string
+	Auth         Auth
+	Function     string
+	// RatePerSecond and Burst throttle the route.
+	RatePerSecond, Burst int
+}
+
+// Key is the route as API Gateway writes it: "GET /connections/{id}".
+func (r Route) Key() string { return r.Method + " " + r.Path }
+
+// Schedule invokes a function again and again.
+type Schedule struct {
+	Function string
+	Every    time.Duration
+}
+
+// Queue feeds a function with batches.
+type Queue struct {
+	Name       string
+	Function   string
+	BatchSize  int
+	Window     time.Duration // how long a batch may fill
+	Visibility time.Duration // beyond the function's timeout
+	MaxReceive int           // then to the dead-letter queue
+	Retention  time.Duration
+}
+
+// Names of the parts.
+const (
+	OAuthStart     = "oauth-start"
+	OAuthCallback  = "oauth-callback"
+	TokenGet       = "token-get"
+	Refresh        = "refresh"
+	RefreshWorker  = "refresh-worker"
+	Connections    = "connections"
+	PlatformNotice = "platform-notice"
+)
+
+var common = []string{
+	config.PublicURL, config.TableName, config.SecretPrefix, config.RefreshQueueURL,
+	config.EventBusName, config.PlatformEndpoints, config.LogLevel,
+}
+
+func with(names ...string) []string { return append(append([]string{}, common...), names...) }
+
+// Functions returns every function of the deployment.
+func Functions() []Function {
+	return []Function{
+		{Name: OAuthStart, Job: "checks a connect link and sends the browser to the platform", MemoryMB: 256, Timeout: 10 * time.Second, Environment: common},
+		{Name: OAuthCallback, Job: "redeems the code of a consent and stores the connections", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins)},
+		{Name: TokenGet, Job: "hands out credentials that work now", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.AllowFullCredentials)},
+		{Name: Refresh, Job: "finds what is due and queues it", MemoryMB: 256, Timeout: 60 * time.Second, MaxConcurrency: 1, Environment: common},
+		{Name: RefreshWorker, Job: "refreshes the connections of a batch", MemoryMB: 512, Timeout: 60 * time.Second, MaxConcurrency: 20, Environment: common},
+		{Name: Connections, Job: "serves the operator's routes", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins)},
+		{Name: PlatformNotice, Job: "takes what platforms send on their own", MemoryMB: 256, Timeout: 29 * time.Second, Environment: common},
+	}
+}
+
+// Routes returns every route of the HTTP API.
+func Routes() []Route {
+	public := func(method, path, function string) Route {
+		return Route{Method: method, Path: path, Auth: Public, Function: function, RatePerSecond: 50, Burst: 100}
+	}
+	iam := func(method, path, function string) Route {
+		return Route{Method: method, Path: path, Auth: IAM, Function: function, RatePerSecond: 200, Burst: 400}
+	}
+	return []Route{
+		public("GET", "/connect/{link}", OAuthStart),
+		public("GET", "/oauth/{platform}/callback", OAuthCallback),
+		public("POST", "/platforms/facebook/deauthorize", PlatformNotice),
+		public("POST", "/platforms/facebook/data-deletion", PlatformNotice),
+		public("GET", "/platforms/facebook/data-deletion/{code}", PlatformNotice),
+		public("POST", "/platforms/tiktok/webhook", PlatformNotice),
+
+		iam("GET", "/platforms", Connections),
+		iam("GET", "/platforms/{platform}", Connections),
+		iam("PUT", "/platforms/{platform}/app", Connections),
+		iam("POST", "/links", Connections),
+		iam("POST", "/connections", Connections),
+		iam("GET", "/connections", Connections),
+		iam("GET", "/connections/{id}", Connections),
+		iam("GET", "/connections/{id}/token", TokenGet),
+		iam("POST", "/connections/{id}/verify", Connections),
+		iam("POST", "/connections/{id}/refresh", Connections),
+		iam("POST", "/connections/{id}/usage", Connections),
+		iam("DELETE", "/connections/{id}", Connections),
+	}
+}
+
+// RefreshSchedule is the tick of the refresh function.
+func RefreshSchedule() Schedule {
+	return Schedule{Function: Refresh, Every: 5 * time.Minute}
+}
+
+// RefreshQueue is the queue between the refresh function and its workers.
+func RefreshQueue() Queue {
+	return Queue{
+		Name: "refresh", Function: RefreshWorker,
+		BatchSize: 10, Window: 0,
+		Visibility: 6 * time.Minute, MaxReceive: 5, Retention: 24 * time.Hour,
+	}
+}

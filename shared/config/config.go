@@ -1,0 +1,151 @@
+// Package config names the environment variables of the functions and reads
+// them. A missing or malformed value is one error that names it.
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// The names, as the contract and the deployment use them.
+const (
+	PublicURL            = "PUBLIC_URL"
+	TableName            = "TABLE_NAME"
+	SecretPrefix         = "SECRET_PREFIX"
+	RefreshQueueURL      = "REFRESH_QUEUE_URL"
+	EventBusName         = "EVENT_BUS_NAME"
+	ReturnOrigins        = "RETURN_ORIGINS"
+	AllowFullCredentials = "ALLOW_FULL_CREDENTIALS"
+	PlatformEndpoints    = "PLATFORM_ENDPOINTS"
+	AWSEndpointURL       = "AWS_ENDPOINT_URL"
+	LogLevel             = "LOG_LEVEL"
+)
+
+// Config is the environment of a function, read and checked.
+type Config struct {
+	PublicURL            string // no trailing slash
+	TableName            string
+	SecretPrefix         string // no trailing slash
+	RefreshQueueURL      string
+	EventBusName         string
+	ReturnOrigins        []string
+	AllowFullCredentials bool
+	PlatformEndpoints    map[string]string
+	LogLevel             slog.Level
+}
+
+// Parse reads the variables that get returns, usually os.Getenv.
+func Parse(get func(string) string) (Config, error) {
+	var problems []error
+	fail := func(name, problem string) {
+		problems = append(problems, fmt.Errorf("%s: %s", name, problem))
+	}
+	required := func(name string) string {
+		value := get(name)
+		if value == "" {
+			fail(name, "missing")
+		}
+		return value
+	}
+
+	c := Config{
+		PublicURL:       strings.TrimRight(required(PublicURL), "/"),
+		TableName:       required(TableName),
+		SecretPrefix:    strings.TrimRight(required(SecretPrefix), "/"),
+		RefreshQueueURL: required(RefreshQueueURL),
+		EventBusName:    required(EventBusName),
+	}
+	if c.PublicURL != "" {
+		if problem := checkPublicURL(c.PublicURL); problem != "" {
+			fail(PublicURL, problem)
+		}
+	}
+	for origin := range strings.SplitSeq(get(ReturnOrigins), ",") {
+		if origin = strings.TrimSpace(origin); origin == "" {
+			continue
+		}
+		if problem := checkOrigin(origin); problem != "" {
+			fail(ReturnOrigins, problem)
+			break
+		}
+		c.ReturnOrigins = append(c.ReturnOrigins, strings.ToLower(strings.TrimRight(origin, "/")))
+	}
+	if value := get(AllowFullCredentials); value != "" {
+		allow, err := strconv.ParseBool(value)
+		if err != nil {
+			fail(AllowFullCredentials, "neither true nor false")
+		}
+		c.AllowFullCredentials = allow
+	}
+	if value := get(PlatformEndpoints); value != "" {
+		endpoints, problem := parseEndpoints(value)
+		if problem != "" {
+			fail(PlatformEndpoints, problem)
+		}
+		c.PlatformEndpoints = endpoints
+	}
+	if value := get(LogLevel); value != "" {
+		if err := c.LogLevel.UnmarshalText([]byte(value)); err != nil {
+			fail(LogLevel, "none of debug, info, warn, error")
+		}
+	}
+	return c, errors.Join(problems...)
+}
+
+// checkPublicURL wants https, or http on loopback: cookies and codes travel
+// over it.
+func checkPublicURL(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "":
+		return "not a URL"
+	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return "has more than scheme, host and path"
+	case u.Scheme == "https", u.Scheme == "http" && Loopback(u.Hostname()):
+		return ""
+	}
+	return "neither https nor http on loopback"
+}
+
+func checkOrigin(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		return "not an http or https origin"
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return "has more than scheme, host and port"
+	}
+	return ""
+}
+
+func parseEndpoints(s string) (endpoints map[string]string, problem string) {
+	if err := json.Unmarshal([]byte(s), &endpoints); err != nil {
+		return nil, "not a JSON object of strings"
+	}
+	for from, to := range endpoints {
+		if p := checkOrigin(from); p != "" {
+			return nil, "a key is " + p
+		}
+		u, err := url.Parse(to)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			return nil, "the value of " + from + " is not an http or https origin"
+		}
+		endpoints[from] = strings.TrimRight(to, "/")
+	}
+	return endpoints, ""
+}
+
+// Loopback reports whether host is this machine.
+func Loopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,151 @@
+package connector
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Code names what went wrong by what the caller should do about it. It is
+// itself an error, so errors.Is(err, connector.StateInvalid) is the one test
+// anyone writes.
+type Code string
+
+// The codes. Each has one HTTP status and one line of advice, see
+// shared/handler/problem.go.
+const (
+	InvalidRequest          Code = "InvalidRequest"
+	StateInvalid            Code = "StateInvalid"
+	AccessDenied            Code = "AccessDenied"
+	ScopeMissing            Code = "ScopeMissing"
+	AccountMismatch         Code = "AccountMismatch"
+	ConnectionNotFound      Code = "ConnectionNotFound"
+	AmbiguousConnection     Code = "AmbiguousConnection"
+	ReauthorizationRequired Code = "ReauthorizationRequired"
+	ManualMode              Code = "ManualMode"
+	AppNotConfigured        Code = "AppNotConfigured"
+	AppMisconfigured        Code = "AppMisconfigured"
+	LinkGone                Code = "LinkGone"
+	QuotaExhausted          Code = "QuotaExhausted"
+	RateLimited             Code = "RateLimited"
+	PlatformUnavailable     Code = "PlatformUnavailable"
+	Internal                Code = "Internal"
+)
+
+// Codes lists every code, in the order of the README's table.
+func Codes() []Code {
+	return []Code{
+		InvalidRequest, StateInvalid, AccessDenied, ScopeMissing, AccountMismatch,
+		ConnectionNotFound, AmbiguousConnection, ReauthorizationRequired, ManualMode,
+		AppNotConfigured, AppMisconfigured, LinkGone, QuotaExhausted, RateLimited,
+		PlatformUnavailable, Internal,
+	}
+}
+
+// Error implements error.
+func (c Code) Error() string { return string(c) }
+
+// GrantDead reports whether c says that the authorization itself is gone, so
+// that only a person can mend the connection.
+func (c Code) GrantDead() bool { return c == ReauthorizationRequired }
+
+// AppRefused reports whether c says that the platform refuses the app. Such a
+// failure says nothing about any connection and must not change one.
+func (c Code) AppRefused() bool { return c == AppMisconfigured || c == AppNotConfigured }
+
+// TryLater reports whether c passes by itself.
+func (c Code) TryLater() bool {
+	return c == PlatformUnavailable || c == RateLimited || c == QuotaExhausted
+}
+
+// Error is the one error type that leaves the service and the platforms.
+// It unwraps to its Code and to its cause.
+type Error struct {
+	Code Code
+
+	// Message is safe to show to the caller and says what to do. It never
+	// holds a secret or text that a platform or a browser sent.
+	Message string
+
+	// Reason is a short stable word for programs and for a connection's
+	// status_reason, such as "rotation_lost"; often empty.
+	Reason string
+
+	// MissingScopes is set with ScopeMissing.
+	MissingScopes []string
+
+	// ConnectionIDs is set with AmbiguousConnection.
+	ConnectionIDs []ID
+
+	// RetryAfter is how long to wait, with RateLimited and
+	// PlatformUnavailable; zero where nobody said.
+	RetryAfter time.Duration
+
+	// ResetsAt is when the quota starts anew, with QuotaExhausted; zero where
+	// waiting does not help.
+	ResetsAt time.Time
+
+	// Uncertain says that the request may have reached the platform and have
+	// been acted upon, although no answer came. A single-use token that was
+	// in it may be spent.
+	Uncertain bool
+
+	// Err is the cause. It goes to logs only.
+	Err error
+}
+
+// Error returns code, message and cause, for logs. What callers see is
+// rendered from the fields, in shared/handler.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(string(e.Code))
+	if e.Message != "" {
+		b.WriteString(": ")
+		b.WriteString(e.Message)
+	}
+	if e.Reason != "" {
+		fmt.Fprintf(&b, " (%s)", e.Reason)
+	}
+	if e.Err != nil {
+		b.WriteString(": ")
+		b.WriteString(e.Err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap makes errors.Is and errors.As see both the code and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Code}
+	}
+	return []error{e.Code, e.Err}
+}
+
+// AsError returns err as an *Error. What carries no code is Internal: unknown
+// trouble is never taken for a dead grant.
+func AsError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: Internal, Message: "something failed inside the connector", Err: err}
+}
+
+// Invalid returns an InvalidRequest that names the field and says what is
+// wrong with it.
+func Invalid(field, problem string) *Error {
+	return &Error{Code: InvalidRequest, Message: field + ": " + problem}
+}
+
+// The sentinels of the ports. They never leave the service.
+var (
+	// ErrNotFound is what a Store or Vault returns for what is not there.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict is what a Store returns when a condition failed: the
+	// revision moved, or the account is taken.
+	ErrConflict = errors.New("conflict")
+)

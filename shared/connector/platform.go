@@ -1,0 +1,245 @@
+package connector
+
+import (
+	"context"
+	"time"
+)
+
+// Name names a platform in routes, records and secrets: "facebook",
+// "youtube", "twitter", "tiktok".
+type Name string
+
+// Platform is one social or content service: how it is asked for consent, how
+// a code becomes credentials, how they are kept alive. Adding a platform is
+// implementing this in one file of shared/platform.
+//
+// A Platform holds no state, touches no store, starts no goroutine, retries
+// nothing, and knows nothing of leases or revisions. Every method that talks
+// to the platform returns *Error with the code that says what the caller
+// should do, and sets Uncertain where a request may have been acted upon
+// without an answer. Nothing that it returns besides Fields and Secrets may
+// hold a secret, or text that the platform sent, other than account names.
+type Platform interface {
+	// Describe returns what is known about the platform before any call.
+	Describe() Description
+
+	// AuthorizeURL returns where the browser goes for consent: with the
+	// state, the scopes, the redirect URI and the code challenge of a.
+	AuthorizeURL(app App, a Authorization) (string, error)
+
+	// Exchange redeems code once and returns what was granted: one Grant an
+	// account, with the lasting form of its credentials. A grant that lacks
+	// scopes is returned with those it has. It fails with ScopeMissing where
+	// too little was granted to know the account.
+	Exchange(ctx context.Context, app App, a Authorization, code Secret) ([]Grant, error)
+
+	// Import checks credentials that a person brought and returns their
+	// grants. Fields that are missing or unknown are InvalidRequest, naming
+	// the field. With verify it asks the platform; without, it makes no call,
+	// and a grant whose account the fields do not tell has an empty AccountID.
+	// app may be the zero App where none is configured; credentials that
+	// bring their own client keep it.
+	Import(ctx context.Context, app App, fields Fields, verify bool) ([]Grant, error)
+
+	// Refresh renews c or, where nothing can be renewed, checks that it still
+	// works and returns it as it is. What the platform left out of its answer
+	// is carried over. A dead grant is ReauthorizationRequired, a refused app
+	// AppMisconfigured.
+	Refresh(ctx context.Context, app App, c Credentials) (Credentials, error)
+
+	// Verify calls the platform's simplest authenticated endpoint. An access
+	// token that does not work is ReauthorizationRequired; the caller knows
+	// whether a refresh may mend that.
+	Verify(ctx context.Context, app App, c Credentials) (Verification, error)
+
+	// Token returns what a caller needs to act for the account: the access
+	// token, its type, and public fields. It makes no call.
+	Token(app App, c Credentials) (accessToken Secret, tokenType string, public Fields)
+
+	// Full returns c exactly in the brief's shape, with what was left out
+	// because app holds it. It makes no call.
+	Full(app App, c Credentials) Fields
+}
+
+// Revoker is a Platform that can take a grant back. Platforms without it can
+// only forget.
+type Revoker interface {
+	// Revoke ends the grant of c at the platform. One that is dead already is
+	// no error.
+	Revoke(ctx context.Context, app App, c Credentials, userID string) error
+}
+
+// Noticer is a Platform that tells us things unasked.
+type Noticer interface {
+	// ReadNotice verifies that raw comes from the platform and says what it
+	// means. What is not signed by app is StateInvalid.
+	ReadNotice(app App, kind string, raw RawNotice) (Notice, error)
+}
+
+// RawNotice is a notice as it came in. Header names are in lower case.
+type RawNotice struct {
+	Header map[string]string
+	Body   []byte
+}
+
+// Notice is what a platform told us.
+type Notice struct {
+	// UserID is whom it is about, as Grant.UserID; empty for notices that
+	// change nothing.
+	UserID string
+	// Revoked says that the grant is gone; Delete that the person wants
+	// what is stored about them deleted.
+	Revoked, Delete bool
+	// Reason goes to the status reason.
+	Reason string
+	// At is when the platform says it happened; zero where it does not say.
+	At time.Time
+}
+
+// Description is what is known about a platform before any call.
+type Description struct {
+	Name  Name
+	Title string // for people: "X (Twitter)"
+
+	// AuthKind is what the app's credentials are for: "oauth2", or "oauth2
+	// and oauth1.0a".
+	AuthKind string
+
+	// Scopes are asked for by default. Required are those among them without
+	// which the account cannot even be known; they are always asked for.
+	Scopes, Required []string
+
+	// Issuers are values of the callback's iss parameter (RFC 9207) that name
+	// this platform.
+	Issuers []string
+
+	// AppFields are the platform's extras of an app.
+	AppFields []AppField
+
+	Traits Traits
+	Guide  Guide
+}
+
+// AppField is one platform-specific field of an app.
+type AppField struct {
+	Name   string
+	Secret bool // never shown
+	Number bool // a whole number
+}
+
+// Traits is how a platform behaves, as data.
+type Traits struct {
+	// RotatesRefreshToken says that a refresh token works once.
+	RotatesRefreshToken bool
+	// SeveralAccounts says that one consent may yield several accounts.
+	SeveralAccounts bool
+	// PKCE is the form of the code challenge: "S256", "S256-hex", or "" where
+	// the platform has none.
+	PKCE string
+	// ScopeSeparator stands between scopes in the authorize URL.
+	ScopeSeparator string
+	Cadence        Cadence
+}
+
+// Model is the way in which a platform's credentials are kept alive.
+type Model string
+
+// The models.
+const (
+	Rotating  Model = "rotating"  // each refresh spends the refresh token
+	Stable    Model = "stable"    // the refresh token stays
+	Permanent Model = "permanent" // nothing to renew: a health check
+)
+
+// Cadence is when a platform's credentials are renewed.
+type Cadence struct {
+	Model Model
+
+	// Lifetime stands in where the platform does not say how long an access
+	// token lives. A token of unknown life is never taken to live forever.
+	Lifetime time.Duration
+
+	// CheckEvery is how often credentials that do not expire are checked.
+	CheckEvery time.Duration
+
+	// Grace is how long after a rotation the spent refresh token still
+	// answers; zero where the platform promises none.
+	Grace time.Duration
+}
+
+// Guide tells a person how to get an app from the platform's developer portal.
+type Guide struct {
+	PortalURL string       `json:"portal_url"`
+	Checked   string       `json:"checked"` // the date on which the texts were held against the platform's pages
+	Products  []string     `json:"products"`
+	Steps     []string     `json:"steps"`
+	Scopes    []GuideScope `json:"scopes"`
+	Review    string       `json:"review"`
+	Gotchas   []string     `json:"gotchas"`
+	// Manual says how to post by hand while the platform reviews the app.
+	Manual []string `json:"manual,omitempty"`
+	// Sources are the pages that the texts rest on.
+	Sources []string `json:"sources"`
+}
+
+// GuideScope says what a scope is for.
+type GuideScope struct {
+	Name string `json:"name"`
+	For  string `json:"for"`
+}
+
+// Mode is how far a platform has let an app in.
+type Mode string
+
+// The modes.
+const (
+	Live    Mode = "live"
+	Sandbox Mode = "sandbox"
+	ByHand  Mode = "manual" // not approved yet
+)
+
+// App is the OAuth client that the operator registered with a platform. The
+// zero App is "none configured".
+type App struct {
+	ClientID     string
+	ClientSecret Secret
+	Mode         Mode
+
+	// Extras are the platform's own fields, as its Description lists them.
+	Extras Fields
+
+	// Tier, MonthlyPostLimit and BillingDay describe a plan with a cap.
+	// Without a limit nothing is counted. BillingDay is the day of the month,
+	// 1 to 31, on which the period starts anew, in UTC.
+	Tier             string
+	MonthlyPostLimit int
+	BillingDay       int
+}
+
+// Configured reports whether there is an app.
+func (a App) Configured() bool { return a.ClientID != "" || a.Mode == ByHand }
+
+// Account is what was authorized on a platform.
+type Account struct {
+	ID   string
+	Name string
+}
+
+// Grant is what one account's consent yielded, not yet stored.
+type Grant struct {
+	Account     Account
+	UserID      string // see Connection.UserID
+	Credentials Credentials
+	// Warning is something the person should know, such as a token that will
+	// expire although it should not; it becomes the status reason.
+	Warning string
+}
+
+// Verification is what a platform said about credentials when asked.
+type Verification struct {
+	Account   Account
+	Scopes    []string
+	CheckedAt time.Time
+	// Warning is as in Grant.
+	Warning string
+}

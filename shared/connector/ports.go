@@ -1,0 +1,156 @@
+package connector
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps connections, tickets and counters. Its writes are conditional;
+// it knows nothing of what they mean. All times are UTC, with millisecond
+// precision at least.
+type Store interface {
+	// Connection returns the connection, or ErrNotFound. The read is
+	// consistent: it sees every write that returned before.
+	Connection(ctx context.Context, id ID) (Connection, error)
+
+	// FindAccount returns the connection of one account of one owner, or
+	// ErrNotFound. Disconnected ones are not found.
+	FindAccount(ctx context.Context, owner string, platform Name, accountID string) (Connection, error)
+
+	// Connections lists up to limit connections that f selects, in a stable
+	// order, after cursor, which is empty or came from a call with the same
+	// f. next is empty on the last page. A malformed cursor is an
+	// InvalidRequest. Writes of the last moment may not show yet.
+	Connections(ctx context.Context, f Filter, cursor string, limit int) (page []Connection, next string, err error)
+
+	// UserConnections returns every connection, of all owners, that a
+	// platform's user stands behind, but disconnected ones.
+	UserConnections(ctx context.Context, platform Name, userID string) ([]Connection, error)
+
+	// Create adds c with revision 1 and returns it. If the owner has a
+	// connection to that account already, or the id is taken, it returns
+	// ErrConflict. Of concurrent calls for one account exactly one succeeds.
+	Create(ctx context.Context, c Connection) (Connection, error)
+
+	// Update replaces the connection with c if it still has c.Revision, and
+	// returns it with the next one; else ErrConflict, also where it is gone.
+	// With another AccountID the new account is claimed as Create claims it.
+	// A connection that becomes Disconnected frees its account, and vanishes
+	// DisconnectedFor later.
+	Update(ctx context.Context, c Connection) (Connection, error)
+
+	// Delete removes the connection at once, if it still has the revision.
+	Delete(ctx context.Context, id ID, revision int64) error
+
+	// Due returns up to limit connections of one shard, 0 to DueShards-1,
+	// whose DueAt is not after now, longest due first. DueAt is the
+	// RefreshAt of the last Update, or what Claim set since.
+	Due(ctx context.Context, shard int, now time.Time, limit int) ([]Due, error)
+
+	// Claim puts the DueAt of d off until the given instant if nobody else
+	// changed it, else returns ErrConflict. The revision does not move.
+	Claim(ctx context.Context, d Due, until time.Time) error
+
+	// PutTicket adds a ticket. An existing one of the same kind and hash is
+	// ErrConflict.
+	PutTicket(ctx context.Context, t Ticket) error
+
+	// Ticket returns a ticket that has not expired at now, or ErrNotFound.
+	Ticket(ctx context.Context, kind TicketKind, hash string, now time.Time) (Ticket, error)
+
+	// TakeTicket returns the ticket and removes it. Of any number of
+	// concurrent calls exactly one gets it; the others get ErrNotFound. A
+	// ticket that expired at now, or that is bound to something else, is
+	// ErrNotFound and stays.
+	TakeTicket(ctx context.Context, kind TicketKind, hash, bound string, now time.Time) (Ticket, error)
+
+	// Reserve adds n to the counter if that keeps it at or under limit, and
+	// returns the sum; else ErrConflict and the sum as it stands. The counter
+	// vanishes some time after expiresAt.
+	Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error)
+}
+
+// DueShards is over how many partitions the index of what is due is spread.
+// One partition takes about 1,000 writes a second.
+const DueShards = 16
+
+// DisconnectedFor is how long the record of a disconnected connection can
+// still be seen: as long as its secret can be recovered.
+const DisconnectedFor = 7 * 24 * time.Hour
+
+// Due is a connection whose time has come.
+type Due struct {
+	ID    ID
+	DueAt time.Time
+}
+
+// TicketKind is what a ticket is for.
+type TicketKind string
+
+// The kinds of ticket.
+const (
+	LinkTicket     TicketKind = "link"     // a connect link; Body is a Link
+	StateTicket    TicketKind = "state"    // an authorization in flight; Body is an Authorization
+	DeletionTicket TicketKind = "deletion" // the status of a data deletion, read many times
+)
+
+// Ticket is a record that stands for a random value that somebody else holds:
+// kept under its hash, expiring, and taken once.
+type Ticket struct {
+	Kind TicketKind
+	Hash string
+	// Bound is the hash of a second value that must be shown to take it;
+	// empty where none is asked for.
+	Bound     string
+	Body      []byte // JSON, no secrets
+	ExpiresAt time.Time
+}
+
+// Vault keeps secrets in versions under names such as "connections/<id>" and
+// "apps/<platform>".
+type Vault interface {
+	// Put makes value the current version under name and returns that
+	// version once it is durable.
+	Put(ctx context.Context, name string, value Secret) (version string, err error)
+
+	// Get returns a version of the secret, the current one if version is
+	// empty, or ErrNotFound. It sees every Put that returned before.
+	Get(ctx context.Context, name, version string) (value Secret, current string, err error)
+
+	// Delete schedules the secret for deletion after seven days or, with
+	// purge, deletes it at once. What is not there is no error.
+	Delete(ctx context.Context, name string, purge bool) error
+}
+
+// Queue is where the worker's batches come from.
+type Queue interface {
+	// Enqueue adds ids, and returns those that it could not add.
+	Enqueue(ctx context.Context, ids []ID) (failed []ID, err error)
+}
+
+// Events tells the operator's product what happened.
+type Events interface {
+	// Publish sends events. They are notices, not records: what fails to be
+	// sent is logged and never undoes what happened.
+	Publish(ctx context.Context, events ...Event) error
+}
+
+// EventType is what happened, in the words of the bus.
+type EventType string
+
+// The types of event.
+const (
+	EventConnected    EventType = "Connection Connected"
+	EventRefreshed    EventType = "Connection Refreshed"
+	EventReauth       EventType = "Reauthorization Required"
+	EventRecovered    EventType = "Connection Recovered"
+	EventDisconnected EventType = "Connection Disconnected"
+	EventQuota        EventType = "Quota Exhausted"
+)
+
+// Event is one thing that happened to one connection.
+type Event struct {
+	Type       EventType
+	Connection Connection
+	Reason     string
+}
