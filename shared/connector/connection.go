@@ -103,15 +103,18 @@ type Lease struct {
 func (l Lease) Held(now time.Time) bool { return l.Holder != "" && now.Before(l.Until) }
 
 // Attempt is the write-ahead mark of an exchange, and what came of it. It is
-// written before a refresh token is presented, and cleared when the new
+// written with the lease, before anything is sent, and cleared when the new
 // credentials are committed.
 type Attempt struct {
-	// Presented is the SHA-256 of the refresh token that was sent. While it
-	// stands, that token may be spent.
-	Presented string
-	// At is when it was sent.
+	// Generation is that of the credentials that were presented.
+	Generation int64
+	// At is when the lease for it was taken.
 	At time.Time
-	// Code and Message are how it failed; empty while its outcome is unknown.
+	// Uncertain says that a single-use refresh token of this generation may
+	// have been spent: it was, or was about to be, presented, and no answer
+	// is known. It is what a crashed holder leaves behind.
+	Uncertain bool
+	// Code and Message are how it failed; empty while it is under way.
 	Code    Code
 	Message string
 	// RetryAt is when the next attempt may be made.

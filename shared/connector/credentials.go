@@ -83,7 +83,19 @@ type Credentials struct {
 	// Generation orders the credentials of one connection: each renewal is
 	// one more than what it renewed.
 	Generation int64
+
+	// ClientID is the app that a consent was given to; empty where the
+	// credentials brought their own client, or nobody knows. It keeps a
+	// replaced app from condemning connections that it never had.
+	ClientID string
 }
+
+// refreshToken is the field that the brief gives the refresh token on every
+// platform that has one.
+const refreshToken = "refresh_token"
+
+// renewable reports whether c holds a refresh token.
+func (c Credentials) renewable() bool { return !c.Fields[refreshToken].Empty() }
 
 // storedNotes is what is kept beside the platform's fields:
 //
@@ -91,6 +103,7 @@ type Credentials struct {
 //	 "issued_at":…, "expires_at":…, "grant_expires_at":…}}
 type storedNotes struct {
 	Generation     int64      `json:"generation"`
+	ClientID       string     `json:"client_id,omitempty"`
 	Scopes         []string   `json:"scopes,omitempty"`
 	IssuedAt       *time.Time `json:"issued_at,omitempty"`
 	ExpiresAt      *time.Time `json:"expires_at,omitempty"`
@@ -108,6 +121,7 @@ func (c Credentials) encode() (Secret, error) {
 	}
 	object[storedKey] = storedNotes{
 		Generation:     c.Generation,
+		ClientID:       c.ClientID,
 		Scopes:         c.Scopes,
 		IssuedAt:       timeOrNil(c.IssuedAt),
 		ExpiresAt:      timeOrNil(c.ExpiresAt),
@@ -131,7 +145,7 @@ func decodeCredentials(s Secret) (Credentials, error) {
 			return Credentials{}, fmt.Errorf("decoding credentials: %q is malformed", storedKey)
 		}
 	}
-	c := Credentials{Fields: Fields{}, Scopes: notes.Scopes, Generation: notes.Generation}
+	c := Credentials{Fields: Fields{}, Scopes: notes.Scopes, Generation: notes.Generation, ClientID: notes.ClientID}
 	for name, raw := range object {
 		var value string
 		if name == storedKey {

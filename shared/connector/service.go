@@ -1,8 +1,13 @@
 package connector
 
 import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -18,6 +23,8 @@ type Service struct {
 	Now    func() time.Time
 	Random io.Reader
 	Log    *slog.Logger
+	// Sleep waits, or returns ctx's error. It is Sleep outside tests.
+	Sleep func(ctx context.Context, d time.Duration) error
 
 	// PublicURL is the base of links and redirect URIs, without a slash at
 	// the end.
@@ -53,4 +60,50 @@ func (s *Service) platformNames() string {
 // on the configuration alone, never on a request.
 func (s *Service) RedirectURI(name Name) string {
 	return s.PublicURL + "/oauth/" + string(name) + "/callback"
+}
+
+// secure reports whether browsers reach us over TLS.
+func (s *Service) secure() bool { return strings.HasPrefix(s.PublicURL, "https://") }
+
+// Sleep waits for d or until ctx is done.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// publish sends an event. What happened stands whether or not anybody hears
+// of it, so a failure is logged and goes no further.
+func (s *Service) publish(ctx context.Context, kind EventType, c Connection, reason string) {
+	err := s.Events.Publish(ctx, Event{Type: kind, Connection: c, Reason: reason})
+	if err != nil {
+		s.Log.ErrorContext(ctx, "publishing an event", "event", string(kind), "connection", string(c.ID), "error", err)
+	}
+}
+
+// internal wraps what a port returned. Callers learn nothing but that it was
+// not their fault.
+func internal(doing string, err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &Error{Code: Internal, Message: "something failed inside the connector", Err: fmt.Errorf("%s: %w", doing, err)}
+}
+
+// jitter returns a random duration in [0, most).
+func (s *Service) jitter(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	var b [8]byte
+	if _, err := io.ReadFull(s.Random, b[:]); err != nil {
+		return most / 2
+	}
+	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(most))
 }
