@@ -1,0 +1,299 @@
+package connectortest
+
+import (
+	"context"
+	"encoding/base64"
+	"hash/fnv"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+// Store is a connector.Store in memory. It sweeps nothing.
+type Store struct {
+	mu          sync.Mutex
+	connections map[connector.ID]stored
+	accounts    map[account]connector.ID
+	tickets     map[ticketKey]connector.Ticket
+	counters    map[string]int
+}
+
+// stored is a connection with its place in the index of what is due; a zero
+// dueAt is none.
+type stored struct {
+	connection connector.Connection
+	dueAt      time.Time
+}
+
+type account struct {
+	owner     string
+	platform  connector.Name
+	accountID string
+}
+
+type ticketKey struct {
+	kind connector.TicketKind
+	hash string
+}
+
+var _ connector.Store = (*Store)(nil)
+
+// NewStore returns an empty Store.
+func NewStore() *Store {
+	return &Store{
+		connections: map[connector.ID]stored{},
+		accounts:    map[account]connector.ID{},
+		tickets:     map[ticketKey]connector.Ticket{},
+		counters:    map[string]int{},
+	}
+}
+
+// Connection implements connector.Store.
+func (s *Store) Connection(_ context.Context, id connector.ID) (connector.Connection, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.connection(id)
+}
+
+func (s *Store) connection(id connector.ID) (connector.Connection, error) {
+	r, ok := s.connections[id]
+	if !ok {
+		return connector.Connection{}, connector.ErrNotFound
+	}
+	return clone(r.connection), nil
+}
+
+// FindAccount implements connector.Store.
+func (s *Store) FindAccount(_ context.Context, owner string, platform connector.Name, accountID string) (connector.Connection, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.connection(s.accounts[account{owner, platform, accountID}])
+}
+
+// Connections implements connector.Store. The order is that of the ids.
+func (s *Store) Connections(_ context.Context, f connector.Filter, cursor string, limit int) ([]connector.Connection, string, error) {
+	after, err := decodeCursor(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	var page []connector.Connection
+	for _, id := range slices.Sorted(maps.Keys(s.connections)) {
+		c := s.connections[id].connection
+		if id <= after || !f.Match(c) {
+			continue
+		}
+		if len(page) == limit {
+			return page, encodeCursor(page[limit-1].ID), nil
+		}
+		page = append(page, clone(c))
+	}
+	return page, "", nil
+}
+
+const cursorPrefix = "after "
+
+func encodeCursor(id connector.ID) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(cursorPrefix + id))
+}
+
+func decodeCursor(cursor string) (connector.ID, error) {
+	if cursor == "" {
+		return "", nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	id, ok := strings.CutPrefix(string(b), cursorPrefix)
+	if err != nil || !ok {
+		return "", connector.Invalid("cursor", "not one that a listing returned")
+	}
+	return connector.ID(id), nil
+}
+
+// UserConnections implements connector.Store.
+func (s *Store) UserConnections(_ context.Context, platform connector.Name, userID string) ([]connector.Connection, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []connector.Connection
+	for _, id := range slices.Sorted(maps.Keys(s.connections)) {
+		c := s.connections[id].connection
+		if c.Platform == platform && c.UserID == userID && c.Status != connector.Disconnected {
+			found = append(found, clone(c))
+		}
+	}
+	return found, nil
+}
+
+// Create implements connector.Store.
+func (s *Store) Create(_ context.Context, c connector.Connection) (connector.Connection, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, taken := s.connections[c.ID]; taken {
+		return connector.Connection{}, connector.ErrConflict
+	}
+	c.Revision = 0
+	return s.put(c)
+}
+
+// Update implements connector.Store.
+func (s *Store) Update(_ context.Context, c connector.Connection) (connector.Connection, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.connections[c.ID]; !ok || r.connection.Revision != c.Revision {
+		return connector.Connection{}, connector.ErrConflict
+	}
+	return s.put(c)
+}
+
+// put stores c with its next revision, if its account is free or its own.
+func (s *Store) put(c connector.Connection) (connector.Connection, error) {
+	claims := c.Status != connector.Disconnected
+	if holder, held := s.accounts[accountOf(c)]; claims && held && holder != c.ID {
+		return connector.Connection{}, connector.ErrConflict
+	}
+	s.free(c.ID)
+	if claims {
+		s.accounts[accountOf(c)] = c.ID
+	}
+	c = clone(c)
+	c.Revision++
+	r := stored{connection: c}
+	if claims {
+		r.dueAt = c.RefreshAt
+	}
+	s.connections[c.ID] = r
+	return clone(c), nil
+}
+
+func (s *Store) free(id connector.ID) {
+	if a := accountOf(s.connections[id].connection); s.accounts[a] == id {
+		delete(s.accounts, a)
+	}
+}
+
+func accountOf(c connector.Connection) account {
+	return account{c.Owner, c.Platform, c.AccountID}
+}
+
+// Delete implements connector.Store.
+func (s *Store) Delete(_ context.Context, id connector.ID, revision int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.connections[id]; !ok || r.connection.Revision != revision {
+		return connector.ErrConflict
+	}
+	s.free(id)
+	delete(s.connections, id)
+	return nil
+}
+
+// Due implements connector.Store.
+func (s *Store) Due(_ context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var due []connector.Due
+	for id, r := range s.connections {
+		if shardOf(id) == shard && !r.dueAt.IsZero() && !r.dueAt.After(now) {
+			due = append(due, connector.Due{ID: id, DueAt: r.dueAt})
+		}
+	}
+	slices.SortFunc(due, func(a, b connector.Due) int { return a.DueAt.Compare(b.DueAt) })
+	return due[:min(limit, len(due))], nil
+}
+
+func shardOf(id connector.ID) int {
+	h := fnv.New32a()
+	h.Write([]byte(id))
+	return int(h.Sum32() % connector.DueShards)
+}
+
+// Claim implements connector.Store.
+func (s *Store) Claim(_ context.Context, d connector.Due, until time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.connections[d.ID]
+	if !ok || r.dueAt.IsZero() || !r.dueAt.Equal(d.DueAt) {
+		return connector.ErrConflict
+	}
+	r.dueAt = until.Round(0).UTC()
+	s.connections[d.ID] = r
+	return nil
+}
+
+// PutTicket implements connector.Store.
+func (s *Store) PutTicket(_ context.Context, t connector.Ticket) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := ticketKey{t.Kind, t.Hash}
+	if _, taken := s.tickets[key]; taken {
+		return connector.ErrConflict
+	}
+	s.tickets[key] = clone(t)
+	return nil
+}
+
+// Ticket implements connector.Store.
+func (s *Store) Ticket(_ context.Context, kind connector.TicketKind, hash string, now time.Time) (connector.Ticket, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.tickets[ticketKey{kind, hash}]
+	if !ok || !now.Before(t.ExpiresAt) {
+		return connector.Ticket{}, connector.ErrNotFound
+	}
+	return clone(t), nil
+}
+
+// TakeTicket implements connector.Store.
+func (s *Store) TakeTicket(_ context.Context, kind connector.TicketKind, hash, bound string, now time.Time) (connector.Ticket, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := ticketKey{kind, hash}
+	t, ok := s.tickets[key]
+	if !ok || !now.Before(t.ExpiresAt) || t.Bound != "" && t.Bound != bound {
+		return connector.Ticket{}, connector.ErrNotFound
+	}
+	delete(s.tickets, key)
+	return t, nil
+}
+
+// Reserve implements connector.Store.
+func (s *Store) Reserve(_ context.Context, counter string, n, limit int, _ time.Time) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counters[counter]+n > limit {
+		return s.counters[counter], connector.ErrConflict
+	}
+	s.counters[counter] += n
+	return s.counters[counter], nil
+}
+
+// clone returns a copy that shares no memory with v, whose times are as a
+// database gives them back: in UTC, and on no monotonic clock.
+func clone[T any](v T) T {
+	detach(reflect.ValueOf(&v).Elem())
+	return v
+}
+
+func detach(v reflect.Value) {
+	switch {
+	case v.Type() == reflect.TypeFor[time.Time]():
+		v.Set(reflect.ValueOf(v.Interface().(time.Time).Round(0).UTC()))
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			detach(v.Field(i))
+		}
+	case v.Kind() == reflect.Slice && !v.IsNil():
+		copied := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(copied, v)
+		v.Set(copied)
+		for i := range v.Len() {
+			detach(v.Index(i))
+		}
+	}
+}

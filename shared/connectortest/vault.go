@@ -1,0 +1,82 @@
+package connectortest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"platform-api-connector/shared/connector"
+)
+
+// Vault is a connector.Vault in memory. A secret that is scheduled for
+// deletion stays scheduled.
+type Vault struct {
+	mu      sync.Mutex
+	secrets map[string]*secret
+}
+
+type secret struct {
+	versions  []connector.Secret
+	scheduled bool
+}
+
+var _ connector.Vault = (*Vault)(nil)
+
+// NewVault returns an empty Vault.
+func NewVault() *Vault { return &Vault{secrets: map[string]*secret{}} }
+
+var errScheduled = errors.New("the secret is scheduled for deletion")
+
+// Put implements connector.Vault. It fails for a secret that is scheduled
+// for deletion.
+func (v *Vault) Put(_ context.Context, name string, value connector.Secret) (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s, ok := v.secrets[name]
+	if !ok {
+		s = &secret{}
+		v.secrets[name] = s
+	}
+	if s.scheduled {
+		return "", errScheduled
+	}
+	s.versions = append(s.versions, value)
+	return versionName(len(s.versions) - 1), nil
+}
+
+// Get implements connector.Vault.
+func (v *Vault) Get(_ context.Context, name, version string) (connector.Secret, string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s, ok := v.secrets[name]
+	if !ok || s.scheduled {
+		return connector.Secret{}, "", connector.ErrNotFound
+	}
+	last := len(s.versions) - 1
+	if version == "" {
+		return s.versions[last], versionName(last), nil
+	}
+	for i, value := range s.versions {
+		if versionName(i) == version {
+			return value, versionName(last), nil
+		}
+	}
+	return connector.Secret{}, "", connector.ErrNotFound
+}
+
+// versionName has the length of a Secrets Manager version id, which is 32 to
+// 64 characters.
+func versionName(i int) string { return fmt.Sprintf("version-%032d", i+1) }
+
+// Delete implements connector.Vault.
+func (v *Vault) Delete(_ context.Context, name string, purge bool) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if purge {
+		delete(v.secrets, name)
+	} else if s, ok := v.secrets[name]; ok {
+		s.scheduled = true
+	}
+	return nil
+}
