@@ -1,0 +1,166 @@
+package connector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// PlatformStatus is a platform with its app.
+type PlatformStatus struct {
+	Description Description
+	App         App
+	RedirectURI string
+}
+
+// PlatformStatuses returns every platform with its app.
+func (s *Service) PlatformStatuses(ctx context.Context) ([]PlatformStatus, error) {
+	var all []PlatformStatus
+	for _, p := range s.Platforms {
+		status, err := s.PlatformStatus(ctx, p.Describe().Name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, status)
+	}
+	return all, nil
+}
+
+// PlatformStatus returns one platform with its app; InvalidRequest if there is
+// no such platform.
+func (s *Service) PlatformStatus(ctx context.Context, name Name) (PlatformStatus, error) {
+	p, err := s.platform(name)
+	if err != nil {
+		return PlatformStatus{}, err
+	}
+	app, err := s.app(ctx, name)
+	if err != nil {
+		return PlatformStatus{}, err
+	}
+	return PlatformStatus{Description: p.Describe(), App: app, RedirectURI: s.RedirectURI(name)}, nil
+}
+
+// PutApp stores the operator's app of a platform. Every connection uses it
+// from its next call to the platform on.
+func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatus, error) {
+	p, err := s.platform(name)
+	if err != nil {
+		return PlatformStatus{}, err
+	}
+	if app.Mode == "" {
+		app.Mode = Live
+	}
+	if err := checkApp(p.Describe(), app); err != nil {
+		return PlatformStatus{}, err
+	}
+	value, err := app.encode()
+	if err != nil {
+		return PlatformStatus{}, internal("storing an app", err)
+	}
+	if _, err := s.Vault.Put(ctx, appName(name), value); err != nil {
+		return PlatformStatus{}, internal("storing an app", err)
+	}
+	return PlatformStatus{Description: p.Describe(), App: app, RedirectURI: s.RedirectURI(name)}, nil
+}
+
+const maxAppField = 4096
+
+func checkApp(d Description, app App) error {
+	switch app.Mode {
+	case Live, Sandbox:
+		if app.ClientID == "" {
+			return Invalid("client_id", "missing")
+		}
+		if app.ClientSecret.Empty() {
+			return Invalid("client_secret", "missing")
+		}
+	case ByHand:
+	default:
+		return Invalid("mode", "none of live, sandbox, manual")
+	}
+	fields := map[string]string{"client_id": app.ClientID, "client_secret": app.ClientSecret.Reveal(), "tier": app.Tier}
+	maps.Copy(fields, app.Extras.Reveal())
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if fields[name] == "" {
+			continue
+		}
+		if err := checkText(name, fields[name], maxAppField); err != nil {
+			return err
+		}
+	}
+	for name := range app.Extras {
+		if !slices.ContainsFunc(d.AppFields, func(f AppField) bool { return f.Name == name }) {
+			return Invalid(name, "unknown field for "+string(d.Name))
+		}
+	}
+	if app.MonthlyPostLimit < 0 {
+		return Invalid("monthly_post_limit", "below zero")
+	}
+	if app.BillingDay < 0 || app.BillingDay > 31 {
+		return Invalid("billing_day", "not between 1 and 31")
+	}
+	return nil
+}
+
+func appName(name Name) string { return "apps/" + string(name) }
+
+// app returns the platform's app, the zero App where none is configured. It is
+// read each time, so that a rotated client secret reaches every connection at
+// once.
+func (s *Service) app(ctx context.Context, name Name) (App, error) {
+	value, _, err := s.Vault.Get(ctx, appName(name), "")
+	if errors.Is(err, ErrNotFound) {
+		return App{}, nil
+	}
+	if err != nil {
+		return App{}, internal("reading an app", err)
+	}
+	app, err := decodeApp(value)
+	if err != nil {
+		return App{}, internal("reading an app", err)
+	}
+	return app, nil
+}
+
+// storedApp is the secret of an app:
+//
+//	{"client_id":…, "client_secret":…, "mode":"live", "extras":{"api_key":…},
+//	 "tier":…, "monthly_post_limit":100, "billing_day":17}
+type storedApp struct {
+	ClientID         string            `json:"client_id"`
+	ClientSecret     string            `json:"client_secret"`
+	Mode             Mode              `json:"mode"`
+	Extras           map[string]string `json:"extras,omitempty"`
+	Tier             string            `json:"tier,omitempty"`
+	MonthlyPostLimit int               `json:"monthly_post_limit,omitempty"`
+	BillingDay       int               `json:"billing_day,omitempty"`
+}
+
+func (a App) encode() (Secret, error) {
+	b, err := json.Marshal(storedApp{
+		ClientID: a.ClientID, ClientSecret: a.ClientSecret.Reveal(), Mode: a.Mode, Extras: a.Extras.Reveal(),
+		Tier: a.Tier, MonthlyPostLimit: a.MonthlyPostLimit, BillingDay: a.BillingDay,
+	})
+	if err != nil {
+		return Secret{}, fmt.Errorf("encoding an app: %w", err)
+	}
+	return NewSecret(string(b)), nil
+}
+
+func decodeApp(value Secret) (App, error) {
+	var stored storedApp
+	if err := json.Unmarshal([]byte(value.Reveal()), &stored); err != nil {
+		return App{}, errors.New("decoding an app: not its JSON")
+	}
+	app := App{
+		ClientID: stored.ClientID, ClientSecret: NewSecret(stored.ClientSecret), Mode: stored.Mode, Extras: Fields{},
+		Tier: stored.Tier, MonthlyPostLimit: stored.MonthlyPostLimit, BillingDay: stored.BillingDay,
+	}
+	for name, value := range stored.Extras {
+		app.Extras.Set(name, value)
+	}
+	return app, nil
+}

@@ -1,0 +1,213 @@
+package connector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+)
+
+// CallbackRequest is what the browser brought back from the platform.
+type CallbackRequest struct {
+	Platform    Name // of the path
+	State, Code Secret
+	// Browser reads a cookie; it returns the empty Secret where there is none.
+	Browser func(cookieName string) Secret
+	// Error and Issuer are the parameters error and iss, as they came.
+	Error, Issuer string
+}
+
+// CallbackResult is what became of an authorization. ReturnURL is set, also
+// beside an error, once the state was found good and if the link has one;
+// nothing is added to it yet.
+type CallbackResult struct {
+	ReturnURL   string
+	Platform    Description
+	Connections []Connection
+	CookieName  string // to be cleared; empty where the state was not good
+}
+
+// Callback ends an authorization: it takes the state, redeems the code and
+// stores one connection an account. When it returns nil the credentials are in
+// the vault and the records point to them. On error nothing that was stored
+// has changed, and a grant that came too late or for another account is given
+// back where that hurts nobody else.
+//
+// It fails with StateInvalid, AccessDenied, ScopeMissing, AccountMismatch,
+// LinkGone, and what the platform answers to the code.
+func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResult, error) {
+	p, err := s.platform(r.Platform)
+	if err != nil {
+		return CallbackResult{}, err
+	}
+	d := p.Describe()
+	if r.Issuer != "" && !slices.Contains(d.Issuers, r.Issuer) {
+		return CallbackResult{}, errStateInvalid()
+	}
+	a, err := s.takeAuthorization(ctx, r)
+	if err != nil {
+		return CallbackResult{}, err
+	}
+	result := CallbackResult{ReturnURL: a.ReturnURL, Platform: d, CookieName: BrowserCookie(a.State, s.secure())}
+	if r.Error != "" {
+		return result, refusal(d, r.Error)
+	}
+	if r.Code.Empty() {
+		return result, Invalid("code", "missing")
+	}
+	app, err := s.consentApp(ctx, p)
+	if err != nil {
+		return result, err
+	}
+	grants, err := p.Exchange(ctx, app, a, r.Code)
+	if err != nil {
+		return result, internal("exchanging the code", err)
+	}
+	for i := range grants {
+		grants[i].Credentials.ClientID = app.ClientID
+	}
+
+	// The code is spent: from here on the work is done even if the browser
+	// has gone.
+	ctx, cancel := finish(ctx)
+	defer cancel()
+	result.Connections, err = s.keepGrants(ctx, p, a, grants)
+	if err != nil {
+		s.giveBack(ctx, p, app, grants)
+		return result, err
+	}
+	return result, nil
+}
+
+// takeAuthorization returns the authorization that the state names, to the
+// browser that began it, once. A callback without that browser's cookie leaves
+// the state alone: it may be a link preview, and is of no use to anybody else.
+func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (Authorization, error) {
+	if !wellFormedToken(r.State) {
+		return Authorization{}, errStateInvalid()
+	}
+	browser := r.Browser(BrowserCookie(r.State, s.secure()))
+	if !wellFormedToken(browser) {
+		return Authorization{}, errStateInvalid()
+	}
+	ticket, err := s.Store.Ticket(ctx, StateTicket, hash(r.State), s.Now())
+	if err != nil {
+		return Authorization{}, stateError(err)
+	}
+	var a Authorization
+	if err := json.Unmarshal(ticket.Body, &a); err != nil {
+		return Authorization{}, internal("decoding an authorization", err)
+	}
+	if a.Platform != r.Platform {
+		return Authorization{}, errStateInvalid()
+	}
+	if _, err := s.Store.TakeTicket(ctx, StateTicket, hash(r.State), hash(browser), s.Now()); err != nil {
+		return Authorization{}, stateError(err)
+	}
+	a.State = r.State
+	if a.Verifier, err = codeVerifier(r.State, browser); err != nil {
+		return Authorization{}, internal("ending an authorization", err)
+	}
+	return a, nil
+}
+
+// keepGrants stores what a consent yielded: all of it, or, when one
+// connection is re-authorized, that one and no other.
+func (s *Service) keepGrants(ctx context.Context, p Platform, a Authorization, grants []Grant) ([]Connection, error) {
+	var target *Connection
+	if a.ConnectionID != "" {
+		c, err := s.Connection(ctx, a.ConnectionID)
+		if err != nil {
+			return nil, err
+		}
+		if c.Status == Disconnected || c.Owner != a.Owner {
+			return nil, errConnectionNotFound()
+		}
+		if grants = slices.DeleteFunc(slices.Clone(grants), func(g Grant) bool { return !c.takes(g.Account) }); len(grants) == 0 {
+			return nil, &Error{Code: AccountMismatch, Message: "the consent was given for another account than the one to be re-authorized: choose " + c.AccountName}
+		}
+		target, grants = &c, grants[:1]
+	}
+
+	// The link counts as it stood when the person set out: one that ran out
+	// while they were reading the consent page is still theirs.
+	began := a.ExpiresAt.Add(-authorizationLife)
+	if _, err := s.Store.TakeTicket(ctx, LinkTicket, a.Link, "", began); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			return nil, errLinkGone()
+		}
+		return nil, internal("spending a link", err)
+	}
+
+	var connections []Connection
+	for _, grant := range grants {
+		c, err := s.keep(ctx, p, a.Owner, grant, a.Scopes, target)
+		if err != nil {
+			return nil, err
+		}
+		connections = append(connections, c)
+	}
+	return connections, nil
+}
+
+// takes reports whether c is a connection to account, or one whose account is
+// not known yet.
+func (c Connection) takes(account Account) bool {
+	return c.AccountID == account.ID || c.Status == Manual || provisional(c.AccountID)
+}
+
+// giveBack revokes grants that will not be kept. A revocation often ends
+// every grant that the person ever gave to the app, so it is left out where a
+// connection stands on the same person.
+func (s *Service) giveBack(ctx context.Context, p Platform, app App, grants []Grant) {
+	revoker, ok := p.(Revoker)
+	if !ok {
+		return
+	}
+	for _, g := range grants {
+		others, err := s.Store.UserConnections(ctx, p.Describe().Name, userOf(g))
+		if err != nil || len(others) > 0 {
+			continue
+		}
+		if err := revoker.Revoke(ctx, app, g.Credentials, g.UserID); err != nil {
+			s.Log.WarnContext(ctx, "giving a grant back", "platform", string(p.Describe().Name), "error", err)
+		}
+	}
+}
+
+// refusal says what a platform's error parameter means. Its description is
+// never looked at: it is anybody's text.
+func refusal(d Description, code string) error {
+	switch code {
+	case "invalid_client", "unauthorized_client", "invalid_scope", "redirect_uri_mismatch", "unsupported_response_type", "invalid_request", "client_key", "redirect_uri", "scope":
+		return &Error{Code: AppMisconfigured, Message: d.Title + " refuses the app: check its client id, redirect URI and scopes"}
+	case "server_error", "temporarily_unavailable":
+		return &Error{Code: PlatformUnavailable, Message: d.Title + " failed: try again"}
+	}
+	return &Error{Code: AccessDenied, Message: "the consent was not given on " + d.Title}
+}
+
+func errStateInvalid() error {
+	return &Error{Code: StateInvalid, Message: "this authorization is unknown, expired, already used, or was begun in another browser: start again"}
+}
+
+func stateError(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return errStateInvalid()
+	}
+	return internal("reading a state", err)
+}
+
+// finish returns a context for work that must be done once a platform has
+// acted: it outlives a caller who goes away, but not the deadline, nor
+// finishTime where there is none.
+func finish(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+	}
+	return context.WithDeadline(context.WithoutCancel(ctx), deadline)
+}
+
+const finishTime = 20 * time.Second

@@ -1,0 +1,134 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// reasonRevocationPending is the status reason of a disconnected connection
+// whose grant the platform could not be asked to end yet.
+const reasonRevocationPending = "revocation_pending"
+
+// maxRevocations is how often a revocation is tried before the secret is
+// deleted all the same.
+const maxRevocations = 20
+
+// Disconnect ends a connection at once, revokes its grant at the platform
+// where it can, and deletes its secret, with seven days to recover it or, with
+// purge, for good together with the record. A platform that cannot be reached
+// is tried again later by the worker. Disconnecting twice is no error.
+func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
+	c, err := s.Connection(ctx, id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := finish(ctx)
+	defer cancel()
+	if c.Status != Disconnected {
+		was := c.Status
+		if c, err = s.markDisconnected(ctx, c); err != nil {
+			return err
+		}
+		s.publish(ctx, EventDisconnected, c, "")
+		if was == Active {
+			if err := s.revoke(ctx, c); err != nil && !purge {
+				return s.postponeRevocation(ctx, c, err)
+			}
+		}
+	}
+	if err := s.Vault.Delete(ctx, credentialsName(id), purge); err != nil {
+		return internal("deleting credentials", err)
+	}
+	if purge {
+		if err := s.Store.Delete(ctx, id, c.Revision); err != nil && !errors.Is(err, ErrConflict) {
+			return internal("deleting a connection", err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) markDisconnected(ctx context.Context, c Connection) (Connection, error) {
+	marked, err := s.commit(ctx, c, func(c *Connection) error {
+		c.Status, c.StatusReason = Disconnected, ""
+		c.RefreshAt = time.Time{}
+		c.Lease, c.Attempt = Lease{}, Attempt{}
+		return nil
+	})
+	if errors.Is(err, errSuperseded) {
+		return s.Connection(ctx, c.ID)
+	}
+	return marked, err
+}
+
+// revoke ends the grant of a disconnected connection at the platform, unless
+// another connection stands on the same person there: most platforms end
+// everything that a person ever granted to the app.
+func (s *Service) revoke(ctx context.Context, c Connection) error {
+	p, err := s.platform(c.Platform)
+	if err != nil {
+		return err
+	}
+	revoker, ok := p.(Revoker)
+	if !ok {
+		return nil
+	}
+	others, err := s.Store.UserConnections(ctx, c.Platform, c.UserID)
+	if err != nil {
+		return internal("finding connections of the same person", err)
+	}
+	for _, other := range others {
+		if other.ID != c.ID {
+			return nil
+		}
+	}
+	creds, _, err := s.currentCredentials(ctx, c)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	app, err := s.app(ctx, c.Platform)
+	if err != nil {
+		return err
+	}
+	revokeCtx, cancel := context.WithTimeout(ctx, exchangeTime)
+	defer cancel()
+	err = revoker.Revoke(revokeCtx, app, creds, c.UserID)
+	if AsError(err) != nil && !AsError(err).Code.TryLater() {
+		// It will not go better later: forgetting is all that is left.
+		s.Log.WarnContext(ctx, "revoking a grant", "connection", string(c.ID), "error", err)
+		return nil
+	}
+	return err
+}
+
+// postponeRevocation leaves a disconnected connection to the worker.
+func (s *Service) postponeRevocation(ctx context.Context, c Connection, cause error) error {
+	s.Log.WarnContext(ctx, "revoking a grant, to be tried again", "connection", string(c.ID), "error", cause)
+	c.StatusReason = reasonRevocationPending
+	c.Failures++
+	_, c.RefreshAt = s.backoff(c.Failures, AsError(cause).RetryAfter)
+	c.UpdatedAt = s.Now().UTC()
+	if _, err := s.Store.Update(ctx, c); err != nil && !errors.Is(err, ErrConflict) {
+		return internal("postponing a revocation", err)
+	}
+	return nil
+}
+
+// revokeLate tries a postponed revocation again, and deletes the secret once
+// it is done or has failed too often.
+func (s *Service) revokeLate(ctx context.Context, c Connection) error {
+	if err := s.revoke(ctx, c); err != nil && c.Failures < maxRevocations {
+		return s.postponeRevocation(ctx, c, err)
+	}
+	if err := s.Vault.Delete(ctx, credentialsName(c.ID), false); err != nil {
+		return internal("deleting credentials", err)
+	}
+	c.StatusReason, c.RefreshAt = "", time.Time{}
+	if _, err := s.Store.Update(ctx, c); err != nil && !errors.Is(err, ErrConflict) {
+		return internal("writing a connection", err)
+	}
+	return nil
+}

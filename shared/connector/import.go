@@ -1,0 +1,125 @@
+package connector
+
+import (
+	"context"
+)
+
+// ImportRequest brings credentials that a person has already.
+type ImportRequest struct {
+	Platform    Name
+	Owner       string
+	AccountName string // where the platform does not tell a name
+	Credentials Fields
+	SkipVerify  bool // store without asking the platform
+}
+
+// Imported is what came of an import.
+type Imported struct {
+	Connections []Connection
+	Warnings    []string
+}
+
+// Import stores credentials in one of the brief's shapes, after the platform
+// said that they work. On a platform whose app is in manual mode, an import
+// without credentials makes a connection that posts by hand.
+//
+// It fails with InvalidRequest naming the field, and with what the platform
+// answers; then nothing is stored.
+func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error) {
+	p, err := s.platform(r.Platform)
+	if err != nil {
+		return Imported{}, err
+	}
+	if err := checkOwner(r.Owner); err != nil {
+		return Imported{}, err
+	}
+	if r.AccountName != "" {
+		if err := checkText("account_name", r.AccountName, 256); err != nil {
+			return Imported{}, err
+		}
+	}
+	app, err := s.app(ctx, r.Platform)
+	if err != nil {
+		return Imported{}, err
+	}
+	if len(r.Credentials) == 0 {
+		if app.Mode != ByHand {
+			return Imported{}, Invalid("credentials", "missing")
+		}
+		c, err := s.keepManual(ctx, p, r.Owner, r.AccountName)
+		if err != nil {
+			return Imported{}, err
+		}
+		return Imported{Connections: []Connection{c}}, nil
+	}
+	for name, value := range r.Credentials {
+		if len(value.Reveal()) > maxAppField {
+			return Imported{}, Invalid("credentials."+name, "too long")
+		}
+	}
+
+	grants, err := p.Import(ctx, app, r.Credentials, !r.SkipVerify)
+	if err != nil {
+		return Imported{}, internal("importing credentials", err)
+	}
+	ctx, cancel := finish(ctx)
+	defer cancel()
+	var imported Imported
+	for _, g := range grants {
+		if g.Account.ID == "" {
+			g.Account.ID = provisionalID(g.Credentials)
+		}
+		if g.Account.Name == "" {
+			g.Account.Name = r.AccountName
+		}
+		wanted := p.Describe().Scopes
+		if len(g.Credentials.Scopes) == 0 {
+			wanted = nil // nobody knows what was granted
+		}
+		c, err := s.keep(ctx, p, r.Owner, g, wanted, nil)
+		if err != nil {
+			return Imported{}, err
+		}
+		imported.Connections = append(imported.Connections, c)
+		if g.Warning != "" {
+			imported.Warnings = append(imported.Warnings, c.AccountName+": "+g.Warning)
+		}
+	}
+	return imported, nil
+}
+
+// provisionalID stands in for an account that nobody was asked about. It is
+// the same for the same credentials.
+func provisionalID(c Credentials) string {
+	proof := c.Fields[refreshToken]
+	if proof.Empty() {
+		proof = c.Fields["access_token"]
+	}
+	return provisionalPrefix + hash(proof)[:16]
+}
+
+// keepManual makes a connection without credentials, for an owner whose posts
+// go by hand until the platform approves the app.
+func (s *Service) keepManual(ctx context.Context, p Platform, owner, accountName string) (Connection, error) {
+	account := "manual"
+	if accountName != "" {
+		account += ":" + accountName
+	}
+	if c, err := s.Store.FindAccount(ctx, owner, p.Describe().Name, account); err == nil {
+		return c, nil
+	}
+	id, err := NewID(s.Random)
+	if err != nil {
+		return Connection{}, internal("naming a connection", err)
+	}
+	now := s.Now().UTC()
+	c, err := s.Store.Create(ctx, Connection{
+		ID: id, Platform: p.Describe().Name, Owner: owner, AccountID: account, AccountName: accountName,
+		Status: Manual, StatusReason: "app_not_approved", CreatedAt: now, UpdatedAt: now,
+	})
+	if err != nil {
+		return Connection{}, internal("storing a connection", err)
+	}
+	s.publish(ctx, EventConnected, c, "")
+	return c, nil
+}

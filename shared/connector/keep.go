@@ -1,0 +1,215 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+)
+
+// provisionalPrefix begins the account id of credentials that were imported
+// without asking the platform. The first verification puts the real one in
+// its place.
+const provisionalPrefix = "unverified-"
+
+func provisional(accountID string) bool { return strings.HasPrefix(accountID, provisionalPrefix) }
+
+// keep stores a grant: on the connection that the owner has to that account
+// already, or on target, or as a new one. wanted are the scopes that were
+// asked for. The credentials are durable before the record points to them.
+func (s *Service) keep(ctx context.Context, p Platform, owner string, g Grant, wanted []string, target *Connection) (Connection, error) {
+	name := p.Describe().Name
+	for {
+		var c Connection
+		var err error
+		if target != nil {
+			c, err = s.Store.Connection(ctx, target.ID)
+		} else {
+			c, err = s.Store.FindAccount(ctx, owner, name, g.Account.ID)
+		}
+		switch {
+		case err == nil:
+			return s.keepOn(ctx, p, c, g, wanted)
+		case !errors.Is(err, ErrNotFound) || target != nil:
+			return Connection{}, internal("finding the connection", err)
+		}
+		c, err = s.keepNew(ctx, p, owner, g, wanted)
+		if !errors.Is(err, ErrConflict) {
+			return c, err
+		}
+		// Somebody connected the same account in this moment: join them.
+		if ctx.Err() != nil {
+			return Connection{}, internal("storing a connection", ctx.Err())
+		}
+	}
+}
+
+// keepNew makes a connection; ErrConflict if the owner has one to that
+// account.
+func (s *Service) keepNew(ctx context.Context, p Platform, owner string, g Grant, wanted []string) (Connection, error) {
+	id, err := NewID(s.Random)
+	if err != nil {
+		return Connection{}, internal("naming a connection", err)
+	}
+	now := s.Now().UTC()
+	c := Connection{ID: id, Platform: p.Describe().Name, Owner: owner, CreatedAt: now, UpdatedAt: now}
+	g.Credentials.Generation = 1
+	version, err := s.putCredentials(ctx, id, g.Credentials)
+	if err != nil {
+		return Connection{}, err
+	}
+	s.settle(&c, p, g, wanted, version)
+	created, err := s.Store.Create(ctx, c)
+	if err != nil {
+		if deleteErr := s.Vault.Delete(ctx, credentialsName(id), true); deleteErr != nil {
+			s.Log.ErrorContext(ctx, "deleting credentials without a record", "connection", string(id), "error", deleteErr)
+		}
+		if errors.Is(err, ErrConflict) {
+			return Connection{}, err
+		}
+		return Connection{}, internal("storing a connection", err)
+	}
+	s.publish(ctx, EventConnected, created, "")
+	return created, nil
+}
+
+// keepOn puts a grant on a connection that stands. It takes the lease first,
+// so that no refresh of the old grant ends on top of the new one; but a grant
+// in hand is worth more than the wait, so it goes on without if it must.
+func (s *Service) keepOn(ctx context.Context, p Platform, c Connection, g Grant, wanted []string) (Connection, error) {
+	leased, err := s.awaitLease(ctx, c.ID)
+	switch {
+	case err == nil:
+		c = leased
+	case errors.Is(err, ErrNotFound):
+		return Connection{}, errConnectionNotFound()
+	}
+	holder := leased.Lease.Holder
+
+	// Credentials that replace others must come after them in every order.
+	generation := c.Generation
+	if old, _, err := s.currentCredentials(ctx, c); err == nil {
+		generation = max(generation, old.Generation)
+		// The platform may leave the refresh token out when it knows that we
+		// have one: then the one we have is still good, for the same client.
+		if !g.Credentials.renewable() && old.renewable() && old.ClientID == g.Credentials.ClientID && old.ClientID != "" {
+			g.Credentials.Fields = g.Credentials.Fields.Clone()
+			g.Credentials.Fields[refreshToken] = old.Fields[refreshToken]
+			g.Credentials.GrantExpiresAt = old.GrantExpiresAt
+			g.Warning = ""
+		}
+	}
+	g.Credentials.Generation = generation + 1
+	version, err := s.putCredentials(ctx, c.ID, g.Credentials)
+	if err != nil {
+		s.release(ctx, c, holder)
+		return Connection{}, err
+	}
+	was := c.Status
+	kept, err := s.commit(ctx, c, func(c *Connection) error {
+		if c.Generation >= g.Credentials.Generation {
+			return errSuperseded
+		}
+		s.settle(c, p, g, wanted, version)
+		endLease(c, holder)
+		return nil
+	})
+	if err != nil {
+		return Connection{}, err
+	}
+	if was == NeedsReauth {
+		s.publish(ctx, EventRecovered, kept, "")
+	} else {
+		s.publish(ctx, EventConnected, kept, "")
+	}
+	return kept, nil
+}
+
+// settle writes a fresh grant into the record.
+func (s *Service) settle(c *Connection, p Platform, g Grant, wanted []string, version string) {
+	c.Status, c.StatusReason = Active, g.Warning
+	c.AccountID = g.Account.ID
+	if g.Account.Name != "" {
+		c.AccountName = g.Account.Name
+	}
+	c.UserID = userOf(g)
+	c.Scopes = slices.Clone(g.Credentials.Scopes)
+	c.MissingScopes = missing(wanted, c.Scopes)
+	c.Attempt = Attempt{}
+	c.Failures = 0
+	c.LastRefreshedAt = time.Time{}
+	s.adopt(c, p, g.Credentials, version)
+}
+
+// userOf is who stands behind a grant; the account itself where the platform
+// knows nobody else.
+func userOf(g Grant) string {
+	if g.UserID != "" {
+		return g.UserID
+	}
+	return g.Account.ID
+}
+
+// adopt makes the record point to credentials that are in the vault.
+func (s *Service) adopt(c *Connection, p Platform, creds Credentials, version string) {
+	c.CredentialsVersion, c.Generation = version, creds.Generation
+	c.IssuedAt, c.ExpiresAt, c.GrantExpiresAt = creds.IssuedAt, creds.ExpiresAt, creds.GrantExpiresAt
+	c.RefreshAt = s.refreshAt(p.Describe().Traits.Cadence, creds)
+}
+
+func credentialsName(id ID) string { return "connections/" + string(id) }
+
+// putCredentials makes creds the current ones of the connection and returns
+// the vault's version.
+func (s *Service) putCredentials(ctx context.Context, id ID, creds Credentials) (string, error) {
+	value, err := creds.encode()
+	if err != nil {
+		return "", internal("storing credentials", err)
+	}
+	version, err := s.Vault.Put(ctx, credentialsName(id), value)
+	if err != nil {
+		return "", internal("storing credentials", err)
+	}
+	return version, nil
+}
+
+// pinnedCredentials returns the very credentials that the record points to.
+func (s *Service) pinnedCredentials(ctx context.Context, c Connection) (Credentials, error) {
+	value, _, err := s.Vault.Get(ctx, credentialsName(c.ID), c.CredentialsVersion)
+	if err != nil {
+		return Credentials{}, credentialsError(err)
+	}
+	creds, err := decodeCredentials(value)
+	if err != nil {
+		return Credentials{}, internal("reading credentials", err)
+	}
+	return creds, nil
+}
+
+// currentCredentials returns the newest credentials of c and their version.
+// They are newer than the record where a writer died between the vault and
+// the store. An older one on top, left by a writer who came too late, is
+// passed over: the record knows better.
+func (s *Service) currentCredentials(ctx context.Context, c Connection) (Credentials, string, error) {
+	value, version, err := s.Vault.Get(ctx, credentialsName(c.ID), "")
+	if err != nil {
+		return Credentials{}, "", credentialsError(err)
+	}
+	creds, err := decodeCredentials(value)
+	if err != nil {
+		return Credentials{}, "", internal("reading credentials", err)
+	}
+	if version == c.CredentialsVersion || creds.Generation > c.Generation {
+		return creds, version, nil
+	}
+	creds, err = s.pinnedCredentials(ctx, c)
+	return creds, c.CredentialsVersion, err
+}
+
+func credentialsError(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return &Error{Code: ReauthorizationRequired, Reason: "credentials_missing", Message: "the credentials are gone from the vault: send a connect link with this connection_id", Err: err}
+	}
+	return internal("reading credentials", err)
+}

@@ -1,0 +1,141 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// How the time of a refresh is divided. A lease outlives whatever its holder
+// may still do: the holder gives itself exchangeTime for the platform and
+// storeTime for what must follow, and begins only with both at hand.
+const (
+	leaseLife    = 20 * time.Second
+	exchangeTime = 10 * time.Second
+	storeTime    = 5 * time.Second
+)
+
+// errSuperseded says that a result came too late: newer credentials stand, or
+// the connection is gone.
+var errSuperseded = errors.New("superseded")
+
+// takeLease takes the sole right to refresh c, as it was read, and writes the
+// mark of the exchange ahead of it. ErrConflict: somebody else moved first.
+func (s *Service) takeLease(ctx context.Context, c Connection, attempt Attempt) (Connection, error) {
+	holder, err := randomToken(s.Random)
+	if err != nil {
+		return Connection{}, err
+	}
+	now := s.Now().UTC()
+	c.Lease = Lease{Holder: holder.Reveal()[:16], Until: now.Add(leaseLife)}
+	c.Attempt = attempt
+	leased, err := s.Store.Update(ctx, c)
+	if !errors.Is(err, ErrConflict) {
+		return leased, err
+	}
+	// A write whose answer was lost, and that the SDK sent again, conflicts
+	// with itself.
+	if fresh, readErr := s.Store.Connection(ctx, c.ID); readErr == nil && fresh.Lease == c.Lease {
+		return fresh, nil
+	}
+	return leased, err
+}
+
+// awaitLease takes the lease of a connection as soon as nobody holds it. It
+// gives up with storeTime left before the deadline of ctx.
+func (s *Service) awaitLease(ctx context.Context, id ID) (Connection, error) {
+	for try := 0; ; try++ {
+		c, err := s.Store.Connection(ctx, id)
+		if err != nil {
+			return Connection{}, err
+		}
+		if !c.Lease.Held(s.Now()) {
+			leased, err := s.takeLease(ctx, c, c.Attempt)
+			if !errors.Is(err, ErrConflict) {
+				return leased, err
+			}
+		}
+		if s.left(ctx) < storeTime {
+			return Connection{}, errors.New("the lease is held")
+		}
+		if err := s.pause(ctx, try); err != nil {
+			return Connection{}, err
+		}
+	}
+}
+
+// pause waits a little, longer each time, so that those who wait for one
+// lease do not ask all at once.
+func (s *Service) pause(ctx context.Context, try int) error {
+	most := min(250*time.Millisecond, 20*time.Millisecond<<min(try, 4))
+	return s.Sleep(ctx, most/2+s.jitter(most/2))
+}
+
+// left is how much time ctx gives.
+func (s *Service) left(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return time.Hour
+	}
+	return time.Until(deadline)
+}
+
+// endLease gives the lease up if holder still has it. Another's is left
+// alone.
+func endLease(c *Connection, holder string) {
+	if c.Lease.Holder == holder {
+		c.Lease = Lease{}
+	}
+}
+
+// release gives a lease up with nothing changed. Failing to is harmless: it
+// runs out.
+func (s *Service) release(ctx context.Context, c Connection, holder string) {
+	_, err := s.commit(ctx, c, func(c *Connection) error {
+		endLease(c, holder)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errSuperseded) {
+		s.Log.WarnContext(ctx, "giving a lease up", "connection", string(c.ID), "error", err)
+	}
+}
+
+// commit applies change to c and writes it. If the record moved meanwhile,
+// change is applied to what it is now, and decides again: it returns
+// errSuperseded where it has nothing more to say. A store that fails is tried
+// again until ctx is done, since what is to be written has already happened.
+func (s *Service) commit(ctx context.Context, c Connection, change func(*Connection) error) (Connection, error) {
+	for try := 0; ; try++ {
+		next := c
+		if next.Status == Disconnected {
+			return c, errSuperseded
+		}
+		if err := change(&next); err != nil {
+			return c, err
+		}
+		next.UpdatedAt = s.Now().UTC()
+		updated, err := s.Store.Update(ctx, next)
+		if err == nil {
+			return updated, nil
+		}
+		if ctx.Err() != nil {
+			return c, internal("writing a connection", err)
+		}
+		if !errors.Is(err, ErrConflict) {
+			if pauseErr := s.pause(ctx, try); pauseErr != nil {
+				return c, internal("writing a connection", err)
+			}
+		}
+		fresh, readErr := s.Store.Connection(ctx, c.ID)
+		switch {
+		case errors.Is(readErr, ErrNotFound):
+			return c, errSuperseded
+		case readErr == nil && errors.Is(err, ErrConflict) && fresh.Revision == c.Revision:
+			// Not the revision: the account is somebody else's.
+			return c, fmt.Errorf("claiming the account: %w", ErrConflict)
+		case readErr == nil:
+			c = fresh
+		}
+	}
+}

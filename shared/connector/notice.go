@@ -1,0 +1,154 @@
+package connector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// deletionLife is how long the status of a data deletion can be asked for.
+const deletionLife = 90 * 24 * time.Hour
+
+// Deletion is what became of a data deletion.
+type Deletion struct {
+	RequestedAt time.Time `json:"requested_at"`
+	Deleted     int       `json:"deleted"` // connections
+}
+
+// NoticeResult is what a notice led to.
+type NoticeResult struct {
+	Affected int // connections
+	// DeletionCode and StatusURL are set for data deletions.
+	DeletionCode Secret
+	StatusURL    Secret
+}
+
+// TakeNotice verifies what a platform sent on its own and acts on it: a
+// revoked grant marks every connection of that person needs_reauth, a data
+// deletion purges them. A notice that comes again changes nothing more.
+//
+// It fails with StateInvalid if the notice is not signed by the app,
+// AppNotConfigured if there is none, and InvalidRequest where the platform
+// sends no such notice.
+func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw RawNotice) (NoticeResult, error) {
+	p, err := s.platform(name)
+	if err != nil {
+		return NoticeResult{}, err
+	}
+	noticer, ok := p.(Noticer)
+	if !ok {
+		return NoticeResult{}, Invalid("platform", "sends no notices")
+	}
+	app, err := s.app(ctx, name)
+	if err != nil {
+		return NoticeResult{}, err
+	}
+	if app.ClientSecret.Empty() {
+		return NoticeResult{}, errAppNotConfigured(p.Describe())
+	}
+	notice, err := noticer.ReadNotice(app, kind, raw)
+	if err != nil {
+		return NoticeResult{}, internal("reading a notice", err)
+	}
+	var result NoticeResult
+	if notice.UserID != "" && (notice.Revoked || notice.Delete) {
+		if result.Affected, err = s.act(ctx, name, notice); err != nil {
+			return NoticeResult{}, err
+		}
+	}
+	if notice.Delete {
+		return s.recordDeletion(ctx, name, result)
+	}
+	return result, nil
+}
+
+// act carries a notice out on every connection of its person, and returns how
+// many changed.
+func (s *Service) act(ctx context.Context, name Name, notice Notice) (int, error) {
+	connections, err := s.Store.UserConnections(ctx, name, notice.UserID)
+	if err != nil {
+		return 0, internal("finding a person's connections", err)
+	}
+	changed := 0
+	for _, c := range connections {
+		if notice.Delete {
+			if err := s.erase(ctx, c); err != nil {
+				return changed, err
+			}
+			changed++
+			continue
+		}
+		// A consent that was given after the notice was sent stands.
+		if c.Status != Active || !notice.At.IsZero() && c.IssuedAt.After(notice.At) {
+			continue
+		}
+		marked, err := s.commit(ctx, c, func(c *Connection) error {
+			c.Status, c.StatusReason = NeedsReauth, notice.Reason
+			c.RefreshAt = time.Time{}
+			return nil
+		})
+		if errors.Is(err, errSuperseded) {
+			continue
+		}
+		if err != nil {
+			return changed, err
+		}
+		s.publish(ctx, EventReauth, marked, notice.Reason)
+		changed++
+	}
+	return changed, nil
+}
+
+// erase removes a connection whose person asked for it: record, secret and
+// all. The platform has ended the grant already.
+func (s *Service) erase(ctx context.Context, c Connection) error {
+	c, err := s.markDisconnected(ctx, c)
+	if err != nil {
+		return err
+	}
+	if err := s.Vault.Delete(ctx, credentialsName(c.ID), true); err != nil {
+		return internal("deleting credentials", err)
+	}
+	if err := s.Store.Delete(ctx, c.ID, c.Revision); err != nil && !errors.Is(err, ErrConflict) {
+		return internal("deleting a connection", err)
+	}
+	s.publish(ctx, EventDisconnected, c, "data_deletion")
+	return nil
+}
+
+func (s *Service) recordDeletion(ctx context.Context, name Name, result NoticeResult) (NoticeResult, error) {
+	code, err := randomToken(s.Random)
+	if err != nil {
+		return NoticeResult{}, internal("recording a data deletion", err)
+	}
+	now := s.Now().UTC()
+	body := Deletion{RequestedAt: now, Deleted: result.Affected}
+	if err := s.putTicket(ctx, DeletionTicket, hash(code), "", body, now.Add(deletionLife)); err != nil {
+		return NoticeResult{}, err
+	}
+	result.DeletionCode = code
+	result.StatusURL = NewSecret(s.PublicURL + "/platforms/" + string(name) + "/data-deletion/" + code.Reveal())
+	return result, nil
+}
+
+// DeletionStatus returns what became of a data deletion, by its confirmation
+// code; ConnectionNotFound where there is none.
+func (s *Service) DeletionStatus(ctx context.Context, code Secret) (Deletion, error) {
+	gone := &Error{Code: ConnectionNotFound, Message: "no such data deletion"}
+	if !wellFormedToken(code) {
+		return Deletion{}, gone
+	}
+	ticket, err := s.Store.Ticket(ctx, DeletionTicket, hash(code), s.Now())
+	if errors.Is(err, ErrNotFound) {
+		return Deletion{}, gone
+	}
+	if err != nil {
+		return Deletion{}, internal("reading a data deletion", err)
+	}
+	var d Deletion
+	if err := json.Unmarshal(ticket.Body, &d); err != nil {
+		return Deletion{}, internal("decoding a data deletion", err)
+	}
+	return d, nil
+}

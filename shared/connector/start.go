@@ -1,0 +1,78 @@
+package connector
+
+import (
+	"context"
+	"time"
+)
+
+// authorizationLife is how long a person may take on the platform's pages.
+const authorizationLife = 10 * time.Minute
+
+// Started is an authorization that began: where the browser goes, and the
+// cookie that binds the authorization to it.
+type Started struct {
+	URL          Secret // holds the state
+	CookieName   string
+	CookieValue  Secret
+	CookieMaxAge time.Duration
+	Secure       bool // the cookie's Secure attribute: false only where PublicURL is plain HTTP on loopback
+}
+
+// Start opens an authorization for a connect link. The link stays good until
+// a connection results from it, so that a preview, a wrong account or a closed
+// tab costs nothing.
+//
+// It fails with LinkGone, AppNotConfigured or ManualMode.
+func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
+	link, err := s.link(ctx, token)
+	if err != nil {
+		return Started{}, err
+	}
+	p, err := s.platform(link.Platform)
+	if err != nil {
+		return Started{}, err
+	}
+	app, err := s.consentApp(ctx, p)
+	if err != nil {
+		return Started{}, err
+	}
+
+	state, err := randomToken(s.Random)
+	if err != nil {
+		return Started{}, internal("starting an authorization", err)
+	}
+	browser, err := randomToken(s.Random)
+	if err != nil {
+		return Started{}, internal("starting an authorization", err)
+	}
+	verifier, err := codeVerifier(state, browser)
+	if err != nil {
+		return Started{}, internal("starting an authorization", err)
+	}
+	a := Authorization{
+		Platform:     link.Platform,
+		Owner:        link.Owner,
+		Link:         hash(token),
+		ConnectionID: link.ConnectionID,
+		Scopes:       link.Scopes,
+		ReturnURL:    link.ReturnURL,
+		RedirectURI:  s.RedirectURI(link.Platform),
+		ExpiresAt:    s.Now().Add(authorizationLife).UTC(),
+		State:        state,
+		Verifier:     verifier,
+	}
+	authorizeURL, err := p.AuthorizeURL(app, a)
+	if err != nil {
+		return Started{}, internal("building the authorize URL", err)
+	}
+	if err := s.putTicket(ctx, StateTicket, hash(state), hash(browser), a, a.ExpiresAt); err != nil {
+		return Started{}, err
+	}
+	return Started{
+		URL:          NewSecret(authorizeURL),
+		CookieName:   BrowserCookie(state, s.secure()),
+		CookieValue:  browser,
+		CookieMaxAge: authorizationLife,
+		Secure:       s.secure(),
+	}, nil
+}

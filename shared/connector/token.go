@@ -1,0 +1,167 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// DefaultMinTTL is how long a token that is handed out lives at least, where
+// the caller does not say.
+const DefaultMinTTL = 300 * time.Second
+
+// MaxMinTTL is the most that a caller may ask for.
+const MaxMinTTL = 24 * time.Hour
+
+// TokenRequest selects a connection by ConnectionID, or by Owner and Platform
+// and, where the owner has several, AccountID; and says what the caller needs.
+type TokenRequest struct {
+	ConnectionID ID
+	Owner        string
+	Platform     Name
+	AccountID    string
+
+	MinTTL       time.Duration // the life that the token must have left, see DefaultMinTTL
+	Scopes       []string      // that the grant must have
+	ForceRefresh bool
+	Full         bool // the brief's shape, with refresh token and client secret
+}
+
+// Token hands out credentials that work now: it renews them first if they do
+// not live long enough. If that fails for a reason that passes, a token that
+// still lives is handed out as degraded.
+//
+// It fails with ConnectionNotFound, AmbiguousConnection, ScopeMissing,
+// ManualMode, ReauthorizationRequired, InvalidRequest where Full is not
+// allowed, and what the platform answers to a refresh.
+func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
+	if r.Full && !s.AllowFull {
+		return Token{}, Invalid("full", "this deployment does not allow it (ALLOW_FULL_CREDENTIALS)")
+	}
+	if r.MinTTL < 0 || r.MinTTL > MaxMinTTL {
+		return Token{}, Invalid("min_ttl_seconds", "not between 0 and 86400")
+	}
+	if err := checkScopes(r.Scopes); err != nil {
+		return Token{}, err
+	}
+	c, err := s.find(ctx, r)
+	if err != nil {
+		return Token{}, err
+	}
+	if err := s.usable(c); err != nil {
+		return Token{}, err
+	}
+	if lacking := missing(r.Scopes, c.Scopes); len(lacking) > 0 {
+		return Token{}, &Error{Code: ScopeMissing, MissingScopes: lacking, Message: "the grant lacks scopes: connect again with consent to all of them"}
+	}
+
+	renewed, err := s.renew(ctx, c, need{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
+	var degraded Code
+	if err != nil {
+		if !servable(renewed, s.Now()) || errors.Is(err, InvalidRequest) || r.ForceRefresh && errors.Is(err, RateLimited) {
+			return Token{}, err
+		}
+		degraded = AsError(err).Code
+	}
+	t, err := s.token(ctx, renewed, r.Full)
+	if err != nil {
+		return Token{}, err
+	}
+	t.Degraded, t.DegradedReason = degraded != "", degraded
+	return t, nil
+}
+
+// servable reports whether a token that could not be renewed is still worth
+// handing out.
+func servable(c Connection, now time.Time) bool {
+	return c.Status == Active && c.alive(now)
+}
+
+// find returns the connection that r selects.
+func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) {
+	if r.ConnectionID != "" {
+		c, err := s.Connection(ctx, r.ConnectionID)
+		if err != nil {
+			return Connection{}, err
+		}
+		// What is said beside the id must fit; a connection of somebody else
+		// looks like none.
+		if r.Owner != "" && r.Owner != c.Owner || r.Platform != "" && r.Platform != c.Platform || r.AccountID != "" && r.AccountID != c.AccountID {
+			return Connection{}, errConnectionNotFound()
+		}
+		return c, nil
+	}
+	if r.Owner == "" {
+		return Connection{}, Invalid("connection_id", "missing, and so is owner with platform")
+	}
+	if err := checkOwner(r.Owner); err != nil {
+		return Connection{}, err
+	}
+	if r.Platform == "" {
+		return Connection{}, Invalid("platform", "missing")
+	}
+	if _, err := s.platform(r.Platform); err != nil {
+		return Connection{}, err
+	}
+	if r.AccountID != "" {
+		if err := checkText("account_id", r.AccountID, maxAccountID); err != nil {
+			return Connection{}, err
+		}
+		c, err := s.Store.FindAccount(ctx, r.Owner, r.Platform, r.AccountID)
+		if err != nil {
+			return Connection{}, notFound(err)
+		}
+		return c, nil
+	}
+	return s.findOnly(ctx, r.Owner, r.Platform)
+}
+
+const maxAccountID = 256
+
+// findOnly returns the one connection that the owner has on the platform.
+func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Connection, error) {
+	page, _, err := s.Store.Connections(ctx, Filter{Owner: owner, Platform: platform}, "", maxPage)
+	if err != nil {
+		return Connection{}, internal("listing connections", err)
+	}
+	switch len(page) {
+	case 0:
+		return Connection{}, errConnectionNotFound()
+	case 1:
+		// Listings may lag behind; the record itself does not.
+		return s.Connection(ctx, page[0].ID)
+	}
+	e := &Error{Code: AmbiguousConnection, Message: "the owner has several accounts there: name one by account_id or connection_id"}
+	for _, c := range page {
+		e.ConnectionIDs = append(e.ConnectionIDs, c.ID)
+	}
+	return Connection{}, e
+}
+
+// token reads the credentials that c points to.
+func (s *Service) token(ctx context.Context, c Connection, full bool) (Token, error) {
+	p, err := s.platform(c.Platform)
+	if err != nil {
+		return Token{}, err
+	}
+	creds, err := s.pinnedCredentials(ctx, c)
+	if errors.Is(err, ErrNotFound) {
+		creds, _, err = s.currentCredentials(ctx, c)
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	// Only credentials that lean on the app need it read.
+	var app App
+	if full || c.ExpiresAt.IsZero() {
+		if app, err = s.app(ctx, c.Platform); err != nil {
+			return Token{}, err
+		}
+	}
+	t := Token{Connection: c, ExpiresAt: creds.ExpiresAt}
+	t.AccessToken, t.TokenType, t.Credentials = p.Token(app, creds)
+	if full {
+		t.Full = p.Full(app, creds)
+	}
+	return t, nil
+}
