@@ -1,0 +1,27 @@
+// Package awscloud is the AWS half of the connector's ports: the store is one
+// DynamoDB table, the vault is Secrets Manager, the queue is SQS, and events
+// go to EventBridge.
+//
+// Its errors are connector.ErrNotFound, connector.ErrConflict, an
+// InvalidRequest for a malformed cursor, and else what the SDK said, wrapped.
+// Retries are the SDK's.
+package awscloud
+
+import (
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"platform-api-connector/shared/config"
+)
+
+// New returns the four ports of the deployment that c names. The SDK itself
+// honours AWS_ENDPOINT_URL, where a was loaded from the environment.
+func New(a aws.Config, c config.Config) (*Table, *Vault, *Queue, *Events) {
+	return NewTable(dynamodb.NewFromConfig(a, RetryContention), c.TableName),
+		NewVault(secretsmanager.NewFromConfig(a), c.SecretPrefix),
+		NewQueue(sqs.NewFromConfig(a), c.RefreshQueueURL),
+		NewEvents(eventbridge.NewFromConfig(a), c.EventBusName)
+}

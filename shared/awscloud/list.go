@@ -1,0 +1,182 @@
+package awscloud
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"platform-api-connector/shared/connector"
+)
+
+// Connections implements connector.Store. The connections of one owner are in
+// the order of their ids; those of all owners in an order of DynamoDB's own.
+func (t *Table) Connections(ctx context.Context, f connector.Filter, cursor string, limit int) ([]connector.Connection, string, error) {
+	start, err := decodeCursor(cursor, f.Owner)
+	if err != nil {
+		return nil, "", err
+	}
+	var page []connector.Connection
+	for {
+		items, next, err := t.listed(ctx, f.Owner, start)
+		if err != nil {
+			return nil, "", fmt.Errorf("listing connections: %w", err)
+		}
+		for _, i := range items {
+			c, err := decodeConnection(i)
+			if err != nil {
+				return nil, "", err
+			}
+			if !f.Match(c) {
+				continue
+			}
+			if len(page) == limit {
+				return page, encodeCursor(page[limit-1]), nil
+			}
+			page = append(page, c)
+		}
+		if len(next) == 0 {
+			return page, "", nil
+		}
+		start = next
+	}
+}
+
+// listed returns some connections of one owner, or of all, and where to go on.
+func (t *Table) listed(ctx context.Context, owner string, start item) ([]item, item, error) {
+	index := aws.String("by_owner")
+	if owner == "" {
+		out, err := t.client.Scan(ctx, &dynamodb.ScanInput{TableName: t.name, IndexName: index, ExclusiveStartKey: start})
+		if err != nil {
+			return nil, nil, err
+		}
+		return itemsOf(out.Items), out.LastEvaluatedKey, nil
+	}
+	out, err := t.client.Query(ctx, &dynamodb.QueryInput{
+		TableName: t.name, IndexName: index, ExclusiveStartKey: start,
+		KeyConditionExpression:    aws.String("#owner = :owner"),
+		ExpressionAttributeNames:  map[string]string{"#owner": "owner"},
+		ExpressionAttributeValues: item{":owner": text(owner)},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return itemsOf(out.Items), out.LastEvaluatedKey, nil
+}
+
+// cursor is the place of a connection in the listing.
+type cursor struct {
+	Owner string       `json:"owner"`
+	ID    connector.ID `json:"id"`
+}
+
+func encodeCursor(last connector.Connection) string {
+	b, err := json.Marshal(cursor{Owner: last.Owner, ID: last.ID})
+	if err != nil {
+		panic(err) // strings can be encoded
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func decodeCursor(s, owner string) (item, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var at cursor
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err == nil {
+		err = json.Unmarshal(b, &at)
+	}
+	if err != nil || !at.ID.Valid() || at.Owner == "" || owner != "" && owner != at.Owner {
+		return nil, connector.Invalid("cursor", "not one that this listing returned")
+	}
+	return item{
+		"pk": text(connectionKey(at.ID)), "owner": text(at.Owner), "id": text(string(at.ID)),
+	}, nil
+}
+
+// UserConnections implements connector.Store. The index may lag behind by a
+// moment; what it names is then read consistently.
+func (t *Table) UserConnections(ctx context.Context, platform connector.Name, userID string) ([]connector.Connection, error) {
+	pages := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{
+		TableName: t.name, IndexName: aws.String("by_user"),
+		KeyConditionExpression:    aws.String("#user = :user"),
+		ExpressionAttributeNames:  map[string]string{"#user": "user"},
+		ExpressionAttributeValues: item{":user": text(userKey(platform, userID))},
+	})
+	var found []connector.Connection
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing a user's connections: %w", err)
+		}
+		for _, i := range out.Items {
+			c, err := t.Connection(ctx, idOf(i))
+			if errors.Is(err, connector.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if c.Platform == platform && c.UserID == userID && c.Status != connector.Disconnected {
+				found = append(found, c)
+			}
+		}
+	}
+	return found, nil
+}
+
+// Due implements connector.Store.
+func (t *Table) Due(ctx context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
+	pages := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{
+		TableName: t.name, IndexName: aws.String("due"), Limit: aws.Int32(int32(limit)),
+		KeyConditionExpression:    aws.String("#shard = :shard AND #due_at <= :now"),
+		ExpressionAttributeNames:  map[string]string{"#shard": "due_shard", "#due_at": "due_at"},
+		ExpressionAttributeValues: item{":shard": text(shardKey(shard)), ":now": instant(now)},
+	})
+	var due []connector.Due
+	for pages.HasMorePages() && len(due) < limit {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing what is due: %w", err)
+		}
+		for _, i := range out.Items {
+			r := &reader{item: i}
+			due = append(due, connector.Due{ID: idOf(i), DueAt: r.time("due_at")})
+			if r.err != nil {
+				return nil, r.err
+			}
+		}
+	}
+	return due[:min(limit, len(due))], nil
+}
+
+// Claim implements connector.Store.
+func (t *Table) Claim(ctx context.Context, d connector.Due, until time.Time) error {
+	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:                 t.name,
+		Key:                       keyOf(connectionKey(d.ID)),
+		UpdateExpression:          aws.String("SET #due_at = :until"),
+		ConditionExpression:       aws.String("#due_at = :seen"),
+		ExpressionAttributeNames:  map[string]string{"#due_at": "due_at"},
+		ExpressionAttributeValues: item{":until": instant(until), ":seen": instant(d.DueAt)},
+	})
+	if err := portError(err); err != nil {
+		return fmt.Errorf("claiming what is due: %w", err)
+	}
+	return nil
+}
+
+func itemsOf(items []map[string]types.AttributeValue) []item {
+	converted := make([]item, 0, len(items))
+	for _, i := range items {
+		converted = append(converted, i)
+	}
+	return converted
+}

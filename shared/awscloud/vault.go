@@ -1,0 +1,133 @@
+package awscloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"platform-api-connector/shared/connector"
+)
+
+// Vault is the connector.Vault on Secrets Manager: one secret a name, under
+// one prefix. A version stays readable by its id after a newer Put, until
+// Secrets Manager removes it: it keeps about 100, and any for a day.
+type Vault struct {
+	client *secretsmanager.Client
+	prefix string
+}
+
+var _ connector.Vault = (*Vault)(nil)
+
+// NewVault returns the vault of the secrets whose names begin with prefix and
+// a slash.
+func NewVault(client *secretsmanager.Client, prefix string) *Vault {
+	return &Vault{client: client, prefix: prefix}
+}
+
+const recoveryWindowDays = 7
+
+func (v *Vault) secretID(name string) *string { return aws.String(v.prefix + "/" + name) }
+
+// Put implements connector.Vault. It fails for a secret that is scheduled for
+// deletion.
+func (v *Vault) Put(ctx context.Context, name string, value connector.Secret) (string, error) {
+	version, err := v.putVersion(ctx, name, value)
+	if absent(err) {
+		version, err = v.create(ctx, name, value)
+		if exists := new(types.ResourceExistsException); errors.As(err, &exists) {
+			version, err = v.putVersion(ctx, name, value)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("keeping a secret: %w", err)
+	}
+	return version, nil
+}
+
+func (v *Vault) putVersion(ctx context.Context, name string, value connector.Secret) (string, error) {
+	out, err := v.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+		SecretId: v.secretID(name), SecretString: aws.String(value.Reveal()),
+	})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.VersionId), nil
+}
+
+func (v *Vault) create(ctx context.Context, name string, value connector.Secret) (string, error) {
+	out, err := v.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name: v.secretID(name), SecretString: aws.String(value.Reveal()),
+	})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.VersionId), nil
+}
+
+// Get implements connector.Vault. A secret that is scheduled for deletion is
+// not found.
+func (v *Vault) Get(ctx context.Context, name, version string) (connector.Secret, string, error) {
+	out, err := v.read(ctx, name, version)
+	if err != nil {
+		return connector.Secret{}, "", err
+	}
+	value := connector.NewSecret(aws.ToString(out.SecretString))
+	if slices.Contains(out.VersionStages, "AWSCURRENT") {
+		return value, aws.ToString(out.VersionId), nil
+	}
+	current, err := v.read(ctx, name, "")
+	if err != nil {
+		return connector.Secret{}, "", err
+	}
+	return value, aws.ToString(current.VersionId), nil
+}
+
+func (v *Vault) read(ctx context.Context, name, version string) (*secretsmanager.GetSecretValueOutput, error) {
+	input := &secretsmanager.GetSecretValueInput{SecretId: v.secretID(name)}
+	if version != "" {
+		input.VersionId = &version
+	}
+	out, err := v.client.GetSecretValue(ctx, input)
+	if absent(err) || scheduled(err) {
+		return nil, connector.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a secret: %w", err)
+	}
+	return out, nil
+}
+
+// Delete implements connector.Vault.
+func (v *Vault) Delete(ctx context.Context, name string, purge bool) error {
+	input := &secretsmanager.DeleteSecretInput{SecretId: v.secretID(name)}
+	if purge {
+		input.ForceDeleteWithoutRecovery = aws.Bool(true)
+	} else {
+		input.RecoveryWindowInDays = aws.Int64(recoveryWindowDays)
+	}
+	_, err := v.client.DeleteSecret(ctx, input)
+	if err == nil || absent(err) || !purge && scheduled(err) {
+		return nil
+	}
+	return fmt.Errorf("deleting a secret: %w", err)
+}
+
+func absent(err error) bool {
+	missing := new(types.ResourceNotFoundException)
+	return errors.As(err, &missing)
+}
+
+// scheduled reports whether Secrets Manager refused because the secret is
+// scheduled for deletion. InvalidRequestException has other causes too, and
+// only its text tells them apart: "…marked for deletion", "…scheduled for
+// deletion".
+func scheduled(err error) bool {
+	refused := new(types.InvalidRequestException)
+	return errors.As(err, &refused) && strings.Contains(refused.ErrorMessage(), "delet")
+}
