@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
+	"github.com/aws/jsii-runtime-go"
+
+	"platform-api-connector/infra/blueprint"
+)
+
+// statements returns what f may call: the blueprint's grants, and what every
+// function does through the Lambda service itself, its logs and traces.
+func (d *deployment) statements(f blueprint.Function, logs awslogs.LogGroup) *[]awsiam.PolicyStatement {
+	statements := []awsiam.PolicyStatement{
+		allow([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, *logs.LogGroupArn()),
+		// X-Ray has no resources to name:
+		// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
+		allow([]string{"xray:PutTraceSegments", "xray:PutTelemetryRecords"}, "*"),
+	}
+	services := map[string]bool{}
+	for _, grant := range blueprint.Grants(f.Name) {
+		statements = append(statements, allow(grant.Actions, d.arn(grant.Resource)))
+		for _, action := range grant.Actions {
+			service, _, _ := strings.Cut(action, ":")
+			services[service] = true
+		}
+	}
+	if f.Name == blueprint.RefreshQueue().Function {
+		// What Lambda's poller does in the function's name:
+		// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+		statements = append(statements, allow([]string{"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}, *d.queue.QueueArn()))
+		services["sqs"] = true
+	}
+	if d.key != nil {
+		statements = append(statements, d.allowKey(services))
+	}
+	return &statements
+}
+
+// allowKey lets a role use the customer's key, but only through the services
+// that it calls anyway.
+func (d *deployment) allowKey(services map[string]bool) awsiam.PolicyStatement {
+	var via []*string
+	for _, service := range []string{"dynamodb", "secretsmanager", "sqs"} {
+		if services[service] {
+			via = append(via, jsii.String(service+"."+*d.Region()+"."+*d.UrlSuffix()))
+		}
+	}
+	statement := allow([]string{"kms:Decrypt", "kms:GenerateDataKey"}, d.settings.KeyARN)
+	statement.AddCondition(jsii.String("StringEquals"), map[string]any{"kms:ViaService": via})
+	return statement
+}
+
+func allow(actions []string, resources ...string) awsiam.PolicyStatement {
+	return awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
+		Effect:    awsiam.Effect_ALLOW,
+		Actions:   jsii.Strings(actions...),
+		Resources: jsii.Strings(resources...),
+	})
+}
+
+// arn returns what a resource of the blueprint is called on AWS.
+func (d *deployment) arn(r blueprint.Resource) string {
+	if index, ok := strings.CutPrefix(string(r), "table index "); ok {
+		return *d.table.TableArn() + "/index/" + index
+	}
+	if prefix, ok := strings.CutPrefix(string(r), "secrets "); ok {
+		// Secrets Manager adds six random characters to each name.
+		return *d.FormatArn(&awscdk.ArnComponents{
+			Service: jsii.String("secretsmanager"), Resource: jsii.String("secret"),
+			ResourceName: jsii.String(d.settings.SecretPrefix() + "/" + prefix + "*"),
+			ArnFormat:    awscdk.ArnFormat_COLON_RESOURCE_NAME,
+		})
+	}
+	switch r {
+	case blueprint.Table:
+		return *d.table.TableArn()
+	case blueprint.RefreshMessages:
+		return *d.queue.QueueArn()
+	case blueprint.EventBus:
+		return *d.bus.EventBusArn()
+	}
+	panic(fmt.Sprintf("no resource %q", r))
+}

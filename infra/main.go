@@ -1,0 +1,26 @@
+// Command infra is the CDK app: it describes on AWS what package blueprint
+// says, and what the local stack runs on loopback. README.md beside it tells
+// how to deploy.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+)
+
+func main() {
+	defer jsii.Close()
+	app := awscdk.NewApp(nil)
+	settings, err := ReadSettings(func(name string) any {
+		return app.Node().TryGetContext(jsii.String(name))
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	NewStack(app, settings, "build/functions")
+	app.Synth(nil)
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/platform"
+)
+
+// addOutputs says where things are, for people and for `aws cloudformation
+// describe-stacks`.
+func (d *deployment) addOutputs() {
+	d.output("PublicUrl", "The base of links and redirect URIs", d.publicURL)
+	d.output("ApiEndpoint", "The HTTP API's own name", *d.api.ApiEndpoint())
+	service := connector.Service{PublicURL: d.publicURL}
+	for _, p := range platform.All(platform.Options{}) {
+		name := p.Describe().Name
+		d.output("RedirectUri"+camel(string(name)), "Paste this into the app on the developer portal of "+p.Describe().Title,
+			service.RedirectURI(name))
+	}
+	for _, f := range blueprint.Functions() {
+		d.output(camel(f.Name)+"Name", "The function that "+f.Job, *d.functions[f.Name].FunctionName())
+		d.output(camel(f.Name)+"Arn", "The same function's ARN", *d.functions[f.Name].FunctionArn())
+	}
+	d.output("TableName", "Connections, links, states, counters", *d.table.TableName())
+	d.output("SecretPrefix", "What the names of all secrets begin with", d.settings.SecretPrefix())
+	d.output("BusName", "Where events go", *d.bus.EventBusName())
+	d.output("BusArn", "The bus's ARN", *d.bus.EventBusArn())
+	d.output("RefreshQueueUrl", "What waits to be refreshed", *d.queue.QueueUrl())
+	d.output("RefreshDeadLettersUrl", "What could not be refreshed by any attempt", *d.deadLetters[0].QueueUrl())
+	d.output("ScheduleDeadLettersUrl", "Ticks that could not be delivered", *d.deadLetters[1].QueueUrl())
+}
+
+func (d *deployment) output(id, description, value string) {
+	awscdk.NewCfnOutput(d.Stack, jsii.String(id), &awscdk.CfnOutputProps{
+		Description: jsii.String(description),
+		Value:       jsii.String(value),
+	})
+}

@@ -1,0 +1,129 @@
+package metrics
+
+import (
+	"context"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+// Observe puts the meter between s and its ports. It is called once, before s
+// is used.
+func (m *Meter) Observe(s *connector.Service) {
+	platforms := make([]connector.Platform, len(s.Platforms))
+	for i, p := range s.Platforms {
+		platforms[i] = m.platform(p)
+	}
+	s.Platforms = platforms
+	s.Store = store{s.Store, m}
+	s.Events = events{s.Events, m}
+}
+
+// platform returns p with its calls counted. What p can do beyond the port
+// stays visible.
+func (m *Meter) platform(p connector.Platform) connector.Platform {
+	observed := platform{Platform: p, meter: m, name: p.Describe().Name}
+	revoker, revokes := p.(connector.Revoker)
+	noticer, notices := p.(connector.Noticer)
+	switch {
+	case revokes && notices:
+		return struct {
+			platform
+			connector.Revoker
+			connector.Noticer
+		}{observed, revoker, noticer}
+	case revokes:
+		return struct {
+			platform
+			connector.Revoker
+		}{observed, revoker}
+	case notices:
+		return struct {
+			platform
+			connector.Noticer
+		}{observed, noticer}
+	}
+	return observed
+}
+
+type platform struct {
+	connector.Platform
+	meter *Meter
+	name  connector.Name
+}
+
+// Exchange implements connector.Platform.
+func (p platform) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+	grants, err := p.Platform.Exchange(ctx, app, a, code)
+	p.called(err)
+	return grants, err
+}
+
+// Verify implements connector.Platform.
+func (p platform) Verify(ctx context.Context, app connector.App, c connector.Credentials) (connector.Verification, error) {
+	verification, err := p.Platform.Verify(ctx, app, c)
+	p.called(err)
+	return verification, err
+}
+
+// Refresh implements connector.Platform.
+func (p platform) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	renewed, err := p.Platform.Refresh(ctx, app, c)
+	p.called(err)
+	outcome, failed := "refreshed", 0.0
+	if err != nil {
+		code := connector.AsError(err).Code
+		outcome = string(code)
+		if !code.GrantDead() && !code.AppRefused() {
+			failed = 1
+		}
+	}
+	name := string(p.name)
+	p.meter.write(
+		[]measurement{{Refreshes, count, 1}, {FailedRefreshes, count, failed}},
+		set{}, set{Platform: name}, set{Platform: name, Outcome: outcome})
+	return renewed, err
+}
+
+func (p platform) called(err error) {
+	p.meter.mu.Lock()
+	p.meter.seen.platformCalls++
+	p.meter.mu.Unlock()
+	if err != nil && connector.AsError(err).Code == connector.AppMisconfigured {
+		p.meter.write(one(AppRefused), set{}, set{Platform: string(p.name)})
+	}
+}
+
+type store struct {
+	connector.Store
+	meter *Meter
+}
+
+// Due implements connector.Store.
+func (s store) Due(ctx context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
+	due, err := s.Store.Due(ctx, shard, now, limit)
+	s.meter.mu.Lock()
+	defer s.meter.mu.Unlock()
+	for _, d := range due {
+		if s.meter.seen.due == nil {
+			s.meter.seen.due = map[string]time.Time{}
+		}
+		s.meter.seen.due[string(d.ID)] = d.DueAt
+	}
+	return due, err
+}
+
+type events struct {
+	connector.Events
+	meter *Meter
+}
+
+// Publish implements connector.Events.
+func (e events) Publish(ctx context.Context, list ...connector.Event) error {
+	for _, event := range list {
+		if event.Type == connector.EventReauth {
+			e.meter.write(one(NeedsReauth), set{}, set{Platform: string(event.Connection.Platform)})
+		}
+	}
+	return e.Events.Publish(ctx, list...)
+}
