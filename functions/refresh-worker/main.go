@@ -1,0 +1,9 @@
+// Command refresh-worker refreshes the connections of a batch.
+package main
+
+import (
+	"platform-api-connector/shared/boot"
+	"platform-api-connector/shared/handler"
+)
+
+func main() { boot.Start((*handler.Handler).RefreshWorker) }

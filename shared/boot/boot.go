@@ -1,0 +1,116 @@
+// Package boot makes a running function out of its environment: it reads the
+// configuration, builds the clients and the connector over them, and starts
+// one of the handler's functions. The mains do nothing else.
+package boot
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
+
+	"platform-api-connector/shared/awscloud"
+	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/handler"
+	"platform-api-connector/shared/platform"
+)
+
+// awsTimeout bounds one attempt of one AWS call; the SDK makes up to three.
+const awsTimeout = 5 * time.Second
+
+// Start runs the function that pick chooses, until Lambda ends the process. A
+// wrong environment ends it at once, with one line that names what is wrong.
+func Start(pick func(*handler.Handler) handler.Function) {
+	h, err := Handler(context.Background(), os.Getenv, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, strings.ReplaceAll(err.Error(), "\n", "; "))
+		os.Exit(1)
+	}
+	lambda.Start(pick(h))
+}
+
+// Handler returns the handler of the environment that get reads, usually
+// os.Getenv. It logs JSON lines to logs. AWS credentials, region and endpoint
+// are the SDK's own business.
+func Handler(ctx context.Context, get func(string) string, logs io.Writer) (*handler.Handler, error) {
+	c, err := config.Parse(get)
+	if err != nil {
+		return nil, err
+	}
+	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.LogLevel}))
+	sdk, err := sdkConfig(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	service := newService(c, log)
+	service.Store, service.Vault, service.Queue, service.Events = awscloud.New(sdk, c)
+	return handler.New(service, log), nil
+}
+
+func newService(c config.Config, log *slog.Logger) *connector.Service {
+	return &connector.Service{
+		Platforms: platform.All(platform.Options{
+			HTTP:      &http.Client{Transport: transport()},
+			Endpoints: c.PlatformEndpoints,
+			Now:       time.Now,
+		}),
+		Now:           time.Now,
+		Random:        rand.Reader,
+		Log:           log,
+		Sleep:         connector.Sleep,
+		PublicURL:     c.PublicURL,
+		ReturnOrigins: c.ReturnOrigins,
+		AllowFull:     c.AllowFullCredentials,
+	}
+}
+
+// transport is made once a process, so that calls share connections. Proxy
+// variables of the environment are not for it: tokens travel in it.
+func transport() *http.Transport {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: 10 * time.Second,
+		IdleConnTimeout:       60 * time.Second,
+		MaxIdleConnsPerHost:   10,
+		ForceAttemptHTTP2:     true,
+	}
+}
+
+func sdkConfig(ctx context.Context, log *slog.Logger) (aws.Config, error) {
+	c, err := awsconfig.LoadDefaultConfig(ctx,
+		awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(awsTimeout)),
+		awsconfig.WithLogger(sdkLogger(log)))
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("loading the AWS configuration: %w", err)
+	}
+	if c.Region == "" {
+		return aws.Config{}, errors.New("AWS_REGION: missing")
+	}
+	return c, nil
+}
+
+// sdkLogger keeps what the SDK has to say in the form of our own lines.
+func sdkLogger(log *slog.Logger) logging.Logger {
+	return logging.LoggerFunc(func(class logging.Classification, format string, values ...any) {
+		level := slog.LevelDebug
+		if class == logging.Warn {
+			level = slog.LevelWarn
+		}
+		log.Log(context.Background(), level, "aws", "message", fmt.Sprintf(format, values...))
+	})
+}

@@ -1,0 +1,49 @@
+package handler
+
+import (
+	"math"
+
+	"platform-api-connector/shared/connector"
+)
+
+// readApp reads an app, and of the platform's extras those that it lists.
+func readApp(o *object, extras []connector.AppField) (connector.App, error) {
+	app := connector.App{
+		ClientID:     o.text("client_id"),
+		ClientSecret: o.secret("client_secret"),
+		Mode:         connector.Mode(o.text("mode")),
+		Extras:       connector.Fields{},
+	}
+	if app.Mode == "" {
+		app.Mode = connector.Live
+	}
+	for _, f := range extras {
+		switch f.Name {
+		case "tier":
+			app.Tier = o.text(f.Name)
+		case "monthly_post_limit":
+			app.MonthlyPostLimit = o.number(f.Name, 0, math.MaxInt32, 0)
+		case "billing_day":
+			app.BillingDay = o.number(f.Name, 1, 31, 0)
+		default:
+			app.Extras.Set(f.Name, o.secret(f.Name).Reveal())
+		}
+	}
+	return app, o.end()
+}
+
+// appField returns an extra of an app, and whether it is there.
+func appField(app connector.App, f connector.AppField) (value any, ok bool) {
+	switch f.Name {
+	case "tier":
+		return app.Tier, app.Tier != ""
+	case "monthly_post_limit":
+		return app.MonthlyPostLimit, app.MonthlyPostLimit != 0
+	case "billing_day":
+		return app.BillingDay, app.BillingDay != 0
+	}
+	if f.Secret {
+		return nil, !app.Extras[f.Name].Empty()
+	}
+	return app.Extras.Get(f.Name), !app.Extras[f.Name].Empty()
+}

@@ -1,0 +1,121 @@
+package handler
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"platform-api-connector/shared/connector"
+)
+
+const (
+	maxState     = 128
+	maxCode      = 4 << 10
+	maxParameter = 2 << 10
+)
+
+// OAuthCallback is the function behind GET /oauth/{platform}/callback: it ends
+// an authorization and shows the result, at the link's return URL or on a page.
+func (h *Handler) OAuthCallback() Function {
+	return h.serve("oauth-callback", true, routes{
+		"GET /oauth/{platform}/callback":  h.callback,
+		"HEAD /oauth/{platform}/callback": h.callback,
+	})
+}
+
+func (h *Handler) callback(ctx context.Context, c *call, r *request) (answer, error) {
+	if r.preview() {
+		return passOver(r), nil
+	}
+	came, err := readCallback(r)
+	if err != nil {
+		return answer{}, err
+	}
+	result, err := h.service.Callback(ctx, came)
+	var a answer
+	if err == nil {
+		a, err = h.connected(r, result)
+	}
+	if err != nil && result.ReturnURL != "" {
+		a = redirect(returnTo(result.ReturnURL, url.Values{"error": {string(connector.AsError(err).Code)}}))
+	}
+	if result.CookieName != "" {
+		a.cookies = []string{setCookie(result.CookieName, "", 0, h.secure)}
+	}
+	if len(result.Connections) == 1 {
+		c.about(result.Connections[0].ID)
+	}
+	return a, err
+}
+
+// readCallback takes what we use of the query. Platforms add parameters of
+// their own, and error_description is anybody's text: it is not looked at.
+func readCallback(r *request) (connector.CallbackRequest, error) {
+	if list := r.query["state"]; len(list) > 1 || len(list) == 1 && len(list[0]) > maxState {
+		return connector.CallbackRequest{}, &connector.Error{Code: connector.StateInvalid, Message: "the state is not one of ours: start again"}
+	}
+	p := r.parametersOfQuery()
+	came := connector.CallbackRequest{
+		Platform: connector.Name(r.parameters["platform"]),
+		State:    connector.NewSecret(p.text("state", maxState)),
+		Code:     connector.NewSecret(p.text("code", maxCode)),
+		Error:    p.text("error", maxParameter),
+		Issuer:   p.text("iss", maxParameter),
+		Browser:  func(name string) connector.Secret { return connector.NewSecret(r.cookie(name)) },
+	}
+	if p.err != nil {
+		return connector.CallbackRequest{}, p.err
+	}
+	return came, nil
+}
+
+// connected shows a success: at the return URL, on a page, or to a program.
+func (h *Handler) connected(r *request, result connector.CallbackResult) (answer, error) {
+	if result.ReturnURL != "" {
+		added := url.Values{"status": {"connected"}}
+		for _, connection := range result.Connections {
+			added.Add("connection_id", string(connection.ID))
+		}
+		if missing := missingScopes(result.Connections); len(missing) > 0 {
+			added.Set("missing_scopes", strings.Join(missing, ","))
+		}
+		return redirect(returnTo(result.ReturnURL, added)), nil
+	}
+	if r.wantsPage() {
+		return connectedPage(result.Platform.Title, result.Connections)
+	}
+	return jsonAnswer(http.StatusOK, map[string]any{
+		"status":      "connected",
+		"connections": viewConnections(result.Connections),
+	})
+}
+
+func missingScopes(connections []connector.Connection) []string {
+	var missing []string
+	for _, connection := range connections {
+		missing = append(missing, connection.MissingScopes...)
+	}
+	slices.Sort(missing)
+	return slices.Compact(missing)
+}
+
+// returnTo adds our parameters to a return URL. What its query has already
+// stays byte for byte, but for parameters of our names: those only we set.
+func returnTo(returnURL string, added url.Values) string {
+	u, err := url.Parse(returnURL)
+	if err != nil {
+		return returnURL
+	}
+	var kept []string
+	for pair := range strings.SplitSeq(u.RawQuery, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		plain, err := url.QueryUnescape(name)
+		if pair != "" && (err != nil || !slices.Contains([]string{"status", "error", "connection_id", "missing_scopes"}, plain)) {
+			kept = append(kept, pair)
+		}
+	}
+	u.RawQuery = strings.Join(append(kept, added.Encode()), "&")
+	return u.String()
+}

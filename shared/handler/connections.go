@@ -1,0 +1,255 @@
+package handler
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 100
+	maxPosts    = 1000
+)
+
+// Connections is the function behind the operator's routes.
+func (h *Handler) Connections() Function {
+	return h.serve("connections", false, routes{
+		"GET /platforms":                 h.listPlatforms,
+		"GET /platforms/{platform}":      h.showPlatform,
+		"PUT /platforms/{platform}/app":  h.putApp,
+		"POST /links":                    h.mintLink,
+		"POST /connections":              h.importCredentials,
+		"GET /connections":               h.listConnections,
+		"GET /connections/{id}":          h.showConnection,
+		"POST /connections/{id}/verify":  h.verify,
+		"POST /connections/{id}/refresh": h.refreshNow,
+		"POST /connections/{id}/usage":   h.reserve,
+		"DELETE /connections/{id}":       h.disconnect,
+	})
+}
+
+func (h *Handler) listPlatforms(ctx context.Context, _ *call, r *request) (answer, error) {
+	if err := r.nothingElse(); err != nil {
+		return answer{}, err
+	}
+	statuses, err := h.service.PlatformStatuses(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	views := make([]platformView, len(statuses))
+	for i, s := range statuses {
+		views[i] = viewPlatform(s)
+	}
+	return jsonAnswer(http.StatusOK, map[string]any{"platforms": views})
+}
+
+func (h *Handler) showPlatform(ctx context.Context, _ *call, r *request) (answer, error) {
+	if err := r.nothingElse(); err != nil {
+		return answer{}, err
+	}
+	status, err := h.service.PlatformStatus(ctx, r.platform())
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, viewGuide(status))
+}
+
+func (r *request) platform() connector.Name { return connector.Name(r.parameters["platform"]) }
+
+func (h *Handler) putApp(ctx context.Context, _ *call, r *request) (answer, error) {
+	if err := r.parametersOfQuery().end(); err != nil {
+		return answer{}, err
+	}
+	o, err := r.object(false)
+	if err != nil {
+		return answer{}, err
+	}
+	current, err := h.service.PlatformStatus(ctx, r.platform())
+	if err != nil {
+		return answer{}, err
+	}
+	app, err := readApp(o, current.Description.AppFields)
+	if err != nil {
+		return answer{}, err
+	}
+	status, err := h.service.PutApp(ctx, r.platform(), app)
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, viewApp(status))
+}
+
+func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, error) {
+	if err := r.parametersOfQuery().end(); err != nil {
+		return answer{}, err
+	}
+	o, err := r.object(false)
+	if err != nil {
+		return answer{}, err
+	}
+	asked := connector.LinkRequest{
+		Platform:     connector.Name(o.text("platform")),
+		Owner:        o.text("owner"),
+		ConnectionID: connector.ID(o.text("connection_id")),
+		Scopes:       o.list("scopes"),
+		ReturnURL:    o.text("return_url"),
+		ExpiresIn:    seconds(o.number("expires_in", 1, int(connector.MaxLinkLife.Seconds()), 0)),
+	}
+	if err := o.end(); err != nil {
+		return answer{}, err
+	}
+	c.about(asked.ConnectionID)
+	link, err := h.service.MintLink(ctx, asked)
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusCreated, struct {
+		URL       string    `json:"url"`
+		ExpiresAt time.Time `json:"expires_at"`
+	}{link.URL.Reveal(), instant(link.ExpiresAt)})
+}
+
+func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (answer, error) {
+	if err := r.parametersOfQuery().end(); err != nil {
+		return answer{}, err
+	}
+	o, err := r.object(false)
+	if err != nil {
+		return answer{}, err
+	}
+	brought := connector.ImportRequest{
+		Platform:    connector.Name(o.text("platform")),
+		Owner:       o.text("owner"),
+		AccountName: o.text("account_name"),
+		Credentials: o.credentials("credentials"),
+		SkipVerify:  !o.flag("verify", true),
+	}
+	if err := o.end(); err != nil {
+		return answer{}, err
+	}
+	imported, err := h.service.Import(ctx, brought)
+	if err != nil {
+		return answer{}, err
+	}
+	if len(imported.Connections) == 1 {
+		c.about(imported.Connections[0].ID)
+	}
+	return jsonAnswer(http.StatusCreated, struct {
+		Connections []connectionView `json:"connections"`
+		Warnings    []string         `json:"warnings,omitempty"`
+	}{viewConnections(imported.Connections), imported.Warnings})
+}
+
+func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (answer, error) {
+	p := r.parametersOfQuery()
+	filter := connector.Filter{
+		Owner:    p.text("owner", maxParameter),
+		Platform: connector.Name(p.text("platform", maxParameter)),
+		Status:   connector.Status(p.text("status", maxParameter)),
+	}
+	limit := p.number("limit", 1, maxPage, defaultPage)
+	cursor := p.text("cursor", maxParameter)
+	if err := p.end(); err != nil {
+		return answer{}, err
+	}
+	page, next, err := h.service.Connections(ctx, filter, cursor, limit)
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, struct {
+		Connections []connectionView `json:"connections"`
+		NextCursor  string           `json:"next_cursor,omitempty"`
+	}{viewConnections(page), next})
+}
+
+func (h *Handler) showConnection(ctx context.Context, _ *call, r *request) (answer, error) {
+	if err := r.nothingElse(); err != nil {
+		return answer{}, err
+	}
+	connection, err := h.service.Connection(ctx, r.connectionID())
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, viewConnection(connection))
+}
+
+// nothingElse refuses a request that says more than its path does.
+func (r *request) nothingElse() error {
+	if err := r.parametersOfQuery().end(); err != nil {
+		return err
+	}
+	if r.method == http.MethodGet {
+		return nil
+	}
+	o, err := r.object(true)
+	if err != nil {
+		return err
+	}
+	return o.end()
+}
+
+func (h *Handler) verify(ctx context.Context, _ *call, r *request) (answer, error) {
+	if err := r.nothingElse(); err != nil {
+		return answer{}, err
+	}
+	v, err := h.service.Verify(ctx, r.connectionID())
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, struct {
+		OK          bool      `json:"ok"`
+		AccountID   string    `json:"account_id"`
+		AccountName string    `json:"account_name"`
+		Scopes      []string  `json:"scopes"`
+		CheckedAt   time.Time `json:"checked_at"`
+		Warning     string    `json:"warning,omitempty"`
+	}{true, v.Account.ID, v.Account.Name, listed(v.Scopes), instant(v.CheckedAt), v.Warning})
+}
+
+func (h *Handler) refreshNow(ctx context.Context, _ *call, r *request) (answer, error) {
+	if err := r.nothingElse(); err != nil {
+		return answer{}, err
+	}
+	connection, err := h.service.Refresh(ctx, r.connectionID())
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, viewConnection(connection))
+}
+
+func (h *Handler) reserve(ctx context.Context, _ *call, r *request) (answer, error) {
+	if err := r.parametersOfQuery().end(); err != nil {
+		return answer{}, err
+	}
+	o, err := r.object(false)
+	if err != nil {
+		return answer{}, err
+	}
+	posts := o.number("posts", 1, maxPosts, 0)
+	if posts == 0 {
+		o.fail("posts", "missing")
+	}
+	if err := o.end(); err != nil {
+		return answer{}, err
+	}
+	usage, err := h.service.Reserve(ctx, r.connectionID(), posts)
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, viewUsage(usage))
+}
+
+func (h *Handler) disconnect(ctx context.Context, _ *call, r *request) (answer, error) {
+	p := r.parametersOfQuery()
+	purge := p.flag("purge")
+	if err := p.end(); err != nil {
+		return answer{}, err
+	}
+	if err := h.service.Disconnect(ctx, r.connectionID(), purge); err != nil {
+		return answer{}, err
+	}
+	return answer{status: http.StatusNoContent}, nil
+}

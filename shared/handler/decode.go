@@ -1,0 +1,275 @@
+package handler
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"mime"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"platform-api-connector/shared/connector"
+)
+
+// maxDepth is how deep a JSON body may nest; the deepest of ours has two
+// levels.
+const maxDepth = 16
+
+// object is a JSON object that is taken apart field by field. The first
+// problem sticks and names its field; end reports it, or a field that nobody
+// asked for.
+//
+// encoding/json alone would take names in any case, the last of two fields of
+// one name, and what follows the object.
+type object struct {
+	fields map[string]json.RawMessage
+	err    *connector.Error
+}
+
+// object reads the request's body, which may be empty where optional.
+func (r *request) object(optional bool) (*object, error) {
+	if len(r.body) == 0 {
+		if optional {
+			return &object{}, nil
+		}
+		return nil, connector.Invalid("body", "missing")
+	}
+	if header := r.header["content-type"]; header != "" {
+		kind, _, err := mime.ParseMediaType(header)
+		if err != nil || kind != "application/json" {
+			return nil, connector.Invalid("content-type", "not application/json")
+		}
+	}
+	return readObject("body", r.body)
+}
+
+// readObject parses b, which is called name in errors.
+func readObject(name string, b []byte) (*object, error) {
+	if !utf8.Valid(b) {
+		return nil, connector.Invalid(name, "not valid UTF-8")
+	}
+	if !json.Valid(b) {
+		return nil, connector.Invalid(name, "not valid JSON")
+	}
+	if err := checkNames(json.NewDecoder(bytes.NewReader(b)), 0); err != nil {
+		return nil, err
+	}
+	o := &object{}
+	if err := json.Unmarshal(b, &o.fields); err != nil || o.fields == nil {
+		return nil, connector.Invalid(name, "not a JSON object")
+	}
+	return o, nil
+}
+
+// checkNames walks one JSON value and refuses objects with two fields of one
+// name, and values that nest too deep.
+func checkNames(d *json.Decoder, depth int) error {
+	token, err := d.Token()
+	if err != nil {
+		return nil
+	}
+	open, ok := token.(json.Delim)
+	if !ok {
+		return nil
+	}
+	if depth == maxDepth {
+		return connector.Invalid("body", "nested too deep")
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if open == '{' {
+			key, _ := d.Token()
+			name, _ := key.(string)
+			if seen[name] {
+				return connector.Invalid(printable(name), "given twice")
+			}
+			seen[name] = true
+		}
+		if err := checkNames(d, depth+1); err != nil {
+			return err
+		}
+	}
+	_, err = d.Token()
+	return err
+}
+
+// take removes a field and returns it, nil where it is absent or null.
+func (o *object) take(name string) json.RawMessage {
+	raw := o.fields[name]
+	delete(o.fields, name)
+	if string(raw) == "null" {
+		return nil
+	}
+	return raw
+}
+
+func (o *object) fail(name, problem string) {
+	if o.err == nil {
+		o.err = connector.Invalid(name, problem)
+	}
+}
+
+func (o *object) decode(name string, into any, problem string) {
+	if raw := o.take(name); raw != nil && json.Unmarshal(raw, into) != nil {
+		o.fail(name, problem)
+	}
+}
+
+func (o *object) text(name string) (s string) {
+	o.decode(name, &s, "not a string")
+	return s
+}
+
+func (o *object) secret(name string) (s connector.Secret) {
+	o.decode(name, &s, "not a string")
+	return s
+}
+
+func (o *object) list(name string) (list []string) {
+	o.decode(name, &list, "not a list of strings")
+	return list
+}
+
+func (o *object) flag(name string, otherwise bool) bool {
+	o.decode(name, &otherwise, "neither true nor false")
+	return otherwise
+}
+
+// number reads a whole number from least to most.
+func (o *object) number(name string, least, most, otherwise int) int {
+	raw := o.take(name)
+	if raw == nil {
+		return otherwise
+	}
+	n, problem := wholeNumber(string(raw), least, most)
+	if problem != "" {
+		o.fail(name, problem)
+	}
+	return n
+}
+
+// credentials reads an object of secrets.
+func (o *object) credentials(name string) connector.Fields {
+	raw := o.take(name)
+	if raw == nil {
+		return nil
+	}
+	var fields connector.Fields
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		// Fields says which of them is wrong, but not under our name for it.
+		if problem := connector.AsError(err); problem.Code == connector.InvalidRequest && o.err == nil {
+			o.err = problem
+		}
+		o.fail(name, "not a JSON object of strings")
+	}
+	return fields
+}
+
+// end returns the first problem, or names a field that nobody asked for.
+func (o *object) end() error {
+	if o.err != nil {
+		return o.err
+	}
+	return firstUnknown(o.fields, "unknown field")
+}
+
+// parameters is a query that is taken apart as object is.
+type parameters struct {
+	values url.Values
+	err    *connector.Error
+}
+
+func (r *request) parametersOfQuery() *parameters { return &parameters{values: r.query} }
+
+// text reads a parameter that stands there once, in most bytes.
+func (p *parameters) text(name string, most int) string {
+	list := p.values[name]
+	delete(p.values, name)
+	switch {
+	case len(list) == 0:
+		return ""
+	case len(list) > 1:
+		p.fail(name, "given twice")
+	case len(list[0]) > most:
+		p.fail(name, "too long")
+	}
+	return list[0]
+}
+
+func (p *parameters) fail(name, problem string) {
+	if p.err == nil {
+		p.err = connector.Invalid(name, problem)
+	}
+}
+
+func (p *parameters) flag(name string) bool {
+	switch p.text(name, 5) {
+	case "", "false":
+		return false
+	case "true":
+		return true
+	}
+	p.fail(name, "neither true nor false")
+	return false
+}
+
+func (p *parameters) number(name string, least, most, otherwise int) int {
+	text := p.text(name, 20)
+	if text == "" {
+		return otherwise
+	}
+	n, problem := wholeNumber(text, least, most)
+	if problem != "" {
+		p.fail(name, problem)
+	}
+	return n
+}
+
+// list reads values that are separated by commas.
+func (p *parameters) list(name string) []string {
+	text := p.text(name, 4<<10)
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
+func (p *parameters) end() error {
+	if p.err != nil {
+		return p.err
+	}
+	return firstUnknown(p.values, "unknown parameter")
+}
+
+func firstUnknown[V any](left map[string]V, problem string) error {
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		return connector.Invalid(printable(name), problem)
+	}
+	return nil
+}
+
+func wholeNumber(text string, least, most int) (n int, problem string) {
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil:
+		return 0, "not a whole number"
+	case n < least || n > most:
+		return 0, "not between " + strconv.Itoa(least) + " and " + strconv.Itoa(most)
+	}
+	return n, ""
+}
+
+// printable returns a name that somebody sent if it can be shown, or stands in
+// for it.
+func printable(name string) string {
+	odd := func(r rune) bool {
+		return !slices.Contains([]rune("_-."), r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}
+	if name == "" || len(name) > 64 || strings.ContainsFunc(name, odd) {
+		return "a name that is none of ours"
+	}
+	return name
+}

@@ -1,0 +1,121 @@
+package handler
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+// Pages load nothing: no script, no image, no font. Their one style sheet is
+// inside, and the content security policy names its hash.
+
+//go:embed page.html
+var pageText string
+
+//go:embed page.css
+var pageStyle string
+
+var pages = template.Must(template.New("page").Parse(pageText))
+
+// styleHash is the style sheet as a content security policy names it.
+func styleHash() string {
+	sum := sha256.Sum256([]byte(pageStyle))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// pageHead is what every page has.
+type pageHead struct {
+	Title string
+	Style template.CSS
+}
+
+func head(title string) pageHead {
+	return pageHead{Title: title, Style: template.CSS(pageStyle)}
+}
+
+func renderPage(name string, data any) (string, error) {
+	var b strings.Builder
+	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
+		return "", fmt.Errorf("rendering the page %q: %w", name, err)
+	}
+	return b.String(), nil
+}
+
+func pageAnswer(status int, name string, data any) (answer, error) {
+	body, err := renderPage(name, data)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{
+		status: status,
+		header: map[string]string{"content-type": "text/html; charset=utf-8"},
+		body:   body,
+		style:  styleHash(),
+	}, nil
+}
+
+// connectedPage shows what a consent led to.
+func connectedPage(platform string, connections []connector.Connection) (answer, error) {
+	return pageAnswer(200, "connected", struct {
+		pageHead
+		Platform string
+		Accounts []connector.Connection
+	}{head("Connected"), platform, connections})
+}
+
+// failurePage shows a problem to a person.
+func failurePage(p problemBody) (string, error) {
+	name := "failed"
+	if p.Code == connector.ManualMode {
+		name = "manual"
+	}
+	return renderPage(name, struct {
+		pageHead
+		problemBody
+		Person string
+	}{head(p.Title), p, meanings[p.Code].person})
+}
+
+// deletionPage shows what became of a data deletion.
+func deletionPage(d connector.Deletion) (answer, error) {
+	return pageAnswer(200, "deletion", struct {
+		pageHead
+		RequestedAt string
+		Deleted     int
+	}{head("Data deletion"), instant(d.RequestedAt).Format(time.RFC3339), d.Deleted})
+}
+
+// wantsPage reports whether the client prefers HTML to JSON, which browsers
+// say and programs do not (RFC 9110, 12.5.1).
+func (r *request) wantsPage() bool {
+	page, program := 0.0, 0.0
+	for part := range strings.SplitSeq(r.header["accept"], ",") {
+		kind, weight := mediaRange(part)
+		switch kind {
+		case "text/html":
+			page = max(page, weight)
+		case "application/json", "application/problem+json":
+			program = max(program, weight)
+		}
+	}
+	return page > 0 && page >= program
+}
+
+// mediaRange parses one part of an Accept header. A weight that cannot be
+// read counts as one.
+func mediaRange(part string) (kind string, weight float64) {
+	kind, parameters, _ := strings.Cut(part, ";")
+	weight = 1
+	if _, q, ok := strings.Cut(strings.ReplaceAll(parameters, " ", ""), "q="); ok {
+		if _, err := fmt.Sscanf(q, "%g", &weight); err != nil {
+			weight = 1
+		}
+	}
+	return strings.ToLower(strings.TrimSpace(kind)), weight
+}

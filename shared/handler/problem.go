@@ -1,0 +1,177 @@
+package handler
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda/messages"
+
+	"platform-api-connector/shared/connector"
+)
+
+// meaning is what a code means to those who get it.
+type meaning struct {
+	status int
+	title  string
+	advice string // what the caller's program, or its author, does about it
+	person string // what the person in the browser does about it
+}
+
+// meanings is the only place where a code becomes an HTTP status.
+var meanings = map[connector.Code]meaning{
+	connector.InvalidRequest: {http.StatusBadRequest, "The request is malformed",
+		"Fix the field that the detail names.", "Go back to where you came from and start again."},
+	connector.StateInvalid: {http.StatusBadRequest, "The authorization cannot be continued",
+		"Start the authorization again.", "Open the connect link again, in the same browser until the end."},
+	connector.AccessDenied: {http.StatusForbidden, "Access was declined",
+		"Ask the person again.", "Open the connect link again when you want to give access."},
+	connector.ScopeMissing: {http.StatusForbidden, "Permissions are missing",
+		"Reconnect, and have the person leave every permission ticked.", "Open the connect link again and leave every permission ticked."},
+	connector.AccountMismatch: {http.StatusConflict, "Another account was chosen",
+		"Have the person choose the account of the connection.", "Open the connect link again and choose the account that was connected before."},
+	connector.ConnectionNotFound: {http.StatusNotFound, "No such connection",
+		"Check the id.", "Ask for a new connect link."},
+	connector.AmbiguousConnection: {http.StatusConflict, "Several connections fit",
+		"Name one of connection_ids.", "Ask for a new connect link."},
+	connector.ReauthorizationRequired: {http.StatusConflict, "The authorization is gone",
+		"Send the person a connect link with connection_id.", "Ask for a new connect link."},
+	connector.ManualMode: {http.StatusConflict, "Posting is by hand for now",
+		"Produce the content and have it posted by hand until the platform has approved the app.",
+		"The platform has not approved this app yet. There is nothing to connect: until then, posts are made by hand."},
+	connector.AppNotConfigured: {http.StatusConflict, "The app is not set up",
+		"PUT /platforms/{platform}/app.", "Tell whoever sent you here that the app is not set up yet."},
+	connector.AppMisconfigured: {http.StatusBadGateway, "The platform refuses the app",
+		"Check the app's client id, secret and redirect URI on the platform's developer portal.", "Tell whoever sent you here that the platform refuses the app."},
+	connector.LinkGone: {http.StatusGone, "This link is no longer good",
+		"Mint a new link.", "Ask for a new one. A link works once, and only for a while."},
+	connector.QuotaExhausted: {http.StatusTooManyRequests, "The posts of this period are used up",
+		"Wait until resets_at, or buy more from the platform.", "Try again later."},
+	connector.RateLimited: {http.StatusTooManyRequests, "Too many requests",
+		"Wait for retry_after seconds.", "Wait a few minutes and open the connect link again."},
+	connector.PlatformUnavailable: {http.StatusServiceUnavailable, "The platform does not answer",
+		"Try again later; nothing is lost.", "Nothing is lost. Wait a few minutes and open the connect link again."},
+	connector.Internal: {http.StatusInternalServerError, "Something failed",
+		"Report the instance.", "Tell whoever sent you here, with the reference below."},
+}
+
+// statusError is an InvalidRequest for which HTTP has a better status than
+// 400: a route that is none, a wrong method, a notice that is not signed by
+// the platform.
+type statusError struct {
+	status int
+	header map[string]string
+	err    *connector.Error
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
+
+// problemBody is a problem of RFC 9457 with our extensions. Instance is the
+// id under which the log has it.
+type problemBody struct {
+	Type          string         `json:"type"`
+	Title         string         `json:"title"`
+	Status        int            `json:"status"`
+	Detail        string         `json:"detail"`
+	Code          connector.Code `json:"code"`
+	Instance      string         `json:"instance"`
+	Advice        string         `json:"advice"`
+	Reason        string         `json:"reason,omitempty"`
+	MissingScopes []string       `json:"missing_scopes,omitempty"`
+	ConnectionIDs []connector.ID `json:"connection_ids,omitempty"`
+	RetryAfter    int            `json:"retry_after,omitempty"` // seconds
+	ResetsAt      time.Time      `json:"resets_at,omitzero"`
+}
+
+// problem renders err as an HTTP answer, for a program or for a person.
+func (h *Handler) problem(err error, requestID string, page bool) answer {
+	body := describe(err, requestID)
+	a := answer{status: body.Status, header: map[string]string{}}
+	var special *statusError
+	if errors.As(err, &special) {
+		a.status, body.Status = special.status, special.status
+		maps.Copy(a.header, special.header)
+	}
+	if body.RetryAfter > 0 {
+		a.header["retry-after"] = strconv.Itoa(body.RetryAfter)
+	}
+	if page {
+		rendered, failed := failurePage(body)
+		if failed == nil {
+			a.header["content-type"] = "text/html; charset=utf-8"
+			a.body, a.style = rendered, styleHash()
+			return a
+		}
+	}
+	a.header["content-type"] = "application/problem+json"
+	encoded, failed := json.Marshal(body)
+	if failed != nil {
+		return a
+	}
+	a.body = string(encoded)
+	return a
+}
+
+// describe says what of an error may be seen outside. Of Internal that is an
+// id, and nothing else.
+func describe(err error, requestID string) problemBody {
+	e := connector.AsError(err)
+	m, known := meanings[e.Code]
+	if !known {
+		e, m = &connector.Error{Code: connector.Internal}, meanings[connector.Internal]
+	}
+	body := problemBody{
+		Type:     "urn:platform-connector:problem:" + string(e.Code),
+		Title:    m.title,
+		Status:   m.status,
+		Detail:   e.Message,
+		Code:     e.Code,
+		Instance: requestID,
+		Advice:   m.advice,
+	}
+	if e.Code == connector.Internal {
+		body.Detail = "something failed inside the connector; its log has the cause under " + requestID
+		return body
+	}
+	body.Reason = e.Reason
+	body.MissingScopes = e.MissingScopes
+	body.ConnectionIDs = e.ConnectionIDs
+	body.RetryAfter = int(math.Ceil(e.RetryAfter.Seconds()))
+	body.ResetsAt = instant(e.ResetsAt)
+	return body
+}
+
+// invokeError renders err for a direct invocation: errorType is the code, and
+// errorMessage holds what a problem has in fields of its own. The runtime
+// knows only the bare type, so it must not be wrapped.
+func invokeError(err error, requestID string) error {
+	body := describe(err, requestID)
+	message := body.Detail
+	add := func(name, value string) {
+		message += fmt.Sprintf(" [%s: %s]", name, value)
+	}
+	if len(body.MissingScopes) > 0 {
+		add("missing_scopes", strings.Join(body.MissingScopes, ", "))
+	}
+	if len(body.ConnectionIDs) > 0 {
+		ids := make([]string, len(body.ConnectionIDs))
+		for i, id := range body.ConnectionIDs {
+			ids[i] = string(id)
+		}
+		add("connection_ids", strings.Join(ids, ", "))
+	}
+	if body.RetryAfter > 0 {
+		add("retry_after", strconv.Itoa(body.RetryAfter))
+	}
+	if !body.ResetsAt.IsZero() {
+		add("resets_at", body.ResetsAt.Format(time.RFC3339))
+	}
+	return messages.InvokeResponse_Error{Type: string(body.Code), Message: message}
+}

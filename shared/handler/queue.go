@@ -1,0 +1,120 @@
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"platform-api-connector/shared/connector"
+)
+
+const (
+	// batchWorkers is how many connections of a batch are refreshed at once.
+	batchWorkers = 5
+	// batchReserve is how long before the deadline no further refresh is
+	// begun: more than one can take, for the answer must come in time to tell
+	// which messages to deliver again.
+	batchReserve = 20 * time.Second
+)
+
+// Refresh is the function that the schedule invokes: it finds what is due and
+// queues it. It takes nothing from the event.
+func (h *Handler) Refresh() Function {
+	return h.function("refresh", func(ctx context.Context, c *call, payload []byte) (any, error) {
+		var event map[string]json.RawMessage
+		if json.Unmarshal(payload, &event) != nil {
+			return nil, connector.Invalid("event", "not a JSON object")
+		}
+		sweep, err := h.service.QueueDue(ctx)
+		c.notes = append(c.notes, slog.Int("queued", sweep.Queued), slog.Bool("complete", sweep.Complete))
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"queued": sweep.Queued, "complete": sweep.Complete}, nil
+	})
+}
+
+// RefreshWorker is the function behind the refresh queue: it refreshes each
+// connection of a batch, and reports those whose message shall be delivered
+// again.
+func (h *Handler) RefreshWorker() Function {
+	return h.function("refresh-worker", func(ctx context.Context, c *call, payload []byte) (any, error) {
+		var event events.SQSEvent
+		if err := json.Unmarshal(payload, &event); err != nil || event.Records == nil {
+			return nil, connector.Invalid("Records", "not the event of a queue")
+		}
+		failed := h.refreshBatch(ctx, c, event.Records)
+		c.notes = append(c.notes, slog.Int("messages", len(event.Records)), slog.Int("again", len(failed)))
+		return events.SQSEventResponse{BatchItemFailures: failed}, nil
+	})
+}
+
+func (h *Handler) refreshBatch(ctx context.Context, c *call, messages []events.SQSMessage) []events.SQSBatchItemFailure {
+	begin := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		begin, cancel = context.WithDeadline(ctx, deadline.Add(-batchReserve))
+		defer cancel()
+	}
+	again := make([]bool, len(messages))
+	slots := make(chan struct{}, batchWorkers)
+	var running sync.WaitGroup
+	for i, message := range messages {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			again[i] = begin.Err() != nil || h.refreshMessage(ctx, c, message) != nil
+		})
+	}
+	running.Wait()
+
+	failed := []events.SQSBatchItemFailure{}
+	for i, message := range messages {
+		if again[i] {
+			failed = append(failed, events.SQSBatchItemFailure{ItemIdentifier: message.MessageId})
+		}
+	}
+	return failed
+}
+
+// refreshMessage refreshes the connection of one message. A message that
+// cannot be read never will be: it is logged and dropped.
+func (h *Handler) refreshMessage(ctx context.Context, batch *call, message events.SQSMessage) error {
+	began := h.service.Now()
+	c := &call{function: batch.function, requestID: batch.requestID, route: "message"}
+	id, err := messageID(message.Body)
+	if err != nil {
+		c.failed = connector.AsError(err)
+		h.record(ctx, c, 0)
+		return nil
+	}
+	c.about(id)
+	err = h.recovered(ctx, c, func() error {
+		outcome, err := h.service.RefreshDue(ctx, id)
+		c.notes = append(c.notes, slog.String("refresh", string(outcome)))
+		return err
+	})
+	c.failed = connector.AsError(err)
+	h.record(ctx, c, h.service.Now().Sub(began))
+	return err
+}
+
+// messageID reads {"connection_id": "…"}.
+func messageID(body string) (connector.ID, error) {
+	o, err := readObject("body", []byte(body))
+	if err != nil {
+		return "", err
+	}
+	id := connector.ID(o.text("connection_id"))
+	if o.err != nil {
+		return "", o.err
+	}
+	if !id.Valid() {
+		return "", connector.Invalid("connection_id", "not an id")
+	}
+	return id, nil
+}

@@ -1,0 +1,291 @@
+// Package handler is the Lambda edge of the connector: events in, answers
+// out. It takes a payload apart, checks its form, calls one method of
+// connector.Service and renders what comes back. It holds no rule of the
+// domain.
+//
+// Whatever comes in, a function answers: an HTTP API event with an HTTP
+// answer, everything else with JSON or with an error whose type is a
+// connector.Code. It never panics, and it logs one line an invocation in
+// which there is neither a path nor a query, since those carry links, states
+// and codes.
+package handler
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"platform-api-connector/shared/connector"
+)
+
+const (
+	maxBody  = 64 << 10
+	maxQuery = 32 << 10
+)
+
+// request is one HTTP request, taken out of an event.
+type request struct {
+	key        string // the route, as API Gateway writes it: "GET /connections/{id}"
+	method     string
+	path       string
+	parameters map[string]string // of the path, decoded
+	query      url.Values
+	header     map[string]string // names in lower case
+	cookies    []string          // each "name=value"
+	body       []byte
+}
+
+// answer is one HTTP answer. The zero status means that there is none yet.
+type answer struct {
+	status  int
+	header  map[string]string
+	cookies []string
+	body    string
+	style   string // the hash of the page's style sheet; empty where the body is no page
+}
+
+// routes maps route keys to what they do. A route may return an answer beside
+// an error: its cookies are kept, and if it has a status it is sent in place
+// of the rendered error.
+type routes map[string]func(context.Context, *call, *request) (answer, error)
+
+// serve returns a Function for HTTP API events. With pages, a browser gets
+// HTML instead of JSON problems.
+func (h *Handler) serve(function string, pages bool, routes routes) Function {
+	return h.function(function, func(ctx context.Context, c *call, payload []byte) (any, error) {
+		if !isHTTP(payload) {
+			return nil, connector.Invalid("event", "not an HTTP API event of payload format 2.0")
+		}
+		return h.respond(ctx, c, payload, pages, routes), nil
+	})
+}
+
+// respond answers an HTTP API event. Failures become answers; what they were
+// stays in c for the log.
+func (h *Handler) respond(ctx context.Context, c *call, payload []byte, pages bool, routes routes) events.APIGatewayV2HTTPResponse {
+	r, err := readRequest(payload)
+	var a answer
+	if err == nil {
+		err = h.recovered(ctx, c, func() (err error) {
+			a, err = dispatch(ctx, c, r, routes)
+			return err
+		})
+	}
+	if err != nil {
+		c.failed = connector.AsError(err)
+		if a.status == 0 {
+			rendered := h.problem(err, c.requestID, pages && r.method == http.MethodGet && r.wantsPage())
+			rendered.cookies = a.cookies
+			a = rendered
+		}
+	}
+	c.status = a.status
+	return h.response(a)
+}
+
+func dispatch(ctx context.Context, c *call, r *request, routes routes) (answer, error) {
+	do, ok := routes[r.key]
+	if !ok {
+		return answer{}, unrouted(r, routes)
+	}
+	c.route = r.key
+	c.about(r.connectionID())
+	return do(ctx, c, r)
+}
+
+// unrouted tells a wrong method from a wrong path. Nothing is ever served by
+// its path: only API Gateway knows which route asked for IAM auth.
+func unrouted(r *request, routes routes) error {
+	var methods []string
+	for key := range routes {
+		if method, pattern, _ := strings.Cut(key, " "); matches(pattern, r.path) {
+			methods = append(methods, method)
+		}
+	}
+	if len(methods) == 0 {
+		return &statusError{status: http.StatusNotFound, err: connector.Invalid("path", "no such route")}
+	}
+	slices.Sort(methods)
+	return &statusError{
+		status: http.StatusMethodNotAllowed,
+		header: map[string]string{"allow": strings.Join(slices.Compact(methods), ", ")},
+		err:    connector.Invalid("method", "not one that this route takes"),
+	}
+}
+
+func matches(pattern, path string) bool {
+	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
+	if len(want) != len(got) {
+		return false
+	}
+	for i, segment := range want {
+		if !strings.HasPrefix(segment, "{") && segment != got[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// isHTTP tells events of an HTTP front, of any payload format, from what
+// others invoke a function with.
+func isHTTP(payload []byte) bool {
+	var shape struct {
+		RouteKey       *string         `json:"routeKey"`
+		HTTPMethod     *string         `json:"httpMethod"`
+		RequestContext json.RawMessage `json:"requestContext"`
+	}
+	if json.Unmarshal(payload, &shape) != nil {
+		return false
+	}
+	return shape.RouteKey != nil || shape.HTTPMethod != nil || shape.RequestContext != nil
+}
+
+// readRequest takes an event apart. It always returns a request, also beside
+// an error, as far as it could be read.
+func readRequest(payload []byte) (*request, error) {
+	r := &request{}
+	var event events.APIGatewayV2HTTPRequest
+	if err := json.Unmarshal(payload, &event); err != nil {
+		return r, connector.Invalid("event", "not an HTTP API event of payload format 2.0")
+	}
+	r.header = make(map[string]string, len(event.Headers))
+	for name, value := range event.Headers {
+		r.header[strings.ToLower(name)] = value
+	}
+	r.key = event.RouteKey
+	r.method = event.RequestContext.HTTP.Method
+	if r.method == "" {
+		r.method, _, _ = strings.Cut(r.key, " ")
+	}
+	r.path = event.RawPath
+	r.parameters = event.PathParameters
+	r.cookies = event.Cookies
+	for pair := range strings.SplitSeq(r.header["cookie"], ";") {
+		r.cookies = append(r.cookies, strings.TrimSpace(pair))
+	}
+	if event.Version != "2.0" {
+		return r, connector.Invalid("event", "not an HTTP API event of payload format 2.0")
+	}
+	var err error
+	if r.query, err = readQuery(event); err != nil {
+		return r, err
+	}
+	r.body, err = readBody(event)
+	return r, err
+}
+
+// readQuery parses the raw query, since queryStringParameters joins
+// duplicates by commas, where they cannot be told from a comma in a value.
+func readQuery(event events.APIGatewayV2HTTPRequest) (url.Values, error) {
+	if len(event.RawQueryString) > maxQuery {
+		return nil, connector.Invalid("query", "too long")
+	}
+	values, err := url.ParseQuery(event.RawQueryString)
+	if err != nil {
+		return nil, connector.Invalid("query", "malformed")
+	}
+	if event.RawQueryString == "" {
+		for name, value := range event.QueryStringParameters {
+			values.Set(name, value)
+		}
+	}
+	for name, list := range values {
+		if !utf8.ValidString(name) || slices.ContainsFunc(list, func(s string) bool { return !utf8.ValidString(s) }) {
+			return nil, connector.Invalid("query", "not valid UTF-8")
+		}
+	}
+	return values, nil
+}
+
+func readBody(event events.APIGatewayV2HTTPRequest) ([]byte, error) {
+	body := []byte(event.Body)
+	if event.IsBase64Encoded && base64.StdEncoding.DecodedLen(len(body)) <= maxBody+2 {
+		decoded, err := base64.StdEncoding.DecodeString(event.Body)
+		if err != nil {
+			return nil, connector.Invalid("body", "not valid base64")
+		}
+		body = decoded
+	}
+	if len(body) > maxBody {
+		return nil, connector.Invalid("body", "larger than 64 KiB")
+	}
+	return body, nil
+}
+
+// cookie returns the value of a cookie, "" where there is none.
+func (r *request) cookie(name string) string {
+	for _, pair := range r.cookies {
+		if got, value, ok := strings.Cut(pair, "="); ok && got == name {
+			return value
+		}
+	}
+	return ""
+}
+
+// preview reports whether nobody looks at the answer: a HEAD request, or a
+// browser that fetches ahead of a click.
+func (r *request) preview() bool {
+	if r.method == http.MethodHead {
+		return true
+	}
+	for _, name := range []string{"sec-purpose", "purpose", "x-purpose", "x-moz"} {
+		value := strings.ToLower(r.header[name])
+		if strings.Contains(value, "prefetch") || strings.Contains(value, "preview") || strings.Contains(value, "prerender") {
+			return true
+		}
+	}
+	return false
+}
+
+// passOver answers a preview without touching anything. Fetching ahead is
+// refused, because a browser would show the answer of a successful one in
+// place of the page when the person does click
+// (https://wicg.github.io/nav-speculation/prefetch.html, 2026-11-23).
+func passOver(r *request) answer {
+	if r.method == http.MethodHead {
+		return answer{status: http.StatusNoContent}
+	}
+	return answer{status: http.StatusForbidden}
+}
+
+// response completes an answer with the headers that every one has. Tokens,
+// links and codes travel in them, so nothing may be kept, framed or referred
+// to.
+func (h *Handler) response(a answer) events.APIGatewayV2HTTPResponse {
+	policy := "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+	if a.style != "" {
+		policy += "; style-src '" + a.style + "'"
+	}
+	header := map[string]string{
+		"cache-control":           "no-store",
+		"referrer-policy":         "no-referrer",
+		"content-security-policy": policy,
+		"x-content-type-options":  "nosniff",
+	}
+	if h.secure {
+		header["strict-transport-security"] = "max-age=31536000"
+	}
+	for name, value := range a.header {
+		header[name] = value
+	}
+	return events.APIGatewayV2HTTPResponse{StatusCode: a.status, Headers: header, Cookies: a.cookies, Body: a.body}
+}
+
+func jsonAnswer(status int, value any) (answer, error) {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{status: status, header: map[string]string{"content-type": "application/json"}, body: string(body)}, nil
+}
+
+func redirect(location string) answer {
+	return answer{status: http.StatusFound, header: map[string]string{"location": location}}
+}

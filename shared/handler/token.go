@@ -1,0 +1,86 @@
+package handler
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+const (
+	minTTLSeconds    = int(connector.DefaultMinTTL / time.Second)
+	maxMinTTLSeconds = int(connector.MaxMinTTL / time.Second)
+)
+
+// TokenGet is the function that hands out credentials. It takes direct
+// invocations and GET /connections/{id}/token, and tells them apart by their
+// shape.
+func (h *Handler) TokenGet() Function {
+	routes := routes{"GET /connections/{id}/token": h.tokenOverHTTP}
+	return h.function("token-get", func(ctx context.Context, c *call, payload []byte) (any, error) {
+		if isHTTP(payload) {
+			return h.respond(ctx, c, payload, false, routes), nil
+		}
+		return h.tokenDirect(ctx, c, payload)
+	})
+}
+
+func (h *Handler) tokenDirect(ctx context.Context, c *call, payload []byte) (any, error) {
+	if len(payload) > maxBody {
+		return nil, connector.Invalid("event", "larger than 64 KiB")
+	}
+	o, err := readObject("event", payload)
+	if err != nil {
+		return nil, err
+	}
+	asked := connector.TokenRequest{
+		ConnectionID: connector.ID(o.text("connection_id")),
+		Owner:        o.text("owner"),
+		Platform:     connector.Name(o.text("platform")),
+		AccountID:    o.text("account_id"),
+		MinTTL:       seconds(o.number("min_ttl_seconds", 0, maxMinTTLSeconds, minTTLSeconds)),
+		Scopes:       o.list("scopes"),
+		ForceRefresh: o.flag("force_refresh", false),
+		Full:         o.flag("full", false),
+	}
+	if err := o.end(); err != nil {
+		return nil, err
+	}
+	return h.token(ctx, c, asked)
+}
+
+func (h *Handler) tokenOverHTTP(ctx context.Context, c *call, r *request) (answer, error) {
+	p := r.parametersOfQuery()
+	asked := connector.TokenRequest{
+		ConnectionID: r.connectionID(),
+		MinTTL:       seconds(p.number("min_ttl_seconds", 0, maxMinTTLSeconds, minTTLSeconds)),
+		Scopes:       p.list("scopes"),
+		ForceRefresh: p.flag("force_refresh"),
+		Full:         p.flag("full"),
+	}
+	if err := p.end(); err != nil {
+		return answer{}, err
+	}
+	view, err := h.token(ctx, c, asked)
+	if err != nil {
+		return answer{}, err
+	}
+	return jsonAnswer(http.StatusOK, view)
+}
+
+func (h *Handler) token(ctx context.Context, c *call, asked connector.TokenRequest) (any, error) {
+	c.about(asked.ConnectionID)
+	token, err := h.service.Token(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	c.about(token.Connection.ID)
+	return viewToken(token), nil
+}
+
+// connectionID returns the id of the path. What cannot be an id is for the
+// service to refuse, as it refuses one that is not there.
+func (r *request) connectionID() connector.ID { return connector.ID(r.parameters["id"]) }
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
