@@ -1,0 +1,487 @@
+package platform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dghubble/oauth1"
+	"golang.org/x/oauth2"
+
+	"platform-api-connector/shared/connector"
+)
+
+const (
+	twitterAuthorize  = "https://x.com/i/oauth2/authorize"
+	twitterTokens     = "https://api.x.com/2/oauth2/token"
+	twitterRevoke     = "https://api.x.com/2/oauth2/revoke"
+	twitterInvalidate = "https://api.x.com/1.1/oauth/invalidate_token.json"
+	twitterMe         = "https://api.x.com/2/users/me"
+	twitterIssuer     = "https://x.com"
+)
+
+// twitterLifetime is how long X's access tokens live
+// (https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code,
+// read 2026-11-23).
+const twitterLifetime = 2 * time.Hour
+
+// twitter is X. Besides OAuth 2.0 it has the static keys of OAuth 1.0a, which
+// people copy from its console: nothing to renew, each request is signed.
+type twitter struct{ wire }
+
+func newTwitter(o Options) *twitter { return &twitter{newWire("X (Twitter)", o)} }
+
+var twitterShape = shape{
+	id: "client_id", secret: "client_secret", public: true,
+	required: []string{"access_token", "refresh_token"},
+	optional: []string{"token_expiry"},
+}
+
+// twitterKeys is the set of OAuth 1.0a keys. api_key and api_secret are an
+// app's, but not the app of the OAuth 2.0 client: they have names and values
+// of their own, and stand among the app's extras.
+var twitterKeys = shape{
+	id: "api_key", secret: "api_secret",
+	required: []string{"access_token", "access_token_secret"},
+	optional: []string{"bearer_token"},
+}
+
+// keysApp returns the app as OAuth 1.0a knows it.
+func keysApp(app connector.App) connector.App {
+	return connector.App{ClientID: app.Extras.Get("api_key"), ClientSecret: app.Extras["api_secret"]}
+}
+
+// signs reports whether credentials are OAuth 1.0a keys.
+func signs(fields connector.Fields) bool {
+	_, ok := fields["access_token_secret"]
+	return ok
+}
+
+// Describe implements connector.Platform.
+func (x *twitter) Describe() connector.Description {
+	return connector.Description{
+		Name:     "twitter",
+		Title:    "X (Twitter)",
+		AuthKind: "oauth2 and oauth1.0a",
+		Scopes:   []string{"tweet.read", "tweet.write", "users.read", "media.write", "offline.access"},
+		// users/me wants both (https://docs.x.com/x-api/users/get-my-user,
+		// read 2026-11-23).
+		Required: []string{"tweet.read", "users.read"},
+		Issuers:  x.issuers(twitterIssuer),
+		AppFields: []connector.AppField{
+			{Name: "api_key"},
+			{Name: "api_secret", Secret: true},
+			{Name: "bearer_token", Secret: true},
+			{Name: "tier"},
+			{Name: "monthly_post_limit", Number: true},
+			{Name: "billing_day", Number: true},
+		},
+		Traits: connector.Traits{
+			// A spent refresh token that comes again ends the whole family
+			// (https://github.com/trypostit/trypost/issues/126, read
+			// 2026-11-23), so there is no grace.
+			RotatesRefreshToken: true,
+			PKCE:                "S256",
+			ScopeSeparator:      " ",
+			Cadence: connector.Cadence{
+				Model:      connector.Rotating,
+				Lifetime:   twitterLifetime,
+				CheckEvery: 7 * 24 * time.Hour, // OAuth 1.0a keys
+			},
+		},
+		Guide: guide("twitter"),
+	}
+}
+
+// AuthorizeURL implements connector.Platform.
+func (x *twitter) AuthorizeURL(app connector.App, a connector.Authorization) (string, error) {
+	if app.ClientID == "" {
+		return "", x.noApp()
+	}
+	return authorizeURL(oauth2.Config{
+		ClientID:    app.ClientID,
+		RedirectURL: a.RedirectURI,
+		Scopes:      a.Scopes,
+		Endpoint:    oauth2.Endpoint{AuthURL: x.at(twitterAuthorize)},
+	}, a, oauth2.S256ChallengeOption(a.Verifier.Reveal())), nil
+}
+
+// Exchange implements connector.Platform. X's codes live for 30 seconds
+// (https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code,
+// read 2026-11-23).
+func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+	t, err := x.token(ctx, authenticated(client{id: app.ClientID, secret: app.ClientSecret}, call{url: twitterTokens, form: query(
+		"grant_type", "authorization_code",
+		"code", code.Reveal(),
+		"code_verifier", a.Verifier.Reveal(),
+		"redirect_uri", a.RedirectURI,
+	)}), true, x.oddity(true))
+	if err != nil {
+		return nil, err
+	}
+	c := x.renewed(connector.Credentials{Scopes: a.Scopes}, t)
+	for _, scope := range []string{"tweet.read", "users.read"} {
+		if !slices.Contains(c.Scopes, scope) {
+			return nil, x.scopeMissing([]string{scope}, nil)
+		}
+	}
+	me, _, err := x.me(ctx, app, c)
+	if err != nil {
+		return nil, err
+	}
+	grant := connector.Grant{Account: me, UserID: me.ID, Credentials: c}
+	if t.refresh.Empty() {
+		grant.Warning = "no_refresh_token: X gave no refresh token, so this ends within hours; connect again with offline.access"
+	}
+	return []connector.Grant{grant}, nil
+}
+
+// authenticated adds what says which app calls: HTTP Basic for one with a
+// secret, its bare id for one without
+// (https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code,
+// read 2026-11-23).
+func authenticated(c client, to call) call {
+	if c.secret.Empty() {
+		to.form.Set("client_id", c.id)
+	} else {
+		to.user, to.password = c.id, c.secret.Reveal()
+	}
+	return to
+}
+
+// oddity reads what X's token endpoint says in words of its own: where others
+// say invalid_grant it says invalid_request, told apart by the description
+// (https://github.com/PLhery/node-twitter-api-v2/issues/496, read 2026-11-23).
+func (x *twitter) oddity(forCode bool) func(refused) *connector.Error {
+	return func(e refused) *connector.Error {
+		said := strings.ToLower(e.description)
+		switch {
+		case e.code != "invalid_request":
+			return nil
+		case !forCode && strings.Contains(said, "for the token was invalid"):
+			return x.grantDead("", e)
+		case forCode && strings.Contains(said, "authorization code"),
+			forCode && strings.Contains(said, "for the token was invalid"):
+			return x.codeRefused(e)
+		}
+		return nil
+	}
+}
+
+// renewed returns c with what the token endpoint said.
+func (x *twitter) renewed(c connector.Credentials, t tokens) connector.Credentials {
+	fields := connector.Fields{}
+	if c.Fields != nil {
+		fields = c.Fields.Clone()
+	}
+	fields["access_token"] = t.access
+	if !t.refresh.Empty() {
+		fields["refresh_token"] = t.refresh
+	}
+	c.Fields = fields
+	if t.scopes != nil {
+		c.Scopes = t.scopes
+	}
+	c.IssuedAt = x.now().UTC()
+	c.ExpiresAt = x.expiry(t.expiresIn, twitterLifetime)
+	setTime(fields, "token_expiry", c.ExpiresAt)
+	return c
+}
+
+// Import implements connector.Platform.
+func (x *twitter) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
+	_, key := fields["api_key"]
+	_, bearer := fields["bearer_token"]
+	if signs(fields) || key || bearer {
+		return x.importKeys(ctx, app, fields, verify)
+	}
+	taken, err := twitterShape.take(app, fields)
+	if err != nil {
+		return nil, err
+	}
+	c, err := x.broughtTokens(taken)
+	if err != nil {
+		return nil, err
+	}
+	if !verify {
+		return []connector.Grant{{Credentials: c}}, nil
+	}
+	grant := connector.Grant{Credentials: c}
+	if err := x.verifyImport(ctx, app, &grant); err != nil {
+		return nil, err
+	}
+	return []connector.Grant{grant}, nil
+}
+
+// verifyImport renews the access token only if it does not work: renewing
+// spends the refresh token that the person still has. X tells scopes only
+// where it issues tokens; until then no more is known than what the account's
+// own data needs.
+func (x *twitter) verifyImport(ctx context.Context, app connector.App, grant *connector.Grant) error {
+	me, err := connector.Account{}, error(x.grantDead("", nil))
+	if grant.Credentials.ExpiresAt.After(x.now()) {
+		me, _, err = x.me(ctx, app, grant.Credentials)
+	}
+	switch {
+	case err == nil:
+		grant.Credentials.Scopes = []string{"tweet.read", "users.read", "offline.access"}
+		grant.Warning = scopesUnknown(x.title)
+	case errors.Is(err, connector.ReauthorizationRequired):
+		if grant.Credentials, err = x.Refresh(ctx, app, grant.Credentials); err != nil {
+			return err
+		}
+		if me, _, err = x.me(ctx, app, grant.Credentials); err != nil {
+			return spent(err)
+		}
+	default:
+		return err
+	}
+	grant.Account, grant.UserID = me, me.ID
+	return nil
+}
+
+// importKeys takes the five keys of OAuth 1.0a.
+func (x *twitter) importKeys(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
+	taken, err := twitterKeys.take(keysApp(app), fields)
+	if err != nil {
+		return nil, err
+	}
+	if taken["bearer_token"].Equal(app.Extras["bearer_token"]) {
+		delete(taken, "bearer_token")
+	}
+	// An access token starts with the numeric id of its account
+	// (https://docs.x.com/fundamentals/authentication/oauth-1-0a/obtaining-user-access-tokens,
+	// read 2026-11-23).
+	id, _, _ := strings.Cut(taken.Get("access_token"), "-")
+	if _, err := strconv.ParseUint(id, 10, 64); err != nil {
+		id = ""
+	}
+	grant := connector.Grant{
+		Account:     connector.Account{ID: id},
+		UserID:      id,
+		Credentials: connector.Credentials{Fields: taken, IssuedAt: x.now().UTC()},
+	}
+	if verify {
+		v, err := x.Verify(ctx, app, grant.Credentials)
+		if err != nil {
+			return nil, err
+		}
+		grant.Account, grant.UserID, grant.Credentials.Scopes, grant.Warning = v.Account, v.Account.ID, v.Scopes, v.Warning
+	}
+	return []connector.Grant{grant}, nil
+}
+
+// Refresh implements connector.Platform. OAuth 1.0a keys are checked; X has
+// nothing to renew them with.
+func (x *twitter) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	if signs(c.Fields) {
+		v, err := x.Verify(ctx, app, c)
+		if err != nil {
+			return connector.Credentials{}, err
+		}
+		c.Scopes = v.Scopes
+		return c, nil
+	}
+	if c.Fields["refresh_token"].Empty() {
+		return connector.Credentials{}, x.grantDead("no_refresh_token", nil)
+	}
+	t, err := x.token(ctx, authenticated(twitterShape.client(app, c.Fields), call{url: twitterTokens, form: query(
+		"grant_type", "refresh_token",
+		"refresh_token", c.Fields.Get("refresh_token"),
+	)}), false, x.oddity(false))
+	if err != nil {
+		return connector.Credentials{}, err
+	}
+	return x.renewed(c, t), nil
+}
+
+// Verify implements connector.Platform. X bills it as one read of a user, see
+// https://docs.x.com/x-api/getting-started/pricing (read 2026-11-23).
+func (x *twitter) Verify(ctx context.Context, app connector.App, c connector.Credentials) (connector.Verification, error) {
+	me, level, err := x.me(ctx, app, c)
+	if err != nil {
+		return connector.Verification{}, err
+	}
+	v := connector.Verification{Account: me, Scopes: c.Scopes, CheckedAt: x.now().UTC()}
+	if signs(c.Fields) {
+		v.Scopes, v.Warning = keyScopes(level)
+	}
+	return v, nil
+}
+
+// keyScopes says in scopes what OAuth 1.0a keys may do. x-access-level is
+// read, read-write or read-write-directmessages; it was fixed when the keys
+// were generated
+// (https://docs.x.com/fundamentals/developer-apps, read 2026-11-23).
+func keyScopes(level string) (scopes []string, warning string) {
+	scopes = []string{"tweet.read", "users.read"}
+	switch {
+	case strings.Contains(level, "write"):
+		return append(scopes, "tweet.write", "media.write"), ""
+	case level == "":
+		return scopes, "access_level_unknown: X did not say whether these keys may post"
+	}
+	return scopes, "read_only_keys: these keys cannot post; set the app to Read and write, then generate new keys"
+}
+
+// me returns whose credentials these are, and the access level that X
+// mentions.
+func (x *twitter) me(ctx context.Context, app connector.App, c connector.Credentials) (connector.Account, string, error) {
+	r, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodGet, url: twitterMe}), x.refused)
+	if err != nil {
+		return connector.Account{}, "", err
+	}
+	var answer struct {
+		Data struct {
+			ID             identifier
+			Name, Username string
+		}
+	}
+	if err := decode(r.body, &answer); err != nil {
+		return connector.Account{}, "", x.garbled(http.MethodGet, err.Error())
+	}
+	name := answer.Data.Name
+	if answer.Data.Username != "" {
+		name = "@" + answer.Data.Username
+	}
+	me, err := account(string(answer.Data.ID), name)
+	if err != nil {
+		return connector.Account{}, "", x.garbled(http.MethodGet, err.Error())
+	}
+	return me, r.header.Get("X-Access-Level"), nil
+}
+
+// authorized adds to a call what proves the account: the access token, or a
+// signature over the URL as it is really called.
+func (x *twitter) authorized(app connector.App, c connector.Credentials, to call) call {
+	if !signs(c.Fields) {
+		to.bearer = c.Fields["access_token"]
+		return to
+	}
+	of := twitterKeys.client(keysApp(app), c.Fields)
+	ctx := context.WithValue(context.Background(), oauth1.HTTPClient, x.client)
+	token := oauth1.NewToken(c.Fields.Get("access_token"), c.Fields.Get("access_token_secret"))
+	to.transport = oauth1.NewConfig(of.id, of.secret.Reveal()).Client(ctx, token).Transport
+	return to
+}
+
+// Revoke implements connector.Revoker
+// (https://docs.x.com/fundamentals/authentication/oauth-2-0/user-access-token,
+// read 2026-11-23). OAuth 1.0a keys end for whoever else uses them.
+func (x *twitter) Revoke(ctx context.Context, app connector.App, c connector.Credentials, _ string) error {
+	if signs(c.Fields) {
+		_, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodPost, url: twitterInvalidate}), x.refused)
+		if errors.Is(err, connector.ReauthorizationRequired) {
+			return nil
+		}
+		return err
+	}
+	of := twitterShape.client(app, c.Fields)
+	for _, name := range []string{"refresh_token", "access_token"} {
+		token := c.Fields.Get(name)
+		if token == "" {
+			continue
+		}
+		dead := false
+		to := authenticated(of, call{method: http.MethodPost, url: twitterRevoke, form: query("token", token, "token_type_hint", name)})
+		_, err := x.do(ctx, to, func(r reply) *connector.Error {
+			e, ok := readRefused(r)
+			if !ok {
+				return nil
+			}
+			refusal := x.oddity(false)(e)
+			if refusal == nil {
+				refusal = x.tokenError(e, false)
+			}
+			dead = refusal.Code.GrantDead() || e.code == "invalid_token"
+			return refusal
+		})
+		if err != nil && !dead {
+			return err
+		}
+	}
+	return nil
+}
+
+// Token implements connector.Platform. Callers sign with OAuth 1.0a keys, so
+// they get all of them.
+func (x *twitter) Token(app connector.App, c connector.Credentials) (connector.Secret, string, connector.Fields) {
+	if !signs(c.Fields) {
+		return c.Fields["access_token"], "Bearer", connector.Fields{}
+	}
+	return c.Fields["access_token"], "OAuth1", x.Full(app, c)
+}
+
+// Full implements connector.Platform.
+func (x *twitter) Full(app connector.App, c connector.Credentials) connector.Fields {
+	if !signs(c.Fields) {
+		return twitterShape.full(app, c.Fields)
+	}
+	whole := twitterKeys.full(keysApp(app), c.Fields)
+	if whole["bearer_token"].Empty() && c.Fields["api_key"].Empty() {
+		whole["bearer_token"] = app.Extras["bearer_token"]
+	}
+	return whole
+}
+
+// refused reads an error of X's API: v2 sends a problem with a type, v1.1 a
+// list of codes
+// (https://docs.x.com/x-api/fundamentals/response-codes-and-errors, read
+// 2026-11-23). Types have come under api.twitter.com and api.x.com, so only
+// their last segment counts.
+func (x *twitter) refused(r reply) *connector.Error {
+	if r.ok() {
+		return nil // errors beside data are about parts of the answer
+	}
+	var body struct {
+		Type   string
+		Errors []struct {
+			Code json.RawMessage
+			Type string
+		}
+	}
+	if decode(r.body, &body) != nil {
+		return nil // a page of something in between, which proves nothing
+	}
+	types, codes := []string{lastSegment(body.Type)}, []int{}
+	for _, e := range body.Errors {
+		types, codes = append(types, lastSegment(e.Type)), append(codes, whole(e.Code))
+	}
+	cause := statusError(r.status)
+	switch {
+	case slices.Contains(types, "usage-capped"):
+		return &connector.Error{Code: connector.QuotaExhausted, Message: "the app's monthly cap at X is reached", Reason: "usage_capped", Err: cause}
+	case slices.Contains(types, "credits"), r.status == http.StatusPaymentRequired:
+		return &connector.Error{Code: connector.QuotaExhausted, Message: "the app's prepaid credits at X are spent; buy more in its console", Reason: "credits_depleted", Err: cause}
+	case slices.Contains(types, "oauth1-permissions"):
+		missing := x.scopeMissing([]string{"tweet.write"}, cause)
+		missing.Reason, missing.Message = "read_only_keys", "these keys may only read; set the app to Read and write, then generate new keys"
+		return missing
+	case slices.Contains(types, "client-forbidden"), slices.Contains(types, "client-not-enrolled"):
+		return x.appRefused("attach it to a project in X's console", cause)
+	case slices.Contains(types, "unsupported-authentication"):
+		return x.grantDead("not_a_user_token", cause)
+	case slices.Contains(codes, 32):
+		return x.appRefused("check api_key and api_secret", cause)
+	case slices.Contains(codes, 135):
+		return x.unavailable("refuses our clock", cause)
+	case slices.Contains(codes, 89), r.status == http.StatusUnauthorized:
+		return x.grantDead("", errors.Join(errors.New("access token refused"), cause))
+	case slices.Contains(codes, 88), r.status == http.StatusTooManyRequests:
+		return &connector.Error{Code: connector.RateLimited, Message: "X asks us to slow down", Err: cause}
+	}
+	return nil
+}
+
+func lastSegment(u string) string { return u[strings.LastIndexByte(u, '/')+1:] }
+
+// scopesUnknown is the warning for an import whose platform tells the scopes
+// of a token only when it issues one.
+func scopesUnknown(title string) string {
+	return "scopes_unknown: " + title + " says what was granted at the next refresh"
+}
