@@ -63,6 +63,9 @@ func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatu
 	if _, err := s.Vault.Put(ctx, appName(name), value); err != nil {
 		return PlatformStatus{}, internal("storing an app", err)
 	}
+	if err := s.closeBreaker(ctx, name); err != nil {
+		return PlatformStatus{}, err
+	}
 	return PlatformStatus{Description: p.Describe(), App: app, RedirectURI: s.RedirectURI(name)}, nil
 }
 

@@ -82,6 +82,10 @@ type Connection struct {
 	Generation         int64
 	IssuedAt           time.Time // when the access token was issued
 
+	// Sealed holds the credentials of Generation, encrypted, while the vault
+	// could not take them. CredentialsVersion is then that of older ones.
+	Sealed []byte
+
 	// Lease is the sole right to refresh, until an instant.
 	Lease Lease
 
@@ -91,6 +95,10 @@ type Connection struct {
 	// ForcedAt holds the instants of recent forced refreshes, newest last; it
 	// bounds how fast a caller can make us rotate tokens.
 	ForcedAt []time.Time
+
+	// Warned is of how many days before GrantExpiresAt the owner was warned
+	// last; zero: not yet.
+	Warned int
 }
 
 // Lease is the sole right to refresh one connection until an instant.

@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -153,7 +154,7 @@ func userOf(g Grant) string {
 
 // adopt makes the record point to credentials that are in the vault.
 func (s *Service) adopt(c *Connection, p Platform, creds Credentials, version string) {
-	c.CredentialsVersion, c.Generation = version, creds.Generation
+	c.CredentialsVersion, c.Generation, c.Sealed = version, creds.Generation, nil
 	c.IssuedAt, c.ExpiresAt, c.GrantExpiresAt = creds.IssuedAt, creds.ExpiresAt, creds.GrantExpiresAt
 	c.RefreshAt = s.refreshAt(p.Describe().Traits.Cadence, creds)
 }
@@ -174,9 +175,16 @@ func (s *Service) putCredentials(ctx context.Context, id ID, creds Credentials) 
 	return version, nil
 }
 
-// pinnedCredentials returns the very credentials that the record points to.
+// pinnedCredentials returns the very credentials that the record points to,
+// or holds.
 func (s *Service) pinnedCredentials(ctx context.Context, c Connection) (Credentials, error) {
-	value, _, err := s.Vault.Get(ctx, credentialsName(c.ID), c.CredentialsVersion)
+	var value Secret
+	var err error
+	if len(c.Sealed) > 0 {
+		value, err = s.Sealer.Open(ctx, c.Sealed, sealPurpose(c.ID, c.Generation))
+	} else {
+		value, _, err = s.Vault.Get(ctx, credentialsName(c.ID), c.CredentialsVersion)
+	}
 	if err != nil {
 		return Credentials{}, credentialsError(err)
 	}
@@ -193,6 +201,10 @@ func (s *Service) pinnedCredentials(ctx context.Context, c Connection) (Credenti
 // passed over: the record knows better.
 func (s *Service) currentCredentials(ctx context.Context, c Connection) (Credentials, string, error) {
 	value, version, err := s.Vault.Get(ctx, credentialsName(c.ID), "")
+	if err != nil && len(c.Sealed) > 0 {
+		creds, err := s.pinnedCredentials(ctx, c)
+		return creds, c.CredentialsVersion, err
+	}
 	if err != nil {
 		return Credentials{}, "", credentialsError(err)
 	}
@@ -200,11 +212,17 @@ func (s *Service) currentCredentials(ctx context.Context, c Connection) (Credent
 	if err != nil {
 		return Credentials{}, "", internal("reading credentials", err)
 	}
-	if version == c.CredentialsVersion || creds.Generation > c.Generation {
+	if version == c.CredentialsVersion && len(c.Sealed) == 0 || creds.Generation > c.Generation {
 		return creds, version, nil
 	}
 	creds, err = s.pinnedCredentials(ctx, c)
 	return creds, c.CredentialsVersion, err
+}
+
+// sealPurpose binds sealed credentials to their connection and generation, so
+// that they open nowhere else.
+func sealPurpose(id ID, generation int64) string {
+	return fmt.Sprintf("credentials %s generation %d", id, generation)
 }
 
 func credentialsError(err error) error {

@@ -68,6 +68,14 @@ type Store interface {
 	// returns the sum; else ErrConflict and the sum as it stands. The counter
 	// vanishes some time after expiresAt.
 	Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error)
+
+	// Breaker returns the breaker of a platform's app, the zero Breaker where
+	// none was written.
+	Breaker(ctx context.Context, platform Name) (Breaker, error)
+
+	// PutBreaker replaces the breaker if it still has b.Revision, zero where
+	// there is none, and returns it with the next one; else ErrConflict.
+	PutBreaker(ctx context.Context, b Breaker) (Breaker, error)
 }
 
 // DueShards is over how many partitions the index of what is due is spread.
@@ -122,6 +130,18 @@ type Vault interface {
 	Delete(ctx context.Context, name string, purge bool) error
 }
 
+// Sealer encrypts what must be kept outside the vault for a while.
+type Sealer interface {
+	// Prepare makes sure that Seal can work without any other service. It is
+	// called before each exchange and is cheap when nothing is to be done.
+	Prepare(ctx context.Context) error
+
+	// Seal encrypts plain and binds it to purpose: only Open with the same
+	// purpose returns it.
+	Seal(ctx context.Context, plain Secret, purpose string) ([]byte, error)
+	Open(ctx context.Context, sealed []byte, purpose string) (Secret, error)
+}
+
 // Queue is where the worker's batches come from.
 type Queue interface {
 	// Enqueue adds ids, and returns those that it could not add.
@@ -146,6 +166,7 @@ const (
 	EventRecovered    EventType = "Connection Recovered"
 	EventDisconnected EventType = "Connection Disconnected"
 	EventQuota        EventType = "Quota Exhausted"
+	EventExpiring     EventType = "Connection Expiring"
 )
 
 // Event is one thing that happened to one connection.

@@ -75,15 +75,24 @@ func (s *Service) renew(ctx context.Context, c Connection, n need) (Connection, 
 				return c, internal("waiting for a refresh", err)
 			}
 		case now.Before(c.Attempt.RetryAt):
-			wait := c.Attempt.RetryAt.Sub(now)
-			if n.due || wait > maxCallerBackoff || s.left(ctx) < wait+exchangeTime+storeTime {
-				return c, c.Attempt.err(now)
-			}
-			if err := s.Sleep(ctx, wait); err != nil {
-				return c, internal("waiting to try again", err)
+			if err := s.waitUntil(ctx, c.Attempt.RetryAt, n, c.Attempt.err(now)); err != nil {
+				return c, err
 			}
 		default:
-			renewed, err := s.attempt(ctx, c, n)
+			breaker, allowed, err := s.enter(ctx, c.Platform, now)
+			if err != nil {
+				return c, err
+			}
+			if !allowed {
+				if n.due {
+					return c, errors.Join(breaker.err(now), s.postpone(ctx, c, breaker.OpenUntil))
+				}
+				if err := s.waitUntil(ctx, breaker.OpenUntil, n, breaker.err(now)); err != nil {
+					return c, err
+				}
+				break
+			}
+			renewed, err := s.attempt(ctx, c, n, breaker)
 			if !errors.Is(err, ErrConflict) {
 				return renewed, err
 			}
@@ -93,6 +102,19 @@ func (s *Service) renew(ctx context.Context, c Connection, n need) (Connection, 
 			return c, internal("reading a connection", err)
 		}
 	}
+}
+
+// waitUntil waits, where that is short and leaves time enough for an exchange;
+// else it returns cause. The sweep's worker waits for nothing.
+func (s *Service) waitUntil(ctx context.Context, at time.Time, n need, cause error) error {
+	wait := at.Sub(s.Now())
+	if n.due || wait > maxCallerBackoff || s.left(ctx) < wait+exchangeTime+storeTime {
+		return cause
+	}
+	if err := s.Sleep(ctx, max(wait, time.Millisecond)); err != nil {
+		return internal("waiting to try again", err)
+	}
+	return nil
 }
 
 // usable returns the error of a connection that has nothing to hand out or
@@ -129,7 +151,7 @@ func (a Attempt) err(now time.Time) error {
 
 // attempt takes the lease of c, reads its credentials again and exchanges
 // them. ErrConflict: somebody else moved first.
-func (s *Service) attempt(ctx context.Context, c Connection, n need) (Connection, error) {
+func (s *Service) attempt(ctx context.Context, c Connection, n need, breaker Breaker) (Connection, error) {
 	p, err := s.platform(c.Platform)
 	if err != nil {
 		return c, err
@@ -164,12 +186,13 @@ func (s *Service) attempt(ctx context.Context, c Connection, n need) (Connection
 	// platform will have acted: a caller who goes away changes nothing.
 	ctx, cancel := finish(ctx)
 	defer cancel()
-	return s.exchange(ctx, p, leased, before, n)
+	return s.exchange(ctx, p, leased, before, n, breaker)
 }
 
 const (
 	reasonOutcomeUnknown = "outcome_unknown"
 	reasonRotationLost   = "rotation_lost"
+	reasonAppReplaced    = "app_replaced"
 )
 
 // holdBack reports whether a refresh token that may be spent must not be shown
@@ -187,7 +210,7 @@ func (s *Service) holdBack(p Platform, c Connection, now time.Time) bool {
 
 // exchange renews the credentials of a leased connection and commits them.
 // before is the attempt that the lease wrote over.
-func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before Attempt, n need) (Connection, error) {
+func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before Attempt, n need, breaker Breaker) (Connection, error) {
 	creds, version, err := s.currentCredentials(ctx, c)
 	if err != nil {
 		return s.unsent(ctx, c, before, err)
@@ -198,11 +221,20 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 		if c, err = s.heal(ctx, p, c, creds, version); err != nil {
 			return c, err
 		}
-		if n.met(c, s.Now()) || c.LastRefreshedAt.After(n.since) && n.force {
-			s.release(ctx, c, c.Lease.Holder)
-			return c, nil
-		}
 		before = Attempt{}
+	}
+	if len(c.Sealed) > 0 {
+		moved, err := s.unseal(ctx, p, c, creds)
+		if err != nil && n.due && s.Now().Before(s.refreshAt(p.Describe().Traits.Cadence, creds)) {
+			return s.unsealLater(ctx, c, before, err)
+		}
+		if err == nil {
+			c = moved
+		}
+	}
+	if n.met(c, s.Now()) {
+		s.release(ctx, c, c.Lease.Holder)
+		return c, nil
 	}
 	if !creds.renewable() && p.Describe().Traits.Cadence.Model != Permanent && c.alive(s.Now()) {
 		return s.unsent(ctx, c, before, errNoRefreshToken())
@@ -212,13 +244,21 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 		return s.unsent(ctx, c, before, err)
 	}
 	if creds.ClientID != "" && app.ClientID != "" && creds.ClientID != app.ClientID {
-		return s.failed(ctx, c, creds, before, &Error{Code: AppMisconfigured, Reason: "app_replaced",
+		return s.failed(ctx, c, creds, before, &Error{Code: AppMisconfigured, Reason: reasonAppReplaced,
 			Message: "the stored app is another one than this connection was authorized for: restore it, or connect again"})
+	}
+
+	if err := s.Sealer.Prepare(ctx); err != nil {
+		return s.unsent(ctx, c, before, internal("preparing the sealer", err))
+	}
+	if c.Lease.Until.Sub(s.Now()) < exchangeTime+storeTime {
+		return s.unsent(ctx, c, before, &Error{Code: PlatformUnavailable, Message: "the lease ran short before the exchange: try again", RetryAfter: time.Second})
 	}
 
 	exchangeCtx, cancel := context.WithTimeout(ctx, exchangeTime)
 	renewed, err := p.Refresh(exchangeCtx, app, creds)
 	cancel()
+	s.report(ctx, breaker, err)
 	if err != nil {
 		return s.failed(ctx, c, creds, before, err)
 	}
@@ -234,21 +274,26 @@ func errNoRefreshToken() error {
 func (s *Service) renewed(ctx context.Context, p Platform, c Connection, app App, old, creds Credentials) (Connection, error) {
 	creds.ClientID = old.ClientID
 	creds.Generation = old.Generation
-	version, changed := c.CredentialsVersion, !creds.Fields.Equal(old.Fields)
+	kept, changed := safekept{version: c.CredentialsVersion, sealed: c.Sealed}, !creds.Fields.Equal(old.Fields)
 	if changed {
 		creds.Generation++
 		var err error
-		if version, err = s.putDurably(ctx, p, c, app, creds); err != nil {
+		if kept, err = s.putDurably(ctx, c, creds); errors.Is(err, errSuperseded) {
+			return s.superseded(ctx, p, c, app, creds)
+		} else if err != nil {
 			return c, err
 		}
 	}
-	holder := c.Lease.Holder
+	holder, warned := c.Lease.Holder, c.Warned
 	committed, err := s.commit(ctx, c, func(c *Connection) error {
 		if changed && c.Generation >= creds.Generation {
 			return errSuperseded
 		}
 		now := s.Now().UTC()
-		s.adopt(c, p, creds, version)
+		s.adopt(c, p, creds, kept.version)
+		if c.Sealed = kept.sealed; len(c.Sealed) > 0 {
+			c.RefreshAt = now.Add(unsealAfter)
+		}
 		if len(creds.Scopes) > 0 {
 			c.Scopes, c.MissingScopes = creds.Scopes, missing(union(c.Scopes, c.MissingScopes), creds.Scopes)
 		}
@@ -257,6 +302,7 @@ func (s *Service) renewed(ctx context.Context, p Platform, c Connection, app App
 			c.VerifiedAt = now
 		}
 		c.Failures, c.Attempt = 0, Attempt{}
+		c.Warned = dueWarning(*c, now)
 		endLease(c, holder)
 		return nil
 	})
@@ -269,27 +315,80 @@ func (s *Service) renewed(ctx context.Context, p Platform, c Connection, app App
 	if changed {
 		s.publish(ctx, EventRefreshed, committed, "")
 	}
+	s.warn(ctx, committed, warned)
 	return committed, nil
 }
 
-// putDurably writes renewed credentials, again and again until ctx is done:
-// after a rotation they are the only ones that live.
-func (s *Service) putDurably(ctx context.Context, p Platform, c Connection, app App, creds Credentials) (string, error) {
-	for try := 0; ; try++ {
-		version, err := s.putCredentials(ctx, c.ID, creds)
+// safekept is where renewed credentials are: a version of the vault, or
+// sealed, to be written into the record itself.
+type safekept struct {
+	version string
+	sealed  []byte
+}
+
+const (
+	// vaultTries is how often the vault is tried before its stand-in.
+	vaultTries = 3
+	// unsealAfter is when sealed credentials are moved into the vault.
+	unsealAfter = time.Minute
+)
+
+// putDurably puts renewed credentials into the vault or, where that cannot be
+// written, seals them for the record: after a rotation they are the only ones
+// that live. errSuperseded: the connection is gone.
+func (s *Service) putDurably(ctx context.Context, c Connection, creds Credentials) (safekept, error) {
+	for try := 1; ; try++ {
+		putCtx, cancel := context.WithTimeout(ctx, time.Second)
+		version, err := s.putCredentials(putCtx, c.ID, creds)
+		cancel()
 		if err == nil {
-			return version, nil
+			return safekept{version: version}, nil
 		}
 		fresh, readErr := s.Store.Connection(ctx, c.ID)
 		if errors.Is(readErr, ErrNotFound) || readErr == nil && fresh.Status == Disconnected {
-			_, err := s.superseded(ctx, p, c, app, creds)
-			return "", err
+			return safekept{}, errSuperseded
 		}
-		if pauseErr := s.pause(ctx, try); pauseErr != nil {
-			s.Log.ErrorContext(ctx, "storing renewed credentials: a rotation may be lost", "connection", string(c.ID), "platform", string(c.Platform), "error", err)
-			return "", err
+		if try < vaultTries && s.pause(ctx, try) == nil {
+			continue
 		}
+		s.Log.WarnContext(ctx, "storing renewed credentials in the record, sealed", "connection", string(c.ID), "platform", string(c.Platform), "error", err)
+		value, encodeErr := creds.encode()
+		if encodeErr != nil {
+			return safekept{}, internal("sealing credentials", encodeErr)
+		}
+		sealed, sealErr := s.Sealer.Seal(ctx, value, sealPurpose(c.ID, creds.Generation))
+		if sealErr != nil {
+			return safekept{}, internal("sealing credentials", sealErr)
+		}
+		return safekept{version: c.CredentialsVersion, sealed: sealed}, nil
 	}
+}
+
+// unseal moves credentials from the record into the vault.
+func (s *Service) unseal(ctx context.Context, p Platform, c Connection, creds Credentials) (Connection, error) {
+	version, err := s.putCredentials(ctx, c.ID, creds)
+	if err != nil {
+		return c, err
+	}
+	return s.commit(ctx, c, func(c *Connection) error {
+		if c.Generation != creds.Generation {
+			return errSuperseded
+		}
+		s.adopt(c, p, creds, version)
+		return nil
+	})
+}
+
+// unsealLater gives the lease up and has the vault tried again soon.
+func (s *Service) unsealLater(ctx context.Context, c Connection, before Attempt, cause error) (Connection, error) {
+	s.Log.WarnContext(ctx, "moving sealed credentials into the vault", "connection", string(c.ID), "error", cause)
+	holder := c.Lease.Holder
+	return s.commit(ctx, c, func(c *Connection) error {
+		c.Attempt = before
+		c.RefreshAt = s.Now().UTC().Add(unsealAfter)
+		endLease(c, holder)
+		return nil
+	})
 }
 
 // superseded deals with renewed credentials that nobody waits for any more.

@@ -14,7 +14,7 @@ func (s *Service) refreshAt(cadence Cadence, creds Credentials) time.Time {
 			every = 7 * 24 * time.Hour
 		}
 		at := now.Add(every - s.jitter(every/14))
-		return clamp(at, now, creds.ExpiresAt)
+		return clamp(clamp(at, now, nextWarning(creds.GrantExpiresAt, now)), now, creds.ExpiresAt)
 	}
 	if !creds.renewable() {
 		return creds.ExpiresAt

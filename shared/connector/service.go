@@ -17,6 +17,7 @@ type Service struct {
 	Platforms []Platform // in the order in which people see them
 	Store     Store
 	Vault     Vault
+	Sealer    Sealer
 	Queue     Queue
 	Events    Events
 

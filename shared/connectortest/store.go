@@ -21,6 +21,7 @@ type Store struct {
 	accounts    map[account]connector.ID
 	tickets     map[ticketKey]connector.Ticket
 	counters    map[string]int
+	breakers    map[connector.Name]connector.Breaker
 }
 
 // stored is a connection with its place in the index of what is due; a zero
@@ -50,6 +51,7 @@ func NewStore() *Store {
 		accounts:    map[account]connector.ID{},
 		tickets:     map[ticketKey]connector.Ticket{},
 		counters:    map[string]int{},
+		breakers:    map[connector.Name]connector.Breaker{},
 	}
 }
 
