@@ -96,9 +96,8 @@ func (d *deployment) addStage(throttles map[string]any) awsapigatewayv2.CfnStage
 			Format:         jsii.String(string(format)),
 		},
 		DefaultRouteSettings: &awsapigatewayv2.CfnStage_RouteSettingsProperty{
-			DetailedMetricsEnabled: jsii.Bool(true),
-			ThrottlingRateLimit:    jsii.Number(50),
-			ThrottlingBurstLimit:   jsii.Number(100),
+			ThrottlingRateLimit:  jsii.Number(50),
+			ThrottlingBurstLimit: jsii.Number(100),
 		},
 		RouteSettings: throttles,
 	})

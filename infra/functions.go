@@ -46,14 +46,19 @@ func (d *deployment) addFunction(f blueprint.Function) {
 		LoggingFormat: awslambda.LoggingFormat_TEXT, // lines are JSON already; metrics in them are read as they are
 		LogGroup:      logs,
 		Role:          role.WithoutPolicyUpdates(nil),
+	}
+	if schedule := blueprint.RefreshSchedule(); f.Name == schedule.Function {
 		// A tick that failed is made good by the next; a late one is useless.
-		RetryAttempts: jsii.Number(0),
-		MaxEventAge:   awscdk.Duration_Minutes(jsii.Number(5)),
+		props.RetryAttempts = jsii.Number(0)
+		props.MaxEventAge = seconds(schedule.Every)
 	}
 	if f.MaxConcurrency > 0 && f.Name != blueprint.RefreshQueue().Function && d.settings.ReserveConcurrency {
 		props.ReservedConcurrentExecutions = jsii.Number(f.MaxConcurrency)
 	}
-	d.functions[f.Name] = awslambda.NewFunction(d.Stack, jsii.String(id), props)
+	function := awslambda.NewFunction(d.Stack, jsii.String(id), props)
+	// The CDK adds a dependency on the role, which its ARN is already.
+	function.Node().DefaultChild().(awscdk.CfnResource).AddDeletionOverride(jsii.String("DependsOn"))
+	d.functions[f.Name] = function
 }
 
 func (d *deployment) addLogGroup(id, name string) awslogs.LogGroup {

@@ -33,8 +33,8 @@ type Settings struct {
 	// roles or users, or account ids.
 	TokenCallers []string
 
-	// KeyARN is a customer-managed KMS key for the table, the queues and the
-	// alarms; without it AWS-managed keys are used.
+	// KeyARN is a customer-managed KMS key for the table and the queues;
+	// without it keys of AWS are used.
 	KeyARN string
 
 	// AlarmEmail and AlarmTopicARN say who is woken: an address, or an SNS

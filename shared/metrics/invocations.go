@@ -14,9 +14,9 @@ import (
 // Invoke is how a function is invoked; handler.Function is one.
 type Invoke = func(ctx context.Context, payload []byte) ([]byte, error)
 
-// Invocations returns next, with what one invocation of the named function
-// amounts to written at its end.
-func (m *Meter) Invocations(function string, next Invoke) Invoke {
+// Invocations returns next, with what each invocation amounts to written at
+// its end. It goes around Tokens and Sweeps.
+func (m *Meter) Invocations(next Invoke) Invoke {
 	return func(ctx context.Context, payload []byte) ([]byte, error) {
 		m.begin()
 		result, err := next(ctx, payload)
@@ -25,7 +25,7 @@ func (m *Meter) Invocations(function string, next Invoke) Invoke {
 		if errors.As(err, &failure) && failure.Type == string(connector.Internal) {
 			defects = 1
 		}
-		m.write([]measurement{{Defects, count, defects}}, set{}, set{Function: function})
+		m.write([]measurement{{Defects, count, defects}}, set{}, set{Function: m.function})
 		return result, err
 	}
 }
@@ -33,7 +33,7 @@ func (m *Meter) Invocations(function string, next Invoke) Invoke {
 func (m *Meter) begin() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seen = seen{}
+	m.seen = nothing()
 }
 
 func (m *Meter) soFar() seen {
@@ -73,8 +73,8 @@ func refused(result []byte) bool {
 }
 
 // Sweeps returns next, which queues what is due, with what it found written.
-// Once an hour it counts the connections that s lists, too.
-func (m *Meter) Sweeps(s connector.Store, every time.Duration, next Invoke) Invoke {
+// Once an hour it counts the connections, too.
+func (m *Meter) Sweeps(next Invoke) Invoke {
 	return func(ctx context.Context, payload []byte) ([]byte, error) {
 		began := m.now()
 		result, err := next(ctx, payload)
@@ -87,42 +87,53 @@ func (m *Meter) Sweeps(s connector.Store, every time.Duration, next Invoke) Invo
 			{DueBacklog, count, float64(len(due))},
 			{OldestDueAge, seconds, oldest.Seconds()},
 		}, set{})
-		if began.Truncate(time.Hour) != began.Add(-every).Truncate(time.Hour) {
-			m.census(ctx, s)
+		if hour := began.Truncate(time.Hour); hour.After(m.counted) && m.census(ctx) {
+			m.counted = hour
 		}
 		return result, err
 	}
 }
 
+// censusMargin is how long before an invocation's end counting gives up.
+const censusMargin = 5 * time.Second
+
 // censusPage is how many connections are read at a time.
 const censusPage = 1000
 
-// census counts connections, but writes nothing if it cannot count them all:
-// half a number would ring a bell.
-func (m *Meter) census(ctx context.Context, s connector.Store) {
-	type group struct {
-		platform connector.Name
-		status   connector.Status
+type group struct {
+	platform connector.Name
+	status   connector.Status
+}
+
+// census counts connections and reports whether it could. It writes nothing
+// if it cannot count them all: half a number would mislead.
+func (m *Meter) census(ctx context.Context) bool {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-censusMargin))
+		defer cancel()
 	}
-	total, groups := map[connector.Status]int{}, map[group]int{}
-	for _, status := range connector.Statuses() {
-		total[status] = 0
+	groups := map[group]int{}
+	// A filter without a status leaves the disconnected ones out.
+	for _, f := range []connector.Filter{{}, {Status: connector.Disconnected}} {
 		for cursor, more := "", true; more; more = cursor != "" {
-			page, next, err := s.Connections(ctx, connector.Filter{Status: status}, cursor, censusPage)
+			page, next, err := m.connections.Connections(ctx, f, cursor, censusPage)
 			if err != nil {
-				return
+				return false
 			}
 			for _, c := range page {
-				total[status]++
-				groups[group{c.Platform, status}]++
+				groups[group{c.Platform, c.Status}]++
 			}
 			cursor = next
 		}
 	}
-	for status, n := range total {
-		m.write([]measurement{{ConnectionsByStatus, count, float64(n)}}, set{Status: string(status)})
-	}
+	total := map[connector.Status]int{}
 	for g, n := range groups {
+		total[g.status] += n
 		m.write([]measurement{{ConnectionsByStatus, count, float64(n)}}, set{Platform: string(g.platform), Status: string(g.status)})
 	}
+	for _, status := range connector.Statuses() {
+		m.write([]measurement{{ConnectionsByStatus, count, float64(total[status])}}, set{Status: string(status)})
+	}
+	return true
 }

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"platform-api-connector/shared/connector"
 )
 
 // The metrics, as the dashboard and the alarms know them. All live in one
@@ -70,25 +72,29 @@ const (
 
 // Meter writes metrics. Its methods may be called from any goroutine.
 type Meter struct {
-	namespace string
-	now       func() time.Time
+	namespace, function string
+	now                 func() time.Time
+	connections         connector.Store // as it was before it was observed
 
 	mu  sync.Mutex
 	out io.Writer
 	// seen is what one invocation has seen so far; Lambda runs one at a time
 	// in a process.
-	seen seen
+	seen    seen
+	counted time.Time // when the connections were counted last
 }
 
 type seen struct {
 	platformCalls int
-	due           map[string]time.Time
+	due           map[connector.ID]time.Time
 }
 
-// New returns a Meter that writes to out, which is standard output on Lambda,
-// for a namespace that is the deployment's own.
-func New(out io.Writer, namespace string, now func() time.Time) *Meter {
-	return &Meter{out: out, namespace: namespace, now: now}
+func nothing() seen { return seen{due: map[connector.ID]time.Time{}} }
+
+// New returns a Meter of the named function that writes to out, which is
+// standard output on Lambda. The namespace is the deployment's own.
+func New(out io.Writer, namespace, function string, now func() time.Time) *Meter {
+	return &Meter{out: out, namespace: namespace, function: function, now: now, seen: nothing()}
 }
 
 // measurement is one value of one metric.

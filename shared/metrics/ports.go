@@ -15,6 +15,7 @@ func (m *Meter) Observe(s *connector.Service) {
 		platforms[i] = m.platform(p)
 	}
 	s.Platforms = platforms
+	m.connections = s.Store
 	s.Store = store{s.Store, m}
 	s.Events = events{s.Events, m}
 }
@@ -105,10 +106,7 @@ func (s store) Due(ctx context.Context, shard int, now time.Time, limit int) ([]
 	s.meter.mu.Lock()
 	defer s.meter.mu.Unlock()
 	for _, d := range due {
-		if s.meter.seen.due == nil {
-			s.meter.seen.due = map[string]time.Time{}
-		}
-		s.meter.seen.due[string(d.ID)] = d.DueAt
+		s.meter.seen.due[d.ID] = d.DueAt
 	}
 	return due, err
 }
