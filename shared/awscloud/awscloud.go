@@ -17,11 +17,13 @@ import (
 	"platform-api-connector/shared/config"
 )
 
-// New returns the four ports of the deployment that c names. The SDK itself
+// New returns the ports of the deployment that c names. The SDK itself
 // honours AWS_ENDPOINT_URL, where a was loaded from the environment.
-func New(a aws.Config, c config.Config) (*Table, *Vault, *Queue, *Events) {
+func New(a aws.Config, c config.Config) (*Table, *Vault, *Sealer, *Queue, *Events) {
+	secrets := secretsmanager.NewFromConfig(a)
 	return NewTable(dynamodb.NewFromConfig(a, RetryContention), c.TableName),
-		NewVault(secretsmanager.NewFromConfig(a), c.SecretPrefix),
+		NewVault(secrets, c.SecretPrefix),
+		NewSealer(secrets, c.SecretPrefix),
 		NewQueue(sqs.NewFromConfig(a), c.RefreshQueueURL),
 		NewEvents(eventbridge.NewFromConfig(a), c.EventBusName)
 }

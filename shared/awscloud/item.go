@@ -45,6 +45,12 @@ func (i item) setTime(name string, t time.Time) {
 	}
 }
 
+func (i item) setBytes(name string, b []byte) {
+	if len(b) > 0 {
+		i[name] = &types.AttributeValueMemberB{Value: b}
+	}
+}
+
 func (i item) setFlag(name string, set bool) {
 	if set {
 		i[name] = &types.AttributeValueMemberBOOL{Value: true}
@@ -111,6 +117,17 @@ func (r *reader) flag(name string) bool {
 	}
 	r.fail(name)
 	return false
+}
+
+func (r *reader) bytes(name string) []byte {
+	switch v := r.item[name].(type) {
+	case nil:
+		return nil
+	case *types.AttributeValueMemberB:
+		return v.Value
+	}
+	r.fail(name)
+	return nil
 }
 
 func (r *reader) time(name string) time.Time { return r.timeOf(name, r.item[name]) }

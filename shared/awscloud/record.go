@@ -75,6 +75,7 @@ func encodeConnection(c connector.Connection, write string) item {
 	i.setText("credentials_version", c.CredentialsVersion)
 	i.setNumber("generation", c.Generation)
 	i.setTime("issued_at", c.IssuedAt)
+	i.setBytes("sealed", c.Sealed)
 	i.setText("lease_holder", c.Lease.Holder)
 	i.setTime("lease_until", c.Lease.Until)
 	i.setNumber("attempt_generation", c.Attempt.Generation)
@@ -84,7 +85,12 @@ func encodeConnection(c connector.Connection, write string) item {
 	i.setText("attempt_message", c.Attempt.Message)
 	i.setTime("attempt_retry_at", c.Attempt.RetryAt)
 	setList(i, "forced_at", c.ForcedAt, instant)
+	i.setNumber("warned", int64(c.Warned))
 
+	if !c.RefreshAt.IsZero() {
+		i.setText("due_shard", shardKey(shardOf(c.ID)))
+		i.setTime("due_at", c.RefreshAt)
+	}
 	if c.Status == connector.Disconnected {
 		i["expires"] = sweepAfter(c.UpdatedAt.Add(connector.DisconnectedFor))
 		return i
@@ -92,10 +98,6 @@ func encodeConnection(c connector.Connection, write string) item {
 	i.setText("account", accountOf(c))
 	if c.UserID != "" {
 		i.setText("user", userKey(c.Platform, c.UserID))
-	}
-	if !c.RefreshAt.IsZero() {
-		i.setText("due_shard", shardKey(shardOf(c.ID)))
-		i.setTime("due_at", c.RefreshAt)
 	}
 	return i
 }
@@ -125,6 +127,7 @@ func decodeConnection(i item) (connector.Connection, error) {
 		CredentialsVersion: r.text("credentials_version"),
 		Generation:         r.number("generation"),
 		IssuedAt:           r.time("issued_at"),
+		Sealed:             r.bytes("sealed"),
 		Lease: connector.Lease{
 			Holder: r.text("lease_holder"),
 			Until:  r.time("lease_until"),
@@ -138,6 +141,7 @@ func decodeConnection(i item) (connector.Connection, error) {
 			RetryAt:    r.time("attempt_retry_at"),
 		},
 		ForcedAt: getList(r, "forced_at", r.timeOf),
+		Warned:   int(r.number("warned")),
 	}
 	return c, r.err
 }

@@ -57,7 +57,7 @@ func Handler(ctx context.Context, get func(string) string, logs io.Writer) (*han
 		return nil, err
 	}
 	service := newService(c, log)
-	service.Store, service.Vault, service.Queue, service.Events = awscloud.New(sdk, c)
+	service.Store, service.Vault, service.Sealer, service.Queue, service.Events = awscloud.New(sdk, c)
 	return handler.New(service, log), nil
 }
 

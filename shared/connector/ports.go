@@ -44,7 +44,8 @@ type Store interface {
 
 	// Due returns up to limit connections of one shard, 0 to DueShards-1,
 	// whose DueAt is not after now, longest due first. DueAt is the
-	// RefreshAt of the last Update, or what Claim set since.
+	// RefreshAt of the last Update, or what Claim set since; without a
+	// RefreshAt a connection is in no shard, whatever its status.
 	Due(ctx context.Context, shard int, now time.Time, limit int) ([]Due, error)
 
 	// Claim puts the DueAt of d off until the given instant if nobody else

@@ -165,11 +165,7 @@ func (s *Store) put(c connector.Connection) (connector.Connection, error) {
 	}
 	c = clone(c)
 	c.Revision++
-	r := stored{connection: c}
-	if claims {
-		r.dueAt = c.RefreshAt
-	}
-	s.connections[c.ID] = r
+	s.connections[c.ID] = stored{connection: c, dueAt: c.RefreshAt}
 	return clone(c), nil
 }
 
