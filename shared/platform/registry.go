@@ -41,7 +41,7 @@ func All(o Options) []connector.Platform {
 	}
 }
 
-//go:embed guides
+//go:embed guides/*.json
 var guides embed.FS
 
 // guide returns the text on how to get an app from a platform. The texts are

@@ -165,8 +165,8 @@ func (x *twitter) oddity(forCode bool) func(refused) *connector.Error {
 			return nil
 		case !forCode && strings.Contains(said, "for the token was invalid"):
 			return x.grantDead("", e)
-		case forCode && strings.Contains(said, "authorization code"),
-			forCode && strings.Contains(said, "for the token was invalid"):
+		case forCode && (strings.Contains(said, "the authorization code was invalid") ||
+			strings.Contains(said, "code verifier") || strings.Contains(said, "for the token was invalid")):
 			return x.codeRefused(e)
 		}
 		return nil
@@ -483,5 +483,5 @@ func lastSegment(u string) string { return u[strings.LastIndexByte(u, '/')+1:] }
 // scopesUnknown is the warning for an import whose platform tells the scopes
 // of a token only when it issues one.
 func scopesUnknown(title string) string {
-	return "scopes_unknown: " + title + " says what was granted at the next refresh"
+	return "scopes_unknown: " + title + " says what was granted only when it renews; refresh once to learn it"
 }
