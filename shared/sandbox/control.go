@@ -1,0 +1,238 @@
+package sandbox
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// controlPath is where tests and people steer a sandbox that is served, in
+// JSON:
+//
+//	GET    /_sandbox/              what there is: clock, people, grants, counts, faults; hashes, no secret
+//	POST   /_sandbox/faults        a Fault; "delay_ms" is its Delay
+//	DELETE /_sandbox/faults        disarms all
+//	GET    /_sandbox/knobs         the Knobs
+//	PATCH  /_sandbox/knobs         changes those that are named
+//	POST   /_sandbox/expire        {"platform"}
+//	POST   /_sandbox/kill          {"platform","account","reason"}
+//	POST   /_sandbox/advance       {"seconds"}
+//	POST   /_sandbox/redirect-uris {"platform","uris"}
+//	POST   /_sandbox/people        {"platform","person"}: adds one
+//	POST   /_sandbox/notice        {"platform","account","event"} → what the platform would post, signed
+//
+// Writing needs Content-Type: application/json, which keeps foreign web pages
+// out: they cannot send it without asking first.
+const controlPath = "/_sandbox/"
+
+func (s *Sandbox) serveControl(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/" {
+		s.indexPage().write(w)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch writes := r.Method == http.MethodPost || r.Method == http.MethodPatch; {
+	case err != nil:
+		controlError(http.StatusBadRequest, "the body is too large or cut off").write(w)
+		return
+	case writes && media != "application/json":
+		controlError(http.StatusUnsupportedMediaType, "Content-Type has to be application/json").write(w)
+		return
+	}
+	s.control(r.Method+" "+strings.TrimPrefix(r.URL.Path, controlPath), body).write(w)
+}
+
+func controlError(status int, message string) reply {
+	return answerJSON(status, object{"error": message})
+}
+
+// order is the body of every command but faults and knobs.
+type order struct {
+	Platform string   `json:"platform"`
+	Account  string   `json:"account"`
+	Reason   int      `json:"reason"`
+	Seconds  int      `json:"seconds"`
+	URIs     []string `json:"uris"`
+	Person   *Person  `json:"person"`
+	Event    string   `json:"event"`
+}
+
+func (s *Sandbox) control(command string, body []byte) reply {
+	switch command {
+	case "GET ":
+		return answerJSON(200, s.state())
+	case "POST faults":
+		return s.controlFault(body)
+	case "DELETE faults":
+		s.ClearFaults()
+		return answerJSON(200, object{})
+	case "GET knobs", "PATCH knobs":
+		return s.controlKnobs(body)
+	}
+	var o order
+	if err := strictly(body, &o); err != nil {
+		return controlError(400, err.Error())
+	}
+	if _, known := s.dialects[o.Platform]; !known && command != "POST advance" {
+		return controlError(400, "platform is none of facebook, youtube, twitter, tiktok")
+	}
+	switch command {
+	case "POST expire":
+		return answerJSON(200, object{"ended": s.Expire(o.Platform)})
+	case "POST kill":
+		return answerJSON(200, object{"ended": s.Kill(o.Platform, o.Account, o.Reason)})
+	case "POST advance":
+		s.Advance(time.Duration(o.Seconds) * time.Second)
+		return answerJSON(200, object{})
+	case "POST redirect-uris":
+		s.SetRedirectURIs(o.Platform, o.URIs...)
+		return answerJSON(200, object{})
+	case "POST people":
+		return s.controlPerson(o)
+	case "POST notice":
+		return s.controlNotice(o)
+	}
+	return controlError(404, "no such command: "+command)
+}
+
+// strictly decodes JSON and refuses members that are not known.
+func strictly(body []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(into)
+}
+
+func (s *Sandbox) controlFault(body []byte) reply {
+	var f Fault
+	if err := strictly(body, &f); err != nil {
+		return controlError(400, err.Error())
+	}
+	if !f.known() {
+		return controlError(400, fmt.Sprintf("kind is none of %v %v", refusals, spoilers))
+	}
+	s.Fault(f)
+	return answerJSON(200, object{})
+}
+
+func (s *Sandbox) controlKnobs(body []byte) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := s.knobs
+	if len(body) > 0 {
+		if err := strictly(body, &changed); err != nil {
+			return controlError(400, err.Error())
+		}
+	}
+	s.knobs = changed
+	return answerJSON(200, s.knobs)
+}
+
+func (s *Sandbox) controlPerson(o order) reply {
+	if o.Person == nil || o.Person.ID == "" {
+		return controlError(400, "person needs an ID")
+	}
+	s.AddPerson(o.Platform, *o.Person)
+	return answerJSON(200, object{})
+}
+
+func (s *Sandbox) controlNotice(o order) reply {
+	switch o.Platform {
+	case Facebook:
+		return answerJSON(200, object{"content_type": "application/x-www-form-urlencoded", "body": "signed_request=" + s.SignedRequest(o.Account)})
+	case TikTok:
+		event := o.Event
+		if event == "" {
+			event = "authorization.removed"
+		}
+		body, signature := s.TikTokNotice(event, o.Account)
+		return answerJSON(200, object{"content_type": "application/json", "body": string(body), "headers": object{"TikTok-Signature": signature}})
+	}
+	return controlError(400, "only facebook and tiktok send notices")
+}
+
+// AddPerson gives somebody an account on a platform, at the end of the cast.
+func (s *Sandbox) AddPerson(platform string, p Person) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.dialect(platform).common()
+	d.people = append(d.people, &p)
+}
+
+// state is all that may be shown.
+func (s *Sandbox) state() object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	platforms := object{}
+	for name, d := range s.dialects {
+		platforms[name] = d.common().state(s.now(), s.log.of(name))
+	}
+	faults := []Fault{}
+	for _, f := range s.faults {
+		faults = append(faults, *f)
+	}
+	return object{"now": s.now().UTC().Format(time.RFC3339Nano), "platforms": platforms, "faults": faults}
+}
+
+// of returns the counts of one platform by endpoint.
+func (l *callLog) of(platform string) map[string]int {
+	counts := map[string]int{}
+	for key, n := range l.counts {
+		if endpoint, ok := strings.CutPrefix(key, countKey(platform, "")); ok {
+			counts[endpoint] = n
+		}
+	}
+	return counts
+}
+
+func (p *platform) state(now time.Time, calls map[string]int) object {
+	people := []object{}
+	for _, person := range p.people {
+		people = append(people, object{"id": person.ID, "name": person.Name})
+	}
+	issued, hashes := map[kind]int{}, map[*grant][]string{}
+	for value, t := range p.tokens {
+		issued[t.kind]++
+		if p.find(value, t.kind, now) != nil {
+			hashes[t.grant] = append(hashes[t.grant], string(t.kind)+" "+fingerprint(value))
+		}
+	}
+	grants := []object{}
+	for _, g := range p.grants {
+		slices.Sort(hashes[g])
+		grants = append(grants, object{"account": g.person.ID, "scopes": g.scopes, "dead": g.dead, "live": hashes[g]})
+	}
+	return object{
+		"client_id": p.app.ClientID, "redirect_uris": p.app.RedirectURIs, "people": people,
+		"calls": calls, "codes": len(p.codes), "tokens": issued, "grants": grants,
+	}
+}
+
+// fingerprint is the first 12 hex digits of a SHA-256: enough to compare.
+func fingerprint(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return hex.EncodeToString(sum[:6])
+}
+
+func (s *Sandbox) indexPage() reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type card struct {
+		Title, ClientID string
+		People          []*Person
+	}
+	var platforms []card
+	for _, name := range []string{Facebook, YouTube, Twitter, TikTok} {
+		p := s.dialects[name].common()
+		platforms = append(platforms, card{p.title, p.app.ClientID, p.people})
+	}
+	return page(http.StatusOK, "index", platforms)
+}

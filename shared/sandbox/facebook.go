@@ -1,0 +1,491 @@
+package sandbox
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// facebookScopes are those that the app may ask for.
+var facebookScopes = []string{
+	"public_profile", "email", "pages_show_list", "pages_read_engagement", "pages_manage_posts", "pages_manage_engagement",
+	"pages_manage_metadata", "pages_read_user_content", "business_management", "read_insights",
+	"instagram_basic", "instagram_content_publish", "instagram_manage_comments", "instagram_manage_insights",
+}
+
+// facebookConfiguration is what the app's Login for Business configuration
+// asks for.
+const facebookConfiguration = "900000000000001"
+
+var facebookConfigured = []string{
+	"pages_show_list", "pages_read_engagement", "pages_manage_posts", "business_management", "instagram_basic", "instagram_content_publish",
+}
+
+// Versions that are served: v21.0 ends on 2027-01-21, v26.0 is the latest
+// (https://developers.facebook.com/docs/graph-api/changelog, 2026-11-23).
+const facebookOldest, facebookLatest = 21, 26
+
+// FacebookKnobs change how Facebook behaves.
+type FacebookKnobs struct {
+	CodeSeconds  int `json:"code_seconds"`
+	ShortSeconds int `json:"short_seconds"` // of the token that a code gives: 1 to 2 hours
+	LongSeconds  int `json:"long_seconds"`  // of an exchanged one: about 60 days
+	// DataAccessDays is how long after the consent the app may read
+	// (https://developers.facebook.com/documentation/facebook-login/auth-vs-data,
+	// 2026-11-23).
+	DataAccessDays int `json:"data_access_days"`
+
+	// OmitExpiresIn leaves expires_in out of token answers.
+	OmitExpiresIn bool `json:"omit_expires_in"`
+	// LongAtOnce gives a 60-day token for a code already.
+	LongAtOnce bool `json:"long_at_once"`
+	// NoExtension exchanges a long token for one that ends when it does.
+	NoExtension bool `json:"no_extension"`
+	// RequireProof is "Require App Secret": every call with a token needs
+	// appsecret_proof.
+	RequireProof bool `json:"require_proof"`
+	// BusinessTokens puts access_token into the rows of owned_pages and
+	// client_pages, where it may be missing.
+	BusinessTokens bool `json:"business_tokens"`
+	// PageSize is how many Pages a listing holds where no limit is asked.
+	PageSize int `json:"page_size"`
+	// NextOrigin is put before the path of paging.next in place of
+	// https://graph.facebook.com.
+	NextOrigin string `json:"next_origin"`
+}
+
+func defaultFacebookKnobs() FacebookKnobs {
+	return FacebookKnobs{CodeSeconds: 600, ShortSeconds: 5400, LongSeconds: 5183944, DataAccessDays: 90, PageSize: 25}
+}
+
+// pageToken is the kind of a Facebook Page token; access is a user token.
+const pageToken kind = "page"
+
+type facebook struct {
+	*platform
+	// declined is what each person refused when last asked.
+	declined map[string][]string
+}
+
+func newFacebook(s *Sandbox) *facebook {
+	return &facebook{newPlatform(s, Facebook, "Facebook",
+		App{ClientID: "100000000000000", ClientSecret: "sandbox-facebook-secret", Extras: map[string]string{"config_id": facebookConfiguration}},
+		&Person{ID: "100000000000001", Name: "Sandbox Person One", Pages: []Page{
+			{ID: "200000000000001", Name: "Sandbox Bakery", Username: "sandbox.bakery", InstagramID: "17841400000000001", InstagramUsername: "sandbox_bakery"},
+			{ID: "200000000000002", Name: "Sandbox Cycles", Username: "sandbox.cycles"},
+			{ID: "200000000000003", Name: "Sandbox Gallery", Username: "sandbox.gallery", Business: "300000000000001"},
+		}},
+		&Person{ID: "100000000000002", Name: "Sandbox Person Two", Pages: []Page{
+			{ID: "200000000000004", Name: "Sandbox Library", Username: "sandbox.library", InstagramID: "17841400000000004", InstagramUsername: "sandbox_library"},
+		}},
+		&Person{ID: "100000000000003", Name: "Somebody without Pages"},
+	), map[string][]string{}}
+}
+
+func (f *facebook) routes() []route {
+	graph := func(endpoint, method, path string, handle func(*call) reply) route {
+		return route{endpoint: endpoint, method: method, host: "graph.facebook.com", path: "/{version}" + path, handle: f.versioned(handle)}
+	}
+	return []route{
+		{endpoint: "authorize", method: "GET", host: "www.facebook.com", path: "/{version}/dialog/oauth", handle: showConsent(f)},
+		{endpoint: "consent", method: "POST", host: "www.facebook.com", path: "/{version}/dialog/oauth", handle: takeConsent(f)},
+		graph("token", "GET POST", "/oauth/access_token", f.token),
+		graph("debug_token", "GET", "/debug_token", f.debugToken),
+		graph("accounts", "GET", "/{id}/accounts", f.authorized(f.accounts)),
+		graph("permissions", "GET", "/{id}/permissions", f.authorized(f.permissions)),
+		graph("revoke", "DELETE", "/{id}/permissions", f.authorized(f.revoke)),
+		graph("businesses", "GET", "/{id}/businesses", f.authorized(f.businesses)),
+		graph("owned_pages", "GET", "/{id}/owned_pages", f.authorized(f.portfolio(false))),
+		graph("client_pages", "GET", "/{id}/client_pages", f.authorized(f.portfolio(true))),
+		graph("node", "GET", "/{id}", f.authorized(f.node)),
+	}
+}
+
+func (f *facebook) knobs() FacebookKnobs { return f.sandbox.knobs.Facebook }
+
+// ask checks as the login dialog does
+// (https://developers.facebook.com/documentation/facebook-login/guides/advanced/manual-flow,
+// 2026-03-10). Permissions that the person declined before are not shown again
+// without auth_type=rerequest.
+func (f *facebook) ask(c *call) (question, *reply) {
+	q := c.query
+	scopes := slices.DeleteFunc(strings.Split(q.Get("scope"), ","), func(s string) bool { return s == "" })
+	configured := q.Has("config_id")
+	why := ""
+	switch {
+	case !served(c.wild["version"]):
+		why = "The Graph API version " + c.wild["version"] + " is not available."
+	case q.Get("client_id") != f.app.ClientID:
+		why = "Invalid App ID: the provided app ID does not look like a valid app ID."
+	case !slices.Contains(f.app.RedirectURIs, q.Get("redirect_uri")):
+		why = "URL blocked: the redirect URI is not among the app's Valid OAuth Redirect URIs."
+	case q.Has("response_type") && q.Get("response_type") != "code":
+		why = "Only response_type=code is played here."
+	case configured && (q.Get("config_id") != facebookConfiguration || q.Has("scope")):
+		why = "The config_id is unknown, or scope stands beside it."
+	case !containsAll(facebookScopes, scopes):
+		why = "Invalid Scopes: " + q.Get("scope")
+	}
+	if why != "" {
+		page := errorPage(400, refusedPage{f.title, "Sorry, something went wrong", why})
+		return question{}, &page
+	}
+	fixed := []string{"public_profile"}
+	if configured {
+		// Login for Business is all or nothing
+		// (https://developers.facebook.com/documentation/facebook-login/facebook-login-for-business, 2026-05-05).
+		scopes = facebookConfigured
+		fixed = scopes
+	}
+	return question{scopes: union([]string{"public_profile"}, scopes), fixed: append(fixed, "public_profile"), redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q, pages: true}, nil
+}
+
+// served reports whether a version is one that Facebook still answers.
+func served(version string) bool {
+	major, ok := strings.CutSuffix(version, ".0")
+	number, err := strconv.Atoi(strings.TrimPrefix(major, "v"))
+	return ok && err == nil && strings.HasPrefix(version, "v") && number >= facebookOldest && number <= facebookLatest
+}
+
+// answer ends every redirect in "#_=_", which browsers keep to themselves
+// (assumed).
+func (f *facebook) answer(q question, p *Person, choice Choice) string {
+	if choice.Deny {
+		return redirectTo(q.redirectURI, "error", "access_denied", "error_code", "200", "error_description", "Permissions error", "error_reason", "user_denied", "state", q.state) + "#_=_"
+	}
+	granted := q.granted(choice)
+	if q.query.Get("auth_type") != "rerequest" && !q.query.Has("config_id") {
+		granted = slices.DeleteFunc(granted, func(s string) bool { return slices.Contains(f.declined[p.ID], s) })
+	}
+	declined := slices.DeleteFunc(slices.Clone(q.scopes), func(s string) bool { return slices.Contains(granted, s) })
+	f.declined[p.ID] = declined
+
+	k, now := f.knobs(), f.sandbox.now()
+	g := f.newGrant(p, granted, now)
+	for _, page := range p.Pages {
+		if choice.Pages == nil || slices.Contains(choice.Pages, page.ID) {
+			g.pages = append(g.pages, page.ID)
+		}
+	}
+	value := f.newCode(f.sandbox.newSecret("AQsandbox-"), code{grant: g, redirectURI: q.redirectURI, expires: later(now, k.CodeSeconds)})
+	parameters := []string{"code", value, "state", q.state}
+	if q.query.Get("return_scopes") == "true" {
+		parameters = append(parameters, "granted_scopes", strings.Join(granted, ","), "denied_scopes", strings.Join(declined, ","))
+	}
+	return redirectTo(q.redirectURI, parameters...) + "#_=_"
+}
+
+// latest is the consent that counts for p now: a later login replaces scopes
+// and Pages of the earlier, and its tokens see that.
+func (f *facebook) latest(p *Person) *grant {
+	var last *grant
+	for _, g := range f.grants {
+		if g.person == p && !g.dead {
+			last = g
+		}
+	}
+	return last
+}
+
+// token exchanges a code or a user token. Parameters may stand in the query or
+// in a form.
+func (f *facebook) token(c *call) reply {
+	switch id, secret := c.either("client_id"), c.either("client_secret"); {
+	case id == "":
+		return graphError(400, 101, 0, "Missing client_id parameter.")
+	case id != f.app.ClientID:
+		return graphError(400, 101, 0, "Error validating application. Cannot get application info due to a system error.")
+	case secret == "":
+		return graphError(400, 1, 0, "Missing client_secret parameter.")
+	case secret != f.app.ClientSecret:
+		return f.refuse(WrongClient, "token")
+	}
+	switch grantType := c.either("grant_type"); grantType {
+	case "", "authorization_code":
+		return f.redeem(c)
+	case "fb_exchange_token":
+		return f.exchange(c)
+	}
+	return graphError(400, 100, 0, "Invalid grant_type")
+}
+
+// redeem answers the subcodes 36007 to 36009 for a code that is dead, belongs
+// to another redirect URI, or was used.
+func (f *facebook) redeem(c *call) reply {
+	granted, ok := f.codes[c.either("code")]
+	switch {
+	case c.either("redirect_uri") == "":
+		return graphError(400, 191, 0, "Missing redirect_uri parameter.")
+	case !ok:
+		return graphError(400, 100, 36007, "Invalid verification code format.")
+	case granted.used:
+		return graphError(400, 100, 36009, "This authorization code has been used.")
+	case granted.grant.dead || !c.now.Before(granted.expires):
+		return graphError(400, 100, 36007, "This authorization code has expired.")
+	case c.either("redirect_uri") != granted.redirectURI:
+		return graphError(400, 100, 36008, "Error validating verification code. Please make sure your redirect_uri is identical to the one you used in the OAuth dialog request")
+	}
+	granted.used = true
+	k := f.knobs()
+	end, long := later(c.now, k.ShortSeconds), false
+	if k.LongAtOnce {
+		end, long = later(c.now, k.LongSeconds), true
+	}
+	return f.issue(granted.grant, end, long, c.now)
+}
+
+// exchange gives a long-lived token for a user token that still lives
+// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
+// 2026-11-23). The short one goes on until its own end.
+func (f *facebook) exchange(c *call) reply {
+	t, refused := f.live(c.either("fb_exchange_token"), c.now)
+	if refused != nil {
+		return *refused
+	}
+	if t.kind != access {
+		return graphError(400, 100, 0, "The access token is no user token.")
+	}
+	end := later(c.now, f.knobs().LongSeconds)
+	if t.long && f.knobs().NoExtension {
+		end = t.expires
+	}
+	return f.issue(t.grant, end, true, c.now)
+}
+
+func (f *facebook) issue(g *grant, end time.Time, long bool, now time.Time) reply {
+	answer := object{
+		"access_token": f.newToken("EAAsandbox", token{kind: access, grant: g, issued: now, expires: end, long: long}),
+		"token_type":   "bearer",
+	}
+	if !f.knobs().OmitExpiresIn {
+		answer["expires_in"] = left(now, end)
+	}
+	return answerJSON(200, answer)
+}
+
+// live returns a user or Page token that is good, or the refusal with the
+// subcode that says why it is not.
+func (f *facebook) live(value string, now time.Time) (*token, *reply) {
+	t := f.tokens[value]
+	code, subcode, message := 0, 0, ""
+	switch {
+	case value == "":
+		code, message = 104, "An access token is required to request this resource."
+	case t == nil:
+		code, message = 190, "Invalid OAuth access token - Cannot parse access token"
+	case t.grant.dead:
+		code, subcode, message = 190, orElse(t.grant.reason, 458), "Error validating access token: The session is no longer valid."
+	case t.expired(now):
+		code, subcode, message = 190, 463, "Error validating access token: Session has expired."
+	case now.Sub(f.seen(t.grant.person)) >= time.Duration(f.knobs().DataAccessDays)*24*time.Hour:
+		code, subcode, message = 190, 493, "Error validating access token: The user has not engaged with the app for longer than 90 days."
+	case t.kind == pageToken && !slices.Contains(f.latest(t.grant.person).pages, t.page):
+		code, subcode, message = 190, 492, "Error validating access token: The user does not have a role on the Page."
+	default:
+		return t, nil
+	}
+	refused := graphError(400, code, subcode, message)
+	return nil, &refused
+}
+
+// seen is when the person last went through the dialog.
+func (f *facebook) seen(p *Person) time.Time {
+	if g := f.latest(p); g != nil {
+		return g.at
+	}
+	return time.Time{}
+}
+
+// versioned refuses versions that Facebook no longer serves.
+func (f *facebook) versioned(handle func(*call) reply) func(*call) reply {
+	return func(c *call) reply {
+		if !served(c.wild["version"]) {
+			return graphError(400, 2635, 0, "You are calling a deprecated version of the Ads API. Please update to the latest version: v"+strconv.Itoa(facebookLatest)+".0.")
+		}
+		return handle(c).
+			with("facebook-api-version", c.wild["version"]).
+			with("x-app-usage", `{"call_count":1,"total_time":1,"total_cputime":1}`)
+	}
+}
+
+// authorized wants a live token, as a header or a parameter, and its
+// appsecret_proof where one is sent or required. The proof counts in the query
+// alone (ScribeJava PR #1070, read 2026-11-23).
+func (f *facebook) authorized(handle func(*call, *token) reply) func(*call) reply {
+	return func(c *call) reply {
+		value := c.bearer()
+		if value == "" {
+			value = c.either("access_token")
+		}
+		t, refused := f.live(value, c.now)
+		if refused != nil {
+			return *refused
+		}
+		proof := c.query.Get("appsecret_proof")
+		switch {
+		case proof == "" && f.knobs().RequireProof:
+			return graphError(400, 100, 0, "API calls from the server require an appsecret_proof argument")
+		case proof != "" && !hmac.Equal([]byte(proof), []byte(f.proof(value))):
+			return graphError(400, 100, 0, "Invalid appsecret_proof provided in the API argument")
+		}
+		return handle(c, t)
+	}
+}
+
+// proof is the hex HMAC-SHA256 of a token under the app's secret
+// (https://developers.facebook.com/docs/graph-api/guides/secure-requests,
+// 2026-11-23).
+func (f *facebook) proof(accessToken string) string {
+	mac := hmac.New(sha256.New, []byte(f.app.ClientSecret))
+	mac.Write([]byte(accessToken))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// allows reports whether the person's latest consent holds a permission.
+func (f *facebook) allows(t *token, permission string) bool {
+	return slices.Contains(f.latest(t.grant.person).scopes, permission)
+}
+
+// self reports whether an id names the person of a user token.
+func self(id string, t *token) bool {
+	return t.kind == access && (id == "me" || id == t.grant.person.ID)
+}
+
+func (f *facebook) permissions(c *call, t *token) reply {
+	if !self(c.wild["id"], t) {
+		return unseen(c.wild["id"])
+	}
+	data := []object{}
+	for _, scope := range f.latest(t.grant.person).scopes {
+		data = append(data, object{"permission": scope, "status": "granted"})
+	}
+	for _, scope := range f.declined[t.grant.person.ID] {
+		data = append(data, object{"permission": scope, "status": "declined"})
+	}
+	return answerJSON(200, object{"data": data})
+}
+
+// revoke removes the app for the person
+// (https://developers.facebook.com/docs/facebook-login/permissions/requesting-and-revoking,
+// 2026-11-23; the answer is assumed).
+func (f *facebook) revoke(c *call, t *token) reply {
+	if !self(c.wild["id"], t) {
+		return unseen(c.wild["id"])
+	}
+	f.kill(t.grant.person.ID, 458)
+	delete(f.declined, t.grant.person.ID)
+	return answerJSON(200, object{"success": true})
+}
+
+// debugToken answers 200 for a dead token too
+// (https://developers.facebook.com/docs/facebook-login/guides/%20access-tokens/debugging,
+// 2026-11-23). It wants the app's own token, id|secret.
+func (f *facebook) debugToken(c *call) reply {
+	by := c.bearer()
+	if by == "" {
+		by = c.query.Get("access_token")
+	}
+	if by != f.app.ClientID+"|"+f.app.ClientSecret {
+		return graphError(400, 190, 0, "Invalid OAuth access token signature.")
+	}
+	value := c.query.Get("input_token")
+	if value == "" {
+		return graphError(400, 100, 0, "(#100) The parameter input_token is required")
+	}
+	t, refused := f.live(value, c.now)
+	if refused != nil {
+		var body struct{ Error object }
+		_ = json.Unmarshal(refused.body, &body)
+		return answerJSON(200, object{"data": object{
+			"error":    object{"code": body.Error["code"], "message": body.Error["message"], "subcode": body.Error["error_subcode"]},
+			"is_valid": false, "scopes": []string{},
+		}})
+	}
+	return answerJSON(200, object{"data": f.describe(t)})
+}
+
+func (f *facebook) describe(t *token) object {
+	g := f.latest(t.grant.person)
+	data := object{
+		"app_id": f.app.ClientID, "application": "Sandbox", "type": "USER", "is_valid": true,
+		"expires_at": 0, "data_access_expires_at": g.at.AddDate(0, 0, f.knobs().DataAccessDays).Unix(),
+		"scopes": g.scopes, "user_id": g.person.ID,
+	}
+	if !t.expires.IsZero() {
+		data["expires_at"] = t.expires.Unix()
+	}
+	if t.long {
+		data["issued_at"] = t.issued.Unix()
+	}
+	if t.kind == pageToken {
+		data["type"], data["profile_id"] = "PAGE", t.page
+	}
+	// target_ids tell which Pages were ticked.
+	granular := []object{}
+	for _, scope := range g.scopes {
+		if strings.HasPrefix(scope, "pages_") {
+			granular = append(granular, object{"scope": scope, "target_ids": g.pages})
+		}
+	}
+	data["granular_scopes"] = granular
+	return data
+}
+
+func (f *facebook) refuse(kind Kind, _ string) reply {
+	switch kind {
+	case Throttled, Quota:
+		// Throttling is an ordinary error with code 4, not status 429
+		// (https://developers.facebook.com/docs/graph-api/overview/rate-limiting, 2026-11-23).
+		return graphError(403, 4, 0, "(#4) Application request limit reached").
+			with("x-app-usage", `{"call_count":100,"total_time":100,"total_cputime":100}`)
+	case WrongClient:
+		return graphError(400, 1, 0, "Error validating client secret.")
+	case Outage:
+		return answerJSON(http.StatusServiceUnavailable, object{"error": object{
+			"message": "An unexpected error has occurred. Please retry your request later.", "type": "OAuthException", "code": 2, "is_transient": true, "fbtrace_id": "sandbox",
+		}})
+	}
+	return graphError(400, 190, 458, "Error validating access token: The user has not authorized application "+f.app.ClientID+".")
+}
+
+// graphError is the Graph API's error
+// (https://developers.facebook.com/docs/graph-api/guides/error-handling,
+// 2026-11-23).
+func graphError(status, code, subcode int, message string) reply {
+	inner := object{"message": message, "type": "OAuthException", "code": code, "fbtrace_id": "sandbox"}
+	if subcode != 0 {
+		inner["error_subcode"] = subcode
+	}
+	return answerJSON(status, object{"error": inner}).
+		with("WWW-Authenticate", `OAuth "Facebook Platform" "invalid_code" "`+strings.ReplaceAll(message, `"`, "'")+`"`)
+}
+
+// unseen is said of what does not exist or is not visible to the token.
+func unseen(id string) reply {
+	return graphError(400, 100, 33, "Unsupported get request. Object with ID '"+id+"' does not exist, cannot be loaded due to missing permissions, or does not support this operation.")
+}
+
+// SignedRequest returns the signed_request that Facebook posts to the
+// deauthorize and data-deletion callbacks: base64url of the HMAC-SHA256 under
+// the app's secret over the base64url payload, a dot, the payload
+// (https://developers.facebook.com/docs/development/create-an-app/app-dashboard/data-deletion-callback,
+// 2026-11-23).
+func (s *Sandbox) SignedRequest(userID string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	payload, err := json.Marshal(object{"algorithm": "HMAC-SHA256", "issued_at": s.now().Unix(), "user_id": userID})
+	if err != nil {
+		panic("sandbox: encoding a notice: " + err.Error())
+	}
+	encoded := base64.RawURLEncoding.EncodeToString(payload)
+	mac := hmac.New(sha256.New, []byte(s.dialect(Facebook).common().app.ClientSecret))
+	mac.Write([]byte(encoded))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)) + "." + encoded
+}

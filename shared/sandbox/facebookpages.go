@@ -1,0 +1,289 @@
+package sandbox
+
+import (
+	"encoding/base64"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// accounts lists the ticked Pages on which the person has a role of their own.
+// Those that come through a business portfolio are missing, with status 200
+// (trypostit/trypost#292, chatwoot/chatwoot#7219, read 2026-11-23). Without
+// pages_show_list the list is empty (assumed).
+func (f *facebook) accounts(c *call, t *token) reply {
+	if !self(c.wild["id"], t) {
+		return unseen(c.wild["id"])
+	}
+	var pages []Page
+	for _, page := range f.ticked(t) {
+		if page.Business == "" && f.allows(t, "pages_show_list") {
+			pages = append(pages, page)
+		}
+	}
+	return f.list(c, t, pages, true)
+}
+
+// ticked are the Pages of the person's latest consent.
+func (f *facebook) ticked(t *token) []Page {
+	g := f.latest(t.grant.person)
+	return slices.DeleteFunc(slices.Clone(g.person.Pages), func(p Page) bool { return !slices.Contains(g.pages, p.ID) })
+}
+
+// businesses needs business_management, as what hangs below it does.
+func (f *facebook) businesses(c *call, t *token) reply {
+	switch {
+	case !self(c.wild["id"], t):
+		return unseen(c.wild["id"])
+	case !f.allows(t, "business_management"):
+		return needs("business_management")
+	}
+	rows, seen := []object{}, []string{}
+	for _, page := range t.grant.person.Pages {
+		if page.Business != "" && !slices.Contains(seen, page.Business) {
+			seen = append(seen, page.Business)
+			rows = append(rows, object{"id": page.Business, "name": "Sandbox Portfolio"})
+		}
+	}
+	return answerJSON(200, object{"data": rows})
+}
+
+func needs(permission string) reply {
+	return graphError(403, 200, 0, "(#200) Requires "+permission+" permission to manage the object")
+}
+
+// portfolio lists the Pages that a business portfolio owns, or manages for a
+// client.
+func (f *facebook) portfolio(client bool) func(*call, *token) reply {
+	return func(c *call, t *token) reply {
+		if !f.allows(t, "business_management") {
+			return needs("business_management")
+		}
+		known := false
+		var pages []Page
+		for _, page := range t.grant.person.Pages {
+			if page.Business != c.wild["id"] {
+				continue
+			}
+			known = true
+			if page.Client == client && slices.Contains(f.latest(t.grant.person).pages, page.ID) {
+				pages = append(pages, page)
+			}
+		}
+		if !known {
+			return unseen(c.wild["id"])
+		}
+		return f.list(c, t, pages, f.knobs().BusinessTokens)
+	}
+}
+
+// list is one page of a listing, with cursors. The URL in next holds the access
+// token (https://developers.facebook.com/docs/graph-api/results, 2026-11-23).
+func (f *facebook) list(c *call, t *token, pages []Page, withToken bool) reply {
+	limit := f.knobs().PageSize
+	if asked := c.query.Get("limit"); asked != "" {
+		n, err := strconv.Atoi(asked)
+		if err != nil || n < 1 {
+			return graphError(400, 100, 0, "(#100) Param limit must be a positive integer")
+		}
+		limit = min(n, 100)
+	}
+	from := 0
+	if after := c.query.Get("after"); after != "" {
+		i := slices.IndexFunc(pages, func(p Page) bool { return cursor(p) == after })
+		if i < 0 {
+			return graphError(400, 100, 0, "(#100) Invalid cursor")
+		}
+		from = i + 1
+	}
+	to := min(from+limit, len(pages))
+	rows := []object{}
+	for _, page := range pages[from:to] {
+		row, refused := f.pageNode(t, page, fieldsOf(c, "id,name,access_token,tasks"), withToken)
+		if refused != nil {
+			return *refused
+		}
+		rows = append(rows, row)
+	}
+	answer := object{"data": rows}
+	if len(rows) > 0 {
+		paging := object{"cursors": object{"before": cursor(pages[from]), "after": cursor(pages[to-1])}}
+		if to < len(pages) {
+			paging["next"] = f.next(c, limit, cursor(pages[to-1]))
+		}
+		answer["paging"] = paging
+	}
+	return answerJSON(200, answer)
+}
+
+func cursor(p Page) string { return base64.RawURLEncoding.EncodeToString([]byte(p.ID)) }
+
+func (f *facebook) next(c *call, limit int, after string) string {
+	origin := f.knobs().NextOrigin
+	if origin == "" {
+		origin = "https://graph.facebook.com"
+	}
+	q := url.Values{"limit": {strconv.Itoa(limit)}, "after": {after}}
+	for _, name := range []string{"fields", "access_token"} {
+		if c.query.Has(name) {
+			q.Set(name, c.query.Get(name))
+		}
+	}
+	if q.Get("access_token") == "" {
+		q.Set("access_token", c.bearer())
+	}
+	return origin + c.path + "?" + q.Encode()
+}
+
+// node is a person, a Page or an Instagram account by its id. "me" is whom the
+// token is about.
+func (f *facebook) node(c *call, t *token) reply {
+	id := c.wild["id"]
+	if id == "me" && t.kind == pageToken {
+		id = t.page
+	}
+	if self(id, t) {
+		return userNode(t.grant.person, fieldsOf(c, "id,name"))
+	}
+	for _, page := range f.ticked(t) {
+		if t.kind == pageToken && t.page != page.ID {
+			continue
+		}
+		switch id {
+		case page.ID:
+			row, refused := f.pageNode(t, page, fieldsOf(c, "id,name"), true)
+			if refused != nil {
+				return *refused
+			}
+			return answerJSON(200, row)
+		case page.InstagramID:
+			return f.instagramNode(t, page, fieldsOf(c, "id"))
+		}
+	}
+	return unseen(id)
+}
+
+func userNode(p *Person, fields []field) reply {
+	row := object{"id": p.ID}
+	for _, field := range fields {
+		switch field.name {
+		case "id":
+		case "name":
+			row["name"] = p.Name
+		default:
+			return nonexisting(field.name, "User")
+		}
+	}
+	return answerJSON(200, row)
+}
+
+// pageNode holds the fields that were asked for. Those that the token may not
+// see are left out.
+func (f *facebook) pageNode(t *token, page Page, fields []field, withToken bool) (object, *reply) {
+	row := object{"id": page.ID}
+	for _, field := range fields {
+		switch field.name {
+		case "id", "picture", "category", "link":
+		case "name":
+			row["name"] = page.Name
+		case "username":
+			row["username"] = page.Username
+		case "access_token":
+			if withToken && f.allows(t, "pages_show_list") {
+				row["access_token"] = f.pageTokenOf(t, page)
+			}
+		case "tasks":
+			row["tasks"] = []string{"ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE"}
+		case "instagram_business_account":
+			if page.InstagramID != "" && (f.allows(t, "instagram_basic") || f.allows(t, "pages_read_engagement")) {
+				row["instagram_business_account"] = instagramFields(page, field.sub)
+			}
+		default:
+			refused := nonexisting(field.name, "Page")
+			return nil, &refused
+		}
+	}
+	return row, nil
+}
+
+func instagramFields(page Page, fields []field) object {
+	row := object{"id": page.InstagramID}
+	for _, field := range fields {
+		switch field.name {
+		case "username":
+			row["username"] = page.InstagramUsername
+		case "name":
+			row["name"] = page.Name
+		}
+	}
+	return row
+}
+
+func (f *facebook) instagramNode(t *token, page Page, fields []field) reply {
+	if !f.allows(t, "instagram_basic") {
+		return graphError(403, 10, 0, "(#10) Application does not have permission for this action")
+	}
+	return answerJSON(200, instagramFields(page, fields))
+}
+
+// pageTokenOf derives a Page token, the same one each time. From a short-lived
+// user token it ends when that does, from a long-lived one never
+// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
+// 2026-11-23). A Page token gives itself.
+func (f *facebook) pageTokenOf(t *token, page Page) string {
+	end := t.expires
+	if t.long {
+		end = time.Time{}
+	}
+	for value, known := range f.tokens {
+		if known.kind == pageToken && known.page == page.ID && known.grant == t.grant && (known == t || known.expires.Equal(end)) {
+			return value
+		}
+	}
+	return f.newToken("EAAsandboxpage", token{kind: pageToken, grant: t.grant, issued: f.sandbox.now(), expires: end, long: t.long, page: page.ID})
+}
+
+func nonexisting(name, node string) reply {
+	return graphError(400, 100, 0, "(#100) Tried accessing nonexisting field ("+name+") on node type ("+node+")")
+}
+
+// field is one of a fields parameter, with what stands in its braces.
+type field struct {
+	name string
+	sub  []field
+}
+
+func fieldsOf(c *call, standard string) []field {
+	asked := c.query.Get("fields")
+	if asked == "" {
+		asked = standard
+	}
+	fields, _ := parseFields(asked)
+	return fields
+}
+
+// parseFields reads "id,name,account{id,username}" up to a closing brace and
+// returns what follows it.
+func parseFields(s string) (fields []field, rest string) {
+	for s != "" {
+		end := strings.IndexAny(s, ",{}")
+		if end < 0 {
+			return append(fields, field{name: strings.TrimSpace(s)}), ""
+		}
+		name, mark := strings.TrimSpace(s[:end]), s[end]
+		s = s[end+1:]
+		f := field{name: name}
+		if mark == '{' {
+			f.sub, s = parseFields(s)
+		}
+		if name != "" {
+			fields = append(fields, f)
+		}
+		if mark == '}' {
+			return fields, s
+		}
+	}
+	return fields, ""
+}

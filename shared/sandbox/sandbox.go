@@ -1,0 +1,346 @@
+package sandbox
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The names of the platforms.
+const (
+	Facebook = "facebook"
+	YouTube  = "youtube"
+	Twitter  = "twitter"
+	TikTok   = "tiktok"
+)
+
+// maxBody caps what a request may carry.
+const maxBody = 1 << 20
+
+// Options are what a Sandbox is made of. The zero Options are good.
+type Options struct {
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Random feeds codes and tokens and must not repeat itself; nil is
+	// crypto/rand.
+	Random io.Reader
+	// RedirectURIs are those registered with each platform's app, compared
+	// byte by byte. See also SetRedirectURIs.
+	RedirectURIs map[string][]string
+}
+
+// Sandbox is the four platforms. It is safe for concurrent use.
+type Sandbox struct {
+	mu       sync.Mutex
+	clock    func() time.Time
+	advanced time.Duration
+	random   io.Reader
+	knobs    Knobs
+	routes   []route
+	dialects map[string]dialect
+	faults   []*Fault
+	log      callLog
+}
+
+// dialect is what each platform brings of its own.
+type dialect interface {
+	common() *platform
+	routes() []route
+
+	// ask checks an authorize request. A non-nil reply is the platform's
+	// error page.
+	ask(c *call) (question, *reply)
+
+	// answer records what the person chose and returns where the browser is
+	// sent.
+	answer(q question, p *Person, choice Choice) string
+
+	// refuse is how the platform words a refusal at an endpoint.
+	refuse(kind Kind, endpoint string) reply
+}
+
+// New returns a Sandbox with its default apps, people and knobs.
+func New(o Options) *Sandbox {
+	s := &Sandbox{clock: o.Now, random: o.Random, knobs: defaultKnobs(), dialects: map[string]dialect{}}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	if s.random == nil {
+		s.random = rand.Reader
+	}
+	for _, d := range []dialect{newFacebook(s), newYouTube(s), newTwitter(s), newTikTok(s)} {
+		p := d.common()
+		s.dialects[p.name] = d
+		p.app.RedirectURIs = slices.Clone(o.RedirectURIs[p.name])
+		for _, r := range d.routes() {
+			r.platform = p.name
+			s.routes = append(s.routes, r)
+		}
+	}
+	return s
+}
+
+// Endpoints returns PLATFORM_ENDPOINTS for a Sandbox that is served at base:
+// from each real origin to its place under base.
+func Endpoints(base string) map[string]string {
+	endpoints := map[string]string{}
+	for _, host := range hosts {
+		endpoints["https://"+host] = strings.TrimRight(base, "/") + "/" + host
+	}
+	return endpoints
+}
+
+// hosts are the real hosts that are played here. Those of aliases answer as
+// their newer names do.
+var hosts = []string{
+	"www.facebook.com", "graph.facebook.com",
+	"accounts.google.com", "oauth2.googleapis.com", "www.googleapis.com", "youtube.googleapis.com",
+	"x.com", "api.x.com", "twitter.com", "api.twitter.com",
+	"www.tiktok.com", "open.tiktokapis.com",
+}
+
+var aliases = map[string]string{
+	"youtube.googleapis.com": "www.googleapis.com",
+	"twitter.com":            "x.com",
+	"api.twitter.com":        "api.x.com",
+}
+
+// SetRedirectURIs registers the redirect URIs of a platform's app in place of
+// those it had.
+func (s *Sandbox) SetRedirectURIs(platform string, uris ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialect(platform).common().app.RedirectURIs = slices.Clone(uris)
+}
+
+// Advance moves the sandbox's clock forward by d, over and above Options.Now.
+func (s *Sandbox) Advance(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advanced += d
+}
+
+// Tune changes knobs. What change does is seen by every later request.
+func (s *Sandbox) Tune(change func(*Knobs)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.knobs)
+}
+
+// dialect panics for a name that is none: the caller's test is wrong.
+func (s *Sandbox) dialect(platform string) dialect {
+	d, ok := s.dialects[platform]
+	if !ok {
+		panic(fmt.Sprintf("sandbox: no platform %q", platform))
+	}
+	return d
+}
+
+func (s *Sandbox) now() time.Time { return s.clock().Add(s.advanced) }
+
+// newSecret returns 192 random bits in base64url after prefix.
+func (s *Sandbox) newSecret(prefix string) string {
+	var b [24]byte
+	if _, err := io.ReadFull(s.random, b[:]); err != nil {
+		panic(fmt.Sprintf("sandbox: reading randomness: %v", err))
+	}
+	return prefix + base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// ServeHTTP plays the platform whose host is the first segment of the path.
+func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	if path == "/" || strings.HasPrefix(path, controlPath) {
+		s.serveControl(w, r)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		http.Error(w, "request body too large or cut off", http.StatusRequestEntityTooLarge)
+		return
+	}
+	answer, fault := s.play(r, path, body)
+	if fault != nil {
+		fault.deliver(w, r, answer)
+		return
+	}
+	answer.write(w)
+}
+
+// play lets the platform act, under the lock, and returns its reply and the
+// fault that is to spoil its delivery.
+func (s *Sandbox) play(r *http.Request, path string, body []byte) (reply, *Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rt, c := s.match(r, path)
+	c.read(body)
+	fault := s.takeFault(rt, c)
+	var answer reply
+	if fault == nil || fault.acts() {
+		answer = rt.handle(c)
+	}
+	if fault != nil {
+		answer = fault.spoil(s.dialects[rt.platform], rt.endpoint, answer)
+	}
+	s.log.add(rt, c, answer.status, fault)
+	return answer, fault
+}
+
+// route is one method and path of a platform.
+type route struct {
+	platform string
+	endpoint string
+	method   string // several are separated by a space
+	host     string
+	path     string // segments in braces match any one segment
+	handle   func(*call) reply
+}
+
+// call is one request, read.
+type call struct {
+	now    time.Time
+	method string
+	host   string // the real host that was called
+	path   string // below the host, as sent
+	url    url.URL
+	server string // the Host header
+	header http.Header
+	wild   map[string]string
+	query  url.Values
+	body   []byte
+	// form is the body, where it says that it is a form, else nil.
+	form url.Values
+}
+
+// read parses the body of a form.
+func (c *call) read(body []byte) {
+	c.body = body
+	media, _, err := mime.ParseMediaType(c.header.Get("Content-Type"))
+	if err != nil || media != "application/x-www-form-urlencoded" {
+		return
+	}
+	if form, err := url.ParseQuery(string(body)); err == nil {
+		c.form = form
+	}
+}
+
+// either returns a parameter of the form or, failing that, of the query.
+func (c *call) either(name string) string {
+	if c.form.Has(name) {
+		return c.form.Get(name)
+	}
+	return c.query.Get(name)
+}
+
+// repeated returns the name of a form field that occurs more than once, which
+// RFC 6749, 3.2, forbids.
+func (c *call) repeated() string {
+	for name, values := range c.form {
+		if len(values) > 1 {
+			return name
+		}
+	}
+	return ""
+}
+
+// bearer returns the token of an Authorization header.
+func (c *call) bearer() string {
+	scheme, token, _ := strings.Cut(c.header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// match finds the route of a request. Without one, it is a route that answers
+// 404, or 405 where only the method is wrong.
+func (s *Sandbox) match(r *http.Request, escaped string) (route, *call) {
+	host, path, _ := strings.Cut(strings.TrimPrefix(escaped, "/"), "/")
+	c := &call{
+		now: s.now(), method: r.Method, host: host, path: "/" + path, url: *r.URL, server: r.Host,
+		header: r.Header, query: r.URL.Query(),
+	}
+	if newer, ok := aliases[host]; ok {
+		host = newer
+	}
+	missing := route{endpoint: "unknown", handle: notFound}
+	for _, rt := range s.routes {
+		if rt.host != host {
+			continue
+		}
+		missing.platform = rt.platform
+		wild, ok := rt.matches("/" + path)
+		if !ok {
+			continue
+		}
+		if !slices.Contains(strings.Fields(rt.method), r.Method) {
+			missing.handle = wrongMethod
+			continue
+		}
+		c.wild = wild
+		return rt, c
+	}
+	return missing, c
+}
+
+func (rt route) matches(path string) (map[string]string, bool) {
+	want, got := strings.Split(rt.path, "/"), strings.Split(path, "/")
+	if len(want) != len(got) {
+		return nil, false
+	}
+	wild := map[string]string{}
+	for i, segment := range want {
+		value, err := url.PathUnescape(got[i])
+		if err != nil {
+			return nil, false
+		}
+		if name, ok := strings.CutPrefix(segment, "{"); ok && value != "" {
+			wild[strings.TrimSuffix(name, "}")] = value
+		} else if segment != value {
+			return nil, false
+		}
+	}
+	return wild, true
+}
+
+func notFound(c *call) reply {
+	return text(http.StatusNotFound, "sandbox: "+c.method+" "+c.host+c.path+" is nothing that is played here\n")
+}
+
+func wrongMethod(c *call) reply {
+	return text(http.StatusMethodNotAllowed, "sandbox: "+c.host+c.path+" does not take "+c.method+"\n")
+}
+
+// reply is what a platform answers.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a reply) write(w http.ResponseWriter) {
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.status)
+	_, _ = io.Copy(w, bytes.NewReader(a.body))
+}
+
+// with sets a header of the reply. The name is kept as it is written.
+func (a reply) with(name, value string) reply {
+	a.header[name] = []string{value}
+	return a
+}
+
+func text(status int, body string) reply {
+	return reply{status, http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}, []byte(body)}
+}

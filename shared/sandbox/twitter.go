@@ -1,0 +1,364 @@
+package sandbox
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// twitterScopes are those that the app may ask for
+// (https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code,
+// 2026-11-23).
+var twitterScopes = []string{
+	"tweet.read", "tweet.write", "tweet.moderate.write", "users.read", "users.email",
+	"follows.read", "follows.write", "media.write", "like.read", "like.write", "offline.access",
+}
+
+// TwitterKnobs change how X behaves.
+type TwitterKnobs struct {
+	// CodeSeconds is 30: X's glossary (https://docs.x.com/fundamentals/
+	// authentication/oauth-2-0/overview, 2026-11-23).
+	CodeSeconds    int `json:"code_seconds"`
+	AccessSeconds  int `json:"access_seconds"`
+	RefreshSeconds int `json:"refresh_seconds"`
+
+	// PublicClient is an app of type Native or Single page: client_id in the
+	// form and no secret.
+	PublicClient bool `json:"public_client"`
+	// UsersMeLimit is how often a user may call users/me in 15 minutes.
+	UsersMeLimit int `json:"users_me_limit"`
+	// PrepaidReads is how many user reads are paid for, one a user and UTC
+	// day; negative is no end. At zero the answer is 402.
+	PrepaidReads int `json:"prepaid_reads"`
+	// UsageCapped answers 429 for the month's cap, NotEnrolled 403 for an app
+	// outside a project.
+	UsageCapped bool `json:"usage_capped"`
+	NotEnrolled bool `json:"not_enrolled"`
+	// V1Errors words a refused OAuth 1.0a signature with the codes 32, 89 and
+	// 135 of the older API on users/me too.
+	V1Errors bool `json:"v1_errors"`
+	// SignedURL is which URL an OAuth 1.0a signature has to cover: "real" is
+	// the platform's own, "sent" the one that the request came in on, empty
+	// takes either.
+	SignedURL string `json:"signed_url"`
+}
+
+func defaultTwitterKnobs() TwitterKnobs {
+	return TwitterKnobs{CodeSeconds: 30, AccessSeconds: 7200, RefreshSeconds: 183 * 24 * 3600, UsersMeLimit: 75, PrepaidReads: -1}
+}
+
+const twitterWindow = 15 * time.Minute
+
+type twitter struct {
+	*platform
+	nonces map[string]time.Time // seen with a good signature
+	used   map[string]window    // of users/me, by user
+	billed map[string]string    // user to the last UTC day paid for
+	dead   map[string]bool      // OAuth 1.0a access tokens invalidated
+}
+
+// window is one rate-limit window.
+type window struct {
+	start time.Time
+	calls int
+}
+
+func newTwitter(s *Sandbox) *twitter {
+	return &twitter{newPlatform(s, Twitter, "X",
+		App{ClientID: "sandbox-twitter-client", ClientSecret: "sandbox-twitter-secret", Extras: map[string]string{
+			"api_key": twitterAPIKey, "api_secret": twitterAPISecret, "bearer_token": twitterBearer,
+		}},
+		&Person{ID: "1500000000000000001", Name: "Sandbox One", Username: "sandbox_one"},
+		&Person{ID: "1500000000000000002", Name: "Sandbox Two", Username: "sandbox_two"},
+	), map[string]time.Time{}, map[string]window{}, map[string]string{}, map[string]bool{}}
+}
+
+func (x *twitter) routes() []route {
+	return []route{
+		{endpoint: "authorize", method: "GET", host: "x.com", path: "/i/oauth2/authorize", handle: showConsent(x)},
+		{endpoint: "consent", method: "POST", host: "x.com", path: "/i/oauth2/authorize", handle: takeConsent(x)},
+		{endpoint: "token", method: "POST", host: "api.x.com", path: "/2/oauth2/token", handle: x.token},
+		{endpoint: "revoke", method: "POST", host: "api.x.com", path: "/2/oauth2/revoke", handle: x.revoke},
+		{endpoint: "me", method: "GET", host: "api.x.com", path: "/2/users/me", handle: x.me},
+		{endpoint: "invalidate", method: "POST", host: "api.x.com", path: "/1.1/oauth/invalidate_token.json", handle: x.invalidate},
+	}
+}
+
+func (x *twitter) knobs() TwitterKnobs { return x.sandbox.knobs.Twitter }
+
+// ask checks as X's authorize page does: PKCE and state are mandatory, and
+// whatever is wrong shows one and the same page.
+func (x *twitter) ask(c *call) (question, *reply) {
+	q := c.query
+	scopes := strings.Fields(q.Get("scope"))
+	challenge, method := q.Get("code_challenge"), q.Get("code_challenge_method")
+	why := ""
+	switch {
+	case q.Get("response_type") != "code":
+		why = "response_type has to be code."
+	case q.Get("client_id") != x.app.ClientID:
+		why = "The client_id is unknown."
+	case !slices.Contains(x.app.RedirectURIs, q.Get("redirect_uri")):
+		why = "The redirect_uri is not registered."
+	case q.Get("state") == "" || len(q.Get("state")) > 500:
+		why = "A state of 1 to 500 characters is required."
+	case len(scopes) == 0 || !containsAll(twitterScopes, scopes):
+		why = "A scope is unknown, or there is none."
+	case method != "S256" && method != "plain":
+		why = "code_challenge_method has to be S256 or plain."
+	case !wellFormedVerifier(challenge) || method == "S256" && len(challenge) != 43:
+		why = "The code_challenge is missing or malformed."
+	}
+	for name, values := range q {
+		if len(values) > 1 {
+			why = name + " stands there more than once."
+		}
+	}
+	if why != "" {
+		page := errorPage(400, refusedPage{x.title, "Something went wrong", "You weren't able to give access to the App. " + why})
+		return question{}, &page
+	}
+	// All or nothing: no scope can be unticked.
+	return question{scopes: scopes, fixed: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
+}
+
+func (x *twitter) answer(q question, p *Person, choice Choice) string {
+	if choice.Deny {
+		return redirectTo(q.redirectURI, "error", "access_denied", "state", q.state)
+	}
+	now := x.sandbox.now()
+	value := x.newCode(x.sandbox.newSecret("sandbox-x-code-"), code{
+		grant: x.newGrant(p, q.scopes, now), redirectURI: q.redirectURI,
+		challenge: q.query.Get("code_challenge"), method: q.query.Get("code_challenge_method"),
+		offline: slices.Contains(q.scopes, "offline.access"),
+		expires: later(now, x.knobs().CodeSeconds),
+	})
+	return redirectTo(q.redirectURI, "state", q.state, "code", value)
+}
+
+// token errors are worded as in unasuke/omniauth-twitter2#4,
+// PLhery/node-twitter-api-v2#496 and thephpleague/oauth2-client#1023 (read
+// 2026-11-23): X says invalid_request where RFC 6749 has invalid_grant.
+func (x *twitter) token(c *call) reply {
+	if refused := x.authenticate(c); refused != nil {
+		return *refused
+	}
+	switch c.form.Get("grant_type") {
+	case "authorization_code":
+		return x.redeem(c)
+	case "refresh_token":
+		return x.refresh(c)
+	case "":
+		return missingParameter("grant_type")
+	}
+	return oauthError(400, "unsupported_grant_type", "Value passed for the grant_type was invalid.")
+}
+
+func missingParameter(name string) reply {
+	return oauthError(400, "invalid_request", "Missing required parameter ["+name+"].")
+}
+
+func (x *twitter) authenticate(c *call) *reply {
+	user, password, withHeader := basic(c)
+	var refused reply
+	switch name := c.repeated(); {
+	case c.form == nil:
+		refused = oauthError(400, "invalid_request", "The content type has to be application/x-www-form-urlencoded.")
+	case name != "":
+		refused = oauthError(400, "invalid_request", "Duplicate parameter ["+name+"].")
+	case x.knobs().PublicClient:
+		if c.form.Get("client_id") == x.app.ClientID {
+			return nil
+		}
+		refused = oauthError(401, "invalid_client", "Value passed for the client id was invalid.")
+	case !withHeader:
+		refused = x.refuse(WrongClient, "token")
+	case user != x.app.ClientID || password != x.app.ClientSecret:
+		refused = oauthError(401, "invalid_client", "Value passed for the client was invalid.")
+	default:
+		return nil
+	}
+	return &refused
+}
+
+func (x *twitter) redeem(c *call) reply {
+	for _, name := range []string{"code", "redirect_uri", "code_verifier"} {
+		if c.form.Get(name) == "" {
+			return missingParameter(name)
+		}
+	}
+	granted, ok := x.codes[c.form.Get("code")]
+	switch {
+	case !ok || granted.used || granted.grant.dead || !c.now.Before(granted.expires):
+		return oauthError(400, "invalid_request", "Value passed for the authorization code was invalid.")
+	case c.form.Get("redirect_uri") != granted.redirectURI:
+		return oauthError(400, "invalid_request", "Value passed for the redirect uri did not match the uri of the authorization code.")
+	case !provesChallenge(granted, c.form.Get("code_verifier")):
+		return oauthError(400, "invalid_request", "Value passed for the code verifier did not match the code challenge.")
+	}
+	granted.used = true
+	return x.issue(granted.grant, granted.offline, c.now)
+}
+
+// refresh rotates: the token that was sent is spent. Sending a spent one again
+// ends the whole family (trypostit/trypost#126, read 2026-11-23).
+func (x *twitter) refresh(c *call) reply {
+	value := c.form.Get("refresh_token")
+	if value == "" {
+		return missingParameter("refresh_token")
+	}
+	if t := x.find(value, refresh, c.now); t != nil {
+		t.spent = true
+		return x.issue(t.grant, true, c.now)
+	}
+	if t := x.tokens[value]; t != nil && t.spent {
+		t.grant.dead = true
+	}
+	return x.refuse(DeadGrant, "token")
+}
+
+func (x *twitter) issue(g *grant, offline bool, now time.Time) reply {
+	k := x.knobs()
+	answer := object{
+		"token_type": "bearer", "expires_in": k.AccessSeconds, "scope": strings.Join(g.scopes, " "),
+		"access_token": x.newToken("sandbox-x-access-", token{kind: access, grant: g, issued: now, expires: later(now, k.AccessSeconds)}),
+	}
+	if offline {
+		answer["refresh_token"] = x.newToken("sandbox-x-refresh-", token{kind: refresh, grant: g, issued: now, expires: later(now, k.RefreshSeconds)})
+	}
+	return answerJSON(200, answer)
+}
+
+// revoke ends one access token, or with a refresh token the grant. A token
+// that is not known is no error (RFC 7009, 2.2). The body is assumed.
+func (x *twitter) revoke(c *call) reply {
+	if refused := x.authenticate(c); refused != nil {
+		return *refused
+	}
+	value := c.form.Get("token")
+	if value == "" {
+		return missingParameter("token")
+	}
+	if t := x.tokens[value]; t != nil {
+		t.spent = true
+		if t.kind == refresh {
+			t.grant.dead = true
+		}
+	}
+	return answerJSON(200, object{"revoked": true})
+}
+
+// me takes an OAuth 2.0 user token or an OAuth 1.0a signature.
+func (x *twitter) me(c *call) reply {
+	var person *Person
+	level := ""
+	switch bearer := c.bearer(); {
+	case bearer == twitterBearer:
+		return twitterProblem(403, "Unsupported Authentication", "/2/problems/unsupported-authentication",
+			"Authenticating with OAuth 2.0 Application-Only is forbidden for this endpoint. Supported authentication types are OAuth 1.0a User Context and OAuth 2.0 User Context.")
+	case bearer != "":
+		t := x.find(bearer, access, c.now)
+		if t == nil {
+			return x.refuse(DeadGrant, "me")
+		}
+		// users/me needs both scopes (X's openapi.json v2.167, 2026-08-22).
+		if !containsAll(t.grant.scopes, []string{"tweet.read", "users.read"}) {
+			return twitterProblem(403, "Forbidden", "", "Forbidden")
+		}
+		person = t.grant.person
+	default:
+		key, refused := x.verify(c)
+		if refused != nil {
+			return *refused
+		}
+		person, level = x.person(key.Account), key.Level
+	}
+	return x.meter(person, level, c.now)
+}
+
+// meter counts a call of users/me against the rate limit and the credits, and
+// answers it.
+func (x *twitter) meter(p *Person, level string, now time.Time) reply {
+	k := x.knobs()
+	w := x.used[p.ID]
+	if now.Sub(w.start) >= twitterWindow {
+		w = window{start: now}
+	}
+	w.calls++
+	x.used[p.ID] = w
+	answer := x.read(p, w, now)
+	if level != "" {
+		answer = answer.with("x-access-level", level)
+	}
+	return answer.
+		with("x-rate-limit-limit", strconv.Itoa(k.UsersMeLimit)).
+		with("x-rate-limit-remaining", strconv.Itoa(max(0, k.UsersMeLimit-w.calls))).
+		with("x-rate-limit-reset", strconv.FormatInt(w.start.Add(twitterWindow).Unix(), 10))
+}
+
+func (x *twitter) read(p *Person, w window, now time.Time) reply {
+	k, day := x.knobs(), now.UTC().Format(time.DateOnly)
+	switch {
+	case w.calls > k.UsersMeLimit:
+		return x.refuse(Throttled, "me")
+	case k.NotEnrolled:
+		return x.refuse(WrongClient, "me")
+	case k.UsageCapped:
+		return twitterUsageCapped()
+	case k.PrepaidReads == 0 && x.billed[p.ID] != day:
+		return x.refuse(Quota, "me")
+	}
+	if x.billed[p.ID] != day && k.PrepaidReads > 0 {
+		x.sandbox.knobs.Twitter.PrepaidReads--
+	}
+	x.billed[p.ID] = day
+	return answerJSON(200, object{"data": object{"id": p.ID, "name": p.Name, "username": p.Username}})
+}
+
+// twitterUsageCapped leaves x-rate-limit-remaining high, as X does
+// (xdevplatform/xdk#25, read 2026-11-23).
+func twitterUsageCapped() reply {
+	return answerJSON(http.StatusTooManyRequests, object{
+		"account_id": 1, "product_name": "standard-basic", "title": "UsageCapExceeded", "period": "Monthly", "scope": "Product",
+		"detail": "Usage cap exceeded: Monthly product cap", "type": "https://api.twitter.com/2/problems/usage-capped",
+	})
+}
+
+func (x *twitter) refuse(kind Kind, endpoint string) reply {
+	tokenEndpoint := endpoint == "token" || endpoint == "revoke"
+	switch {
+	case kind == Throttled:
+		return twitterProblem(429, "Too Many Requests", "/2/problems/rate-limit-exceeded", "Too Many Requests")
+	case kind == Quota:
+		return answerJSON(http.StatusPaymentRequired, object{
+			"account_id": 1, "title": "CreditsDepleted", "detail": "Your enrolled account does not have any credits to fulfill this request.",
+			"type": "https://api.twitter.com/2/problems/credits",
+		})
+	case kind == Outage:
+		return twitterProblem(503, "Service Unavailable", "", "Service Unavailable")
+	case kind == WrongClient && tokenEndpoint:
+		return oauthError(401, "unauthorized_client", "Missing valid authorization header")
+	case kind == WrongClient:
+		return answerJSON(403, object{
+			"title": "Client Forbidden", "status": 403, "reason": "client-not-enrolled", "required_enrollment": "Appropriate Level of API Access",
+			"detail": "The client's app is not attached to a project.", "type": "https://api.twitter.com/2/problems/client-forbidden",
+		})
+	case tokenEndpoint:
+		return oauthError(400, "invalid_request", "Value passed for the token was invalid.")
+	}
+	return twitterProblem(401, "Unauthorized", "", "Unauthorized")
+}
+
+// twitterProblem is API v2's error. Its types are URLs on api.twitter.com
+// (https://docs.x.com/x-api/fundamentals/response-codes-and-errors,
+// 2026-11-23); an empty one is about:blank.
+func twitterProblem(status int, title, kind, detail string) reply {
+	if kind == "" {
+		kind = "about:blank"
+	} else {
+		kind = "https://api.twitter.com" + kind
+	}
+	return answerJSON(status, object{"title": title, "type": kind, "status": status, "detail": detail})
+}

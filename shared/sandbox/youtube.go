@@ -1,0 +1,453 @@
+package sandbox
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	googleYouTube      = "https://www.googleapis.com/auth/youtube"
+	googleAuthority    = "https://accounts.google.com"
+	googleRefreshLimit = 100 // live refresh tokens of one account for one client; assumed, older texts say 25 and 50
+)
+
+// googleScopes are those that the app may ask for. The value says whether
+// channels.list takes a token with that scope alone: youtube.upload does not
+// read (https://developers.google.com/youtube/v3/docs/channels/list,
+// 2026-11-23).
+var googleScopes = map[string]bool{
+	googleYouTube:                                           true,
+	googleYouTube + ".readonly":                             true,
+	googleYouTube + ".force-ssl":                            true,
+	googleYouTube + "partner":                               true,
+	googleYouTube + ".upload":                               false,
+	"https://www.googleapis.com/auth/yt-analytics.readonly": false,
+	"https://www.googleapis.com/auth/userinfo.profile":      false,
+	"https://www.googleapis.com/auth/userinfo.email":        false,
+	"openid": false,
+}
+
+// YouTubeKnobs change how Google behaves.
+type YouTubeKnobs struct {
+	CodeSeconds   int `json:"code_seconds"`
+	AccessSeconds int `json:"access_seconds"`
+
+	// Testing is an app whose consent screen is in Testing: its refresh
+	// tokens live 7 days and the answer says so
+	// (https://developers.google.com/identity/protocols/oauth2#expiration,
+	// 2026-11-23).
+	Testing bool `json:"testing"`
+	// TestUsers are the only people that a Testing app may ask; empty:
+	// everyone.
+	TestUsers []string `json:"test_users"`
+	// OmitRefreshToken leaves it out whatever was asked.
+	OmitRefreshToken bool `json:"omit_refresh_token"`
+	// IdleDays is how long a refresh token may lie unused.
+	IdleDays int `json:"idle_days"`
+	// SessionControl refuses every refresh as a Workspace policy does:
+	// invalid_grant with the subtype invalid_rapt.
+	SessionControl bool `json:"session_control"`
+}
+
+func defaultYouTubeKnobs() YouTubeKnobs {
+	return YouTubeKnobs{CodeSeconds: 600, AccessSeconds: 3599, IdleDays: 183}
+}
+
+const googleTestingSeconds = 604799
+
+type youtube struct{ *platform }
+
+func newYouTube(s *Sandbox) *youtube {
+	return &youtube{newPlatform(s, YouTube, "Google",
+		App{ClientID: "sandbox-youtube-client", ClientSecret: "sandbox-youtube-secret"},
+		&Person{ID: "100000000000000000001", Name: "Sandbox Channel One", Username: "one@sandbox.example", Channel: "UCsandbox-channel-one-01", ChannelTitle: "Sandbox Channel One"},
+		&Person{ID: "100000000000000000002", Name: "Sandbox Channel Two", Username: "two@sandbox.example", Channel: "UCsandbox-channel-two-02", ChannelTitle: "Sandbox Channel Two"},
+		&Person{ID: "100000000000000000003", Name: "Somebody without a channel", Username: "none@sandbox.example"},
+	)}
+}
+
+func (y *youtube) routes() []route {
+	return []route{
+		{endpoint: "authorize", method: "GET", host: "accounts.google.com", path: "/o/oauth2/v2/auth", handle: showConsent(y)},
+		{endpoint: "consent", method: "POST", host: "accounts.google.com", path: "/o/oauth2/v2/auth", handle: takeConsent(y)},
+		{endpoint: "token", method: "POST", host: "oauth2.googleapis.com", path: "/token", handle: y.token},
+		{endpoint: "revoke", method: "POST", host: "oauth2.googleapis.com", path: "/revoke", handle: y.revoke},
+		{endpoint: "tokeninfo", method: "GET POST", host: "oauth2.googleapis.com", path: "/tokeninfo", handle: y.tokeninfo},
+		{endpoint: "channels", method: "GET", host: "www.googleapis.com", path: "/youtube/v3/channels", handle: y.channels},
+	}
+}
+
+func (y *youtube) knobs() YouTubeKnobs { return y.sandbox.knobs.YouTube }
+
+// ask checks as Google's authorize page does. Its errors are pages, never
+// redirects (https://developers.google.com/identity/protocols/oauth2/web-server
+// #authorization-errors, 2026-11-23).
+func (y *youtube) ask(c *call) (question, *reply) {
+	refuse := func(status int, code, why string) (question, *reply) {
+		page := errorPage(status, refusedPage{y.title, "Error " + strconv.Itoa(status) + ": " + code, why})
+		return question{}, &page
+	}
+	q := c.query
+	for name, values := range q {
+		if len(values) > 1 {
+			return refuse(400, "invalid_request", "OAuth 2 parameters can only have a single value: "+name)
+		}
+	}
+	scopes := strings.Fields(q.Get("scope"))
+	challenge, method := q.Get("code_challenge"), q.Get("code_challenge_method")
+	switch {
+	case q.Get("client_id") == "":
+		return refuse(400, "invalid_request", "Missing required parameter: client_id")
+	case q.Get("client_id") != y.app.ClientID:
+		return refuse(401, "invalid_client", "The OAuth client was not found.")
+	case q.Get("redirect_uri") == "":
+		return refuse(400, "invalid_request", "Missing required parameter: redirect_uri")
+	case !slices.Contains(y.app.RedirectURIs, q.Get("redirect_uri")):
+		return refuse(400, "redirect_uri_mismatch", "The redirect URI in the request is not registered for this client.")
+	case q.Get("response_type") != "code":
+		return refuse(400, "unsupported_response_type", "Only response_type=code is played here.")
+	case len(scopes) == 0:
+		return refuse(400, "invalid_request", "Missing required parameter: scope")
+	case q.Has("access_type") && q.Get("access_type") != "offline" && q.Get("access_type") != "online":
+		return refuse(400, "invalid_request", "Invalid parameter value for access_type")
+	case !validPrompt(q.Get("prompt")):
+		return refuse(400, "invalid_request", "Invalid parameter value for prompt")
+	case method != "" && method != "S256" && method != "plain":
+		return refuse(400, "invalid_request", "Invalid code_challenge_method")
+	case method != "" && challenge == "", challenge != "" && !wellFormedVerifier(challenge), method == "S256" && len(challenge) != 43:
+		return refuse(400, "invalid_request", "Invalid code_challenge")
+	}
+	for _, scope := range scopes {
+		if _, known := googleScopes[scope]; !known {
+			return refuse(400, "invalid_scope", "Some requested scopes were invalid: "+scope)
+		}
+	}
+	return question{scopes: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
+}
+
+func validPrompt(prompt string) bool {
+	for _, value := range strings.Fields(prompt) {
+		if value != "consent" && value != "select_account" {
+			return false
+		}
+	}
+	return true
+}
+
+// answer issues a refresh token only for offline access, and only where the
+// consent screen was really shown: with prompt=consent, or where the person
+// had not allowed all of it before
+// (https://developers.google.com/identity/protocols/oauth2/web-server#offline,
+// 2026-11-23; zquestz/omniauth-google-oauth2#467). Both outcomes name the
+// issuer (RFC 9207).
+func (y *youtube) answer(q question, p *Person, choice Choice) string {
+	k := y.knobs()
+	tester := !k.Testing || len(k.TestUsers) == 0 || slices.Contains(k.TestUsers, p.ID)
+	if choice.Deny || !tester {
+		return redirectTo(q.redirectURI, "error", "access_denied", "state", q.state, "iss", googleAuthority)
+	}
+	before := y.allowed(p)
+	shown := slices.Contains(strings.Fields(q.query.Get("prompt")), "consent") || !containsAll(before, q.scopes)
+	granted := q.granted(choice)
+	if !shown {
+		granted = q.scopes
+	}
+	if len(granted) == 0 {
+		return redirectTo(q.redirectURI, "error", "access_denied", "state", q.state, "iss", googleAuthority)
+	}
+	if q.query.Get("include_granted_scopes") == "true" {
+		granted = union(granted, before)
+	}
+	now := y.sandbox.now()
+	value := y.newCode(y.sandbox.newSecret("4/sandbox-"), code{
+		grant: y.newGrant(p, granted, now), redirectURI: q.redirectURI,
+		challenge: q.query.Get("code_challenge"), method: q.query.Get("code_challenge_method"),
+		offline: shown && q.query.Get("access_type") == "offline" && !k.OmitRefreshToken,
+		expires: later(now, k.CodeSeconds),
+	})
+	return redirectTo(q.redirectURI, "state", q.state, "iss", googleAuthority, "code", value,
+		"scope", strings.Join(granted, " "), "authuser", "0", "prompt", "consent")
+}
+
+// allowed is what p has allowed the app so far.
+func (y *youtube) allowed(p *Person) []string {
+	var scopes []string
+	for _, g := range y.grants {
+		if g.person == p && !g.dead {
+			scopes = union(scopes, g.scopes)
+		}
+	}
+	return scopes
+}
+
+func containsAll(have, want []string) bool {
+	for _, s := range want {
+		if !slices.Contains(have, s) {
+			return false
+		}
+	}
+	return true
+}
+
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func (y *youtube) token(c *call) reply {
+	switch name := c.repeated(); {
+	case c.form == nil:
+		return oauthError(400, "invalid_request", "Missing required parameter: grant_type")
+	case name != "":
+		return oauthError(400, "invalid_request", "OAuth 2 parameters can only have a single value: "+name)
+	}
+	if refused := y.authenticate(c); refused != nil {
+		return *refused
+	}
+	switch c.form.Get("grant_type") {
+	case "authorization_code":
+		return y.redeem(c)
+	case "refresh_token":
+		return y.refresh(c)
+	case "":
+		return oauthError(400, "invalid_request", "Missing required parameter: grant_type")
+	}
+	return oauthError(400, "unsupported_grant_type", "Invalid grant_type: "+c.form.Get("grant_type"))
+}
+
+// authenticate takes the client's id and secret as parameters or as Basic.
+func (y *youtube) authenticate(c *call) *reply {
+	id, secret := c.form.Get("client_id"), c.form.Get("client_secret")
+	if user, password, ok := basic(c); ok {
+		id, secret = user, password
+	}
+	var refused reply
+	switch {
+	case id == "":
+		refused = oauthError(400, "invalid_request", "Could not determine client ID from request.")
+	case id != y.app.ClientID:
+		refused = oauthError(401, "invalid_client", "The OAuth client was not found.")
+	case secret == "":
+		refused = oauthError(400, "invalid_request", "client_secret is missing.")
+	case secret != y.app.ClientSecret:
+		refused = y.refuse(WrongClient, "token")
+	default:
+		return nil
+	}
+	return &refused
+}
+
+// basic reads HTTP Basic credentials.
+func basic(c *call) (user, password string, ok bool) {
+	return (&http.Request{Header: c.header}).BasicAuth()
+}
+
+// redeem exchanges a code. The words of the errors are those of the issues
+// panva/oauth4webapi#119 and googleapis/google-api-nodejs-client#3680
+// (read 2026-11-23) where they tell them.
+func (y *youtube) redeem(c *call) reply {
+	granted, ok := y.codes[c.form.Get("code")]
+	verifier := c.form.Get("code_verifier")
+	switch {
+	case c.form.Get("code") == "":
+		return oauthError(400, "invalid_request", "Missing required parameter: code")
+	case !ok:
+		return oauthError(400, "invalid_grant", "Malformed auth code.")
+	case granted.used || !c.now.Before(granted.expires) || granted.grant.dead:
+		return oauthError(400, "invalid_grant", "Bad Request")
+	case c.form.Get("redirect_uri") != granted.redirectURI:
+		return oauthError(400, "redirect_uri_mismatch", "Bad Request")
+	case granted.challenge != "" && verifier == "":
+		return oauthError(400, "invalid_grant", "Missing code verifier.")
+	case granted.challenge == "" && verifier != "":
+		return oauthError(400, "invalid_grant", "code_verifier or verifier is not needed.")
+	case !provesChallenge(granted, verifier):
+		return oauthError(400, "invalid_grant", "Invalid code verifier.")
+	}
+	granted.used = true
+	answer := y.issue(granted.grant, c.now)
+	if granted.offline {
+		k := y.knobs()
+		t := token{kind: refresh, grant: granted.grant, issued: c.now, used: c.now}
+		if k.Testing {
+			t.expires = later(c.now, googleTestingSeconds)
+			answer["refresh_token_expires_in"] = googleTestingSeconds
+		}
+		answer["refresh_token"] = y.newToken("1//sandbox-", t)
+		y.evict(granted.grant.person)
+	}
+	return answerJSON(200, answer)
+}
+
+// provesChallenge is RFC 7636, 4.6; a code without a challenge needs no proof.
+func provesChallenge(c *code, verifier string) bool {
+	switch {
+	case c.challenge == "":
+		return true
+	case !wellFormedVerifier(verifier):
+		return false
+	case c.method == "S256":
+		return challengeS256(verifier) == c.challenge
+	}
+	return verifier == c.challenge
+}
+
+func (y *youtube) issue(g *grant, now time.Time) object {
+	seconds := y.knobs().AccessSeconds
+	return object{
+		"access_token": y.newToken("ya29.sandbox-", token{kind: access, grant: g, issued: now, expires: later(now, seconds)}),
+		"expires_in":   seconds,
+		"scope":        strings.Join(g.scopes, " "),
+		"token_type":   "Bearer",
+	}
+}
+
+// evict ends the oldest refresh tokens beyond the limit, silently.
+func (y *youtube) evict(p *Person) {
+	var alive []*token
+	for _, t := range y.tokens {
+		if t.kind == refresh && t.grant.person == p && !t.spent && !t.grant.dead {
+			alive = append(alive, t)
+		}
+	}
+	slices.SortStableFunc(alive, func(a, b *token) int { return a.serial - b.serial })
+	for len(alive) > googleRefreshLimit {
+		alive[0].spent = true
+		alive = alive[1:]
+	}
+}
+
+// refresh answers without a refresh token: the one that was sent stays good.
+func (y *youtube) refresh(c *call) reply {
+	k := y.knobs()
+	t := y.find(c.form.Get("refresh_token"), refresh, c.now)
+	idle := time.Duration(k.IdleDays) * 24 * time.Hour
+	switch {
+	case c.form.Get("refresh_token") == "":
+		return oauthError(400, "invalid_request", "Missing required parameter: refresh_token")
+	case t == nil || c.now.Sub(t.used) > idle:
+		return y.refuse(DeadGrant, "token")
+	case k.SessionControl:
+		return answerJSON(400, object{"error": "invalid_grant", "error_description": "reauth related error (invalid_rapt)", "error_subtype": "invalid_rapt"})
+	}
+	t.used = c.now
+	answer := y.issue(t.grant, c.now)
+	if !t.expires.IsZero() {
+		answer["refresh_token_expires_in"] = left(c.now, t.expires)
+	}
+	return answerJSON(200, answer)
+}
+
+// revoke takes an access or a refresh token, in the form or the query, and
+// ends all that its person allowed the app
+// (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke,
+// 2026-11-23).
+func (y *youtube) revoke(c *call) reply {
+	t := y.tokens[c.either("token")]
+	if t == nil || t.spent || t.grant.dead || t.expired(c.now) {
+		return oauthError(400, "invalid_token", "Token expired or revoked")
+	}
+	y.kill(t.grant.person.ID, 0)
+	return answerJSON(200, object{})
+}
+
+// tokeninfo gives numbers and booleans as strings
+// (https://pkg.go.dev/go.chromium.org/luci/common/gcloud/googleoauth,
+// 2026-11-23).
+func (y *youtube) tokeninfo(c *call) reply {
+	t := y.find(c.either("access_token"), access, c.now)
+	if t == nil {
+		return oauthError(400, "invalid_token", "Invalid Value")
+	}
+	return answerJSON(200, object{
+		"azp": y.app.ClientID, "aud": y.app.ClientID, "sub": t.grant.person.ID,
+		"scope": strings.Join(t.grant.scopes, " "), "access_type": "offline",
+		"exp":        strconv.FormatInt(t.expires.Unix(), 10),
+		"expires_in": strconv.Itoa(left(c.now, t.expires)),
+	})
+}
+
+func (y *youtube) channels(c *call) reply {
+	t := y.find(c.bearer(), access, c.now)
+	switch {
+	case t == nil:
+		return y.refuse(DeadGrant, "channels")
+	case !slices.ContainsFunc(t.grant.scopes, func(s string) bool { return googleScopes[s] }):
+		return googleError(403, "insufficientPermissions", "PERMISSION_DENIED", "Request had insufficient authentication scopes.").
+			with("WWW-Authenticate", `Bearer realm="https://accounts.google.com/", error="insufficient_scope"`)
+	case c.query.Get("part") == "":
+		return googleError(400, "missingRequiredParameter", "INVALID_ARGUMENT", "No part selected.")
+	case c.query.Get("mine") != "true":
+		return googleError(400, "missingRequiredParameter", "INVALID_ARGUMENT", "No filter selected. Expected one of: mine")
+	}
+	// Without a channel, items are missing and the status is 200.
+	answer := object{"kind": "youtube#channelListResponse", "etag": "sandbox", "pageInfo": object{"totalResults": 0, "resultsPerPage": 5}}
+	if p := t.grant.person; p.Channel != "" {
+		answer["pageInfo"] = object{"totalResults": 1, "resultsPerPage": 5}
+		answer["items"] = []object{channelItem(p, strings.Split(c.query.Get("part"), ","))}
+	}
+	return answerJSON(200, answer)
+}
+
+// channelItem holds the parts that were asked for; the id is always there.
+func channelItem(p *Person, parts []string) object {
+	item := object{"kind": "youtube#channel", "etag": "sandbox", "id": p.Channel}
+	if slices.Contains(parts, "snippet") {
+		item["snippet"] = object{"title": p.ChannelTitle, "description": "", "customUrl": "@" + strings.ToLower(strings.ReplaceAll(p.ChannelTitle, " ", "")), "thumbnails": object{}}
+	}
+	return item
+}
+
+// refuse words errors as the token endpoint or, elsewhere, as the Data API.
+func (y *youtube) refuse(kind Kind, endpoint string) reply {
+	if endpoint == "channels" {
+		switch kind {
+		case Throttled:
+			return googleError(403, "rateLimitExceeded", "RESOURCE_EXHAUSTED", "Rate limit exceeded.")
+		case Quota:
+			return googleError(403, "quotaExceeded", "RESOURCE_EXHAUSTED", "The request cannot be completed because you have exceeded your quota.")
+		case WrongClient:
+			return googleError(403, "accessNotConfigured", "PERMISSION_DENIED", "The API has not been used in this project before or it is disabled.")
+		case Outage:
+			return googleError(503, "backendError", "UNAVAILABLE", "Backend Error")
+		}
+		return googleError(401, "authError", "UNAUTHENTICATED", "Request had invalid authentication credentials.").
+			with("WWW-Authenticate", `Bearer realm="https://accounts.google.com/", error="invalid_token"`)
+	}
+	switch kind {
+	case Throttled, Quota:
+		return oauthError(429, "rate_limit_exceeded", "Rate limit exceeded.")
+	case WrongClient:
+		return oauthError(401, "invalid_client", "Unauthorized")
+	case Outage:
+		return oauthError(503, "internal_failure", "Backend Error")
+	}
+	return oauthError(400, "invalid_grant", "Token has been expired or revoked.")
+}
+
+// googleError is the Data API's error
+// (https://developers.google.com/youtube/v3/docs/errors, 2026-11-23).
+func googleError(status int, reason, name, message string) reply {
+	return answerJSON(status, object{"error": object{
+		"code": status, "message": message, "status": name,
+		"errors": []object{{"message": message, "domain": googleDomain(reason), "reason": reason}},
+	}})
+}
+
+func googleDomain(reason string) string {
+	switch reason {
+	case "quotaExceeded":
+		return "youtube.quota"
+	case "rateLimitExceeded", "accessNotConfigured":
+		return "usageLimits"
+	}
+	return "global"
+}
