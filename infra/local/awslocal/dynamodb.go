@@ -1,0 +1,277 @@
+package awslocal
+
+import (
+	"bytes"
+	"encoding/json"
+	"hash/crc32"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/truora/minidyn/server"
+)
+
+const dynamoJSON = "application/x-amz-json-1.0"
+
+// dynamoDB puts the tables' indexes, their paging and their descriptions in
+// front of minidyn's items, conditions and transactions.
+type dynamoDB struct {
+	now func() time.Time
+
+	// mu is held for each operation: minidyn does not lock its list of
+	// tables, and a search here reads twice.
+	mu     sync.Mutex
+	items  *server.Server
+	tables map[string]*table
+}
+
+// table is what is known of a table besides its items.
+type table struct {
+	description tableDescription
+	ttl         timeToLive
+}
+
+type tableDescription struct {
+	TableName              string
+	TableArn               string
+	TableStatus            string
+	CreationDateTime       epoch
+	AttributeDefinitions   []attributeDefinition
+	KeySchema              []keyElement
+	GlobalSecondaryIndexes []indexDescription `json:",omitempty"`
+	ItemCount              int
+	BillingModeSummary     billingMode
+}
+
+type attributeDefinition struct{ AttributeName, AttributeType string }
+
+type keyElement struct{ AttributeName, KeyType string }
+
+type billingMode struct{ BillingMode string }
+
+type indexDescription struct {
+	IndexName   string
+	IndexArn    string `json:",omitempty"`
+	IndexStatus string `json:",omitempty"`
+	KeySchema   []keyElement
+	Projection  projection
+}
+
+type projection struct {
+	ProjectionType   string
+	NonKeyAttributes []string `json:",omitempty"`
+}
+
+type timeToLive struct {
+	AttributeName string `json:",omitempty"`
+	Enabled       bool   `json:"-"`
+}
+
+func newDynamoDB(now func() time.Time) *dynamoDB {
+	return &dynamoDB{now: now, items: server.NewServer(), tables: map[string]*table{}}
+}
+
+func (d *dynamoDB) service() service {
+	return service{
+		contentType: dynamoJSON,
+		operations: map[string]operation{
+			"CreateTable":        handle(d.createTable),
+			"DescribeTable":      handle(d.describeTable),
+			"DeleteTable":        handle(d.deleteTable),
+			"ListTables":         handle(d.listTables),
+			"UpdateTimeToLive":   handle(d.updateTimeToLive),
+			"DescribeTimeToLive": handle(d.describeTimeToLive),
+			"Query":              handle(d.query),
+			"Scan":               handle(d.scan),
+		},
+		operate: d.operate,
+	}
+}
+
+// passed names what minidyn does by itself.
+func passed(operation string) bool {
+	return slices.Contains([]string{
+		"GetItem", "PutItem", "UpdateItem", "DeleteItem",
+		"BatchGetItem", "BatchWriteItem", "TransactGetItems", "TransactWriteItems",
+	}, operation)
+}
+
+func (d *dynamoDB) operate(w http.ResponseWriter, name string, body []byte) {
+	if !passed(name) {
+		writeError(w, dynamoJSON, unknownOperation(name))
+		return
+	}
+	d.mu.Lock()
+	answer := d.ask(name, body)
+	d.mu.Unlock()
+
+	w.Header().Set("Content-Type", dynamoJSON)
+	w.Header().Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(answer.body.Bytes())), 10))
+	w.WriteHeader(answer.status)
+	w.Write(answer.body.Bytes())
+}
+
+// ask puts a request to minidyn. Callers hold the mutex.
+func (d *dynamoDB) ask(name string, body []byte) *answer {
+	a := &answer{status: http.StatusOK, header: http.Header{}}
+	r, err := http.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
+	if err != nil {
+		panic(err) // method and URL are constants
+	}
+	r.Header.Set("X-Amz-Target", "DynamoDB_20120810."+name)
+	d.items.ServeHTTP(a, r)
+	return a
+}
+
+// answer is an http.ResponseWriter that keeps what is written.
+type answer struct {
+	status int
+	header http.Header
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(status int)      { a.status = status }
+func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
+
+// call puts input to minidyn and reads its output.
+func (d *dynamoDB) call(name string, input, output any) error {
+	b, err := json.Marshal(input)
+	if err != nil {
+		return err
+	}
+	a := d.ask(name, b)
+	if a.status != http.StatusOK {
+		var failure struct {
+			Type    string `json:"__type"`
+			Message string `json:"message"`
+		}
+		if err := json.Unmarshal(a.body.Bytes(), &failure); err != nil {
+			return err
+		}
+		return &apiError{a.status, failure.Type, failure.Message}
+	}
+	return json.Unmarshal(a.body.Bytes(), output)
+}
+
+func (d *dynamoDB) table(name string) (*table, error) {
+	t, ok := d.tables[name]
+	if !ok {
+		return nil, refuse("ResourceNotFoundException", "Cannot do operations on a non-existent table")
+	}
+	return t, nil
+}
+
+type createTableInput struct {
+	TableName              string
+	AttributeDefinitions   []attributeDefinition
+	KeySchema              []keyElement
+	GlobalSecondaryIndexes []indexDescription `json:",omitempty"`
+	LocalSecondaryIndexes  []json.RawMessage  `json:",omitempty"`
+	BillingMode            string
+}
+
+func (d *dynamoDB) createTable(input createTableInput) (any, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(input.LocalSecondaryIndexes) > 0 {
+		return nil, refuse("ValidationException", "the local stand-in has no local secondary indexes")
+	}
+	t := &table{description: tableDescription{
+		TableName:        input.TableName,
+		TableArn:         "arn:aws:dynamodb:" + region + ":" + accountID + ":table/" + input.TableName,
+		TableStatus:      "ACTIVE",
+		CreationDateTime: epoch(d.now()), AttributeDefinitions: input.AttributeDefinitions,
+		KeySchema: input.KeySchema, BillingModeSummary: billingMode{input.BillingMode},
+	}}
+	for _, index := range input.GlobalSecondaryIndexes {
+		index.IndexArn = t.description.TableArn + "/index/" + index.IndexName
+		index.IndexStatus = "ACTIVE"
+		t.description.GlobalSecondaryIndexes = append(t.description.GlobalSecondaryIndexes, index)
+	}
+	// The indexes are kept from minidyn, whose billing mode is of no matter.
+	input.GlobalSecondaryIndexes, input.BillingMode = nil, "PAY_PER_REQUEST"
+	if err := d.call("CreateTable", input, new(struct{})); err != nil {
+		return nil, err
+	}
+	d.tables[input.TableName] = t
+	return map[string]any{"TableDescription": t.description}, nil
+}
+
+type tableInput struct{ TableName string }
+
+func (d *dynamoDB) describeTable(input tableInput) (any, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t, err := d.table(input.TableName)
+	if err != nil {
+		return nil, err
+	}
+	var counted struct {
+		Table struct{ ItemCount int }
+	}
+	if err := d.call("DescribeTable", input, &counted); err != nil {
+		return nil, err
+	}
+	described := t.description
+	described.ItemCount = counted.Table.ItemCount
+	return map[string]any{"Table": described}, nil
+}
+
+func (d *dynamoDB) deleteTable(input tableInput) (any, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t, err := d.table(input.TableName)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.call("DeleteTable", input, new(struct{})); err != nil {
+		return nil, err
+	}
+	delete(d.tables, input.TableName)
+	return map[string]any{"TableDescription": t.description}, nil
+}
+
+func (d *dynamoDB) listTables(struct{}) (any, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	names := slices.AppendSeq([]string{}, maps.Keys(d.tables))
+	slices.Sort(names)
+	return map[string]any{"TableNames": names}, nil
+}
+
+type updateTimeToLiveInput struct {
+	TableName               string
+	TimeToLiveSpecification struct {
+		AttributeName string
+		Enabled       bool
+	}
+}
+
+func (d *dynamoDB) updateTimeToLive(input updateTimeToLiveInput) (any, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t, err := d.table(input.TableName)
+	if err != nil {
+		return nil, err
+	}
+	t.ttl = timeToLive(input.TimeToLiveSpecification)
+	return map[string]any{"TimeToLiveSpecification": input.TimeToLiveSpecification}, nil
+}
+
+func (d *dynamoDB) describeTimeToLive(input tableInput) (any, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t, err := d.table(input.TableName)
+	if err != nil {
+		return nil, err
+	}
+	status := map[string]string{"TimeToLiveStatus": "DISABLED"}
+	if t.ttl.Enabled {
+		status = map[string]string{"TimeToLiveStatus": "ENABLED", "AttributeName": t.ttl.AttributeName}
+	}
+	return map[string]any{"TimeToLiveDescription": status}, nil
+}

@@ -1,0 +1,198 @@
+package awslocal
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	accountID = "000000000000"
+	region    = "us-east-1"
+
+	// maxBody is what DynamoDB takes in one request, the most of all.
+	maxBody = 16 << 20
+)
+
+// Options is what a Server needs from outside.
+type Options struct {
+	Now    func() time.Time
+	Random io.Reader
+	// OnEvent, if set, is told of each event that a bus takes. It must
+	// return soon.
+	OnEvent func(Event)
+}
+
+// Server is the stand-in, see the package comment.
+type Server struct {
+	services map[string]service
+	bus      *eventBridge
+}
+
+// service is one AWS service: its protocol, and its operations by name.
+type service struct {
+	contentType string
+	operations  map[string]operation
+	// operate, if set, takes the operations that are not listed.
+	operate func(w http.ResponseWriter, name string, body []byte)
+}
+
+// operation answers one request.
+type operation func(r *http.Request, body []byte) (any, error)
+
+// New returns a Server with no tables, secrets or queues, and with the
+// default event bus.
+func New(o Options) *Server {
+	ids := &idSource{random: o.Random}
+	bus := newEventBridge(o.Now, ids, o.OnEvent)
+	return &Server{
+		bus: bus,
+		services: map[string]service{
+			"DynamoDB_20120810": newDynamoDB(o.Now).service(),
+			"secretsmanager":    newSecretsManager(o.Now, ids).service(),
+			"AmazonSQS":         newSQS(o.Now, ids).service(),
+			"AWSEvents":         bus.service(),
+		},
+	}
+}
+
+// Events returns the last 1,000 events, oldest first.
+func (s *Server) Events() []Event { return s.bus.all() }
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		writeError(w, "application/x-amz-json-1.0", &apiError{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "the body could not be read, or is too large"})
+		return
+	}
+	target, name, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	if target == "" {
+		serveSTS(w, r, body)
+		return
+	}
+	service, ok := s.services[target]
+	if !ok {
+		writeError(w, "application/x-amz-json-1.0", unknownOperation(target+"."+name))
+		return
+	}
+	service.serve(w, r, name, body)
+}
+
+func (s service) serve(w http.ResponseWriter, r *http.Request, name string, body []byte) {
+	operate, ok := s.operations[name]
+	if !ok && s.operate != nil {
+		s.operate(w, name, body)
+		return
+	}
+	if !ok {
+		writeError(w, s.contentType, unknownOperation(name))
+		return
+	}
+	answer, err := operate(r, body)
+	if err != nil {
+		writeError(w, s.contentType, err)
+		return
+	}
+	b, err := json.Marshal(answer)
+	if err != nil {
+		writeError(w, s.contentType, err)
+		return
+	}
+	w.Header().Set("Content-Type", s.contentType)
+	w.Write(b)
+}
+
+// handle makes an operation of a function from its input to its output.
+func handle[I, O any](f func(I) (O, error)) operation {
+	return handleRequest(func(_ *http.Request, input I) (O, error) { return f(input) })
+}
+
+func handleRequest[I, O any](f func(*http.Request, I) (O, error)) operation {
+	return func(r *http.Request, body []byte) (any, error) {
+		var input I
+		if err := json.Unmarshal(body, &input); err != nil {
+			return nil, &apiError{http.StatusBadRequest, "SerializationException", "the body is not JSON of the expected shape"}
+		}
+		return f(r, input)
+	}
+}
+
+// apiError is an error in the words of an AWS service.
+type apiError struct {
+	status  int
+	code    string
+	message string
+}
+
+func (e *apiError) Error() string { return e.code + ": " + e.message }
+
+func refuse(code, format string, args ...any) error {
+	return &apiError{http.StatusBadRequest, code, fmt.Sprintf(format, args...)}
+}
+
+func unknownOperation(name string) error {
+	return refuse("UnknownOperationException", "the local stand-in for AWS does not know %q", name)
+}
+
+func writeError(w http.ResponseWriter, contentType string, err error) {
+	failure := &apiError{http.StatusInternalServerError, "InternalFailure", err.Error()}
+	errors.As(err, &failure)
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("X-Amzn-ErrorType", failure.code)
+	if legacy, ok := queryErrors[failure.code]; ok {
+		w.Header().Set("X-Amzn-Query-Error", legacy+";Sender")
+	}
+	w.WriteHeader(failure.status)
+	json.NewEncoder(w).Encode(map[string]string{"__type": failure.code, "message": failure.message})
+}
+
+// idSource makes identifiers of randomness that need not be safe for
+// concurrent use.
+type idSource struct {
+	mu     sync.Mutex
+	random io.Reader
+}
+
+// uuid returns a random UUID of version 4.
+func (s *idSource) uuid() string {
+	b := s.bytes(16)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// hex returns n random bytes in hexadecimal.
+func (s *idSource) hex(n int) string { return hex.EncodeToString(s.bytes(n)) }
+
+func (s *idSource) bytes(n int) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := make([]byte, n)
+	if _, err := io.ReadFull(s.random, b); err != nil {
+		panic("awslocal: the source of randomness ran dry: " + err.Error())
+	}
+	return b
+}
+
+// epoch writes an instant as the JSON protocols do: seconds with a fraction.
+type epoch time.Time
+
+// MarshalJSON implements json.Marshaler.
+func (e epoch) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "%.3f", float64(time.Time(e).UnixMilli())/1000), nil
+}
+
+// epochOrNil returns nil for the zero time.
+func epochOrNil(t time.Time) *epoch {
+	if t.IsZero() {
+		return nil
+	}
+	e := epoch(t)
+	return &e
+}
