@@ -77,8 +77,8 @@ func failurePage(p problemBody) (string, error) {
 	}
 	return renderPage(name, struct {
 		pageHead
-		problemBody
-		Person string
+		Problem problemBody
+		Person  string
 	}{head(p.Title), p, meanings[p.Code].person})
 }
 
