@@ -1,0 +1,27 @@
+package main
+
+import "fmt"
+
+// banner tells a person where everything is and what to do next.
+func (s *stack) banner() {
+	t := s.terminal
+	t.print("")
+	t.print("  Platform API Connector runs on this machine")
+	t.print("")
+	row := func(name, url, note string) {
+		t.print(fmt.Sprintf("  %-12s %s", name, t.paint(green, url)) + t.paint(dim, note))
+	}
+	row("Start page", s.servers.front.url+"/", "")
+	row("AWS", s.servers.aws.url, "  "+describe(s.endpoint, s.embedded))
+	if s.box != nil {
+		row("Sandbox", s.sandboxURL(), "  the platforms, played")
+	}
+	t.print("")
+	t.print("  Open the start page, press Connect, and then ask for a token as another Lambda does:")
+	t.print("")
+	t.print("    curl -d '{\"owner\":\"me\",\"platform\":\"youtube\"}' \\")
+	t.print("      " + s.servers.aws.url + "/2015-03-31/functions/token-get/invocations")
+	t.print("")
+	t.print(t.paint(dim, "  Ctrl-C ends everything."))
+	t.print("")
+}

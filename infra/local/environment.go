@@ -1,0 +1,121 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/config"
+)
+
+const (
+	defaultRegion = "us-east-1"
+	// localKey is both the id and the secret of the access key that the
+	// embedded AWS and LocalStack take: any.
+	localKey = "test"
+)
+
+// settings are the values of the functions' variables, of package config, and
+// of AWS's own.
+type settings struct {
+	values map[string]string // of package config
+	region string
+	key    accessKey
+}
+
+// accessKey is what calls to AWS are signed with.
+type accessKey struct{ id, secret, session string }
+
+// newSettings returns what get has, and local values for the rest. Values
+// that only a running stack knows, such as the queue's URL, are set later.
+func newSettings(get func(string) string, publicURL string) settings {
+	s := settings{
+		region: cmp.Or(get("AWS_REGION"), get("AWS_DEFAULT_REGION"), defaultRegion),
+		key:    accessKey{localKey, localKey, ""},
+	}
+	if get(config.AWSEndpointURL) != "" && get("AWS_ACCESS_KEY_ID") != "" {
+		s.key = accessKey{get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY"), get("AWS_SESSION_TOKEN")}
+	}
+	s.values = map[string]string{
+		config.PublicURL:    publicURL,
+		config.TableName:    "platform-connector",
+		config.SecretPrefix: "platform-connector",
+		config.EventBusName: "platform-connector",
+	}
+	for _, name := range []string{
+		config.PublicURL, config.TableName, config.SecretPrefix, config.RefreshQueueURL, config.EventBusName,
+		config.ReturnOrigins, config.AllowFullCredentials, config.PlatformEndpoints, config.AWSEndpointURL, config.LogLevel,
+	} {
+		if value := get(name); value != "" {
+			s.values[name] = value
+		}
+	}
+	// The start page wants people back after their consent.
+	s.values[config.ReturnOrigins] = strings.Join(slices.DeleteFunc([]string{s.values[config.ReturnOrigins], publicURL}, empty), ",")
+	return s
+}
+
+func empty(s string) bool { return s == "" }
+
+// of returns the whole environment of a function: the variables that the
+// blueprint lists, those that Lambda sets, and what a process needs to run.
+func (s settings) of(f blueprint.Function, endpoint string) []string {
+	environment := []string{
+		"_HANDLER=bootstrap",
+		"AWS_EXECUTION_ENV=AWS_Lambda_provided.al2023",
+		"AWS_LAMBDA_FUNCTION_NAME=" + f.Name,
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=" + strconv.Itoa(f.MemoryMB),
+		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
+		"AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
+		"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/" + f.Name,
+		"AWS_LAMBDA_LOG_STREAM_NAME=local",
+		"AWS_REGION=" + s.region,
+		"AWS_DEFAULT_REGION=" + s.region,
+		"AWS_ACCESS_KEY_ID=" + s.key.id,
+		"AWS_SECRET_ACCESS_KEY=" + s.key.secret,
+		"AWS_ENDPOINT_URL=" + endpoint,
+		// A person's own profiles are none of a function's business.
+		"AWS_CONFIG_FILE=" + os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+		"AWS_EC2_METADATA_DISABLED=true",
+		"LANG=en_US.UTF-8",
+		"TZ=:UTC",
+	}
+	if s.key.session != "" {
+		environment = append(environment, "AWS_SESSION_TOKEN="+s.key.session)
+	}
+	for _, name := range []string{"PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
+		if value := os.Getenv(name); value != "" {
+			environment = append(environment, name+"="+value)
+		}
+	}
+	for _, name := range f.Environment {
+		if value := s.values[name]; value != "" {
+			environment = append(environment, name+"="+value)
+		}
+	}
+	return environment
+}
+
+// readEndpoints returns the JSON of a file for PLATFORM_ENDPOINTS.
+func readEndpoints(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("reading the platform endpoints: %w", err)
+	}
+	var endpoints map[string]string
+	if err := json.Unmarshal(b, &endpoints); err != nil {
+		return "", fmt.Errorf("reading the platform endpoints: %s is not a JSON object of strings", path)
+	}
+	return encodeEndpoints(endpoints), nil
+}
+
+func encodeEndpoints(endpoints map[string]string) string {
+	b, _ := json.Marshal(endpoints) // strings always encode
+	return string(b)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// lambdaAPI answers Lambda's Invoke call, so that the AWS CLI and the SDKs
+// reach the functions here.
+// https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+type lambdaAPI struct {
+	functions map[string]bool
+	invoke    invoker
+	terminal  *terminal
+	work      sync.WaitGroup // invocations that nobody waits for
+}
+
+const invocationsPath = "POST /2015-03-31/functions/{name}/invocations"
+
+func (a *lambdaAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Amzn-Requestid", newRequestID())
+	name, version := functionName(r.PathValue("name"))
+	if q := r.URL.Query().Get("Qualifier"); q != "" {
+		version = q
+	}
+	if !a.functions[name] || version != "$LATEST" {
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+functionARN(r.PathValue("name")))
+		return
+	}
+	payload, tooLarge, err := readBody(r, maxPayload)
+	switch {
+	case err != nil:
+		return
+	case tooLarge:
+		lambdaError(w, http.StatusRequestEntityTooLarge, "RequestTooLargeException", "Request must be smaller than 6291556 bytes for the InvokeFunction operation")
+		return
+	case len(payload) == 0:
+		payload = []byte("{}")
+	case !json.Valid(payload):
+		lambdaError(w, http.StatusBadRequest, "InvalidRequestContentException", "Could not parse request body into json")
+		return
+	}
+	switch r.Header.Get("X-Amz-Invocation-Type") {
+	case "", "RequestResponse":
+		a.wait(w, r, name, payload)
+	case "Event":
+		a.forget(context.WithoutCancel(r.Context()), name, payload)
+		w.WriteHeader(http.StatusAccepted)
+	case "DryRun":
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", "InvocationType is none of RequestResponse, Event, DryRun")
+	}
+}
+
+// functionName takes a name, a partial ARN or an ARN, each perhaps with a
+// version.
+func functionName(s string) (name, version string) {
+	parts := strings.Split(s, ":")
+	if i := len(parts) - 1; i > 0 && parts[i] == "$LATEST" {
+		parts = parts[:i]
+	}
+	return parts[len(parts)-1], "$LATEST"
+}
+
+func (a *lambdaAPI) wait(w http.ResponseWriter, r *http.Request, name string, payload []byte) {
+	begun := time.Now()
+	result, err := a.invoke(r.Context(), name, payload)
+	if err != nil {
+		lambdaError(w, http.StatusServiceUnavailable, "ServiceException", "The service is ending")
+		return
+	}
+	w.Header().Set("X-Amz-Executed-Version", "$LATEST")
+	w.Header().Set("Content-Type", "application/json")
+	if result.functionError != "" {
+		w.Header().Set("X-Amz-Function-Error", result.functionError)
+	}
+	_, _ = w.Write(result.payload)
+	a.terminal.invoked("lambda invoke", name, result, time.Since(begun), "")
+}
+
+// forget runs an Event invocation. Lambda would try it again twice, minutes
+// later; here it fails at once, for a person to see.
+func (a *lambdaAPI) forget(ctx context.Context, name string, payload []byte) {
+	a.work.Go(func() {
+		begun := time.Now()
+		if result, err := a.invoke(ctx, name, payload); err == nil {
+			a.terminal.invoked("lambda invoke (event)", name, result, time.Since(begun), "")
+		}
+	})
+}
+
+// lambdaError answers as Lambda does, in the protocol restJson1.
+func lambdaError(w http.ResponseWriter, status int, kind, message string) {
+	w.Header().Set("X-Amzn-Errortype", kind)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"Type": "User", "Message": message})
+}

@@ -1,0 +1,81 @@
+// Command local runs the whole connector on loopback: the very binaries that
+// deploy, behind stand-ins for the HTTP API, the schedule and the queue, with
+// an embedded AWS and with sandbox platforms that ask for consent. It needs
+// no AWS account and no platform account. What it runs stands in package
+// blueprint.
+//
+// SIGTERM, SIGINT, or the end of the `go run` that started it, ends it and
+// all that it started.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/config"
+)
+
+func main() {
+	o := options{getenv: os.Getenv}
+	flag.StringVar(&o.addr, "addr", "127.0.0.1:8422", "where the HTTP API and the start page are; port 0 picks a free one")
+	flag.StringVar(&o.aws, "aws", "127.0.0.1:4566", "where AWS is: Lambda invoke, and the embedded services")
+	flag.StringVar(&o.sandbox, "sandbox", "127.0.0.1:8423", "where the sandbox platforms are")
+	flag.StringVar(&o.platformEndpoints, "platform-endpoints", "", "a `file` of JSON, real origin to the origin to use instead; starts no sandbox")
+	flag.DurationVar(&o.refreshEvery, "refresh-every", blueprint.RefreshSchedule().Every, "how often the refresh function is invoked")
+	flag.StringVar(&o.readyFile, "ready-file", "", "a `file` to write the URLs to, as JSON, once everything answers")
+	flag.IntVar(&o.concurrency, "concurrency", 10, "how many processes each function may have")
+	flag.StringVar(&o.build, "build", "", "the `folder` of the function binaries (default build/local)")
+	flag.Parse()
+	if err := checkFlags(o, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "local:", err)
+		os.Exit(2)
+	}
+	o.terminal = newTerminal(os.Stdout, strings.EqualFold(os.Getenv(config.LogLevel), "debug"))
+	if err := run(o); err != nil {
+		fmt.Fprintln(os.Stderr, "local:", err)
+		os.Exit(1)
+	}
+}
+
+func checkFlags(o options, rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("%q is no flag", rest[0])
+	case o.concurrency < 1:
+		return errors.New("-concurrency: less than 1")
+	case o.refreshEvery < time.Second:
+		return errors.New("-refresh-every: less than 1s")
+	}
+	return nil
+}
+
+// run runs the stack until it is told to end. Being told so is no error.
+func run(o options) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, stopWithParent := withParent(ctx)
+	defer stopWithParent()
+
+	s, err := start(ctx, o)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.banner()
+	<-ctx.Done()
+	// A second Ctrl-C ends us at once, and the processes with us.
+	stop()
+	o.terminal.line(dim, "ending…")
+	s.close()
+	return nil
+}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"platform-api-connector/infra/blueprint"
+)
+
+// initLimit is how long a process may take until it asks for its first
+// invocation, as in Lambda.
+// https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+const initLimit = 10 * time.Second
+
+var errClosed = errors.New("the stack is ending")
+
+// pool runs the processes of one function: one for each concurrent
+// invocation, warm ones first, and no more than its limit.
+type pool struct {
+	function    blueprint.Function
+	binary      string
+	environment []string
+	runtime     *runtimeAPI
+	output      io.Writer
+	notify      func(format string, args ...any)
+
+	ctx    context.Context // ends with the pool
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	slots  *slots
+
+	mu        sync.Mutex
+	closed    bool
+	warm      []idleProcess // the one that was used last comes last
+	processes map[*process]bool
+	failures  int // starts failed in a row
+}
+
+type idleProcess struct {
+	*process
+	poll chan<- *invocation
+}
+
+func newPool(f blueprint.Function, concurrency int, binary string, environment []string, runtime *runtimeAPI, output io.Writer, notify func(string, ...any)) *pool {
+	if f.MaxConcurrency > 0 {
+		concurrency = min(concurrency, f.MaxConcurrency)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &pool{
+		function: f, binary: binary, environment: environment,
+		runtime: runtime, output: output, notify: notify,
+		ctx: ctx, cancel: cancel, slots: newSlots(concurrency),
+		processes: map[*process]bool{},
+	}
+}
+
+// invoke runs the function once. It returns an error only where ctx or the
+// pool ends before there is a result; an invocation that began goes on.
+func (p *pool) invoke(ctx context.Context, payload []byte) (result, error) {
+	if err := p.slots.take(ctx, p.ctx); err != nil {
+		return result{}, err
+	}
+	if !p.begin() {
+		p.slots.release()
+		return result{}, errClosed
+	}
+	i := &invocation{id: newRequestID(), arn: functionARN(p.function.Name), payload: payload, answer: make(chan result, 1)}
+	done := make(chan result, 1)
+	go func() {
+		defer p.work.Done()
+		defer p.slots.release()
+		p.run(i, done)
+	}()
+	select {
+	case r := <-done:
+		if p.ctx.Err() != nil {
+			return result{}, errClosed
+		}
+		return r, nil
+	case <-ctx.Done():
+		return result{}, ctx.Err()
+	case <-p.ctx.Done():
+		return result{}, errClosed
+	}
+}
+
+// warmUp starts a process ahead of the first invocation, and so finds out
+// whether the function starts at all.
+func (p *pool) warmUp(ctx context.Context) error {
+	if err := p.slots.take(ctx, p.ctx); err != nil {
+		return err
+	}
+	defer p.slots.release()
+	process, failed := p.start()
+	if process.process == nil {
+		_, message := failureOf(failed)
+		return fmt.Errorf("%s does not start: %s", p.function.Name, message)
+	}
+	p.keep(process)
+	return nil
+}
+
+// close ends every process and waits until all of them are gone.
+func (p *pool) close() {
+	p.cancel()
+	p.mu.Lock()
+	p.closed = true
+	for process := range p.processes {
+		process.end()
+	}
+	p.mu.Unlock()
+	p.work.Wait()
+}
+
+func (p *pool) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.work.Add(1)
+	return true
+}
+
+// run puts the result into done once there is one and the process is ready
+// for the next invocation or gone: an invocation is not over before.
+func (p *pool) run(i *invocation, done chan<- result) {
+	process, failed := p.take()
+	if process.process == nil {
+		done <- failed
+		return
+	}
+	i.deadline = time.Now().Add(p.function.Timeout)
+	timeout := time.NewTimer(p.function.Timeout)
+	defer timeout.Stop()
+	process.hand(process.poll, i)
+
+	select {
+	case r := <-i.answer:
+		p.settle(process.process, timeout.C)
+		done <- r
+	case <-process.exited:
+		select {
+		case r := <-i.answer:
+			done <- r
+		default:
+			done <- exitError(i, process.process)
+		}
+	case <-timeout.C:
+		process.end()
+		<-process.exited
+		p.notify("%s took longer than %v and was ended", p.function.Name, p.function.Timeout)
+		done <- result{failure("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds",
+			i.id, p.function.Timeout.Seconds())), "Unhandled"}
+	}
+}
+
+// settle waits until a process that answered asks for more. After a panic it
+// exits instead, and must not be given another invocation.
+func (p *pool) settle(process *process, limit <-chan time.Time) {
+	select {
+	case poll := <-process.polls:
+		p.keep(idleProcess{process, poll})
+	case <-process.exited:
+	case <-limit:
+		process.end()
+		<-process.exited
+	}
+}
+
+func (p *pool) keep(process idleProcess) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.warm = append(p.warm, process)
+}
+
+// take returns a warm process, or a new one.
+func (p *pool) take() (idleProcess, result) {
+	p.mu.Lock()
+	for len(p.warm) > 0 {
+		last := p.warm[len(p.warm)-1]
+		p.warm = p.warm[:len(p.warm)-1]
+		select {
+		case <-last.exited:
+			continue
+		default:
+		}
+		p.mu.Unlock()
+		return last, result{}
+	}
+	wait := backoff(p.failures)
+	p.mu.Unlock()
+
+	select {
+	case <-time.After(wait):
+	case <-p.ctx.Done():
+	}
+	return p.start()
+}
+
+// backoff is the pause before the next start of a function that failed to
+// start n times in a row.
+func backoff(n int) time.Duration {
+	if n == 0 {
+		return 0
+	}
+	return min(5*time.Second, 100*time.Millisecond<<min(n, 10))
+}
+
+// start starts a process and waits for its first poll.
+func (p *pool) start() (idleProcess, result) {
+	process, err := p.launch()
+	if err != nil {
+		return idleProcess{}, result{failure("Runtime.InvalidEntrypoint", err.Error()), "Unhandled"}
+	}
+	limit := time.NewTimer(initLimit)
+	defer limit.Stop()
+	select {
+	case poll := <-process.polls:
+		p.started(true)
+		return idleProcess{process, poll}, result{}
+	case r := <-process.broken:
+		process.end()
+		<-process.exited
+		p.started(false)
+		return idleProcess{}, r
+	case <-process.exited:
+		p.started(false)
+		return idleProcess{}, exitError(nil, process)
+	case <-limit.C:
+		process.end()
+		<-process.exited
+		p.started(false)
+		return idleProcess{}, result{failure("Sandbox.Timedout", fmt.Sprintf("Error: Init phase timed out after %v", initLimit)), "Unhandled"}
+	}
+}
+
+func (p *pool) started(well bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failures++
+	if well {
+		p.failures = 0
+	}
+}
+
+func (p *pool) launch() (*process, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errClosed
+	}
+	process, err := startProcess(p.binary, p.environment, p.runtime, p.output)
+	if err != nil {
+		return nil, err
+	}
+	p.processes[process] = true
+	p.work.Add(1)
+	go p.watch(process)
+	return process, nil
+}
+
+// watch tells of a process that ends unasked; the next invocation starts
+// another.
+func (p *pool) watch(process *process) {
+	defer p.work.Done()
+	<-process.exited
+	p.mu.Lock()
+	delete(p.processes, process)
+	p.mu.Unlock()
+	if manner, ours := process.howItEnded(); !ours {
+		p.notify("%s crashed (%s); a new one starts with the next invocation", p.function.Name, manner)
+	}
+}
+
+// exitError is what Lambda answers when the process is gone.
+func exitError(i *invocation, process *process) result {
+	manner, _ := process.howItEnded()
+	message := "Error: Runtime exited with error: " + manner
+	if i != nil {
+		message = "RequestId: " + i.id + " " + message
+	}
+	return result{failure("Runtime.ExitError", message), "Unhandled"}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"time"
+
+	"platform-api-connector/shared/config"
+)
+
+// server is one listener on loopback.
+type server struct {
+	url  string
+	http *http.Server
+	at   net.Listener
+}
+
+// listen opens addr, which must be on loopback: nothing here asks who calls.
+func listen(addr string) (*server, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not host:port", addr)
+	}
+	if !config.Loopback(host) {
+		return nil, fmt.Errorf("%q is not on loopback: nobody has to sign requests here, so only this machine may send them", addr)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return &server{url: "http://" + net.JoinHostPort(host, port), at: l}, nil
+}
+
+// serve answers requests until close, those with at most headerBytes of
+// headers; zero is Go's limit. There is no limit on how long an answer may
+// take: the Runtime API holds polls open.
+func (s *server) serve(h http.Handler, headerBytes int) {
+	s.http = &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    headerBytes,
+		// What clients do wrong is theirs to know.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	go func() { _ = s.http.Serve(s.at) }()
+}
+
+// close lets requests end for as long as ctx does, and then ends them.
+func (s *server) close(ctx context.Context) {
+	if s.http == nil {
+		_ = s.at.Close()
+		return
+	}
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close()
+	}
+}
+
+// onlyThisMachine keeps pages of other sites from h.
+func onlyThisMachine(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refusal := refuse(r); refusal != "" {
+			http.Error(w, refusal, http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/infra/local/awslocal"
+	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/sandbox"
+)
+
+// grace is how long requests that are under way may go on when the stack
+// ends; all of it is over within five seconds.
+const grace = 2 * time.Second
+
+// options are the flags, and the environment.
+type options struct {
+	addr, aws, sandbox string
+	platformEndpoints  string // a file
+	refreshEvery       time.Duration
+	readyFile          string
+	concurrency        int
+	build              string // folder of the binaries; empty: build/local of the module
+	getenv             func(string) string
+	terminal           *terminal
+}
+
+// stack is everything that runs.
+type stack struct {
+	options
+	settings   settings
+	endpoint   string // of the AWS that the functions use
+	embedded   bool
+	runtime    *runtimeAPI
+	pools      map[string]*pool
+	lambda     *lambdaAPI
+	caller     caller
+	front      *front
+	box        *sandbox.Sandbox // nil where the platforms are others'
+	servers    servers
+	stop       context.CancelFunc // ends the poller and the scheduler
+	background sync.WaitGroup
+}
+
+// servers are the listeners.
+type servers struct{ front, aws, sandbox, runtime *server }
+
+// start builds and starts everything, and returns once everything answers.
+func start(ctx context.Context, o options) (*stack, error) {
+	s := &stack{options: o, pools: map[string]*pool{}, stop: func() {}}
+	for _, step := range []func(context.Context) error{
+		s.listen, s.serveSandbox, s.serveAWS, s.prepareCloud, s.startFunctions, s.serveFront, s.runBackground, s.check, s.writeReadyFile,
+	} {
+		if err := step(ctx); err != nil {
+			s.close()
+			return nil, err
+		}
+		if ctx.Err() != nil {
+			s.close()
+			return nil, ctx.Err()
+		}
+	}
+	return s, nil
+}
+
+// listen opens every port first, so that whoever knows one knows all.
+func (s *stack) listen(context.Context) error {
+	s.endpoint = strings.TrimRight(s.getenv(config.AWSEndpointURL), "/")
+	s.embedded = s.endpoint == ""
+	endpoints := s.getenv(config.PlatformEndpoints)
+	if s.platformEndpoints != "" {
+		read, err := readEndpoints(s.platformEndpoints)
+		if err != nil {
+			return err
+		}
+		endpoints = read
+	}
+	if s.readyFile != "" {
+		// That of an earlier run would be believed.
+		if err := os.Remove(s.readyFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("removing the old ready file: %w", err)
+		}
+	}
+	var err error
+	open := func(addr, flag string) (at *server) {
+		if err == nil {
+			if at, err = listen(addr); err != nil {
+				err = fmt.Errorf("%s: %w", flag, err)
+			}
+		}
+		return at
+	}
+	s.servers.front = open(s.addr, "-addr")
+	s.servers.aws = open(s.aws, "-aws")
+	s.servers.runtime = open("127.0.0.1:0", "the Runtime API")
+	if endpoints == "" {
+		s.servers.sandbox = open(s.sandbox, "-sandbox")
+	}
+	if err != nil {
+		return err
+	}
+	if s.embedded {
+		s.endpoint = s.servers.aws.url
+	}
+	if endpoints == "" {
+		endpoints = encodeEndpoints(sandbox.Endpoints(s.servers.sandbox.url))
+	}
+	s.settings = newSettings(s.getenv, s.servers.front.url)
+	s.settings.values[config.PlatformEndpoints] = endpoints
+	return nil
+}
+
+func (s *stack) serveSandbox(context.Context) error {
+	if s.servers.sandbox != nil {
+		s.box = sandbox.New(sandbox.Options{})
+		s.servers.sandbox.serve(s.box, 0)
+	}
+	return nil
+}
+
+// serveAWS serves Lambda's Invoke call and, where it is embedded, the rest.
+func (s *stack) serveAWS(context.Context) error {
+	s.lambda = &lambdaAPI{functions: map[string]bool{}, invoke: s.invoke, terminal: s.terminal}
+	for _, f := range blueprint.Functions() {
+		s.lambda.functions[f.Name] = true
+	}
+	mux := http.NewServeMux()
+	mux.Handle(invocationsPath, s.lambda)
+	if s.embedded {
+		mux.Handle("/", awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader, OnEvent: s.tellEvent}))
+	}
+	s.servers.aws.serve(onlyThisMachine(mux), 0)
+	return nil
+}
+
+// tellEvent shows an event that went to the bus.
+func (s *stack) tellEvent(e awslocal.Event) {
+	var detail struct{ Platform, Status string }
+	_ = json.Unmarshal([]byte(e.Detail), &detail)
+	s.terminal.line(plain, "%-38s %-16s %s", "event", detail.Platform, e.DetailType+", "+detail.Status)
+}
+
+func (s *stack) prepareCloud(ctx context.Context) error {
+	url, _, err := newCloud(s.settings, s.endpoint).prepare(ctx, s.settings, blueprint.RefreshQueue())
+	if err != nil {
+		return fmt.Errorf("preparing AWS at %s: %w", s.endpoint, err)
+	}
+	s.settings.values[config.RefreshQueueURL] = url
+	return nil
+}
+
+// startFunctions builds the functions and starts a process of each, so that
+// one that cannot start ends the stack here, with its own words above.
+func (s *stack) startFunctions(ctx context.Context) error {
+	directory, err := s.buildAll(ctx)
+	if err != nil {
+		return err
+	}
+	s.runtime = newRuntimeAPI(s.servers.runtime.at.Addr().String())
+	s.servers.runtime.serve(s.runtime, 0)
+
+	var starting sync.WaitGroup
+	failures := make(chan error, len(blueprint.Functions()))
+	for _, f := range blueprint.Functions() {
+		p := newPool(f, s.concurrency, filepath.Join(directory, f.Name), s.settings.of(f, s.endpoint),
+			s.runtime, s.terminal.function(f.Name), s.terminal.notify)
+		s.pools[f.Name] = p
+		starting.Go(func() { failures <- p.warmUp(ctx) })
+	}
+	starting.Wait()
+	close(failures)
+	var failed error
+	for err := range failures {
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+func (s *stack) buildAll(ctx context.Context) (directory string, err error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return "", err
+	}
+	directory = cmp.Or(s.build, filepath.Join(root, "build", "local"))
+	begun := time.Now()
+	s.terminal.line(dim, "building %s…", plural(len(blueprint.Functions()), "function"))
+	if err := buildFunctions(ctx, root, directory, blueprint.Functions(), s.terminal); err != nil {
+		return "", err
+	}
+	s.terminal.line(dim, "built in %s", brief(time.Since(begun)))
+	return directory, nil
+}
+
+// invoke runs a function once.
+func (s *stack) invoke(ctx context.Context, function string, payload []byte) (result, error) {
+	p, ok := s.pools[function]
+	if !ok {
+		return result{}, fmt.Errorf("there is no function %q", function)
+	}
+	return p.invoke(ctx, payload)
+}
+
+func (s *stack) serveFront(ctx context.Context) error {
+	g := &gateway{routes: blueprint.Routes(), invoke: s.invoke, now: time.Now}
+	s.caller = caller{g, s.servers.front.url}
+	if s.box != nil {
+		if err := seed(ctx, s.caller, s.box); err != nil {
+			return err
+		}
+	}
+	s.front = &front{gateway: g, page: newStartPage(s.caller, s.box != nil, s.terminal), terminal: s.terminal}
+	s.servers.front.serve(s.front, maxHeaderBytes)
+	return nil
+}
+
+// runBackground starts what acts without being asked: the schedule, and the
+// pollers of the queue.
+func (s *stack) runBackground(ctx context.Context) error {
+	queue, schedule := blueprint.RefreshQueue(), blueprint.RefreshSchedule()
+	cloud := newCloud(s.settings, s.endpoint)
+	url := s.settings.values[config.RefreshQueueURL]
+	arn, err := cloud.queueARN(ctx, url)
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	p := &poller{queue: queue, client: cloud.queue, url: url, arn: arn, region: s.settings.region, invoke: s.invoke, terminal: s.terminal}
+	for range min(s.concurrency, pollers) {
+		s.background.Go(func() { p.run(running) })
+	}
+	schedule.Every = s.refreshEvery
+	ticks := &scheduler{schedule: schedule, invoke: s.invoke, terminal: s.terminal, now: time.Now}
+	s.background.Go(func() { ticks.run(running) })
+	return nil
+}
+
+// pollers is how many batches are received at once; an event source mapping
+// begins with five.
+// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+const pollers = 5
+
+// check asks the running stack for its start page, which needs everything.
+func (s *stack) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.servers.front.url+"/", nil)
+	if err != nil {
+		return fmt.Errorf("asking for the start page: %w", err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return fmt.Errorf("asking for the start page: %w", err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the start page answers %s", answer.Status)
+	}
+	return nil
+}
+
+// writeReadyFile writes the URLs where -ready-file says, whole or not at all.
+func (s *stack) writeReadyFile(context.Context) error {
+	if s.readyFile == "" {
+		return nil
+	}
+	b, err := json.Marshal(map[string]string{"addr": s.servers.front.url, "aws": s.servers.aws.url, "sandbox": s.sandboxURL()})
+	if err != nil {
+		return fmt.Errorf("encoding the ready file: %w", err)
+	}
+	unfinished := s.readyFile + ".part"
+	if err := os.WriteFile(unfinished, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("writing the ready file: %w", err)
+	}
+	if err := os.Rename(unfinished, s.readyFile); err != nil {
+		return fmt.Errorf("writing the ready file: %w", err)
+	}
+	return nil
+}
+
+// sandboxURL is where the sandbox is; "" where there is none.
+func (s *stack) sandboxURL() string {
+	if s.servers.sandbox == nil {
+		return ""
+	}
+	return s.servers.sandbox.url
+}
+
+// close ends everything: first what would begin anew, then what is under way,
+// then the processes, then what they need.
+func (s *stack) close() {
+	s.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	closeAll(ctx, s.servers.front)
+	var ending sync.WaitGroup
+	for _, p := range s.pools {
+		ending.Go(p.close)
+	}
+	ending.Wait()
+	if s.lambda != nil {
+		s.lambda.work.Wait()
+	}
+	s.background.Wait()
+	// The polls of the processes are gone with them.
+	closeAll(ctx, s.servers.aws, s.servers.sandbox, s.servers.runtime)
+}
+
+func closeAll(ctx context.Context, all ...*server) {
+	var closing sync.WaitGroup
+	for _, one := range all {
+		if one != nil {
+			closing.Go(func() { one.close(ctx) })
+		}
+	}
+	closing.Wait()
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+//go:embed start_page.html
+var startPageHTML string
+
+//go:embed start_page.css
+var startPageCSS []byte
+
+var startPageTemplate = template.Must(template.New("start page").Parse(startPageHTML))
+
+// startPage is the page at "/": what can be connected, and what is. It does
+// everything through the routes of the HTTP API.
+type startPage struct {
+	caller   caller
+	sandbox  bool // the platforms are the sandbox's
+	terminal *terminal
+	now      func() time.Time
+	notices  notices
+}
+
+func newStartPage(c caller, sandbox bool, t *terminal) http.Handler {
+	p := &startPage{caller: c, sandbox: sandbox, terminal: t, now: time.Now}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", p.show)
+	mux.HandleFunc("GET /local/start_page.css", serveCSS)
+	mux.HandleFunc("POST /local/connect", p.connect)
+	mux.HandleFunc("POST /local/connections/{id}/{action}", p.act)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		// There is no form-action: the form behind Connect is redirected to
+		// whatever platform there is, which the directive would forbid.
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func serveCSS(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	_, _ = w.Write(startPageCSS)
+}
+
+// pageView is what the page shows.
+type pageView struct {
+	Sandbox     bool
+	Notice      *notice
+	Connections []connectionCard
+	More        bool
+	Platforms   []platformGuide
+}
+
+// platformGuide is a platform as GET /platforms/{platform} answers.
+type platformGuide struct {
+	platformSummary
+	PortalURL string   `json:"portal_url"`
+	Checked   string   `json:"checked"`
+	Products  []string `json:"products"`
+	Steps     []string `json:"steps"`
+	Scopes    []struct{ Name, For string }
+	Review    string   `json:"review"`
+	Gotchas   []string `json:"gotchas"`
+	Manual    []string `json:"manual"`
+}
+
+func (p *startPage) show(w http.ResponseWriter, r *http.Request) {
+	view, err := p.view(r.Context())
+	if err != nil {
+		p.terminal.notify("the start page cannot be shown: %v", err)
+		http.Error(w, "The page cannot be shown; the terminal of the local stack says why.", http.StatusBadGateway)
+		return
+	}
+	view.Notice = p.notice(r.URL.Query())
+	var page bytes.Buffer
+	if err := startPageTemplate.Execute(&page, view); err != nil {
+		p.terminal.notify("the start page cannot be shown: %v", err)
+		http.Error(w, "The page cannot be shown; the terminal of the local stack says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(page.Bytes())
+}
+
+func (p *startPage) view(ctx context.Context) (pageView, error) {
+	platforms, err := p.caller.platforms(ctx)
+	if err != nil {
+		return pageView{}, err
+	}
+	view := pageView{Sandbox: p.sandbox, Platforms: make([]platformGuide, len(platforms))}
+	failures := make([]error, len(platforms)+1)
+	var asking sync.WaitGroup
+	titles := map[string]string{}
+	for i, platform := range platforms {
+		titles[platform.Name] = platform.Title
+		asking.Go(func() {
+			failures[i] = p.caller.call(ctx, http.MethodGet, "/platforms/"+platform.Name, nil, &view.Platforms[i])
+		})
+	}
+	var listed struct {
+		Connections []connectionRecord `json:"connections"`
+		NextCursor  string             `json:"next_cursor"`
+	}
+	asking.Go(func() {
+		failures[len(platforms)] = p.caller.call(ctx, http.MethodGet, "/connections?limit=100", nil, &listed)
+	})
+	asking.Wait()
+	for _, c := range listed.Connections {
+		view.Connections = append(view.Connections, newConnectionCard(c, titles[c.Platform], p.now()))
+	}
+	view.More = listed.NextCursor != ""
+	return view, errors.Join(failures...)
+}
+
+// connect mints a connect link and goes there.
+func (p *startPage) connect(w http.ResponseWriter, r *http.Request) {
+	p.mint(w, r, map[string]any{"platform": r.PostFormValue("platform"), "owner": r.PostFormValue("owner")})
+}
+
+func (p *startPage) mint(w http.ResponseWriter, r *http.Request, link map[string]any) {
+	link["return_url"] = p.caller.base + "/"
+	var minted struct{ URL string }
+	if err := p.caller.call(r.Context(), http.MethodPost, "/links", link, &minted); err != nil {
+		p.back(w, r, refusal("No link was minted", err))
+		return
+	}
+	http.Redirect(w, r, minted.URL, http.StatusSeeOther)
+}
+
+// act does what a button of a connection says.
+func (p *startPage) act(w http.ResponseWriter, r *http.Request) {
+	id := url.PathEscape(r.PathValue("id"))
+	switch r.PathValue("action") {
+	case "token":
+		p.back(w, r, p.token(r.Context(), id))
+	case "verify":
+		p.back(w, r, p.verify(r.Context(), id))
+	case "refresh":
+		p.back(w, r, p.outcome(r.Context(), http.MethodPost, "/connections/"+id+"/refresh", "Refreshed.", "Not refreshed"))
+	case "disconnect":
+		p.back(w, r, p.outcome(r.Context(), http.MethodDelete, "/connections/"+id, "Disconnected.", "Not disconnected"))
+	case "reconnect":
+		p.reconnect(w, r, id)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (p *startPage) reconnect(w http.ResponseWriter, r *http.Request, id string) {
+	var c connectionRecord
+	if err := p.caller.call(r.Context(), http.MethodGet, "/connections/"+id, nil, &c); err != nil {
+		p.back(w, r, refusal("No link was minted", err))
+		return
+	}
+	p.mint(w, r, map[string]any{"platform": c.Platform, "owner": c.Owner, "connection_id": c.ID})
+}
+
+// token asks for a token as another function would, and tells that there is
+// one, not which.
+func (p *startPage) token(ctx context.Context, id string) notice {
+	var t struct {
+		AccessToken string    `json:"access_token"`
+		TokenType   string    `json:"token_type"`
+		ExpiresAt   time.Time `json:"expires_at"`
+		Degraded    bool      `json:"degraded"`
+	}
+	if err := p.caller.call(ctx, http.MethodGet, "/connections/"+id+"/token", nil, &t); err != nil {
+		return refusal("No token", err)
+	}
+	text := fmt.Sprintf("Token handed out: %s, %d characters (not shown), %s.", t.TokenType, len(t.AccessToken), expiry(t.ExpiresAt, p.now()))
+	if t.Degraded {
+		text += " It was due for a refresh, which failed."
+	}
+	return notice{Text: text}
+}
+
+func (p *startPage) verify(ctx context.Context, id string) notice {
+	var v struct {
+		OK          bool   `json:"ok"`
+		AccountName string `json:"account_name"`
+	}
+	err := p.caller.call(ctx, http.MethodPost, "/connections/"+id+"/verify", nil, &v)
+	switch {
+	case err != nil:
+		return refusal("Not verified", err)
+	case !v.OK:
+		return notice{Text: "The platform does not take these credentials any more.", Failed: true}
+	case v.AccountName == "":
+		return notice{Text: "Verified: the platform takes these credentials."}
+	}
+	return notice{Text: "Verified: the platform answered for " + v.AccountName + "."}
+}
+
+func (p *startPage) outcome(ctx context.Context, method, path, done, failed string) notice {
+	if err := p.caller.call(ctx, method, path, nil, nil); err != nil {
+		return refusal(failed, err)
+	}
+	return notice{Text: done}
+}
+
+// back goes to the page with a notice.
+func (p *startPage) back(w http.ResponseWriter, r *http.Request, n notice) {
+	http.Redirect(w, r, "/?notice="+p.notices.put(n), http.StatusSeeOther)
+}
+
+// notice returns what a request for the page has to tell: that of an action,
+// or how a consent ended, as the callback puts it into the return URL.
+func (p *startPage) notice(query url.Values) *notice {
+	n, found := p.notices.take(query.Get("notice"))
+	switch {
+	case found:
+		return &n
+	case query.Get("status") == "connected":
+		return &notice{Text: plural(max(1, len(query["connection_id"])), "account") + " connected."}
+	case codePattern.MatchString(query.Get("error")):
+		return &notice{Text: "Not connected: " + query.Get("error") + ".", Failed: true}
+	}
+	return nil
+}
+
+// notice is one line for the person.
+type notice struct {
+	Text   string
+	Failed bool
+}
+
+// refusal words an answer that is no success.
+func refusal(what string, err error) notice {
+	var refused *refusedError
+	if errors.As(err, &refused) && refused.Code != "" {
+		return notice{Text: fmt.Sprintf("%s: %s. %s", what, refused.Code, refused.Detail), Failed: true}
+	}
+	return notice{Text: what + "; the terminal of the local stack says why.", Failed: true}
+}
+
+// notices keeps what an action came to until the page that follows shows it.
+type notices struct {
+	mu  sync.Mutex
+	all map[string]notice
+}
+
+// mostNotices bounds what is kept for pages that are never asked for.
+const mostNotices = 100
+
+func (n *notices) put(one notice) (id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all == nil || len(n.all) == mostNotices {
+		n.all = map[string]notice{}
+	}
+	id = rand.Text()
+	n.all[id] = one
+	return id
+}
+
+func (n *notices) take(id string) (notice, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	one, found := n.all[id]
+	delete(n.all, id)
+	return one, found
+}
