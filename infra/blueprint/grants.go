@@ -13,6 +13,7 @@ const (
 	UserIndex         Resource = "table index by_user"
 	ConnectionSecrets Resource = "secrets connections/"
 	AppSecrets        Resource = "secrets apps/"
+	SealingKey        Resource = "secrets sealing-key"
 	RefreshMessages   Resource = "queue"
 	EventBus          Resource = "bus"
 )
@@ -36,54 +37,47 @@ func Grants(function string) []Grant {
 			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
 		}
 
-	// Takes the state, spends the link, keeps what was granted.
+	// Takes the state, keeps what was granted, or gives it back.
 	case OAuthCallback:
 		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
+			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
+			{UserIndex, []string{"dynamodb:Query"}},
 			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
 			{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
+			{SealingKey, []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
 			{EventBus, []string{"events:PutEvents"}},
 		}
 
-	// Reads one connection and its credentials, and renews them if need be.
-	// It cannot go through the table.
+	// Finds one connection of an owner and its credentials, and renews them
+	// if need be. It cannot go through the table.
 	case TokenGet:
-		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem"}},
-			{OwnerIndex, []string{"dynamodb:Query"}},
-			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
-			{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"}},
-			{EventBus, []string{"events:PutEvents"}},
-		}
+		return append(renewal(), Grant{OwnerIndex, []string{"dynamodb:Query"}})
 
 	// Finds what is due and queues it. It has no way to a secret.
 	case Refresh:
 		return []Grant{
 			{DueIndex, []string{"dynamodb:Query"}},
-			{OwnerIndex, []string{"dynamodb:Scan"}},
 			{Table, []string{"dynamodb:UpdateItem"}},
 			{RefreshMessages, []string{"sqs:SendMessage"}},
 		}
 
 	case RefreshWorker:
-		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem"}},
-			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
-			{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"}},
-			{EventBus, []string{"events:PutEvents"}},
-		}
+		return renewal()
 
-	// Everything that the operator asks for, but the refresh queue.
+	// Everything that the operator asks for.
 	case Connections:
 		return []Grant{
 			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
 			{OwnerIndex, []string{"dynamodb:Query", "dynamodb:Scan"}},
+			{UserIndex, []string{"dynamodb:Query"}},
 			{AppSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
 			{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
+			{SealingKey, []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
 			{EventBus, []string{"events:PutEvents"}},
 		}
 
-	// Marks or deletes the connections of the person whom a notice names.
+	// Marks or deletes the connections of the person whom a notice names. It
+	// can delete tokens, not read them.
 	case PlatformNotice:
 		return []Grant{
 			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
@@ -94,4 +88,17 @@ func Grants(function string) []Grant {
 		}
 	}
 	return nil
+}
+
+// renewal is what it takes to renew the credentials of one connection, and to
+// give a grant back that came too late.
+func renewal() []Grant {
+	return []Grant{
+		{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
+		{UserIndex, []string{"dynamodb:Query"}},
+		{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
+		{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
+		{SealingKey, []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
+		{EventBus, []string{"events:PutEvents"}},
+	}
 }

@@ -1,0 +1,438 @@
+package blueprint_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/awscloud"
+)
+
+// This file finds out, from the source alone, which AWS calls each function
+// can make. It walks from main along every mention of a function or method;
+// a method of one of our interfaces leads to each of our types that has it,
+// and a type leads to its methods that interfaces of others know. Where the
+// walk meets a method of an SDK client it has found a call.
+//
+// A mention counts as a call and branches are not understood, so the walk may
+// find a call that never happens, but misses none that our source spells out:
+// only reflection, linkname and assembly could hide one, and nothing here uses
+// them. What a call is about is read where it is made: the index by its
+// literal name in the same function, the family of secrets by the function
+// that makes the name given to the vault; the sealer has one secret of its
+// own. Anything else fails the test.
+
+// call is an IAM action on a resource of the blueprint.
+type call struct {
+	action   string
+	resource blueprint.Resource
+}
+
+const sdk = "github.com/aws/aws-sdk-go-v2/service/"
+
+// services are the SDK's packages, as IAM names them, and what their calls
+// are about where nothing says more.
+var services = map[string]struct {
+	prefix   string
+	resource blueprint.Resource
+}{
+	"dynamodb":       {"dynamodb", blueprint.Table},
+	"secretsmanager": {"secretsmanager", ""},
+	"sqs":            {"sqs", blueprint.RefreshMessages},
+	"eventbridge":    {"events", blueprint.EventBus},
+}
+
+// actions are calls that IAM knows by another name, or by none: a transaction
+// needs what its parts need.
+var actions = map[string]string{
+	"sqs:SendMessageBatch":          "sqs:SendMessage",
+	"dynamodb:TransactWriteItems":   "",
+	"dynamodb:types.Put":            "dynamodb:PutItem",
+	"dynamodb:types.Update":         "dynamodb:UpdateItem",
+	"dynamodb:types.Delete":         "dynamodb:DeleteItem",
+	"dynamodb:types.ConditionCheck": "dynamodb:ConditionCheckItem",
+}
+
+// place is somewhere that the walk comes by: a function, a variable or a
+// type; and the family of secrets that it is about, if any.
+type place struct {
+	object types.Object
+	family string
+}
+
+// program is our source, parsed and type-checked.
+type program struct {
+	module   string
+	packages []*types.Package
+	foreign  []*types.Package
+	info     *types.Info
+	bodies   map[types.Object]ast.Node // functions and variables
+}
+
+// callsOf returns every call that the function under functions/name can make.
+func (p *program) callsOf(name string) (map[call]bool, error) {
+	start := p.packageOf("functions/" + name)
+	if start == nil {
+		return nil, errors.New("no such package")
+	}
+	calls, problems := map[call]bool{}, []error{}
+	seen := map[place]bool{}
+	todo := []place{{object: start.Scope().Lookup("main")}}
+	for len(todo) > 0 {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if seen[at] {
+			continue
+		}
+		seen[at] = true
+		body := p.bodies[at.object]
+		if body == nil {
+			todo = append(todo, p.meant(at)...)
+			continue
+		}
+		ast.Inspect(body, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if family, method, ok := p.vaultCall(n); ok {
+					if family == "" {
+						problems = append(problems, fmt.Errorf("%s: no telling which secret", method.FullName()))
+					}
+					todo = append(todo, place{method, family})
+				}
+			case *ast.Ident:
+				object := p.info.Uses[n]
+				if f, ok := object.(*types.Func); ok {
+					object = f.Origin()
+				}
+				found, err := p.callTo(object, body, at.family)
+				if err != nil {
+					problems = append(problems, err)
+				} else if found != nil {
+					calls[*found] = true
+				} else if object != nil && p.ours(object.Pkg()) && !p.ofVault(object) {
+					todo = append(todo, place{object, at.family})
+				}
+			}
+			return true
+		})
+	}
+	return calls, errors.Join(problems...)
+}
+
+// meant returns where a mention of an interface's method, or of a type, leads.
+func (p *program) meant(at place) (places []place) {
+	switch object := at.object.(type) {
+	case *types.Func:
+		receiver := object.Signature().Recv()
+		if receiver == nil {
+			break
+		}
+		if iface, ok := receiver.Type().Underlying().(*types.Interface); ok {
+			if receiver.Type().String() == p.module+"/shared/connector.Sealer" {
+				at.family = "sealing-key"
+			}
+			for _, method := range p.implementations(iface, object.Name()) {
+				places = append(places, place{method, at.family})
+			}
+		}
+	case *types.TypeName:
+		for _, method := range p.knownToOthers(object.Type()) {
+			places = append(places, place{object: method})
+		}
+	}
+	return places
+}
+
+func (p *program) implementations(iface *types.Interface, method string) (methods []types.Object) {
+	for t := range p.namedTypes() {
+		if !types.Implements(types.NewPointer(t), iface) {
+			continue
+		}
+		found, _, _ := types.LookupFieldOrMethod(types.NewPointer(t), true, t.Obj().Pkg(), method)
+		methods = append(methods, found)
+	}
+	return methods
+}
+
+// knownToOthers returns the methods of t by which code of others can call it.
+func (p *program) knownToOthers(t types.Type) (methods []types.Object) {
+	named, ok := t.(*types.Named)
+	if !ok || types.IsInterface(t) || named.TypeParams().Len() > 0 {
+		return nil
+	}
+	pointer := types.NewPointer(t)
+	for _, pkg := range append([]*types.Package{nil}, p.foreign...) {
+		scope := types.Universe
+		if pkg != nil {
+			scope = pkg.Scope()
+		}
+		for _, name := range scope.Names() {
+			declared, ok := scope.Lookup(name).(*types.TypeName)
+			if !ok {
+				continue
+			}
+			if n, ok := declared.Type().(*types.Named); ok && n.TypeParams().Len() > 0 {
+				continue
+			}
+			iface, ok := declared.Type().Underlying().(*types.Interface)
+			if !ok || !types.Implements(pointer, iface) {
+				continue
+			}
+			for method := range iface.Methods() {
+				found, _, _ := types.LookupFieldOrMethod(pointer, true, named.Obj().Pkg(), method.Name())
+				methods = append(methods, found)
+			}
+		}
+	}
+	return methods
+}
+
+func (p *program) namedTypes() func(func(*types.Named) bool) {
+	return func(yield func(*types.Named) bool) {
+		for _, pkg := range p.packages {
+			for _, name := range pkg.Scope().Names() {
+				declared, ok := pkg.Scope().Lookup(name).(*types.TypeName)
+				if !ok {
+					continue
+				}
+				named, ok := declared.Type().(*types.Named)
+				if ok && named.TypeParams().Len() == 0 && !types.IsInterface(named) && !yield(named) {
+					return
+				}
+			}
+		}
+	}
+}
+
+var paginator = regexp.MustCompile(`^New(\w+)Paginator$`)
+
+// callTo says which call a mention of object in body is, nil if it is none.
+func (p *program) callTo(object types.Object, body ast.Node, family string) (*call, error) {
+	if object == nil || object.Pkg() == nil || !strings.HasPrefix(object.Pkg().Path(), sdk) {
+		return nil, nil
+	}
+	path, isTypes := strings.CutSuffix(strings.TrimPrefix(object.Pkg().Path(), sdk), "/types")
+	service, known := services[path]
+	name := object.Name()
+	switch object := object.(type) {
+	case *types.Func:
+		receiver := object.Signature().Recv()
+		if match := paginator.FindStringSubmatch(name); match != nil {
+			name = match[1]
+		} else if strings.HasSuffix(name, "Waiter") {
+			return nil, fmt.Errorf("%s polls; say what it calls", object.FullName())
+		} else if receiver == nil || !strings.HasSuffix(receiver.Type().String(), ".Client") || name == "Options" {
+			return nil, nil
+		}
+	case *types.TypeName:
+		name = "types." + name
+		if _, acts := actions[path+":"+name]; !isTypes || !acts {
+			return nil, nil
+		}
+	default:
+		return nil, nil
+	}
+	if !known {
+		return nil, fmt.Errorf("%s: the test does not know this service", object.Pkg().Path())
+	}
+	action := service.prefix + ":" + name
+	if other, ok := actions[action]; ok {
+		action = other
+	}
+	if action == "" {
+		return nil, nil
+	}
+	resource := service.resource
+	if service.prefix == "secretsmanager" {
+		if family == "" {
+			return nil, fmt.Errorf("%s: by way of neither the vault nor the sealer", action)
+		}
+		resource = blueprint.Resource("secrets " + family)
+	}
+	if action == "dynamodb:Query" || action == "dynamodb:Scan" {
+		if index := indexIn(body); index != "" {
+			resource = blueprint.Resource("table index " + index)
+		}
+	}
+	return &call{action, resource}, nil
+}
+
+// indexIn returns the name of the index that body spells out.
+func indexIn(body ast.Node) (found string) {
+	ast.Inspect(body, func(n ast.Node) bool {
+		if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+			text, _ := strconv.Unquote(literal.Value)
+			for _, index := range awscloud.TableSchema().Indexes {
+				if text == index.Name {
+					found = text
+				}
+			}
+		}
+		return true
+	})
+	return found
+}
+
+func (p *program) ofVault(object types.Object) bool {
+	f, ok := object.(*types.Func)
+	return ok && f.Signature().Recv() != nil &&
+		f.Signature().Recv().Type().String() == p.module+"/shared/connector.Vault"
+}
+
+// vaultCall reads a call of one of connector.Vault's methods. The family is
+// the text with which the function that makes the secret's name begins it.
+func (p *program) vaultCall(n *ast.CallExpr) (family string, method *types.Func, ok bool) {
+	selector, ok := n.Fun.(*ast.SelectorExpr)
+	if !ok || !p.ofVault(p.info.Uses[selector.Sel]) {
+		return "", nil, false
+	}
+	method = p.info.Uses[selector.Sel].(*types.Func)
+	namer, ok := n.Args[1].(*ast.CallExpr)
+	if !ok {
+		return "", method, true
+	}
+	named, ok := namer.Fun.(*ast.Ident)
+	if !ok || p.bodies[p.info.Uses[named]] == nil {
+		return "", method, true
+	}
+	ast.Inspect(p.bodies[p.info.Uses[named]], func(n ast.Node) bool {
+		if literal, ok := n.(*ast.BasicLit); ok && family == "" {
+			family, _ = strconv.Unquote(literal.Value)
+		}
+		return true
+	})
+	return family, method, true
+}
+
+func (p *program) ours(pkg *types.Package) bool { return slices.Contains(p.packages, pkg) }
+
+func (p *program) packageOf(path string) *types.Package {
+	for _, pkg := range p.packages {
+		if pkg.Path() == p.module+"/"+path {
+			return pkg
+		}
+	}
+	return nil
+}
+
+// load reads the functions and all of ours that they are made of.
+func load(t *testing.T) *program {
+	t.Helper()
+	type listed struct {
+		ImportPath, Dir, Export string
+		GoFiles                 []string
+		Module                  *struct {
+			Path string
+			Main bool
+		}
+	}
+	list := exec.CommandContext(t.Context(), "go", "list", "-export", "-deps",
+		"-json=ImportPath,Dir,Export,GoFiles,Module", "./functions/...")
+	list.Dir = "../.."
+	list.Env = append(os.Environ(), "CGO_ENABLED=0")
+	list.Stderr = os.Stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("listing packages: %v", err)
+	}
+	exports := map[string]string{}
+	p := &program{
+		info:   &types.Info{Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}},
+		bodies: map[types.Object]ast.Node{},
+	}
+	files := token.NewFileSet()
+	imports := &importing{of: map[string]*types.Package{}}
+	imports.foreign = importer.ForCompiler(files, "gc", func(path string) (io.ReadCloser, error) {
+		return os.Open(exports[path])
+	})
+	for decoder := json.NewDecoder(bytes.NewReader(out)); decoder.More(); {
+		var pkg listed
+		if err := decoder.Decode(&pkg); err != nil {
+			t.Fatal(err)
+		}
+		exports[pkg.ImportPath] = pkg.Export
+		if pkg.Module != nil && pkg.Module.Main {
+			p.module = pkg.Module.Path
+			p.check(t, files, imports, pkg.ImportPath, pkg.Dir, pkg.GoFiles)
+		}
+	}
+	for _, pkg := range imports.of {
+		if !p.ours(pkg) {
+			p.foreign = append(p.foreign, pkg)
+		}
+	}
+	return p
+}
+
+func (p *program) check(t *testing.T, files *token.FileSet, imports *importing, path, dir string, names []string) {
+	t.Helper()
+	var parsed []*ast.File
+	for _, name := range names {
+		file, err := parser.ParseFile(files, filepath.Join(dir, name), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, file)
+	}
+	pkg, err := (&types.Config{Importer: imports}).Check(path, files, parsed, p.info)
+	if err != nil {
+		t.Fatalf("type-checking %s: %v", path, err)
+	}
+	imports.of[path] = pkg
+	p.packages = append(p.packages, pkg)
+	for _, file := range parsed {
+		for _, declaration := range file.Decls {
+			p.record(declaration)
+		}
+	}
+}
+
+// record remembers what functions and variables are made of.
+func (p *program) record(declaration ast.Decl) {
+	switch d := declaration.(type) {
+	case *ast.FuncDecl:
+		p.bodies[p.info.Defs[d.Name]] = d
+	case *ast.GenDecl:
+		for _, spec := range d.Specs {
+			if values, ok := spec.(*ast.ValueSpec); ok {
+				for _, name := range values.Names {
+					p.bodies[p.info.Defs[name]] = values
+				}
+			}
+		}
+	}
+}
+
+// importing resolves ours from source and others from what the compiler
+// exported.
+type importing struct {
+	of      map[string]*types.Package
+	foreign types.Importer
+}
+
+func (i *importing) Import(path string) (*types.Package, error) {
+	if pkg := i.of[path]; pkg != nil {
+		return pkg, nil
+	}
+	pkg, err := i.foreign.Import(path)
+	if err == nil {
+		i.of[path] = pkg
+	}
+	return pkg, err
+}

@@ -1,0 +1,109 @@
+package blueprint_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/awscloud"
+	"platform-api-connector/shared/connector"
+)
+
+// notMade are calls that the walk finds and that never happen, with a reason
+// that a test proves.
+var notMade = map[string][]call{
+	// Connections scans for all owners only, and Token always names one; see
+	// TestOneOwnersConnectionsAreQueried.
+	blueprint.TokenGet: {{"dynamodb:Scan", blueprint.OwnerIndex}},
+}
+
+// A grant is there for each call that the code can make, and for none that it
+// cannot.
+func TestGrantsAreTheCallsOfTheCode(t *testing.T) {
+	program := load(t)
+	for _, f := range blueprint.Functions() {
+		t.Run(f.Name, func(t *testing.T) {
+			calls, err := program.callsOf(f.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range notMade[f.Name] {
+				if !calls[c] {
+					t.Errorf("%s on %q needs no excuse any more", c.action, c.resource)
+				}
+				delete(calls, c)
+			}
+			granted := map[call]bool{}
+			for _, grant := range blueprint.Grants(f.Name) {
+				for _, action := range grant.Actions {
+					granted[call{action, grant.Resource}] = true
+				}
+			}
+			for c := range calls {
+				if !granted[c] {
+					t.Errorf("the code calls %s on %q, which is not granted", c.action, c.resource)
+				}
+			}
+			for c := range granted {
+				if !calls[c] {
+					t.Errorf("%s on %q is granted, but the code never calls it", c.action, c.resource)
+				}
+			}
+		})
+	}
+}
+
+// What must stay true whatever the code calls.
+func TestGrantsKeepToTheirPlace(t *testing.T) {
+	t.Parallel()
+	for _, f := range blueprint.Functions() {
+		for _, grant := range blueprint.Grants(f.Name) {
+			for _, action := range grant.Actions {
+				switch {
+				case strings.Contains(action, "*"):
+					t.Errorf("%s: %s has a wildcard", f.Name, action)
+				case f.Name == blueprint.OAuthStart && grant.Resource == blueprint.ConnectionSecrets:
+					t.Errorf("oauth-start can reach tokens: %s", action)
+				case f.Name == blueprint.TokenGet && action == "dynamodb:Scan":
+					t.Error("token-get can go through the table")
+				case f.Name == blueprint.Refresh && strings.HasPrefix(action, "secretsmanager:"):
+					t.Errorf("refresh can reach secrets: %s", action)
+				case grant.Resource == blueprint.Table && slices.Contains([]string{"dynamodb:Scan", "dynamodb:Query"}, action):
+					t.Errorf("%s: %s on the whole table, not on an index", f.Name, action)
+				}
+			}
+		}
+	}
+}
+
+func TestOneOwnersConnectionsAreQueried(t *testing.T) {
+	t.Parallel()
+	var targets []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		targets = append(targets, r.Header.Get("X-Amz-Target"))
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		_, _ = io.WriteString(w, `{"Items":[]}`)
+	}))
+	t.Cleanup(server.Close)
+	client := dynamodb.New(dynamodb.Options{
+		BaseEndpoint: aws.String(server.URL), Region: "us-east-1",
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
+		}),
+	})
+	filter := connector.Filter{Owner: "acme", Platform: "youtube"}
+	if _, _, err := awscloud.NewTable(client, "table").Connections(t.Context(), filter, "", 10); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"DynamoDB_20120810.Query"}; !slices.Equal(targets, want) {
+		t.Errorf("calls = %v, want %v", targets, want)
+	}
+}
