@@ -356,9 +356,23 @@ func (w wire) scopeMissing(scopes []string, cause error) *connector.Error {
 // it is spent: an expires_in that is no number loses the whole answer, an
 // error keeps the body, text/plain is read as a form, a long body is cut
 // without a word, and nobody learns whether the request had left.
-func (w wire) token(ctx context.Context, c call, forCode bool, oddity func(refused) *connector.Error) (tokens, error) {
+func (w wire) token(ctx context.Context, c call, refuse refuse) (tokens, error) {
 	c.method = http.MethodPost
-	r, err := w.do(ctx, c, func(r reply) *connector.Error {
+	r, err := w.do(ctx, c, refuse)
+	if err != nil {
+		return tokens{}, err
+	}
+	t, err := readTokens(r.body)
+	if err != nil {
+		return tokens{}, w.garbled(c.method, err.Error())
+	}
+	return t, nil
+}
+
+// tokenRefused reads the refusals of a token endpoint that speaks RFC 6749.
+// oddity, where there is one, has the first word.
+func (w wire) tokenRefused(forCode bool, oddity func(refused) *connector.Error) refuse {
+	return func(r reply) *connector.Error {
 		e, ok := readRefused(r)
 		if !ok || r.status == http.StatusTooManyRequests {
 			return nil
@@ -369,15 +383,7 @@ func (w wire) token(ctx context.Context, c call, forCode bool, oddity func(refus
 			}
 		}
 		return w.tokenError(e, forCode)
-	})
-	if err != nil {
-		return tokens{}, err
 	}
-	t, err := readTokens(r.body)
-	if err != nil {
-		return tokens{}, w.garbled(c.method, err.Error())
-	}
-	return t, nil
 }
 
 // expiry returns when a token dies that was issued just now, taking the

@@ -147,15 +147,8 @@ func (f *facebook) extend(ctx context.Context, c client, token connector.Secret)
 // userToken asks the token endpoint, by POST: the documented GET has the
 // secret in the URL.
 func (f *facebook) userToken(ctx context.Context, form url.Values) (connector.Secret, error) {
-	r, err := f.do(ctx, call{method: http.MethodPost, url: facebookTokens, form: form}, f.refused(true))
-	if err != nil {
-		return connector.Secret{}, err
-	}
-	t, err := readTokens(r.body)
-	if err != nil {
-		return connector.Secret{}, f.garbled(http.MethodPost, err.Error())
-	}
-	return t.access, nil
+	t, err := f.token(ctx, call{url: facebookTokens, form: form}, f.refused(true))
+	return t.access, err
 }
 
 // grants returns one grant for each Page behind a user token. foreign holds
@@ -565,8 +558,11 @@ func (f *facebook) Revoke(ctx context.Context, app connector.App, c connector.Cr
 	}
 	of := facebookShape.client(app, c.Fields)
 	_, err := f.call(ctx, http.MethodDelete, of, of.appToken(), url.PathEscape(userID)+"/permissions", nil)
-	if errors.Is(err, connector.ReauthorizationRequired) || errors.Is(err, connector.ScopeMissing) {
-		return nil
+	switch e := connector.AsError(err); {
+	case err == nil, e.Code == connector.ScopeMissing, e.Reason == "app_removed":
+		return nil // there is nothing left to revoke
+	case e.Code.GrantDead():
+		return f.appRefused("check its id and secret", e.Err)
 	}
 	return err
 }

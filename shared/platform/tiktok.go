@@ -100,7 +100,7 @@ func (k *tiktok) Exchange(ctx context.Context, app connector.App, a connector.Au
 		"code", code.Reveal(),
 		"code_verifier", a.Verifier.Reveal(),
 		"redirect_uri", a.RedirectURI,
-	)}, true, nil)
+	)}, k.tokenRefused(true, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (k *tiktok) Refresh(ctx context.Context, app connector.App, c connector.Cre
 		"client_secret", of.secret.Reveal(),
 		"grant_type", "refresh_token",
 		"refresh_token", c.Fields.Get("refresh_token"),
-	)}, false, nil)
+	)}, k.tokenRefused(false, nil))
 	if err != nil {
 		return connector.Credentials{}, err
 	}
@@ -284,7 +284,8 @@ func (k *tiktok) Revoke(ctx context.Context, app connector.App, c connector.Cred
 		if !ok {
 			return nil
 		}
-		dead = slices.Contains([]string{"invalid_grant", "invalid_token", "access_token_invalid"}, e.code)
+		// The form is complete, so what is invalid can only be the token.
+		dead = slices.Contains([]string{"invalid_grant", "invalid_token", "access_token_invalid", "invalid_request"}, e.code)
 		return k.tokenError(e, false)
 	})
 	if dead {

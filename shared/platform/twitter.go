@@ -120,7 +120,7 @@ func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.A
 		"code", code.Reveal(),
 		"code_verifier", a.Verifier.Reveal(),
 		"redirect_uri", a.RedirectURI,
-	)}), true, x.oddity(true))
+	)}), x.tokenEndpoint(true))
 	if err != nil {
 		return nil, err
 	}
@@ -154,15 +154,15 @@ func authenticated(c client, to call) call {
 	return to
 }
 
-// oddity reads what X's token endpoint says in words of its own: where others
-// say invalid_grant it says invalid_request, told apart by the description
-// (https://github.com/PLhery/node-twitter-api-v2/issues/496, read 2026-11-23).
-func (x *twitter) oddity(forCode bool) func(refused) *connector.Error {
-	return func(e refused) *connector.Error {
+// tokenEndpoint reads what X's token endpoint says in words of its own. Where
+// others say invalid_grant it says invalid_request, told apart by the
+// description (https://github.com/PLhery/node-twitter-api-v2/issues/496, read
+// 2026-11-23); and spent credits are a problem of the API here too.
+func (x *twitter) tokenEndpoint(forCode bool) refuse {
+	usual := x.tokenRefused(forCode, func(e refused) *connector.Error {
 		said := strings.ToLower(e.description)
 		switch {
 		case e.code != "invalid_request":
-			return nil
 		case !forCode && strings.Contains(said, "for the token was invalid"):
 			return x.grantDead("", e)
 		case forCode && (strings.Contains(said, "the authorization code was invalid") ||
@@ -170,6 +170,12 @@ func (x *twitter) oddity(forCode bool) func(refused) *connector.Error {
 			return x.codeRefused(e)
 		}
 		return nil
+	})
+	return func(r reply) *connector.Error {
+		if r.status == http.StatusPaymentRequired || r.status == http.StatusTooManyRequests {
+			return x.refused(r)
+		}
+		return usual(r)
 	}
 }
 
@@ -293,7 +299,7 @@ func (x *twitter) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	t, err := x.token(ctx, authenticated(twitterShape.client(app, c.Fields), call{url: twitterTokens, form: query(
 		"grant_type", "refresh_token",
 		"refresh_token", c.Fields.Get("refresh_token"),
-	)}), false, x.oddity(false))
+	)}), x.tokenEndpoint(false))
 	if err != nil {
 		return connector.Credentials{}, err
 	}
@@ -394,11 +400,8 @@ func (x *twitter) Revoke(ctx context.Context, app connector.App, c connector.Cre
 			if !ok {
 				return nil
 			}
-			refusal := x.oddity(false)(e)
-			if refusal == nil {
-				refusal = x.tokenError(e, false)
-			}
-			dead = refusal.Code.GrantDead() || e.code == "invalid_token"
+			refusal := x.tokenEndpoint(false)(r)
+			dead = e.code == "invalid_token" || refusal != nil && refusal.Code.GrantDead()
 			return refusal
 		})
 		if err != nil && !dead {

@@ -91,7 +91,7 @@ func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.A
 		"redirect_uri", a.RedirectURI,
 		"client_id", app.ClientID,
 		"client_secret", app.ClientSecret.Reveal(),
-	)}, true, nil)
+	)}, y.tokenRefused(true, nil))
 	if err != nil {
 		return nil, err
 	}
@@ -197,14 +197,14 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 		"refresh_token", c.Fields.Get("refresh_token"),
 		"client_id", of.id,
 		"client_secret", of.secret.Reveal(),
-	)}, false, func(e refused) *connector.Error {
+	)}, y.tokenRefused(false, func(e refused) *connector.Error {
 		// A Workspace's session control ends grants on purpose, and will again
 		// until its administrator trusts the app.
 		if e.code == "invalid_grant" && e.subtype == "invalid_rapt" {
 			return y.grantDead("invalid_rapt", e)
 		}
 		return nil
-	})
+	}))
 	if err != nil {
 		return connector.Credentials{}, err
 	}
