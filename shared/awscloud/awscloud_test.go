@@ -1,0 +1,98 @@
+package awscloud_test
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http/httptest"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"platform-api-connector/infra/local/awslocal"
+	"platform-api-connector/shared/awscloud"
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/connectortest"
+)
+
+// The suites run against the stand-in, or against the endpoints that these
+// name, such as DynamoDB Local and moto.
+const (
+	dynamoDBEndpoint       = "CONNECTOR_TEST_DYNAMODB_ENDPOINT"
+	secretsManagerEndpoint = "CONNECTOR_TEST_SECRETSMANAGER_ENDPOINT"
+	// skipConcurrency is set where the endpoint is known to lose conditional
+	// writes that compete, as moto does.
+	skipConcurrency = "CONNECTOR_TEST_SKIP_CONCURRENCY"
+)
+
+// cloud starts the stand-in and returns a configuration for it.
+func cloud(t *testing.T) (aws.Config, *awslocal.Server) {
+	t.Helper()
+	standIn := awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader})
+	server := httptest.NewServer(standIn)
+	t.Cleanup(server.Close)
+	return configFor(server.URL), standIn
+}
+
+func configFor(endpoint string) aws.Config {
+	return aws.Config{
+		Region:       "us-east-1",
+		BaseEndpoint: &endpoint,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
+		}),
+	}
+}
+
+// newTable makes a table of its own on the endpoint of cfg.
+func newTable(t *testing.T, cfg aws.Config) (*awscloud.Table, *dynamodb.Client, string) {
+	t.Helper()
+	client := dynamodb.NewFromConfig(cfg, awscloud.RetryContention)
+	name := "connector-test-" + rand.Text()
+	if err := awscloud.CreateTable(t.Context(), client, name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// t.Context is done by now.
+		client.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: &name})
+	})
+	return awscloud.NewTable(client, name), client, name
+}
+
+// endpoint returns a configuration for what the variable names, else for the
+// stand-in.
+func endpoint(t *testing.T, variable string) aws.Config {
+	t.Helper()
+	if url := os.Getenv(variable); url != "" {
+		return configFor(url)
+	}
+	cfg, _ := cloud(t)
+	return cfg
+}
+
+func TestTable(t *testing.T) {
+	table, _, _ := newTable(t, endpoint(t, dynamoDBEndpoint))
+	open := func(*testing.T) connector.Store { return table }
+	t.Run("duties", func(t *testing.T) { connectortest.TestStore(t, open) })
+	t.Run("concurrency", func(t *testing.T) {
+		if os.Getenv(skipConcurrency) != "" {
+			t.Skipf("%s is set", skipConcurrency)
+		}
+		connectortest.TestStoreConcurrency(t, open)
+	})
+}
+
+func TestVault(t *testing.T) {
+	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
+	vault := awscloud.NewVault(client, "connector-test-"+rand.Text())
+	connectortest.TestVault(t, func(*testing.T) connector.Vault { return vault })
+}
+
+func TestSealer(t *testing.T) {
+	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
+	prefix := "connector-test-" + rand.Text()
+	connectortest.TestSealer(t, func(*testing.T) connector.Sealer { return awscloud.NewSealer(client, prefix) })
+}
