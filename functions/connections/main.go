@@ -6,4 +6,4 @@ import (
 	"platform-api-connector/shared/handler"
 )
 
-func main() { boot.Start((*handler.Handler).Connections) }
+func main() { boot.Start("connections", (*handler.Handler).Connections) }

@@ -6,4 +6,4 @@ import (
 	"platform-api-connector/shared/handler"
 )
 
-func main() { boot.Start((*handler.Handler).OAuthCallback) }
+func main() { boot.Start("oauth-callback", (*handler.Handler).OAuthCallback) }

@@ -6,4 +6,4 @@ import (
 	"platform-api-connector/shared/handler"
 )
 
-func main() { boot.Start((*handler.Handler).OAuthStart) }
+func main() { boot.Start("oauth-start", (*handler.Handler).OAuthStart) }

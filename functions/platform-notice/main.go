@@ -6,4 +6,4 @@ import (
 	"platform-api-connector/shared/handler"
 )
 
-func main() { boot.Start((*handler.Handler).PlatformNotice) }
+func main() { boot.Start("platform-notice", (*handler.Handler).PlatformNotice) }

@@ -6,4 +6,4 @@ import (
 	"platform-api-connector/shared/handler"
 )
 
-func main() { boot.Start((*handler.Handler).RefreshWorker) }
+func main() { boot.Start("refresh-worker", (*handler.Handler).RefreshWorker) }

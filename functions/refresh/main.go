@@ -6,4 +6,4 @@ import (
 	"platform-api-connector/shared/handler"
 )
 
-func main() { boot.Start((*handler.Handler).Refresh) }
+func main() { boot.Start("refresh", (*handler.Handler).Refresh) }

@@ -6,4 +6,4 @@ import (
 	"platform-api-connector/shared/handler"
 )
 
-func main() { boot.Start((*handler.Handler).TokenGet) }
+func main() { boot.Start("token-get", (*handler.Handler).TokenGet) }

@@ -26,27 +26,29 @@ import (
 	"platform-api-connector/shared/config"
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/handler"
+	"platform-api-connector/shared/metrics"
 	"platform-api-connector/shared/platform"
 )
 
 // awsTimeout bounds one attempt of one AWS call; the SDK makes up to three.
 const awsTimeout = 5 * time.Second
 
-// Start runs the function that pick chooses, until Lambda ends the process. A
-// wrong environment ends it at once, with one line that names what is wrong.
-func Start(pick func(*handler.Handler) handler.Function) {
-	h, err := Handler(context.Background(), os.Getenv, os.Stderr)
+// Start runs the named function, which pick chooses, until Lambda ends the
+// process. A wrong environment ends it at once, with one line that names what
+// is wrong.
+func Start(name string, pick func(*handler.Handler) handler.Function) {
+	function, err := Function(context.Background(), name, pick, os.Getenv, os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, strings.ReplaceAll(err.Error(), "\n", "; "))
 		os.Exit(1)
 	}
-	lambda.Start(pick(h))
+	lambda.Start(function)
 }
 
-// Handler returns the handler of the environment that get reads, usually
-// os.Getenv. It logs JSON lines to logs. AWS credentials, region and endpoint
-// are the SDK's own business.
-func Handler(ctx context.Context, get func(string) string, logs io.Writer) (*handler.Handler, error) {
+// Function returns the named function over the environment that get reads,
+// usually os.Getenv. It writes metrics to out and logs to logs, both as JSON
+// lines. AWS credentials, region and endpoint are the SDK's own business.
+func Function(ctx context.Context, name string, pick func(*handler.Handler) handler.Function, get func(string) string, out, logs io.Writer) (handler.Function, error) {
 	c, err := config.Parse(get)
 	if err != nil {
 		return nil, err
@@ -58,7 +60,25 @@ func Handler(ctx context.Context, get func(string) string, logs io.Writer) (*han
 	}
 	service := newService(c, log)
 	service.Store, service.Vault, service.Sealer, service.Queue, service.Events = awscloud.New(sdk, c)
-	return handler.New(service, log), nil
+	if get(config.AWSEndpointURL) != "" {
+		// Nobody turns the lines of a stand-in into metrics.
+		return pick(handler.New(service, log)), nil
+	}
+	meter := metrics.New(out, c.SecretPrefix, name, time.Now)
+	meter.Observe(service)
+	return measured(meter, name, pick(handler.New(service, log))), nil
+}
+
+// measured puts the meter around a function.
+func measured(meter *metrics.Meter, name string, function handler.Function) handler.Function {
+	invoke := metrics.Invoke(function)
+	switch name {
+	case "token-get":
+		invoke = meter.Tokens(invoke)
+	case "refresh":
+		invoke = meter.Sweeps(invoke)
+	}
+	return meter.Invocations(invoke)
 }
 
 func newService(c config.Config, log *slog.Logger) *connector.Service {
