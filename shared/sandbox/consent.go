@@ -196,7 +196,8 @@ func origin(uri string) string {
 }
 
 // redirectTo adds parameters to a redirect URI in the order given: name, value,
-// name, value. Spaces are %20, as the platforms write them.
+// name, value. A state that was not sent does not come back. Spaces are %20, as
+// the platforms write them.
 func redirectTo(uri string, parameters ...string) string {
 	var b strings.Builder
 	b.WriteString(uri)
@@ -205,6 +206,9 @@ func redirectTo(uri string, parameters ...string) string {
 		separator = "&"
 	}
 	for i := 0; i < len(parameters); i += 2 {
+		if parameters[i] == "state" && parameters[i+1] == "" {
+			continue
+		}
 		b.WriteString(separator + url.QueryEscape(parameters[i]) + "=" + strings.ReplaceAll(url.QueryEscape(parameters[i+1]), "+", "%20"))
 		separator = "&"
 	}

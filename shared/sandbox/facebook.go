@@ -100,7 +100,7 @@ func (f *facebook) routes() []route {
 		graph("debug_token", "GET", "/debug_token", f.debugToken),
 		graph("accounts", "GET", "/{id}/accounts", f.authorized(f.accounts)),
 		graph("permissions", "GET", "/{id}/permissions", f.authorized(f.permissions)),
-		graph("revoke", "DELETE", "/{id}/permissions", f.authorized(f.revoke)),
+		graph("revoke", "DELETE", "/{id}/permissions", f.revokeByAnyone),
 		graph("businesses", "GET", "/{id}/businesses", f.authorized(f.businesses)),
 		graph("owned_pages", "GET", "/{id}/owned_pages", f.authorized(f.portfolio(false))),
 		graph("client_pages", "GET", "/{id}/client_pages", f.authorized(f.portfolio(true))),
@@ -161,7 +161,7 @@ func (f *facebook) answer(q question, p *Person, choice Choice) string {
 		return redirectTo(q.redirectURI, "error", "access_denied", "error_code", "200", "error_description", "Permissions error", "error_reason", "user_denied", "state", q.state) + "#_=_"
 	}
 	granted := q.granted(choice)
-	if q.query.Get("auth_type") != "rerequest" && !q.query.Has("config_id") {
+	if f.latest(p) != nil && q.query.Get("auth_type") != "rerequest" && !q.query.Has("config_id") {
 		granted = slices.DeleteFunc(granted, func(s string) bool { return slices.Contains(f.declined[p.ID], s) })
 	}
 	declined := slices.DeleteFunc(slices.Clone(q.scopes), func(s string) bool { return slices.Contains(granted, s) })
@@ -320,10 +320,7 @@ func (f *facebook) versioned(handle func(*call) reply) func(*call) reply {
 // alone (ScribeJava PR #1070, read 2026-11-23).
 func (f *facebook) authorized(handle func(*call, *token) reply) func(*call) reply {
 	return func(c *call) reply {
-		value := c.bearer()
-		if value == "" {
-			value = c.either("access_token")
-		}
+		value := sentToken(c)
 		t, refused := f.live(value, c.now)
 		if refused != nil {
 			return *refused
@@ -372,6 +369,31 @@ func (f *facebook) permissions(c *call, t *token) reply {
 	return answerJSON(200, object{"data": data})
 }
 
+// revokeByAnyone takes the app's own token too, for whoever it is about.
+func (f *facebook) revokeByAnyone(c *call) reply {
+	if !f.isApp(c) {
+		return f.authorized(f.revoke)(c)
+	}
+	if f.person(c.wild["id"]) == nil {
+		return unseen(c.wild["id"])
+	}
+	f.kill(c.wild["id"], 458)
+	return answerJSON(200, object{"success": true})
+}
+
+// isApp reports whether a call carries the app's own token: id, bar, secret.
+func (f *facebook) isApp(c *call) bool {
+	return sentToken(c) == f.app.ClientID+"|"+f.app.ClientSecret
+}
+
+// sentToken is the token of the header or, failing that, of the parameter.
+func sentToken(c *call) string {
+	if token := c.bearer(); token != "" {
+		return token
+	}
+	return c.either("access_token")
+}
+
 // revoke removes the app for the person
 // (https://developers.facebook.com/docs/facebook-login/permissions/requesting-and-revoking,
 // 2026-11-23; the answer is assumed).
@@ -380,7 +402,6 @@ func (f *facebook) revoke(c *call, t *token) reply {
 		return unseen(c.wild["id"])
 	}
 	f.kill(t.grant.person.ID, 458)
-	delete(f.declined, t.grant.person.ID)
 	return answerJSON(200, object{"success": true})
 }
 
@@ -388,11 +409,7 @@ func (f *facebook) revoke(c *call, t *token) reply {
 // (https://developers.facebook.com/docs/facebook-login/guides/%20access-tokens/debugging,
 // 2026-11-23). It wants the app's own token, id|secret.
 func (f *facebook) debugToken(c *call) reply {
-	by := c.bearer()
-	if by == "" {
-		by = c.query.Get("access_token")
-	}
-	if by != f.app.ClientID+"|"+f.app.ClientSecret {
+	if !f.isApp(c) {
 		return graphError(400, 190, 0, "Invalid OAuth access token signature.")
 	}
 	value := c.query.Get("input_token")

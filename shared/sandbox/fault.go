@@ -36,13 +36,14 @@ const (
 	Slow          Kind = "slow"           // the answer comes after Delay, or when Release is closed
 	Oversize      Kind = "oversize"       // the answer with Size more bytes in front
 	GzipBomb      Kind = "gzip-bomb"      // the same, as a few compressed bytes
-	Truncated     Kind = "truncated"      // the second half is missing, the length is right
+	Truncated     Kind = "truncated"      // the second half is missing, Content-Length says so
+	Broken        Kind = "broken"         // the connection is closed halfway through the body
 	DuplicateKeys Kind = "duplicate-keys" // access_token stands twice
 	Fields        Kind = "fields"         // Set and Omit change the answer's JSON object
 )
 
 var refusals = []Kind{Cut, Throttled, Quota, Outage, HTML, Empty, Elsewhere, DeadGrant, WrongClient, ErrorIn200, Body, Deep}
-var spoilers = []Kind{Slow, Oversize, GzipBomb, Truncated, DuplicateKeys, Fields}
+var spoilers = []Kind{Slow, Oversize, GzipBomb, Truncated, Broken, DuplicateKeys, Fields}
 
 // Fault spoils calls. The first fault that fits a call is the one that takes
 // it.
@@ -220,6 +221,12 @@ func (f *Fault) deliver(w http.ResponseWriter, r *http.Request, a reply) {
 		if !f.wait(r) {
 			return
 		}
+	case Broken:
+		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+		a.body = a.body[:len(a.body)/2]
+		a.write(w)
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
 	case Oversize:
 		deliverPadded(w, w, a, orElse(f.Size, 2<<20))
 		return

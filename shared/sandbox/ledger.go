@@ -177,6 +177,26 @@ func (t *token) expired(now time.Time) bool {
 	return !t.expires.IsZero() && !now.Before(t.expires)
 }
 
+// window is one rate-limit window.
+type window struct {
+	start time.Time
+	calls int
+}
+
+// windows count calls by what is limited: a user, a token, a day.
+type windows map[string]window
+
+// hit counts one call in the window of key, which lasts for length.
+func (w windows) hit(key string, now time.Time, length time.Duration) window {
+	current := w[key]
+	if now.Sub(current.start) >= length {
+		current = window{start: now}
+	}
+	current.calls++
+	w[key] = current
+	return current
+}
+
 // later is a lifetime's end; zero seconds never end.
 func later(now time.Time, seconds int) time.Time {
 	if seconds == 0 {

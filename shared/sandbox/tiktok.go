@@ -48,26 +48,34 @@ type TikTokKnobs struct {
 	// TargetUsers are the only people that an app in TikTok's own sandbox may
 	// ask; empty: everyone.
 	TargetUsers []string `json:"target_users"`
+	// UserInfoPerMinute is of the app, CreatorPerMinute of one access token
+	// (https://developers.tiktok.com/doc/tiktok-api-v2-rate-limit,
+	// 2026-11-23).
+	UserInfoPerMinute int `json:"user_info_per_minute"`
+	CreatorPerMinute  int `json:"creator_per_minute"`
 	// UserCapReached refuses creator_info for the day.
 	UserCapReached bool `json:"user_cap_reached"`
 }
 
 func defaultTikTokKnobs() TikTokKnobs {
-	return TikTokKnobs{CodeSeconds: 600, AccessSeconds: 7200, RefreshSeconds: 15552000, PKCE: "required"}
+	return TikTokKnobs{CodeSeconds: 600, AccessSeconds: 7200, RefreshSeconds: 15552000, PKCE: "required", UserInfoPerMinute: 600, CreatorPerMinute: 20}
 }
 
 // Legacy sets the lifetimes that TikTok had before November 2026: 24 hours and
 // 365 days.
 func (k *TikTokKnobs) Legacy() { k.AccessSeconds, k.RefreshSeconds = 86400, 31536000 }
 
-type tiktok struct{ *platform }
+type tiktok struct {
+	*platform
+	used windows
+}
 
 func newTikTok(s *Sandbox) *tiktok {
 	return &tiktok{newPlatform(s, TikTok, "TikTok",
 		App{ClientID: "sandbox-tiktok-client", ClientSecret: "sandbox-tiktok-secret"},
 		&Person{ID: "-000sandbox-open-id-one", UnionID: "sandbox-union-id-one", Name: "Sandbox Creator One", Username: "sandbox.creator.one"},
 		&Person{ID: "-000sandbox-open-id-two", UnionID: "sandbox-union-id-two", Name: "Sandbox Creator Two", Username: "sandbox.creator.two", Private: true},
-	)}
+	), windows{}}
 }
 
 func (t *tiktok) routes() []route {
@@ -252,6 +260,9 @@ func (t *tiktok) userInfo(c *call) reply {
 	if found == nil {
 		return t.refuse(DeadGrant, "me")
 	}
+	if t.used.hit("user info", c.now, time.Minute).calls > t.knobs().UserInfoPerMinute {
+		return t.refuse(Throttled, "me")
+	}
 	fields := strings.Split(c.query.Get("fields"), ",")
 	user := object{}
 	for _, field := range fields {
@@ -299,6 +310,8 @@ func (t *tiktok) creatorInfo(c *call) reply {
 		return t.apiError(400, "invalid_params", "Content-Type has to be application/json; charset=UTF-8.")
 	case !slices.Contains(found.grant.scopes, "video.publish"):
 		return t.apiError(401, "scope_not_authorized", "The user did not authorize the scope required for completing this request.")
+	case t.used.hit(c.bearer(), c.now, time.Minute).calls > t.knobs().CreatorPerMinute:
+		return t.refuse(Throttled, "creator")
 	case t.knobs().UserCapReached:
 		return t.refuse(Quota, "creator")
 	}

@@ -54,15 +54,9 @@ const twitterWindow = 15 * time.Minute
 type twitter struct {
 	*platform
 	nonces map[string]time.Time // seen with a good signature
-	used   map[string]window    // of users/me, by user
+	used   windows              // of users/me, by user
 	billed map[string]string    // user to the last UTC day paid for
 	dead   map[string]bool      // OAuth 1.0a access tokens invalidated
-}
-
-// window is one rate-limit window.
-type window struct {
-	start time.Time
-	calls int
 }
 
 func newTwitter(s *Sandbox) *twitter {
@@ -72,7 +66,7 @@ func newTwitter(s *Sandbox) *twitter {
 		}},
 		&Person{ID: "1500000000000000001", Name: "Sandbox One", Username: "sandbox_one"},
 		&Person{ID: "1500000000000000002", Name: "Sandbox Two", Username: "sandbox_two"},
-	), map[string]time.Time{}, map[string]window{}, map[string]string{}, map[string]bool{}}
+	), map[string]time.Time{}, windows{}, map[string]string{}, map[string]bool{}}
 }
 
 func (x *twitter) routes() []route {
@@ -282,12 +276,7 @@ func (x *twitter) me(c *call) reply {
 // answers it.
 func (x *twitter) meter(p *Person, level string, now time.Time) reply {
 	k := x.knobs()
-	w := x.used[p.ID]
-	if now.Sub(w.start) >= twitterWindow {
-		w = window{start: now}
-	}
-	w.calls++
-	x.used[p.ID] = w
+	w := x.used.hit(p.ID, now, twitterWindow)
 	answer := x.read(p, w, now)
 	if level != "" {
 		answer = answer.with("x-access-level", level)
@@ -330,7 +319,9 @@ func (x *twitter) refuse(kind Kind, endpoint string) reply {
 	tokenEndpoint := endpoint == "token" || endpoint == "revoke"
 	switch {
 	case kind == Throttled:
-		return twitterProblem(429, "Too Many Requests", "/2/problems/rate-limit-exceeded", "Too Many Requests")
+		return twitterProblem(429, "Too Many Requests", "/2/problems/rate-limit-exceeded", "Too Many Requests").
+			with("x-rate-limit-remaining", "0").
+			with("x-rate-limit-reset", strconv.FormatInt(x.sandbox.now().Add(twitterWindow).Unix(), 10))
 	case kind == Quota:
 		return answerJSON(http.StatusPaymentRequired, object{
 			"account_id": 1, "title": "CreditsDepleted", "detail": "Your enrolled account does not have any credits to fulfill this request.",

@@ -47,18 +47,29 @@ type YouTubeKnobs struct {
 	OmitRefreshToken bool `json:"omit_refresh_token"`
 	// IdleDays is how long a refresh token may lie unused.
 	IdleDays int `json:"idle_days"`
+	// DailyUnits is the project's quota, which begins anew at midnight Pacific
+	// time; channels.list costs one
+	// (https://developers.google.com/youtube/v3/determine_quota_cost,
+	// 2026-11-23).
+	DailyUnits int `json:"daily_units"`
 	// SessionControl refuses every refresh as a Workspace policy does:
 	// invalid_grant with the subtype invalid_rapt.
 	SessionControl bool `json:"session_control"`
 }
 
 func defaultYouTubeKnobs() YouTubeKnobs {
-	return YouTubeKnobs{CodeSeconds: 600, AccessSeconds: 3599, IdleDays: 183}
+	return YouTubeKnobs{CodeSeconds: 600, AccessSeconds: 3599, IdleDays: 183, DailyUnits: 10_000}
 }
 
 const googleTestingSeconds = 604799
 
-type youtube struct{ *platform }
+type youtube struct {
+	*platform
+	units map[string]int // by Pacific day
+}
+
+// pacific leaves daylight saving out: the sandbox has no need of it.
+var pacific = time.FixedZone("PST", -8*3600)
 
 func newYouTube(s *Sandbox) *youtube {
 	return &youtube{newPlatform(s, YouTube, "Google",
@@ -66,7 +77,7 @@ func newYouTube(s *Sandbox) *youtube {
 		&Person{ID: "100000000000000000001", Name: "Sandbox Channel One", Username: "one@sandbox.example", Channel: "UCsandbox-channel-one-01", ChannelTitle: "Sandbox Channel One"},
 		&Person{ID: "100000000000000000002", Name: "Sandbox Channel Two", Username: "two@sandbox.example", Channel: "UCsandbox-channel-two-02", ChannelTitle: "Sandbox Channel Two"},
 		&Person{ID: "100000000000000000003", Name: "Somebody without a channel", Username: "none@sandbox.example"},
-	)}
+	), map[string]int{}}
 }
 
 func (y *youtube) routes() []route {
@@ -387,6 +398,10 @@ func (y *youtube) channels(c *call) reply {
 		return googleError(400, "missingRequiredParameter", "INVALID_ARGUMENT", "No part selected.")
 	case c.query.Get("mine") != "true":
 		return googleError(400, "missingRequiredParameter", "INVALID_ARGUMENT", "No filter selected. Expected one of: mine")
+	}
+	day := c.now.In(pacific).Format(time.DateOnly)
+	if y.units[day]++; y.units[day] > y.knobs().DailyUnits {
+		return y.refuse(Quota, "channels")
 	}
 	// Without a channel, items are missing and the status is 200.
 	answer := object{"kind": "youtube#channelListResponse", "etag": "sandbox", "pageInfo": object{"totalResults": 0, "resultsPerPage": 5}}

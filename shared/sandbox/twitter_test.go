@@ -1,0 +1,144 @@
+package sandbox_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/sandbox"
+)
+
+const usersMe = "https://api.x.com/2/users/me"
+
+func TestTwitterReplayOfARotatedTokenEndsTheFamily(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.Twitter)
+	first := v.connect(d, sandbox.Choice{})
+	second := v.renew(d, first.text("refresh_token"))
+	if second.status != 200 || second.text("refresh_token") == first.text("refresh_token") {
+		t.Fatalf("no rotation: %d %s", second.status, second.body)
+	}
+	v.want(v.renew(d, first.text("refresh_token")), 400, "invalid_request")
+	v.want(v.renew(d, second.text("refresh_token")), 400, "invalid_request")
+	if a := v.get(usersMe, second.text("access_token")); a.status != 401 {
+		t.Errorf("the family's access token: %d, want 401", a.status)
+	}
+}
+
+func TestTwitterWithoutOfflineAccessHasNoRefreshToken(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.Twitter)
+	d.authorize = with(d.authorize, "scope", "tweet.read users.read")
+	if a := v.connect(d, sandbox.Choice{}); a.text("refresh_token") != "" {
+		t.Error("there is a refresh token")
+	}
+}
+
+func TestTwitterUsersMeNeedsBothReadScopes(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.Twitter)
+	d.authorize = with(d.authorize, "scope", "users.read tweet.write")
+	a := v.connect(d, sandbox.Choice{})
+	if got := v.get(usersMe, a.text("access_token")); got.status != 403 {
+		t.Errorf("got %d %s, want 403", got.status, got.body)
+	}
+}
+
+func TestTwitterRefusesAppOnlyBearer(t *testing.T) {
+	v := newVisit(t)
+	a := v.get(usersMe, v.box.AppOf(sandbox.Twitter).Extras["bearer_token"])
+	if a.status != 403 || a.text("title") != "Unsupported Authentication" {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+}
+
+func TestTwitterLimitsUsersMe(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.Twitter)
+	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsersMeLimit = 2 })
+	token := v.connect(d, sandbox.Choice{}).text("access_token")
+	for i, want := range []int{200, 200, 429} {
+		a := v.get(usersMe, token)
+		if a.status != want || a.header.Get("x-rate-limit-limit") != "2" || a.header.Get("x-rate-limit-reset") == "" {
+			t.Errorf("call %d: got %d %v, want %d", i, a.status, a.header, want)
+		}
+	}
+	v.box.Advance(15 * time.Minute)
+	if a := v.get(usersMe, token); a.status != 200 || a.header.Get("x-rate-limit-remaining") != "1" {
+		t.Errorf("in the next window: %d, remaining %s", a.status, a.header.Get("x-rate-limit-remaining"))
+	}
+}
+
+func TestTwitterCreditsRunOut(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.Twitter)
+	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter.PrepaidReads, k.Twitter.AccessSeconds = 1, 2*24*3600 })
+	token := v.connect(d, sandbox.Choice{}).text("access_token")
+	for range 2 {
+		if a := v.get(usersMe, token); a.status != 200 {
+			t.Errorf("the same user on the same day: %d", a.status)
+		}
+	}
+	v.box.Advance(24 * time.Hour)
+	if a := v.get(usersMe, token); a.status != 402 || a.text("title") != "CreditsDepleted" {
+		t.Errorf("the next day: %d %s", a.status, a.body)
+	}
+}
+
+// signed is a request to users/me with an OAuth 1.0a header. change edits the
+// protocol parameters after they were signed.
+func (v *visit) signed(key sandbox.UserKey, signedURL, nonce string, at time.Time, change func(map[string]string)) *http.Request {
+	v.Helper()
+	app := v.box.AppOf(sandbox.Twitter)
+	oauth := map[string]string{
+		"oauth_consumer_key": app.Extras["api_key"], "oauth_nonce": nonce, "oauth_signature_method": "HMAC-SHA1",
+		"oauth_timestamp": strconv.FormatInt(at.Unix(), 10), "oauth_token": key.AccessToken, "oauth_version": "1.0",
+	}
+	query := url.Values{"user.fields": {"id,name ~*"}}
+	oauth["oauth_signature"] = sandbox.SignForTest("GET", signedURL, []url.Values{query}, oauth, app.Extras["api_secret"], key.AccessTokenSecret)
+	if change != nil {
+		change(oauth)
+	}
+	r := v.request("GET", usersMe+"?"+query.Encode(), "")
+	header := "OAuth realm=\"\""
+	for name, value := range oauth {
+		header += fmt.Sprintf(", %s=\"%s\"", name, url.PathEscape(value))
+	}
+	r.Header.Set("Authorization", header)
+	return r
+}
+
+func TestTwitterVerifiesOAuth1(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	v := newVisit(t)
+	readWrite, readOnly := v.box.UserKeys()[0], v.box.UserKeys()[1]
+	sent := v.url(usersMe)
+	for _, test := range []struct {
+		name    string
+		request *http.Request
+		status  int
+	}{
+		{"over the real URL", v.signed(readWrite, usersMe, "n1", now, nil), 200},
+		{"over the URL as sent", v.signed(readWrite, sent, "n2", now, nil), 200},
+		{"a nonce again", v.signed(readWrite, usersMe, "n1", now, nil), 401},
+		{"another URL", v.signed(readWrite, usersMe+"x", "n3", now, nil), 401},
+		{"the clock 4 minutes off", v.signed(readWrite, usersMe, "n4", now.Add(-4*time.Minute), nil), 200},
+		{"the clock 6 minutes off", v.signed(readWrite, usersMe, "n5", now.Add(6*time.Minute), nil), 401},
+		{"another nonce than signed", v.signed(readWrite, usersMe, "n6", now, func(p map[string]string) { p["oauth_nonce"] = "n7" }), 401},
+		{"another key than signed", v.signed(readWrite, usersMe, "n8", now, func(p map[string]string) { p["oauth_token"] = readOnly.AccessToken }), 401},
+		{"plain text method", v.signed(readWrite, usersMe, "n9", now, func(p map[string]string) { p["oauth_signature_method"] = "PLAINTEXT" }), 401},
+		{"no signature", v.signed(readWrite, usersMe, "n10", now, func(p map[string]string) { delete(p, "oauth_signature") }), 401},
+	} {
+		if a := v.do(test.request); a.status != test.status {
+			t.Errorf("%s: got %d %s, want %d", test.name, a.status, a.body, test.status)
+		}
+	}
+	for i, key := range v.box.UserKeys() {
+		a := v.do(v.signed(key, usersMe, "level"+strconv.Itoa(i), now, nil))
+		if got := a.header.Get("x-access-level"); a.status != 200 || got != key.Level {
+			t.Errorf("x-access-level is %q with status %d, want %q", got, a.status, key.Level)
+		}
+	}
+	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter.SignedURL = "sent" })
+	if a := v.do(v.signed(readWrite, usersMe, "strict", now, nil)); a.status != 401 {
+		t.Errorf("the real URL where the one sent is wanted: %d", a.status)
+	}
+}

@@ -1,0 +1,133 @@
+package sandbox_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/sandbox"
+)
+
+const channels = "https://www.googleapis.com/youtube/v3/channels?part=id,snippet&mine=true"
+
+func TestYouTubeRefreshTokenComesOnlyWithConsentShown(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	again := d
+	again.authorize = with(d.authorize, "prompt", "")
+	online := d
+	online.authorize = with(d.authorize, "access_type", "online")
+	for _, step := range []struct {
+		name string
+		d    dialect
+		want bool
+	}{
+		{"first consent without prompt", again, true},
+		{"second without prompt", again, false},
+		{"with prompt=consent", d, true},
+		{"online", online, false},
+	} {
+		if got := v.connect(step.d, sandbox.Choice{}).text("refresh_token") != ""; got != step.want {
+			t.Errorf("%s: refresh token %v, want %v", step.name, got, step.want)
+		}
+	}
+	v.box.Kill(sandbox.YouTube, "", 0)
+	if v.connect(again, sandbox.Choice{}).text("refresh_token") == "" {
+		t.Error("no refresh token after the app was removed and allowed anew")
+	}
+}
+
+func TestYouTubeRefreshKeepsTheRefreshToken(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	token := v.connect(d, sandbox.Choice{}).text("refresh_token")
+	for range 3 {
+		if a := v.renew(d, token); a.status != 200 || a.text("refresh_token") != "" || a.text("access_token") == "" {
+			t.Errorf("got %d %s", a.status, a.body)
+		}
+	}
+}
+
+func TestYouTubeTestingEndsAfterSevenDays(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube.Testing = true })
+	a := v.connect(d, sandbox.Choice{})
+	if a.json["refresh_token_expires_in"] != 604799.0 {
+		t.Errorf("refresh_token_expires_in is %v", a.json["refresh_token_expires_in"])
+	}
+	v.box.Advance(7*24*time.Hour - time.Minute)
+	if a := v.renew(d, a.text("refresh_token")); a.status != 200 {
+		t.Errorf("before the end: %d %s", a.status, a.body)
+	}
+	v.box.Advance(time.Minute)
+	v.want(v.renew(d, a.text("refresh_token")), 400, "invalid_grant")
+}
+
+func TestYouTubeForgetsIdleAndSurplusRefreshTokens(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	oldest := v.connect(d, sandbox.Choice{}).text("refresh_token")
+	second := v.connect(d, sandbox.Choice{}).text("refresh_token")
+	for range 99 {
+		v.connect(d, sandbox.Choice{})
+	}
+	v.want(v.renew(d, oldest), 400, "invalid_grant")
+	if a := v.renew(d, second); a.status != 200 {
+		t.Errorf("one of the newest hundred: %d %s", a.status, a.body)
+	}
+	v.box.Advance(184 * 24 * time.Hour)
+	v.want(v.renew(d, second), 400, "invalid_grant")
+}
+
+func TestYouTubeRevokeEndsAllThatThePersonAllowed(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	a := v.connect(d, sandbox.Choice{})
+	b := v.connect(d, sandbox.Choice{})
+	revoke := func() answer {
+		return v.post("https://oauth2.googleapis.com/revoke", map[string][]string{"token": {a.text("refresh_token")}})
+	}
+	if got := revoke(); got.status != 200 || got.body != "{}" {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	v.want(revoke(), 400, "invalid_token")
+	v.want(v.renew(d, b.text("refresh_token")), 400, "invalid_grant")
+}
+
+func TestYouTubeChannels(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	people := v.box.People(sandbox.YouTube)
+	token := v.connect(d, sandbox.Choice{}).text("access_token")
+	if a := v.get(channels, token); a.status != 200 || !strings.Contains(a.body, people[0].Channel) || !strings.Contains(a.body, people[0].ChannelTitle) {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	none := v.connect(d, sandbox.Choice{Account: people[2].ID}).text("access_token")
+	if a := v.get(channels, none); a.status != 200 || a.json["items"] != nil {
+		t.Errorf("without a channel: %d %s", a.status, a.body)
+	}
+	blind := v.connect(d, sandbox.Choice{Untick: []string{"https://www.googleapis.com/auth/youtube.readonly"}}).text("access_token")
+	if a := v.get(channels, blind); a.status != 403 || !strings.Contains(a.body, "insufficientPermissions") {
+		t.Errorf("with youtube.upload alone: %d %s", a.status, a.body)
+	}
+	if a := v.get("https://www.googleapis.com/youtube/v3/channels?part=id", token); a.status != 400 {
+		t.Errorf("without a filter: %d", a.status)
+	}
+	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube.DailyUnits = 1 })
+	if a := v.get(channels, token); a.status != 403 || !strings.Contains(a.body, "quotaExceeded") {
+		t.Errorf("beyond the quota: %d %s", a.status, a.body)
+	}
+}
+
+func TestYouTubeTokeninfoGivesNumbersAsStrings(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	a := v.get("https://oauth2.googleapis.com/tokeninfo?access_token="+v.connect(d, sandbox.Choice{}).text("access_token"), "")
+	if a.text("expires_in") != "3599" || a.text("aud") != "sandbox-youtube-client" {
+		t.Errorf("got %s", a.body)
+	}
+	v.want(v.get("https://oauth2.googleapis.com/tokeninfo?access_token=none", ""), 400, "invalid_token")
+}
+
+func TestYouTubeIncludesEarlierScopesWhenAsked(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	v.connect(d, sandbox.Choice{})
+	d.authorize = with(d.authorize, "scope", "openid", "include_granted_scopes", "true")
+	if a := v.connect(d, sandbox.Choice{}); !strings.Contains(a.text("scope"), "youtube.upload") || !strings.Contains(a.text("scope"), "openid") {
+		t.Errorf("scope is %q", a.text("scope"))
+	}
+}
