@@ -31,11 +31,11 @@ func (s *Service) takeLease(ctx context.Context, c Connection, attempt Attempt) 
 	c.Lease = Lease{Holder: holder.Reveal()[:16], Until: now.Add(leaseLife)}
 	c.Attempt = attempt
 	leased, err := s.Store.Update(ctx, c)
-	if !errors.Is(err, ErrConflict) {
-		return leased, err
+	if err == nil {
+		return leased, nil
 	}
-	// A write whose answer was lost, and that the SDK sent again, conflicts
-	// with itself.
+	// A write whose answer was lost may have got through, and when it is sent
+	// again it conflicts with itself.
 	if fresh, readErr := s.Store.Connection(ctx, c.ID); readErr == nil && fresh.Lease == c.Lease {
 		return fresh, nil
 	}

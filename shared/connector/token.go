@@ -55,19 +55,24 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 		return Token{}, &Error{Code: ScopeMissing, MissingScopes: lacking, Message: "the grant lacks scopes: connect again with consent to all of them"}
 	}
 
-	renewed, err := s.renew(ctx, c, need{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
-	var degraded Code
-	if err != nil {
-		if !servable(renewed, s.Now()) || errors.Is(err, InvalidRequest) || r.ForceRefresh && errors.Is(err, RateLimited) {
-			return Token{}, err
-		}
-		degraded = AsError(err).Code
+	renewed, failure := s.renew(ctx, c, need{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
+	if failure != nil && (!servable(renewed, s.Now()) || r.ForceRefresh && errors.Is(failure, RateLimited)) {
+		return Token{}, failure
 	}
 	t, err := s.token(ctx, renewed, r.Full)
 	if err != nil {
 		return Token{}, err
 	}
-	t.Degraded, t.DegradedReason = degraded != "", degraded
+	if !t.ExpiresAt.IsZero() && !s.Now().Before(t.ExpiresAt) {
+		// It died while it was read.
+		if failure == nil {
+			failure = &Error{Code: PlatformUnavailable, Message: "the token expired while it was read: try again"}
+		}
+		return Token{}, failure
+	}
+	if failure != nil {
+		t.Degraded, t.DegradedReason = true, AsError(failure).Code
+	}
 	return t, nil
 }
 

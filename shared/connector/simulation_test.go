@@ -1,0 +1,549 @@
+package connector_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/connectortest"
+)
+
+// TestSimulation runs the refresh protocol in virtual time, over and over,
+// with several workers on a few connections of a platform that rotates its
+// refresh tokens and ends the whole grant when a spent one is shown. Workers
+// crash at any step, pause beyond their lease, and have clocks that differ;
+// requests and replies get lost; the vault and the store fail before or after
+// they act. What must hold is checked all along:
+//
+//   - never two exchanges of one refresh token in flight;
+//   - never a grant lost that was handed over to a worker who lived on;
+//   - never a connection condemned whose refresh token is live and durable;
+//   - never an expired access token handed out;
+//   - everything live works again once the faults stop.
+//
+// CONNECTOR_SCHEDULES sets how many schedules are run, CONNECTOR_SEED the
+// first of them, to replay one.
+func TestSimulation(t *testing.T) {
+	schedules, first := number(t, "CONNECTOR_SCHEDULES", 300), number(t, "CONNECTOR_SEED", 1)
+	var sum tally
+	for seed := first; seed < first+schedules; seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(seed)
+			w.run(t)
+			for _, problem := range w.problems {
+				t.Errorf("seed %d: %s", seed, problem)
+			}
+			sum.add(w.tally)
+		})
+		if t.Failed() {
+			t.Fatalf("replay with CONNECTOR_SEED=%d CONNECTOR_SCHEDULES=1", seed)
+		}
+	}
+	t.Logf("schedules %d, exchanges %d, crashes %d, faults %d, pauses beyond the lease %d; grants lost in the window between rotation and durable write: %d, by lost replies: %d, otherwise: 0",
+		schedules, sum.exchanges, sum.crashes, sum.faults, sum.pauses, sum.lostInWindow, sum.lostReplies)
+	if sum.crashes == 0 || sum.faults == 0 || sum.exchanges == 0 {
+		t.Errorf("the simulation tried nothing: %+v", sum)
+	}
+}
+
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+type tally struct {
+	exchanges, crashes, faults, pauses int
+	lostInWindow, lostReplies          int
+}
+
+func (t *tally) add(other tally) {
+	t.exchanges += other.exchanges
+	t.crashes += other.crashes
+	t.faults += other.faults
+	t.pauses += other.pauses
+	t.lostInWindow += other.lostInWindow
+	t.lostReplies += other.lostReplies
+}
+
+const (
+	simulatedLife   = 10 * time.Minute // of an access token
+	simulatedSkew   = 2 * time.Second  // of each clock, either way
+	simulatedFaults = 90 * time.Minute // of virtual time with faults
+)
+
+// world is one schedule: the platform, the shared ports, and what happened.
+type world struct {
+	seed     uint64
+	store    *connectortest.Store
+	vault    *connectortest.Vault
+	platform *rotating
+	ids      []connector.ID
+
+	mu       sync.Mutex
+	calm     bool // no more faults
+	durable  map[string]bool
+	problems []string
+	tally    tally
+}
+
+func newWorld(seed uint64) *world {
+	w := &world{seed: seed, store: connectortest.NewStore(), vault: connectortest.NewVault(), durable: map[string]bool{}}
+	w.platform = &rotating{world: w, grants: map[string]*simulatedGrant{}}
+	return w
+}
+
+func (w *world) problem(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.problems = append(w.problems, fmt.Sprintf(format, args...))
+}
+
+func (w *world) count(f func(*tally)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(&w.tally)
+}
+
+func (w *world) faulty() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.calm
+}
+
+func (w *world) run(t *testing.T) {
+	setup := w.worker(0, 0)
+	setup.calm = true
+	for i := range 3 {
+		account := fmt.Sprintf("account-%d", i)
+		imported, err := setup.service.Import(t.Context(), connector.ImportRequest{
+			Platform: "rotating", Owner: "owner", Credentials: w.platform.consent(account),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ids = append(w.ids, imported.Connections[0].ID)
+	}
+
+	var workers sync.WaitGroup
+	for i := range 4 {
+		workers.Go(func() { w.worker(uint64(i+1), simulatedFaults).live(t) })
+	}
+	workers.Wait()
+
+	w.mu.Lock()
+	w.calm = true
+	w.mu.Unlock()
+	time.Sleep(simulatedLife + time.Minute) // the platform's last late replies, and every access token, are over
+	w.settle(t)
+}
+
+// settle checks that everything that can still live does, now that the faults
+// are over.
+func (w *world) settle(t *testing.T) {
+	s := w.worker(99, 0).service
+	for i, id := range w.ids {
+		account := fmt.Sprintf("account-%d", i)
+		g := w.platform.grants[account]
+		g.mu.Lock()
+		live, current, delivered, crashed := !g.dead, g.current, g.delivered, g.crashed
+		g.mu.Unlock()
+		recoverable := live && w.durable[current]
+
+		var err error
+		for range 10 {
+			if _, err = w.token(t, s, id); err == nil || errors.Is(err, connector.ReauthorizationRequired) {
+				break
+			}
+			time.Sleep(time.Minute)
+		}
+		switch {
+		case recoverable && err != nil:
+			w.problem("%s: its refresh token is live and durable, yet: %v", account, err)
+		case !recoverable && live && delivered && !crashed:
+			w.problem("%s: a worker that lived on lost its refresh token", account)
+		case !recoverable && err == nil:
+			w.problem("%s: its grant is lost, and yet a token was handed out", account)
+		case !recoverable && !errors.Is(err, connector.ReauthorizationRequired):
+			w.problem("%s: its grant is lost, which should be named, but: %v", account, err)
+		}
+		if !recoverable {
+			w.count(func(t *tally) {
+				if delivered {
+					t.lostInWindow++
+				} else {
+					t.lostReplies++
+				}
+			})
+		}
+	}
+}
+
+// token asks for a token as token-get does, and checks what it gets.
+func (w *world) token(t *testing.T, s *connector.Service, id connector.ID) (connector.Token, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
+	defer cancel()
+	token, err := s.Token(ctx, connector.TokenRequest{ConnectionID: id, MinTTL: connector.DefaultMinTTL})
+	if err == nil && !w.platform.alive(token.AccessToken.Reveal()) {
+		w.problem("an expired access token was handed out as good (degraded: %v)", token.Degraded)
+	}
+	return token, err
+}
+
+// crash is what a worker dies of.
+type crash struct{}
+
+// worker is one Lambda: its own clock, its own luck.
+type worker struct {
+	world   *world
+	random  *rand.Rand
+	service *connector.Service
+	until   time.Time
+	calm    bool
+
+	// exchanging is the grant whose refresh token this worker presents, or
+	// has in hand and not yet made durable.
+	exchanging *simulatedGrant
+}
+
+func (w *world) worker(n uint64, life time.Duration) *worker {
+	k := &worker{world: w, random: rand.New(rand.NewPCG(w.seed, n)), until: time.Now().Add(life)}
+	skew := time.Duration(k.random.Int64N(int64(2*simulatedSkew))) - simulatedSkew
+	var seed [32]byte
+	binary.LittleEndian.PutUint64(seed[:], w.seed)
+	binary.LittleEndian.PutUint64(seed[8:], n)
+	k.service = &connector.Service{
+		Platforms: []connector.Platform{&simulatedPlatform{rotating: w.platform, worker: k}},
+		Store:     &flakyStore{Store: w.store, worker: k},
+		Vault:     &flakyVault{Vault: w.vault, worker: k},
+		Sealer:    connectortest.Sealer{},
+		Queue:     connectortest.NewQueue(),
+		Events:    connectortest.NewEvents(),
+		Now:       func() time.Time { return time.Now().Add(skew) },
+		Random:    rand.NewChaCha8(seed),
+		Sleep:     connector.Sleep,
+		Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
+		PublicURL: "https://connect.example",
+	}
+	return k
+}
+
+// live does what Lambdas do, dies, and comes back, until the faults end.
+func (k *worker) live(t *testing.T) {
+	for time.Now().Before(k.until) {
+		time.Sleep(time.Duration(k.random.Int64N(int64(40 * time.Second))))
+		k.invoke(t)
+	}
+}
+
+func (k *worker) invoke(t *testing.T) {
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(crash); !ok {
+				panic(r)
+			}
+			k.world.count(func(t *tally) { t.crashes++ })
+			if k.exchanging != nil {
+				k.exchanging.mu.Lock()
+				k.exchanging.crashed = true
+				k.exchanging.mu.Unlock()
+				k.exchanging = nil
+			}
+		}
+	}()
+	id := k.world.ids[k.random.IntN(len(k.world.ids))]
+	switch k.random.IntN(10) {
+	case 0:
+		ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
+		defer cancel()
+		k.service.Refresh(ctx, id)
+	case 1, 2, 3, 4, 5:
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		k.service.RefreshDue(ctx, id)
+	default:
+		k.world.token(t, k.service, id)
+	}
+	k.exchanging = nil
+}
+
+// step is one contact with the world outside: it takes time, and things
+// happen. It reports whether the call fails before and after it acts.
+func (k *worker) step() (before, after bool) {
+	time.Sleep(time.Duration(k.random.Int64N(int64(60*time.Millisecond))) + time.Microsecond)
+	if k.calm || !k.world.faulty() {
+		return false, false
+	}
+	switch luck := k.random.IntN(1000); {
+	case luck < 12:
+		panic(crash{})
+	case luck < 16:
+		k.world.count(func(t *tally) { t.pauses++ })
+		time.Sleep(20*time.Second + time.Duration(k.random.Int64N(int64(20*time.Second))))
+	case luck < 46:
+		k.world.count(func(t *tally) { t.faults++ })
+		return true, false
+	case luck < 66:
+		k.world.count(func(t *tally) { t.faults++ })
+		return false, true
+	}
+	return false, false
+}
+
+var errFlaky = errors.New("the service failed")
+
+// flakyStore fails around a store that works.
+type flakyStore struct {
+	connector.Store
+	worker *worker
+}
+
+func (s *flakyStore) Connection(ctx context.Context, id connector.ID) (connector.Connection, error) {
+	if before, _ := s.worker.step(); before {
+		return connector.Connection{}, errFlaky
+	}
+	return s.Store.Connection(ctx, id)
+}
+
+func (s *flakyStore) Update(ctx context.Context, c connector.Connection) (connector.Connection, error) {
+	before, after := s.worker.step()
+	if before {
+		return connector.Connection{}, errFlaky
+	}
+	updated, err := s.Store.Update(ctx, c)
+	if err == nil && len(c.Sealed) > 0 {
+		s.worker.keep(string(c.Sealed))
+	}
+	if after && err == nil {
+		return connector.Connection{}, errFlaky
+	}
+	return updated, err
+}
+
+// flakyVault fails around a vault that works.
+type flakyVault struct {
+	connector.Vault
+	worker *worker
+}
+
+func (v *flakyVault) Put(ctx context.Context, name string, value connector.Secret) (string, error) {
+	before, after := v.worker.step()
+	if before {
+		return "", errFlaky
+	}
+	version, err := v.Vault.Put(ctx, name, value)
+	if err == nil {
+		v.worker.keep(value.Reveal())
+	}
+	if after && err == nil {
+		return "", errFlaky
+	}
+	return version, err
+}
+
+func (v *flakyVault) Get(ctx context.Context, name, version string) (connector.Secret, string, error) {
+	if before, _ := v.worker.step(); before {
+		return connector.Secret{}, "", errFlaky
+	}
+	return v.Vault.Get(ctx, name, version)
+}
+
+// keep notes that the refresh token in text is durable.
+func (k *worker) keep(text string) {
+	_, rest, _ := strings.Cut(text, `"refresh_token":"`)
+	token, _, _ := strings.Cut(rest, `"`)
+	k.world.mu.Lock()
+	defer k.world.mu.Unlock()
+	k.world.durable[token] = true
+}
+
+// rotating is the platform of the simulation.
+type rotating struct {
+	world  *world
+	grants map[string]*simulatedGrant
+
+	mu     sync.Mutex
+	access map[string]time.Time
+}
+
+type simulatedGrant struct {
+	mu       sync.Mutex
+	account  string
+	serial   int
+	current  string
+	dead     bool
+	inFlight map[string]int
+	// delivered says that the reply with current reached its worker, crashed
+	// that this worker died before current was durable.
+	delivered, crashed bool
+}
+
+func (r *rotating) consent(account string) connector.Fields {
+	g := &simulatedGrant{account: account, inFlight: map[string]int{}}
+	r.grants[account] = g
+	g.rotate()
+	g.delivered = true
+	fields := connector.Fields{}
+	fields.Set("account", account)
+	fields.Set("refresh_token", g.current)
+	fields.Set("access_token", r.issue(g))
+	return fields
+}
+
+func (g *simulatedGrant) rotate() {
+	g.serial++
+	g.current = fmt.Sprintf("refresh-%s-%d", g.account, g.serial)
+	g.delivered, g.crashed = false, false
+}
+
+func (r *rotating) issue(g *simulatedGrant) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.access == nil {
+		r.access = map[string]time.Time{}
+	}
+	token := fmt.Sprintf("access-%s-%d", g.account, g.serial)
+	r.access[token] = time.Now().Add(simulatedLife)
+	return token
+}
+
+// alive reports whether an access token still works; clocks may differ by the
+// skew of the workers.
+func (r *rotating) alive(token string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Before(r.access[token].Add(2 * simulatedSkew).Add(time.Second))
+}
+
+// present is the token endpoint: it acts at once.
+func (r *rotating) present(g *simulatedGrant, token string) (connector.Fields, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.dead || token != g.current {
+		g.dead = true
+		return nil, &connector.Error{Code: connector.ReauthorizationRequired}
+	}
+	g.rotate()
+	fields := connector.Fields{}
+	fields.Set("account", g.account)
+	fields.Set("refresh_token", g.current)
+	fields.Set("access_token", r.issue(g))
+	return fields, nil
+}
+
+// simulatedPlatform is the platform as one worker reaches it.
+type simulatedPlatform struct {
+	*rotating
+	worker *worker
+}
+
+func (p *simulatedPlatform) Describe() connector.Description {
+	return connector.Description{Name: "rotating", Title: "Rotating", Traits: connector.Traits{
+		RotatesRefreshToken: true,
+		Cadence:             connector.Cadence{Model: connector.Rotating, Lifetime: simulatedLife},
+	}}
+}
+
+// Refresh shows the refresh token over a network that loses requests and
+// replies, and delays them.
+func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c connector.Credentials) (connector.Credentials, error) {
+	k, g := p.worker, p.grants[c.Fields.Get("account")]
+	token := c.Fields.Get("refresh_token")
+	p.world.count(func(t *tally) { t.exchanges++ })
+
+	g.mu.Lock()
+	g.inFlight[token]++
+	if n := g.inFlight[token]; n > 1 {
+		p.world.problem("%s: %d exchanges of one refresh token in flight", g.account, n)
+	}
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		g.inFlight[token]--
+		g.mu.Unlock()
+	}()
+
+	luck := 1000
+	if p.world.faulty() && !k.calm {
+		luck = k.random.IntN(1000)
+	}
+	if err := connector.Sleep(ctx, time.Duration(k.random.Int64N(int64(300*time.Millisecond)))); err != nil {
+		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Err: err}
+	}
+	switch {
+	case luck < 40:
+		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Message: "refused before it was sent"}
+	case luck < 60:
+		return connector.Credentials{}, &connector.Error{Code: connector.RateLimited, RetryAfter: time.Duration(luck) * time.Second}
+	case luck < 80:
+		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Message: "lost on the way there"}
+	case luck < 90:
+		return connector.Credentials{}, &connector.Error{Code: connector.AppMisconfigured, Message: "a wrong client secret, for a while"}
+	case luck < 100:
+		connector.Sleep(ctx, time.Minute)
+		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Err: ctx.Err()}
+	}
+	fields, err := p.present(g, token)
+	if err != nil {
+		return connector.Credentials{}, err
+	}
+	if luck < 120 {
+		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Message: "lost on the way back"}
+	}
+	g.mu.Lock()
+	g.delivered = true
+	g.mu.Unlock()
+	k.exchanging = g
+	if luck < 130 {
+		panic(crash{})
+	}
+	now := k.service.Now()
+	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(simulatedLife)}, nil
+}
+
+func (p *simulatedPlatform) Import(_ context.Context, _ connector.App, fields connector.Fields, _ bool) ([]connector.Grant, error) {
+	now := p.worker.service.Now()
+	return []connector.Grant{{
+		Account:     connector.Account{ID: fields.Get("account"), Name: fields.Get("account")},
+		Credentials: connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(simulatedLife)},
+	}}, nil
+}
+
+func (p *simulatedPlatform) Token(_ connector.App, c connector.Credentials) (connector.Secret, string, connector.Fields) {
+	return c.Fields["access_token"], "Bearer", connector.Fields{}
+}
+
+func (p *simulatedPlatform) Full(_ connector.App, c connector.Credentials) connector.Fields {
+	return c.Fields
+}
+
+func (p *simulatedPlatform) AuthorizeURL(connector.App, connector.Authorization) (string, error) {
+	return "", errors.ErrUnsupported
+}
+
+func (p *simulatedPlatform) Exchange(context.Context, connector.App, connector.Authorization, connector.Secret) ([]connector.Grant, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (p *simulatedPlatform) Verify(context.Context, connector.App, connector.Credentials) (connector.Verification, error) {
+	return connector.Verification{}, errors.ErrUnsupported
+}
