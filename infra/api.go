@@ -39,9 +39,10 @@ func (d *deployment) addAPI() {
 		// One name only, so that cookies and redirect URIs have one host.
 		DisableExecuteApiEndpoint: jsii.Bool(custom),
 	})
-	d.publicURL = *d.api.ApiEndpoint()
 	if custom {
 		d.publicURL = "https://" + d.settings.DomainName
+	} else {
+		d.publicURL = *d.api.ApiEndpoint()
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 // describe-stacks`.
 func (d *deployment) addOutputs() {
 	d.output("PublicUrl", "The base of links and redirect URIs", d.publicURL)
-	d.output("ApiEndpoint", "The HTTP API's own name", *d.api.ApiEndpoint())
 	service := connector.Service{PublicURL: d.publicURL}
 	for _, p := range platform.All(platform.Options{}) {
 		name := p.Describe().Name

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestReadSettings(t *testing.T) {
+	t.Parallel()
+	got, err := ReadSettings(func(name string) any { return everything[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Settings{
+		Stage: "prod", DomainName: "connect.example.com",
+		CertificateARN:       "arn:aws:acm:eu-west-1:123456789012:certificate/test",
+		ReturnOrigins:        "https://app.example.com,https://beta.example.com",
+		AllowFullCredentials: true,
+		PlatformEndpoints:    `{"https://graph.facebook.com":"https://sandbox.example.com"}`,
+		LogLevel:             "debug",
+		TokenCallers:         []string{"arn:aws:iam::210987654321:role/publisher", "345678901234"},
+		KeyARN:               "arn:aws:kms:eu-west-1:123456789012:key/test",
+		AlarmEmail:           "oncall@example.com", ReserveConcurrency: true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+
+	got, err = ReadSettings(func(string) any { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Settings{Stage: "dev", LogLevel: "info"}, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}
+
+func TestReadSettingsNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		context map[string]any
+		want    string
+	}{
+		"a stage that is no name":          {map[string]any{"stage": "Prod!"}, "stage"},
+		"a domain without its certificate": {map[string]any{"domainName": "connect.example.com"}, "certificateArn"},
+		"a domain with a scheme":           {map[string]any{"domainName": "https://connect.example.com"}, "domainName"},
+		"anyone as caller":                 {map[string]any{"tokenCallers": "*"}, "tokenCallers"},
+		"a whole service as caller":        {map[string]any{"tokenCallers": "lambda.amazonaws.com"}, "tokenCallers"},
+		"an assumed role as caller":        {map[string]any{"tokenCallers": "arn:aws:sts::123456789012:assumed-role/a/b"}, "tokenCallers"},
+		"yes as a boolean":                 {map[string]any{"allowFullCredentials": "yes"}, "allowFullCredentials"},
+		"an origin with a path":            {map[string]any{"returnOrigins": "https://app.example.com/done"}, "RETURN_ORIGINS"},
+		"endpoints that are no JSON":       {map[string]any{"platformEndpoints": "graph"}, "PLATFORM_ENDPOINTS"},
+		"two places to ring":               {map[string]any{"alarmEmail": "a@example.com", "alarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:pager"}, "alarmTopicArn"},
+		"an alias in place of a key":       {map[string]any{"keyArn": "alias/mine"}, "keyArn"},
+	} {
+		_, err := ReadSettings(func(name string) any { return c.context[name] })
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want an error that names %s", name, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/awscloud"
+	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/platform"
+)
+
+func TestRoutesAreTheBlueprints(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		got := map[string]string{}
+		for _, r := range s.of("AWS::ApiGatewayV2::Route") {
+			integration := s.Resources[strings.Trim(strings.TrimPrefix(text(r.Properties["Target"]), "integrations/"), "{}")]
+			if version := integration.Properties["PayloadFormatVersion"]; version != "2.0" {
+				t.Errorf("%s: payload format %v", r.Properties["RouteKey"], version)
+			}
+			got[text(r.Properties["RouteKey"])] = text(r.Properties["AuthorizationType"]) + " " + text(integration.Properties["IntegrationUri"])
+		}
+		want := map[string]string{}
+		for _, r := range blueprint.Routes() {
+			id, _ := s.function(t, r.Function)
+			want[r.Key()] = string(r.Auth) + " {" + id + ".Arn}"
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("routes (-blueprint +template):\n%s", diff)
+		}
+	})
+}
+
+func TestEachRouteIsThrottled(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		_, stage := s.the(t, "AWS::ApiGatewayV2::Stage", "Stage")
+		settings, _ := stage.Properties["RouteSettings"].(map[string]any)
+		for _, r := range blueprint.Routes() {
+			want := map[string]any{"ThrottlingRateLimit": float64(r.RatePerSecond), "ThrottlingBurstLimit": float64(r.Burst)}
+			if diff := cmp.Diff(want, settings[r.Key()]); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", r.Key(), diff)
+			}
+		}
+		if len(settings) != len(blueprint.Routes()) {
+			t.Errorf("%d routes have settings, want %d", len(settings), len(blueprint.Routes()))
+		}
+		for id := range s.of("AWS::ApiGatewayV2::Route") {
+			if !slices.Contains(stage.DependsOn, id) {
+				t.Errorf("the stage is made before %s, whose settings it has", id)
+			}
+		}
+	})
+}
+
+// Paths and queries carry links, states and codes.
+func TestAccessLogsKnowRoutesOnly(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		_, stage := s.the(t, "AWS::ApiGatewayV2::Stage", "Stage")
+		format := text(at(stage.Properties, "AccessLogSettings", "Format"))
+		if !strings.Contains(format, "$context.routeKey") {
+			t.Error("the log does not name the route")
+		}
+		for _, telling := range []string{"path", "query", "referer", "domainName", "authorizer", "requestOverride"} {
+			if strings.Contains(strings.ToLower(format), "$context."+telling) || strings.Contains(format, ".path") {
+				t.Errorf("the log has %s: %s", telling, format)
+			}
+		}
+	})
+}
+
+func TestFunctionsAreTheBlueprints(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		if got, want := len(s.of("AWS::Lambda::Function")), len(blueprint.Functions()); got != want {
+			t.Errorf("%d functions, want %d", got, want)
+		}
+		for _, f := range blueprint.Functions() {
+			_, r := s.function(t, f.Name)
+			got := map[string]any{
+				"runtime": r.Properties["Runtime"], "handler": r.Properties["Handler"], "architectures": r.Properties["Architectures"],
+				"memory": r.Properties["MemorySize"], "timeout": r.Properties["Timeout"], "tracing": at(r.Properties, "TracingConfig", "Mode"),
+			}
+			want := map[string]any{
+				"runtime": "provided.al2023", "handler": "bootstrap", "architectures": []any{"arm64"},
+				"memory": float64(f.MemoryMB), "timeout": f.Timeout.Seconds(), "tracing": "Active",
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", f.Name, diff)
+			}
+			logs := s.Resources[strings.Trim(text(at(r.Properties, "LoggingConfig", "LogGroup")), "{}")]
+			if days, _ := logs.Properties["RetentionInDays"].(float64); days == 0 {
+				t.Errorf("%s: logs are kept for ever", f.Name)
+			}
+		}
+	})
+}
+
+func TestEnvironmentIsTheBlueprints(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		for _, f := range blueprint.Functions() {
+			_, r := s.function(t, f.Name)
+			variables, _ := at(r.Properties, "Environment", "Variables").(map[string]any)
+			got := slices.Sorted(maps.Keys(variables))
+			want := slices.Clone(f.Environment)
+			if t.Name() == "TestEnvironmentIsTheBlueprints/defaults" {
+				want = slices.DeleteFunc(want, func(name string) bool {
+					return name == config.ReturnOrigins || name == config.PlatformEndpoints
+				})
+			}
+			if diff := cmp.Diff(sorted(want), got); diff != "" {
+				t.Errorf("%s (-blueprint +template):\n%s", f.Name, diff)
+			}
+			values := func(name string) string {
+				if variables[name] == nil {
+					return ""
+				}
+				return resolved(text(variables[name]))
+			}
+			if _, err := config.Parse(values); err != nil {
+				t.Errorf("%s could not start: %v", f.Name, err)
+			}
+		}
+	})
+}
+
+// resolved stands in for what CloudFormation puts in the place of a reference.
+func resolved(value string) string {
+	if strings.HasSuffix(value, ".ApiEndpoint}") {
+		return "https://api.example.com"
+	}
+	return value
+}
+
+func TestPublicURL(t *testing.T) {
+	_, r := defaults(t).function(t, blueprint.OAuthStart)
+	api, _ := defaults(t).the(t, "AWS::ApiGatewayV2::Api", "API")
+	if got, want := text(at(r.Properties, "Environment", "Variables", config.PublicURL)), "{"+api+".ApiEndpoint}"; got != want {
+		t.Errorf("without a domain: %s, want %s", got, want)
+	}
+	_, r = full(t).function(t, blueprint.OAuthStart)
+	if got := text(at(r.Properties, "Environment", "Variables", config.PublicURL)); got != "https://connect.example.com" {
+		t.Errorf("with a domain: %s", got)
+	}
+	if _, served := full(t).the(t, "AWS::ApiGatewayV2::Api", "API"); served.Properties["DisableExecuteApiEndpoint"] != true {
+		t.Error("with a domain: the API's own name is served, too")
+	}
+}
+
+func TestScheduleIsTheBlueprints(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		want := blueprint.RefreshSchedule()
+		function, _ := s.function(t, want.Function)
+		_, r := s.the(t, "AWS::Scheduler::Schedule", "Schedule")
+		if got := r.Properties["ScheduleExpression"]; got != fmt.Sprintf("rate(%.0f minutes)", want.Every.Minutes()) {
+			t.Errorf("every %v, want %v", got, want.Every)
+		}
+		if got := text(at(r.Properties, "Target", "Arn")); got != "{"+function+".Arn}" {
+			t.Errorf("invokes %s, want %s", got, function)
+		}
+		if at(r.Properties, "Target", "RetryPolicy") == nil || at(r.Properties, "Target", "DeadLetterConfig", "Arn") == nil {
+			t.Error("no retry policy, or no dead letters")
+		}
+		if got := len(s.of("AWS::Scheduler::Schedule")); got != 1 {
+			t.Errorf("%d schedules", got)
+		}
+	})
+}
+
+func TestQueueIsTheBlueprints(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		q := blueprint.RefreshQueue()
+		worker := functionNamed(q.Function)
+		id, r := s.the(t, "AWS::SQS::Queue", "RefreshQueue")
+		visibility, _ := r.Properties["VisibilityTimeout"].(float64)
+		if visibility != q.Visibility.Seconds() || visibility < 6*worker.Timeout.Seconds() {
+			t.Errorf("visible again after %v s; the worker has %v", visibility, worker.Timeout)
+		}
+		if got := at(r.Properties, "RedrivePolicy", "maxReceiveCount"); got != float64(q.MaxReceive) {
+			t.Errorf("dead after %v receives, want %d", got, q.MaxReceive)
+		}
+		_, source := s.the(t, "AWS::Lambda::EventSourceMapping", "RefreshQueueSource")
+		function, _ := s.function(t, q.Function)
+		got := map[string]any{
+			"queue": text(source.Properties["EventSourceArn"]), "function": text(source.Properties["FunctionName"]),
+			"batch": source.Properties["BatchSize"], "partial": source.Properties["FunctionResponseTypes"],
+			"concurrency": at(source.Properties, "ScalingConfig", "MaximumConcurrency"),
+		}
+		want := map[string]any{
+			"queue": "{" + id + ".Arn}", "function": "{" + function + "}",
+			"batch": float64(q.BatchSize), "partial": []any{"ReportBatchItemFailures"},
+			"concurrency": float64(worker.MaxConcurrency),
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("source (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestTableIsTheStores(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		schema := awscloud.TableSchema()
+		_, r := s.the(t, "AWS::DynamoDB::Table", "Table")
+		keys := func(partition, sort string) any {
+			schema := []any{map[string]any{"AttributeName": partition, "KeyType": "HASH"}}
+			if sort != "" {
+				schema = append(schema, map[string]any{"AttributeName": sort, "KeyType": "RANGE"})
+			}
+			return schema
+		}
+		var indexes []any
+		for _, index := range schema.Indexes {
+			projection := "ALL"
+			if index.KeysOnly {
+				projection = "KEYS_ONLY"
+			}
+			indexes = append(indexes, map[string]any{
+				"IndexName": index.Name, "KeySchema": keys(index.PartitionKey, index.SortKey),
+				"Projection": map[string]any{"ProjectionType": projection},
+			})
+		}
+		want := map[string]any{
+			"KeySchema": keys(schema.PartitionKey, ""), "GlobalSecondaryIndexes": indexes,
+			"BillingMode":                      "PAY_PER_REQUEST",
+			"TimeToLiveSpecification":          map[string]any{"AttributeName": schema.TTLAttribute, "Enabled": true},
+			"PointInTimeRecoverySpecification": map[string]any{"PointInTimeRecoveryEnabled": true},
+		}
+		for name, value := range want {
+			if diff := cmp.Diff(value, r.Properties[name]); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+		}
+	})
+}
+
+func TestProdKeepsItsData(t *testing.T) {
+	for name, s := range map[string]template{"Delete": defaults(t), "Retain": full(t)} {
+		_, table := s.the(t, "AWS::DynamoDB::Table", "Table")
+		if got := table.Properties["DeletionProtectionEnabled"]; got != (name == "Retain") {
+			t.Errorf("deletion protection: %v", got)
+		}
+		if table.DeletionPolicy != name {
+			t.Errorf("the table's deletion policy is %s, want %s", table.DeletionPolicy, name)
+		}
+	}
+}
+
+func TestOutputs(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		want := []string{
+			"PublicUrl", "TableName", "SecretPrefix", "BusName", "BusArn", "RefreshQueueUrl",
+			"RefreshDeadLettersUrl", "ScheduleDeadLettersUrl", "TokenCallerPolicyArn", "OperatorPolicyArn", "AlarmTopicArn",
+		}
+		for _, f := range blueprint.Functions() {
+			want = append(want, camel(f.Name)+"Name", camel(f.Name)+"Arn")
+		}
+		for _, p := range platform.All(platform.Options{}) {
+			name := p.Describe().Name
+			id := "RedirectUri" + camel(string(name))
+			want = append(want, id)
+			service := connector.Service{PublicURL: text(s.Outputs["PublicUrl"].Value)}
+			if got := text(s.Outputs[id].Value); got != service.RedirectURI(name) {
+				t.Errorf("%s = %s, want %s", id, got, service.RedirectURI(name))
+			}
+		}
+		if strings.HasSuffix(t.Name(), "full") {
+			want = append(want, "DomainTarget")
+		}
+		if diff := cmp.Diff(sorted(want), slices.Sorted(maps.Keys(s.Outputs))); diff != "" {
+			t.Errorf("outputs (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestAlarmsRingSomewhere(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		topic, _ := s.the(t, "AWS::SNS::Topic", "Alarms")
+		names := map[string]bool{}
+		for id, alarm := range s.of("AWS::CloudWatch::Alarm") {
+			names[text(alarm.Properties["AlarmName"])[strings.LastIndex(text(alarm.Properties["AlarmName"]), "-")+1:]] = true
+			if got := text(alarm.Properties["AlarmActions"]); got != "{"+topic+"}" {
+				t.Errorf("%s rings at %s", id, got)
+			}
+			if text(alarm.Properties["AlarmDescription"]) == "null" {
+				t.Errorf("%s does not say why", id)
+			}
+		}
+		for _, name := range []string{
+			"RefreshFailures", "NeedsReauth", "OldestDueAge", "RefreshQueueAge", "AppRefused", "ServerErrors",
+			"Defects", "FunctionThrottles", "TableThrottles", "RefreshDeadLetters", "ScheduleDeadLetters",
+		} {
+			if !names[name] {
+				t.Errorf("no alarm %s", name)
+			}
+		}
+		var allowed bool
+		for _, policy := range s.of("AWS::SNS::TopicPolicy") {
+			for _, statement := range policy.statements(t) {
+				allowed = allowed || statement.Effect == "Allow" && text(at(statement.Principal, "Service")) == "cloudwatch.amazonaws.com"
+			}
+		}
+		if !allowed {
+			t.Error("CloudWatch may not publish to the topic")
+		}
+	})
+}
