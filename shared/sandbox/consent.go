@@ -162,7 +162,8 @@ func consentPage(d dialect, q question) reply {
 	return page(http.StatusOK, "consent", map[string]any{
 		"Platform": p.title, "App": p.app.ClientID, "People": p.people,
 		"Scopes": q.scopes, "Fixed": q.fixed, "AskPages": q.pages,
-		"Back": origin(q.redirectURI),
+		"AllOrNothing": containsAll(q.fixed, q.scopes),
+		"Back":         origin(q.redirectURI),
 	})
 }
 

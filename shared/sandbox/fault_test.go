@@ -59,7 +59,7 @@ func TestFaultsSpoilTheAnswer(t *testing.T) {
 		{sandbox.Fault{Kind: sandbox.Truncated}, func(a answer) bool { return a.status == 200 && !json.Valid([]byte(a.body)) }},
 		{sandbox.Fault{Kind: sandbox.DuplicateKeys}, func(a answer) bool { return strings.Count(a.body, `"access_token":`) == 2 && a.json != nil }},
 		{sandbox.Fault{Kind: sandbox.Oversize}, func(a answer) bool { return len(a.body) > 2<<20 && a.text("access_token") != "" }},
-		{sandbox.Fault{Kind: sandbox.GzipBomb}, func(a answer) bool { return len(a.body) > 16<<20 && a.text("access_token") != "" }},
+		{sandbox.Fault{Kind: sandbox.GzipBomb, Size: 4 << 20}, func(a answer) bool { return len(a.body) > 4<<20 && a.text("access_token") != "" }},
 		{sandbox.Fault{Kind: sandbox.Fields, Set: map[string]json.RawMessage{"expires_in": json.RawMessage(`"abc"`)}, Omit: []string{"refresh_token"}}, func(a answer) bool {
 			return a.text("expires_in") == "abc" && a.text("refresh_token") == "" && a.text("access_token") != ""
 		}},
