@@ -1,0 +1,171 @@
+package platform
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+func TestOwnTransportIsClosed(t *testing.T) {
+	w := newWire("Test", Options{})
+	transport := w.client.Transport.(*http.Transport)
+	if transport.Proxy != nil {
+		t.Error("a proxy may come from the environment")
+	}
+	if got := transport.TLSClientConfig.MinVersion; got < tls.VersionTLS12 {
+		t.Errorf("TLS from version %x on", got)
+	}
+	if w.timeout != 10*time.Second {
+		t.Errorf("a call may take %v", w.timeout)
+	}
+}
+
+func TestOriginsAreRewritten(t *testing.T) {
+	w := newWire("Test", Options{Endpoints: map[string]string{
+		"https://api.example":       "http://127.0.0.1:9001",
+		"HTTPS://Www.Example/":      "http://127.0.0.1:9002/prefix/",
+		"https://plain.example:444": "https://other.example",
+	}})
+	for real, want := range map[string]string{
+		"https://api.example/2/token":        "http://127.0.0.1:9001/2/token",
+		"https://www.example/v2/auth/":       "http://127.0.0.1:9002/prefix/v2/auth/",
+		"https://plain.example:444/a":        "https://other.example/a",
+		"https://plain.example/a":            "https://plain.example/a",
+		"https://api.example.evil.example/a": "https://api.example.evil.example/a",
+	} {
+		if got := w.at(real); got != want {
+			t.Errorf("%s: got %s, want %s", real, got, want)
+		}
+	}
+}
+
+func TestStatusesBecomeCodes(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		status    int
+		header    http.Header
+		method    string
+		code      connector.Code
+		uncertain bool
+		wait      time.Duration
+	}{
+		{"a failing server may have acted", 500, nil, "POST", connector.PlatformUnavailable, true, 0},
+		{"so may one behind a gateway", 502, nil, "POST", connector.PlatformUnavailable, true, 0},
+		{"a busy one has not", 503, http.Header{"Retry-After": {"7"}}, "POST", connector.PlatformUnavailable, false, 7 * time.Second},
+		{"reading changes nothing", 500, nil, "GET", connector.PlatformUnavailable, false, 0},
+		{"slow down", 429, http.Header{"Retry-After": {"Mon, 23 Nov 2026 10:01:00 GMT"}}, "POST", connector.RateLimited, false, time.Minute},
+		{"slow down until", 429, http.Header{"X-Rate-Limit-Reset": {"1795428090"}}, "GET", connector.RateLimited, false, 90 * time.Second},
+		{"a wait beyond reason is bounded", 429, http.Header{"Retry-After": {"2000000000"}}, "GET", connector.RateLimited, false, 24 * time.Hour},
+		{"a wait that was", 429, http.Header{"Retry-After": {"-5"}}, "GET", connector.RateLimited, false, 0},
+		{"a wait that is none", 429, http.Header{"Retry-After": {"soon"}}, "GET", connector.RateLimited, false, 0},
+		{"a refusal that nobody knows", 418, nil, "POST", connector.PlatformUnavailable, false, 0},
+		{"a page that says forbidden", 401, nil, "GET", connector.PlatformUnavailable, false, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				for name, values := range test.header {
+					w.Header()[name] = values
+				}
+				w.WriteHeader(test.status)
+				w.Write([]byte("<html>not JSON"))
+			}))
+			defer server.Close()
+			w := newWire("Test", Options{
+				Endpoints: map[string]string{"https://api.example": server.URL},
+				Now:       func() time.Time { return time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC) },
+			})
+			defer w.client.CloseIdleConnections()
+			_, err := w.do(t.Context(), call{
+				method: test.method, url: "https://api.example/token",
+				query: query("q", "query-canary"), form: query("code", "form-canary"),
+			}, w.tokenRefused(false, nil))
+			e := connector.AsError(err)
+			if e == nil || e.Code != test.code || e.Uncertain != test.uncertain || e.RetryAfter != test.wait {
+				t.Errorf("got %v (uncertain %t, retry after %v)", err, e.Uncertain, e.RetryAfter)
+			}
+			if strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), server.URL) {
+				t.Errorf("the error tells too much: %v", err)
+			}
+		})
+	}
+}
+
+// talkative fails like a transport that repeats what it was given.
+type talkative struct{}
+
+func (talkative) RoundTrip(r *http.Request) (*http.Response, error) {
+	return nil, &url.Error{Op: "Post", URL: r.URL.String(), Err: errors.New("cannot reach " + r.URL.String() + " with " + r.Header.Get("Authorization"))}
+}
+
+func TestWhatATransportSaysIsNotRepeated(t *testing.T) {
+	w := newWire("Test", Options{HTTP: &http.Client{Transport: talkative{}}})
+	_, err := w.do(t.Context(), call{
+		method: http.MethodPost, url: "https://api.example/token",
+		query: query("q", "query-canary"), bearer: connector.NewSecret("bearer-canary"),
+	}, w.tokenRefused(false, nil))
+	if e := connector.AsError(err); e == nil || !e.Uncertain {
+		t.Errorf("got %v, want one that leaves open whether it was sent", err)
+	}
+	if strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "api.example") {
+		t.Errorf("the error tells too much: %v", err)
+	}
+}
+
+func TestRefusalsOfTokenEndpoints(t *testing.T) {
+	w := newWire("Test", Options{})
+	for _, test := range []struct {
+		code              string
+		forCode, forRenew connector.Code
+	}{
+		{"invalid_grant", connector.StateInvalid, connector.ReauthorizationRequired},
+		{"access_denied", connector.AccessDenied, connector.ReauthorizationRequired},
+		{"invalid_client", connector.AppMisconfigured, connector.AppMisconfigured},
+		{"deleted_client", connector.AppMisconfigured, connector.AppMisconfigured},
+		{"unauthorized_client", connector.AppMisconfigured, connector.AppMisconfigured},
+		{"redirect_uri_mismatch", connector.AppMisconfigured, connector.AppMisconfigured},
+		{"invalid_scope", connector.AppMisconfigured, connector.AppMisconfigured},
+		{"unsupported_grant_type", connector.AppMisconfigured, connector.AppMisconfigured},
+		{"invalid_request", connector.AppMisconfigured, connector.AppMisconfigured},
+		{"slow_down", connector.RateLimited, connector.RateLimited},
+		{"temporarily_unavailable", connector.PlatformUnavailable, connector.PlatformUnavailable},
+		{"server_error", connector.PlatformUnavailable, connector.PlatformUnavailable},
+		{"<script>canary", connector.PlatformUnavailable, connector.PlatformUnavailable},
+	} {
+		for forCode, want := range map[bool]connector.Code{true: test.forCode, false: test.forRenew} {
+			got := w.tokenError(refused{status: 400, code: test.code, description: "canary"}, forCode)
+			if got.Code != want {
+				t.Errorf("%s, for a code %t: got %s, want %s", test.code, forCode, got.Code, want)
+			}
+			if strings.Contains(got.Error(), "canary") {
+				t.Errorf("the platform's words are repeated: %v", got)
+			}
+		}
+	}
+}
+
+func TestNamesAreFitForPages(t *testing.T) {
+	for name, want := range map[string]string{
+		"Sandbox Bakery":                  "Sandbox Bakery",
+		"line\nbreak\x00\x1b[31m":         "linebreak[31m",
+		"right\u202eto left":              "rightto left",
+		"  Käse & Söhne 🍞 ":               "Käse & Söhne 🍞",
+		"\xff\xfe":                        "",
+		strings.Repeat("long", 100) + "!": strings.Repeat("long", 32),
+	} {
+		if got := displayName(name); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+	for _, id := range []string{"", "../me", "me/permissions", "a b", "a?b", strings.Repeat("1", 129), ".", ".."} {
+		if _, err := account(id, "name"); err == nil {
+			t.Errorf("account id %q was taken", id)
+		}
+	}
+}
