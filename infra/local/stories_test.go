@@ -1,0 +1,576 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/google/go-cmp/cmp"
+
+	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/sandbox"
+)
+
+// accountsOf are all of them, with how many accounts the first person has.
+var accountsOf = map[string]int{sandbox.Facebook: 3, sandbox.YouTube: 1, sandbox.Twitter: 1, sandbox.TikTok: 1}
+
+func TestStory_connect_and_hand_out_a_token(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for platform, accounts := range accountsOf {
+		ids := w.connect(platform, "acme", sandbox.Choice{})
+		if len(ids) != accounts {
+			t.Errorf("%s: %d connections, want %d", platform, len(ids), accounts)
+		}
+		for _, id := range ids {
+			c := w.must("GET", "/connections/"+id, nil)
+			if c["status"] != "active" || c["owner"] != "acme" || c["account_id"] == "" || c["account_name"] == "" {
+				t.Errorf("%s: connection is %v", platform, c)
+			}
+			byRoute := w.must("GET", "/connections/"+id+"/token", nil)
+			byInvoke := w.token(object{"owner": "acme", "platform": platform, "account_id": c["account_id"]})
+			if diff := cmp.Diff(byRoute, byInvoke); diff != "" {
+				t.Errorf("%s: the route and the invocation differ:\n%s", platform, diff)
+			}
+			if v := w.must("POST", "/connections/"+id+"/verify", nil); v["ok"] != true || v["account_id"] != c["account_id"] {
+				t.Errorf("%s: verification is %v", platform, v)
+			}
+		}
+		again := w.connect(platform, "acme", sandbox.Choice{})
+		slices.Sort(ids)
+		slices.Sort(again)
+		if !slices.Equal(ids, again) {
+			t.Errorf("%s: a second consent made twins: %v, then %v", platform, ids, again)
+		}
+	}
+	if _, errorType := w.invoke("token-get", object{"owner": "acme", "platform": "facebook"}); errorType != "AmbiguousConnection" {
+		t.Errorf("several Pages: %s, want AmbiguousConnection", errorType)
+	}
+	if _, errorType := w.invoke("token-get", object{"owner": "nobody", "platform": "facebook"}); errorType != "ConnectionNotFound" {
+		t.Errorf("another owner: %s, want ConnectionNotFound", errorType)
+	}
+}
+
+func TestStory_the_person_says_no(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for platform := range accountsOf {
+		if told := w.consent(object{"platform": platform, "owner": "acme"}, sandbox.Choice{Deny: true}); told.Get("error") != "AccessDenied" {
+			t.Errorf("%s: %v, want AccessDenied", platform, told)
+		}
+	}
+	if list := w.must("GET", "/connections", nil); len(list["connections"].([]any)) != 0 {
+		t.Errorf("something was stored: %v", list)
+	}
+}
+
+func TestStory_a_state_works_once_and_in_its_browser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.browser()
+	callback := b.authorize(w.link(object{"platform": "youtube", "owner": "acme"}), sandbox.Choice{})
+
+	if status, _ := w.browser().visit(callback); status != http.StatusBadRequest {
+		t.Errorf("another browser: %d, want 400", status)
+	}
+	if status, _ := b.visit(strings.Replace(callback, "/youtube/", "/tiktok/", 1)); status != http.StatusBadRequest {
+		t.Errorf("another platform's callback: %d, want 400", status)
+	}
+	if told := b.comeBack(callback); told.Get("status") != "connected" {
+		t.Errorf("its own browser: %v", told)
+	}
+	if status, _ := b.visit(callback); status != http.StatusBadRequest {
+		t.Errorf("replayed: %d, want 400", status)
+	}
+	if n := w.box.Count("youtube", "token"); n != 1 {
+		t.Errorf("%d calls at the token endpoint, want 1", n)
+	}
+	w.seen.add("a made-up state", "made-up-state-of-43-characters-0123456789-ab")
+	if status, _ := b.visit(w.s.servers.front.url + "/oauth/youtube/callback?code=x&state=made-up-state-of-43-characters-0123456789-ab"); status != http.StatusBadRequest {
+		t.Errorf("unknown state: %d, want 400", status)
+	}
+}
+
+func TestStory_a_link_is_spent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.browser()
+	link := w.link(object{"platform": "tiktok", "owner": "acme"})
+	if told := b.comeBack(b.authorize(link, sandbox.Choice{})); told.Get("status") != "connected" {
+		t.Fatalf("connecting: %v", told)
+	}
+	if status, _ := b.visit(link); status != http.StatusGone {
+		t.Errorf("a used link: %d, want 410", status)
+	}
+	if status, _ := b.visit(w.s.servers.front.url + "/connect/unknown"); status != http.StatusGone {
+		t.Errorf("an unknown link: %d, want 410", status)
+	}
+}
+
+func TestStory_reauthorization_is_for_the_same_account(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	id := w.connect("youtube", "acme", sandbox.Choice{})[0]
+	before := w.must("GET", "/connections/"+id, nil)
+	other := w.box.People("youtube")[1].ID
+	link := object{"platform": "youtube", "owner": "acme", "connection_id": id}
+	if told := w.consent(link, sandbox.Choice{Account: other}); told.Get("error") != "AccountMismatch" {
+		t.Errorf("another account: %v, want AccountMismatch", told)
+	}
+	if diff := cmp.Diff(before, w.must("GET", "/connections/"+id, nil)); diff != "" {
+		t.Errorf("the connection changed:\n%s", diff)
+	}
+	if told := w.consent(link, sandbox.Choice{}); told.Get("connection_id") != id {
+		t.Errorf("the same account: %v, want %s", told, id)
+	}
+	w.token(object{"connection_id": id})
+}
+
+func TestStory_a_revoked_grant_is_mended_by_the_person(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for platform := range accountsOf {
+		id := w.connect(platform, "acme", sandbox.Choice{})[0]
+		w.box.Kill(platform, "", 0)
+		if _, errorType := w.invoke("token-get", object{"connection_id": id, "force_refresh": true}); errorType != "ReauthorizationRequired" {
+			t.Errorf("%s: %s, want ReauthorizationRequired", platform, errorType)
+		}
+		if c := w.must("GET", "/connections/"+id, nil); c["status"] != "needs_reauth" {
+			t.Errorf("%s: status is %v", platform, c["status"])
+		}
+		told := w.consent(object{"platform": platform, "owner": "acme", "connection_id": id}, sandbox.Choice{})
+		if !slices.Contains(told["connection_id"], id) {
+			t.Fatalf("%s: reauthorizing: %v", platform, told)
+		}
+		w.token(object{"connection_id": id})
+	}
+}
+
+func TestStory_expiry_and_rotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.box.Tune(func(k *sandbox.Knobs) {
+		k.YouTube.AccessSeconds, k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 2, 2, 2
+	})
+	ids := map[string]string{}
+	for _, platform := range []string{"youtube", "twitter", "tiktok"} {
+		ids[platform] = w.connect(platform, "acme", sandbox.Choice{})[0]
+	}
+	w.box.Tune(func(k *sandbox.Knobs) {
+		k.YouTube.AccessSeconds, k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 3600, 7200, 7200
+	})
+	for platform, id := range ids {
+		w.expired(id)
+		second := w.token(object{"connection_id": id})
+		third := w.token(object{"connection_id": id})
+		if expiresAt, err := time.Parse(time.RFC3339, second["expires_at"].(string)); err != nil || time.Until(expiresAt) < 5*time.Minute {
+			t.Errorf("%s: the token is good until %v", platform, second["expires_at"])
+		}
+		if second["access_token"] != third["access_token"] {
+			t.Errorf("%s: a good token was renewed", platform)
+		}
+		if n := w.box.Count(platform, "token/refresh_token"); n != 1 {
+			t.Errorf("%s: %d refreshes, want 1", platform, n)
+		}
+		// The second refresh only works with the token that the first gave.
+		if c := w.must("POST", "/connections/"+id+"/refresh", nil); c["status"] != "active" || c["last_refreshed_at"] == nil {
+			t.Errorf("%s: refreshed connection is %v", platform, c)
+		}
+		w.token(object{"connection_id": id})
+	}
+}
+
+func TestStory_fifty_callers_of_one_expired_token(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+	id := w.connect("twitter", "acme", sandbox.Choice{})[0]
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 7200 })
+	w.expired(id)
+
+	var callers sync.WaitGroup
+	tokens := make(chan string, 50)
+	for range 50 {
+		callers.Go(func() {
+			answer, errorType := w.invoke("token-get", object{"connection_id": id})
+			if errorType != "" {
+				t.Errorf("token-get: %v", answer)
+				return
+			}
+			token, _ := answer["access_token"].(string)
+			tokens <- token
+		})
+	}
+	callers.Wait()
+	close(tokens)
+	answers, different := 0, map[string]bool{}
+	for token := range tokens {
+		answers++
+		different[token] = true
+	}
+	if answers != 50 || len(different) != 1 {
+		t.Errorf("%d answers with %d tokens, want 50 with one", answers, len(different))
+	}
+	if n := w.box.Count("twitter", "token/refresh_token"); n != 1 {
+		t.Errorf("%d refreshes at the platform, want 1", n)
+	}
+}
+
+func TestStory_the_platform_is_down(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	id := w.connect("youtube", "acme", sandbox.Choice{})[0]
+	w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Outage, Times: -1})
+	w.refused(http.StatusServiceUnavailable, "PlatformUnavailable", "POST", "/connections/"+id+"/refresh", nil)
+	if got := w.token(object{"connection_id": id, "force_refresh": true}); got["degraded"] != true {
+		t.Errorf("the old token still lives, and token-get answers %v", got["degraded"])
+	}
+	if told := w.consent(object{"platform": "youtube", "owner": "other"}, sandbox.Choice{}); told.Get("error") != "PlatformUnavailable" {
+		t.Errorf("connecting meanwhile: %v, want PlatformUnavailable", told)
+	}
+	if c := w.must("GET", "/connections/"+id, nil); c["status"] != "active" {
+		t.Errorf("an outage made the connection %v", c["status"])
+	}
+}
+
+// full returns credentials in the brief's shape.
+func (w *world) full(id string) object {
+	w.t.Helper()
+	answer, errorType := w.invoke("token-get", object{"connection_id": id, "full": true})
+	if errorType != "" {
+		w.t.Fatalf("token-get with full: %v", answer)
+	}
+	credentials, _ := answer["credentials"].(object)
+	return credentials
+}
+
+func TestStory_import_of_each_shape_and_back(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, map[string]string{config.AllowFullCredentials: "true"})
+	shapes := map[string][]string{
+		"facebook": {"app_id", "app_secret", "page_id", "page_access_token", "ig_user_id"},
+		"youtube":  {"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
+		"twitter":  {"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
+		"tiktok":   {"client_key", "client_secret", "open_id", "access_token", "refresh_token", "token_expiry", "refresh_token_expiry"},
+	}
+	for platform, fields := range shapes {
+		brought := w.full(w.connect(platform, "first", sandbox.Choice{})[0])
+		w.bringBack(platform, fields, brought)
+	}
+	key := w.box.UserKeys()[0]
+	app := w.box.AppOf("twitter")
+	w.bringBack("twitter", []string{"api_key", "api_secret", "bearer_token", "access_token", "access_token_secret"}, object{
+		"api_key": app.Extras["api_key"], "api_secret": app.Extras["api_secret"], "bearer_token": app.Extras["bearer_token"],
+		"access_token": key.AccessToken, "access_token_secret": key.AccessTokenSecret,
+	})
+}
+
+// bringBack imports credentials for an owner of their own and asks for them
+// back.
+func (w *world) bringBack(platform string, fields []string, brought object) {
+	w.t.Helper()
+	owner := fmt.Sprint("importer of ", len(brought), platform)
+	imported := w.must("POST", "/connections", object{"platform": platform, "owner": owner, "credentials": brought})
+	connections, _ := imported["connections"].([]any)
+	if len(connections) != 1 {
+		w.t.Fatalf("%s: imported %v", platform, imported)
+	}
+	id, _ := connections[0].(object)["id"].(string)
+	back := w.full(id)
+	if diff := cmp.Diff(brought, back); diff != "" {
+		w.t.Errorf("%s: what came back differs (-brought +back):\n%s", platform, diff)
+	}
+	for _, field := range fields {
+		if back[field] == nil || back[field] == "" {
+			w.t.Errorf("%s: %s is missing", platform, field)
+		}
+	}
+	if len(back) != len(fields) {
+		w.t.Errorf("%s: %d fields, want %d", platform, len(back), len(fields))
+	}
+	w.token(object{"connection_id": id})
+}
+
+func TestStory_import_of_a_facebook_user_token(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.connect("facebook", "first", sandbox.Choice{})
+	var userToken string
+	for _, call := range w.box.Calls("facebook", "token") {
+		for _, values := range []url.Values{call.Form, call.Query} {
+			if values.Get("fb_exchange_token") != "" {
+				userToken = values.Get("fb_exchange_token")
+			}
+		}
+	}
+	imported := w.must("POST", "/connections", object{"platform": "facebook", "owner": "second", "credentials": object{"user_access_token": userToken}})
+	if connections, _ := imported["connections"].([]any); len(connections) != 3 {
+		t.Errorf("imported %v, want a connection for each of 3 Pages", imported)
+	}
+	w.refused(http.StatusBadRequest, "InvalidRequest", "POST", "/connections", object{"platform": "facebook", "owner": "second", "credentials": object{"surprise": "x"}})
+}
+
+func TestStory_full_credentials_need_leave(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	id := w.connect("youtube", "acme", sandbox.Choice{})[0]
+	if answer, errorType := w.invoke("token-get", object{"connection_id": id, "full": true}); errorType != "InvalidRequest" {
+		t.Errorf("full: %v, want InvalidRequest", answer)
+	}
+	plain, _ := json.Marshal(w.token(object{"connection_id": id}))
+	for _, never := range []string{"refresh_token", "client_secret", w.box.AppOf("youtube").ClientSecret} {
+		if strings.Contains(string(plain), never) {
+			t.Errorf("token-get shows %s", never)
+		}
+	}
+}
+
+func TestStory_listing_with_a_cursor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	want := map[string]bool{}
+	for i := range 7 {
+		id := w.connect("tiktok", fmt.Sprint("owner ", i), sandbox.Choice{})[0]
+		want[id] = true
+	}
+	got, cursor, pages := map[string]bool{}, "", 0
+	for {
+		page := w.must("GET", "/connections?limit=3&cursor="+url.QueryEscape(cursor), nil)
+		pages++
+		connections, _ := page["connections"].([]any)
+		if len(connections) > 3 {
+			t.Errorf("a page of %d", len(connections))
+		}
+		for _, c := range connections {
+			got[c.(object)["id"].(string)] = true
+		}
+		if cursor, _ = page["next_cursor"].(string); cursor == "" || pages > 10 {
+			break
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+	one := w.must("GET", "/connections?owner=owner+3", nil)
+	if connections, _ := one["connections"].([]any); len(connections) != 1 {
+		t.Errorf("of one owner: %v", one)
+	}
+}
+
+func TestStory_disconnect(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for platform := range accountsOf {
+		id := w.connect(platform, "acme", sandbox.Choice{})[0]
+		w.must("DELETE", "/connections/"+id, nil)
+		if _, errorType := w.invoke("token-get", object{"connection_id": id}); errorType == "" {
+			t.Errorf("%s: a token after the disconnect", platform)
+		}
+		if status, c := w.do("GET", "/connections/"+id, nil); status == http.StatusOK && c["status"] != "disconnected" {
+			t.Errorf("%s: status is %v", platform, c["status"])
+		}
+	}
+}
+
+func TestStory_what_is_due_goes_through_the_queue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, func(o *options) { o.refreshEvery = time.Second })
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.AccessSeconds = 3 })
+	id := w.connect("tiktok", "acme", sandbox.Choice{})[0]
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.AccessSeconds = 7200 })
+	waitFor(t, "the schedule and the queue to refresh it", func() bool {
+		return w.must("GET", "/connections/"+id, nil)["last_refreshed_at"] != nil
+	})
+	if n := w.box.Count("tiktok", "token/refresh_token"); n != 1 {
+		t.Errorf("%d refreshes, want 1", n)
+	}
+	if !strings.Contains(w.said.String(), "Connection Refreshed, active") {
+		t.Errorf("the terminal shows no event:\n%s", w.said)
+	}
+}
+
+func TestStory_no_secret_in_the_table(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for platform := range accountsOf {
+		w.connect(platform, "acme", sandbox.Choice{})
+	}
+	w.link(object{"platform": "youtube", "owner": "acme"})
+	client := dynamodb.NewFromConfig(newCloud(w.s.settings, w.s.endpoint).config)
+	out, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String("platform-connector")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	items, err := json.Marshal(out.Items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := string(items)
+	if len(out.Items) < 6 || !strings.Contains(table, "acme") {
+		t.Fatalf("the table has %d items", len(out.Items))
+	}
+	for _, secret := range w.box.Secrets() {
+		if strings.Contains(table, secret) {
+			t.Error("the table holds a secret of the sandbox")
+		}
+	}
+	for value, what := range w.seen.all {
+		if strings.Contains(table, value) {
+			t.Errorf("the table holds %s", what)
+		}
+	}
+}
+
+func TestStory_start_page(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.browser()
+	press := func(path string, form url.Values) (location string) {
+		t.Helper()
+		response, err := b.client.PostForm(w.s.servers.front.url+path, form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusSeeOther {
+			t.Fatalf("%s answers %s", path, response.Status)
+		}
+		return response.Header.Get("Location")
+	}
+	page := func(path string) string {
+		t.Helper()
+		response, err := b.client.Get(w.s.servers.front.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	shows := func(page string, words ...string) {
+		t.Helper()
+		for _, word := range words {
+			if !strings.Contains(page, word) {
+				t.Errorf("the page lacks %q:\n%s", word, page)
+			}
+		}
+	}
+
+	shows(page("/"), "None yet", "YouTube", "X (Twitter)", "app configured (live)", "Guide", "/oauth/tiktok/callback")
+	link := press("/local/connect", url.Values{"platform": {"youtube"}, "owner": {"me"}})
+	w.seen.add("a connect link", link[strings.LastIndex(link, "/")+1:])
+	_, home := b.visit(b.authorize(link, sandbox.Choice{}))
+	if !strings.HasPrefix(home, w.s.servers.front.url+"/?") {
+		t.Fatalf("the consent ends at %q", home)
+	}
+	connected := page(strings.TrimPrefix(home, w.s.servers.front.url))
+	shows(connected, "1 account connected.", "Sandbox Channel One", "Get token", "Disconnect")
+
+	id := queryOf(home, "connection_id")
+	shows(page(press("/local/connections/"+id+"/token", nil)), "Token handed out: Bearer", "not shown", "good for")
+	shows(page(press("/local/connections/"+id+"/verify", nil)), "Verified: the platform answered for Sandbox Channel One.")
+	shows(page(press("/local/connections/"+id+"/refresh", nil)), "Refreshed.")
+	again := press("/local/connections/"+id+"/reconnect", nil)
+	_, home = b.visit(b.authorize(again, sandbox.Choice{Deny: true}))
+	shows(page(strings.TrimPrefix(home, w.s.servers.front.url)), "Not connected: AccessDenied.")
+	shows(page(press("/local/connections/"+id+"/disconnect", nil)), "Disconnected.", "None yet")
+	shows(page("/?error=%3Cscript%3E"), "None yet")
+	if strings.Contains(page("/?error=%3Cscript%3E"), "Not connected") {
+		t.Error("the page repeats what the query says")
+	}
+}
+
+func TestStory_platforms_of_others(t *testing.T) {
+	t.Parallel()
+	theirs := newWorld(t, nil)
+	endpoints, err := json.Marshal(sandbox.Endpoints(theirs.s.sandboxURL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory := t.TempDir()
+	file, ready := filepath.Join(directory, "endpoints.json"), filepath.Join(directory, "ready.json")
+	if err := os.WriteFile(file, endpoints, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// An AWS of others too: that of the first stack.
+	w := newWorld(t, map[string]string{config.AWSEndpointURL: theirs.s.servers.aws.url}, func(o *options) {
+		o.platformEndpoints, o.readyFile = file, ready
+	})
+	if w.box != nil {
+		t.Error("a sandbox was started")
+	}
+	b, err := os.ReadFile(ready)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var urls map[string]string
+	if err := json.Unmarshal(b, &urls); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"addr": w.s.servers.front.url, "aws": w.s.servers.aws.url, "sandbox": ""}
+	if diff := cmp.Diff(want, urls); diff != "" {
+		t.Errorf("ready file (-want +got):\n%s", diff)
+	}
+	if response, err := http.Get(w.s.servers.aws.url + "/"); err != nil || response.StatusCode != http.StatusNotFound {
+		t.Errorf("an embedded AWS answers: %v, %v", response, err)
+	}
+	// Both stacks have one table, so the app that the first seeded is there.
+	if p := w.must("GET", "/platforms/youtube", nil); p["app_configured"] != true {
+		t.Errorf("the AWS of others is not used: %v", p)
+	}
+	w.box = theirs.box
+	theirs.box.SetRedirectURIs("youtube", w.s.servers.front.url+"/oauth/youtube/callback")
+	w.token(object{"connection_id": w.connect("youtube", "acme", sandbox.Choice{})[0]})
+}
+
+func TestStart_names_what_is_wrong(t *testing.T) {
+	t.Parallel()
+	directory, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(*options)
+		want   string
+	}{
+		"not loopback":  {func(o *options) { o.addr = "0.0.0.0:0" }, "not on loopback"},
+		"no such file":  {func(o *options) { o.platformEndpoints = "nowhere.json" }, "nowhere.json"},
+		"bad variable":  {func(o *options) { o.getenv = lookup(map[string]string{config.ReturnOrigins: "ftp://x"}) }, "oauth-callback does not start"},
+		"AWS not there": {func(o *options) { o.getenv = lookup(map[string]string{config.AWSEndpointURL: "http://127.0.0.1:1"}) }, "preparing AWS at http://127.0.0.1:1"},
+	} {
+		said := &spoken{}
+		o := options{
+			addr: "127.0.0.1:0", aws: "127.0.0.1:0", sandbox: "127.0.0.1:0", refreshEvery: time.Hour, concurrency: 1, build: directory,
+			getenv: lookup(nil), terminal: &terminal{out: said, now: time.Now},
+		}
+		c.change(&o)
+		s, err := start(t.Context(), o)
+		if err == nil {
+			s.close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if name == "bad variable" && !strings.Contains(said.String(), "RETURN_ORIGINS") {
+			t.Errorf("the function's own words are missing:\n%s", said)
+		}
+	}
+}
+
+func lookup(m map[string]string) func(string) string {
+	return func(name string) string { return m[name] }
+}
