@@ -370,7 +370,7 @@ func (x *twitter) authorized(app connector.App, c connector.Credentials, to call
 		return to
 	}
 	of := twitterKeys.client(keysApp(app), c.Fields)
-	ctx := context.WithValue(context.Background(), oauth1.HTTPClient, x.client)
+	ctx := context.WithValue(context.Background(), oauth1.HTTPClient, x.changing)
 	token := oauth1.NewToken(c.Fields.Get("access_token"), c.Fields.Get("access_token_secret"))
 	to.transport = oauth1.NewConfig(of.id, of.secret.Reveal()).Client(ctx, token).Transport
 	return to

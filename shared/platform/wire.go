@@ -34,7 +34,8 @@ var errTooLarge = errors.New("answer larger than 1 MiB")
 // wire is the way out to one platform.
 type wire struct {
 	title     string
-	client    *http.Client
+	reading   *http.Client // for GET
+	changing  *http.Client // for all else
 	endpoints map[string]string
 	timeout   time.Duration
 	now       func() time.Time
@@ -51,25 +52,30 @@ func newWire(title string, o Options) wire {
 	if w.now == nil {
 		w.now = time.Now
 	}
-	var transport http.RoundTripper
-	if o.HTTP != nil {
-		transport = o.HTTP.Transport
+	if o.HTTP != nil && o.HTTP.Transport != nil {
+		w.reading, w.changing = clientOver(o.HTTP.Transport), clientOver(o.HTTP.Transport)
+	} else {
+		w.reading, w.changing = clientOver(ownTransport(true)), clientOver(ownTransport(false))
 	}
-	if transport == nil {
-		transport = &http.Transport{
-			// Proxy stays nil: an environment variable must not decide where
-			// codes and secrets go.
-			DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
-			TLSHandshakeTimeout:    connectTimeout,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-			ForceAttemptHTTP2:      true,
-			MaxResponseHeaderBytes: mostHeader,
-			MaxIdleConnsPerHost:    16,
-			IdleConnTimeout:        30 * time.Second,
-		}
-	}
-	w.client = clientOver(transport)
 	return w
+}
+
+// ownTransport returns a transport. One that keeps connections may meet one
+// that died while the Lambda was frozen; a GET is then sent anew, but of a
+// POST nobody could tell whether it arrived, so those do without.
+func ownTransport(keepsConnections bool) *http.Transport {
+	return &http.Transport{
+		// Proxy stays nil: an environment variable must not decide where
+		// codes and secrets go.
+		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		TLSHandshakeTimeout:    connectTimeout,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:      true,
+		MaxResponseHeaderBytes: mostHeader,
+		MaxIdleConnsPerHost:    16,
+		IdleConnTimeout:        30 * time.Second,
+		DisableKeepAlives:      !keepsConnections,
+	}
 }
 
 // clientOver returns a client that follows no redirects: a token endpoint that
@@ -202,9 +208,12 @@ func (w wire) send(ctx context.Context, c call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	client := w.client
-	if c.transport != nil {
+	client := w.reading
+	switch {
+	case c.transport != nil:
 		client = clientOver(c.transport)
+	case c.method != http.MethodGet:
+		client = w.changing
 	}
 	response, err := client.Do(request)
 	if err != nil {

@@ -15,12 +15,17 @@ import (
 
 func TestOwnTransportIsClosed(t *testing.T) {
 	w := newWire("Test", Options{})
-	transport := w.client.Transport.(*http.Transport)
-	if transport.Proxy != nil {
-		t.Error("a proxy may come from the environment")
-	}
-	if got := transport.TLSClientConfig.MinVersion; got < tls.VersionTLS12 {
-		t.Errorf("TLS from version %x on", got)
+	for _, client := range []*http.Client{w.reading, w.changing} {
+		transport := client.Transport.(*http.Transport)
+		if transport.Proxy != nil {
+			t.Error("a proxy may come from the environment")
+		}
+		if got := transport.TLSClientConfig.MinVersion; got < tls.VersionTLS12 {
+			t.Errorf("TLS from version %x on", got)
+		}
+		if transport.DisableKeepAlives != (client == w.changing) {
+			t.Error("a POST may meet a connection that died unseen, or a GET needs a new one each time")
+		}
 	}
 	if w.timeout != 10*time.Second {
 		t.Errorf("a call may take %v", w.timeout)
@@ -81,7 +86,7 @@ func TestStatusesBecomeCodes(t *testing.T) {
 				Endpoints: map[string]string{"https://api.example": server.URL},
 				Now:       func() time.Time { return time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC) },
 			})
-			defer w.client.CloseIdleConnections()
+			defer w.reading.CloseIdleConnections()
 			_, err := w.do(t.Context(), call{
 				method: test.method, url: "https://api.example/token",
 				query: query("q", "query-canary"), form: query("code", "form-canary"),

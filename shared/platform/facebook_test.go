@@ -1,0 +1,390 @@
+package platform_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/platform"
+	"platform-api-connector/shared/sandbox"
+)
+
+var facebookRow = rows[0]
+
+func TestFacebookPageTokensOutliveTheUserToken(t *testing.T) {
+	w := newWorld(t, facebookRow)
+	w.box.Tune(func(k *sandbox.Knobs) { k.Facebook.RequireProof = true })
+	g := w.connect()
+	w.now = w.now.AddDate(0, 0, 80) // the user token is dead after 60 days
+	if _, err := w.platform.Verify(t.Context(), w.app, g.Credentials); err != nil {
+		t.Errorf("after 80 days: %v", err)
+	}
+	if got, want := g.Credentials.GrantExpiresAt, w.now.AddDate(0, 0, 10); !got.Equal(want) {
+		t.Errorf("data access ends %v, want %v", got, want)
+	}
+	for _, call := range w.box.Calls("facebook", "token") {
+		if call.Method != http.MethodPost {
+			t.Errorf("the app secret travelled by %s", call.Method)
+		}
+	}
+}
+
+func TestFacebookFindsPagesOfBusinesses(t *testing.T) {
+	for _, tokens := range []bool{true, false} {
+		w := newWorld(t, facebookRow)
+		w.box.Tune(func(k *sandbox.Knobs) { k.Facebook.BusinessTokens = tokens })
+		a := w.authorization()
+		grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"business_management"}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := accounts(grants); len(got) != 2 {
+			t.Errorf("without business_management: %v", got)
+		}
+		grants, err = w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := accounts(grants); !slices.Contains(got, "200000000000003") {
+			t.Errorf("rows with tokens %t: the portfolio's Page is not among %v", tokens, got)
+		}
+		w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: "businesses", Kind: sandbox.HTML})
+		grants, err = w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+		if err != nil || len(grants) != 2 {
+			t.Errorf("trouble with portfolios: got %v, error %v", accounts(grants), err)
+		}
+	}
+}
+
+func accounts(grants []connector.Grant) []string {
+	var ids []string
+	for _, g := range grants {
+		ids = append(ids, g.Account.ID)
+	}
+	return ids
+}
+
+func TestFacebookConnectsTheChosenPages(t *testing.T) {
+	w := newWorld(t, facebookRow)
+	a := w.authorization()
+	grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Pages: []string{"200000000000002"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"200000000000002"}, accounts(grants)); diff != "" {
+		t.Error(diff)
+	}
+	if _, ok := grants[0].Credentials.Fields["ig_user_id"]; ok {
+		t.Error("a Page without Instagram has an Instagram id")
+	}
+	for name, choice := range map[string]sandbox.Choice{
+		"a person without Pages": {Account: "100000000000003"},
+		"no Page chosen":         {Pages: []string{}},
+	} {
+		_, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, choice))
+		if e := w.fails(err, connector.AccessDenied, false); e.Reason != "no_page" {
+			t.Errorf("%s: reason %q", name, e.Reason)
+		}
+	}
+	_, err = w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"pages_show_list"}}))
+	if e := w.fails(err, connector.ScopeMissing, false); !slices.Contains(e.MissingScopes, "pages_show_list") {
+		t.Errorf("missing scopes %v", e.MissingScopes)
+	}
+}
+
+func TestFacebookConfigurationReplacesScopes(t *testing.T) {
+	w := newWorld(t, facebookRow)
+	w.app.Extras.Set("config_id", w.box.AppOf("facebook").Extras["config_id"])
+	if got := w.connect(); got.Account.ID != facebookRow.account {
+		t.Errorf("got %+v", got.Account)
+	}
+	if asked := w.box.Calls("facebook", "authorize")[0].Query; asked.Has("scope") || !asked.Has("config_id") {
+		t.Errorf("asked with %v", asked)
+	}
+}
+
+func TestFacebookListsAreReadToTheEnd(t *testing.T) {
+	const pages = 250
+	foreign := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("the token went where an answer said")
+	}))
+	t.Cleanup(foreign.Close)
+	for name, cursor := range map[string]bool{"by cursor": true, "by the query of next": false} {
+		t.Run(name, func(t *testing.T) {
+			graph := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case strings.HasSuffix(r.URL.Path, "/oauth/access_token"):
+					fmt.Fprint(w, `{"access_token":"test-user-token"}`)
+				case strings.HasSuffix(r.URL.Path, "/me/permissions"):
+					fmt.Fprint(w, `{"data":[{"permission":"pages_show_list","status":"granted"},{"permission":"instagram_basic","status":"declined"}]}`)
+				case strings.HasSuffix(r.URL.Path, "/me/accounts"):
+					var from int
+					fmt.Sscan(r.URL.Query().Get("after"), &from)
+					answer := map[string]any{}
+					rows := []map[string]any{}
+					for i := from; i < min(from+100, pages); i++ {
+						rows = append(rows, map[string]any{"id": 1000 + i, "name": "Page", "access_token": fmt.Sprintf("test-page-token-%d", i)})
+					}
+					answer["data"] = rows
+					if after := fmt.Sprint(from + 100); from+100 < pages {
+						paging := map[string]any{"next": foreign.URL + "/steal?access_token=test-user-token&after=" + after}
+						if cursor {
+							paging["cursors"] = map[string]string{"after": after}
+						}
+						answer["paging"] = paging
+					}
+					json.NewEncoder(w).Encode(answer)
+				case strings.HasSuffix(r.URL.Path, "/me"):
+					fmt.Fprint(w, `{"id":"1","name":"Test"}`)
+				default:
+					http.NotFound(w, r)
+				}
+			}))
+			t.Cleanup(graph.Close)
+			p := find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}})
+			app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
+			grants, err := p.Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(grants) != pages || grants[249].Credentials.Fields.Get("page_access_token") != "test-page-token-249" {
+				t.Errorf("got %d grants", len(grants))
+			}
+			if diff := cmp.Diff([]string{"pages_show_list"}, grants[0].Credentials.Scopes); diff != "" {
+				t.Errorf("granted scopes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// userToken is what the Graph API Explorer gives: a short-lived user token.
+func (w *world) userToken() string {
+	w.t.Helper()
+	a := w.authorization()
+	response, err := http.PostForm(w.base+"/graph.facebook.com/v26.0/oauth/access_token", url.Values{
+		"client_id": {w.app.ClientID}, "client_secret": {w.app.ClientSecret.Reveal()},
+		"redirect_uri": {a.RedirectURI}, "code": {w.consent(a, sandbox.Choice{}).Reveal()},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		w.t.Fatal(err)
+	}
+	return answer.Token
+}
+
+func TestFacebookImportsExplorerTokens(t *testing.T) {
+	w := newWorld(t, facebookRow)
+	fields := connector.Fields{"user_access_token": connector.NewSecret(w.userToken())}
+	grants, err := w.platform.Import(t.Context(), w.app, fields, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(grants) != 3 || !grants[0].Credentials.ExpiresAt.IsZero() || grants[0].Warning != "" {
+		t.Errorf("got %v, expires %v, warning %q", accounts(grants), grants[0].Credentials.ExpiresAt, grants[0].Warning)
+	}
+	if _, kept := grants[0].Credentials.Fields["user_access_token"]; kept {
+		t.Error("the user token is kept with a Page's credentials")
+	}
+	_, err = w.platform.Import(t.Context(), w.app, fields, false)
+	w.fails(err, connector.InvalidRequest, false)
+	_, err = w.platform.Import(t.Context(), connector.App{}, fields, true)
+	if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, "app_id") {
+		t.Errorf("without any app: %q", e.Message)
+	}
+	w.box.Kill("facebook", "", 463)
+	_, err = w.platform.Import(t.Context(), w.app, fields, true)
+	w.fails(err, connector.ReauthorizationRequired, false)
+}
+
+func TestFacebookWarnsOfPageTokensThatExpire(t *testing.T) {
+	w := newWorld(t, facebookRow)
+	user := w.userToken()
+	request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.base+"/graph.facebook.com/v26.0/me/accounts?fields=id,access_token", nil)
+	request.Header.Set("Authorization", "Bearer "+user)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var list struct {
+		Data []struct {
+			ID    string
+			Token string `json:"access_token"`
+		}
+	}
+	if err := json.NewDecoder(response.Body).Decode(&list); err != nil {
+		t.Fatal(err)
+	}
+	page := connector.Fields{}
+	page.Set("page_id", list.Data[0].ID)
+	page.Set("page_access_token", list.Data[0].Token)
+	grants, err := w.platform.Import(t.Context(), w.app, page, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grants[0]
+	if want := w.now.Add(90 * time.Minute); !g.Credentials.ExpiresAt.Equal(want) || !strings.HasPrefix(g.Warning, "page_token_expires:") {
+		t.Errorf("expires %v, want %v; warning %q", g.Credentials.ExpiresAt, want, g.Warning)
+	}
+	if got := g.Credentials.Fields.Get("ig_user_id"); got != "17841400000000001" {
+		t.Errorf("the Instagram account was not looked up: %q", got)
+	}
+	w.now = w.now.Add(2 * time.Hour)
+	_, err = w.platform.Refresh(t.Context(), w.app, g.Credentials)
+	w.fails(err, connector.ReauthorizationRequired, false)
+
+	for field, value := range map[string]string{"page_id": "200000000000002", "ig_user_id": "17841400000000004"} {
+		w := newWorld(t, facebookRow)
+		wrong := w.brought()
+		wrong.Set(field, value)
+		_, err = w.platform.Import(t.Context(), w.app, wrong, true)
+		if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, field) {
+			t.Errorf("another %s: %q", field, e.Message)
+		}
+	}
+}
+
+func TestFacebookErrorsBecomeCodes(t *testing.T) {
+	graph := func(code, subcode int, more string) string {
+		return fmt.Sprintf(`{"error":{"message":"canary","type":"OAuthException","code":%d,"error_subcode":%d%s}}`, code, subcode, more)
+	}
+	for _, test := range []struct {
+		name, body string
+		code       connector.Code
+		reason     string
+	}{
+		{"expired or revoked", graph(190, 0, ""), connector.ReauthorizationRequired, ""},
+		{"session gone", graph(102, 0, ""), connector.ReauthorizationRequired, ""},
+		{"app removed", graph(190, 458, ""), connector.ReauthorizationRequired, "app_removed"},
+		{"checkpoint", graph(190, 459, ""), connector.ReauthorizationRequired, "checkpoint"},
+		{"password changed", graph(190, 460, ""), connector.ReauthorizationRequired, "password_changed"},
+		{"session expired", graph(190, 463, ""), connector.ReauthorizationRequired, "expired"},
+		{"not confirmed", graph(190, 464, ""), connector.ReauthorizationRequired, "user_not_confirmed"},
+		{"logged out", graph(190, 467, ""), connector.ReauthorizationRequired, "logged_out"},
+		{"role lost", graph(190, 492, ""), connector.ScopeMissing, "role_lost"},
+		{"ninety days", graph(190, 493, ""), connector.ReauthorizationRequired, "data_access_expired"},
+		{"other dead session", graph(190, 466, ""), connector.ReauthorizationRequired, ""},
+		{"permission missing", graph(10, 0, ""), connector.ScopeMissing, ""},
+		{"permission removed", graph(200, 0, ""), connector.ScopeMissing, ""},
+		{"capability missing", graph(3, 0, ""), connector.ScopeMissing, ""},
+		{"unknown app", graph(101, 0, ""), connector.AppMisconfigured, ""},
+		{"not visible", graph(100, 33, ""), connector.ScopeMissing, "not_visible"},
+		{"outage", graph(1, 0, ""), connector.PlatformUnavailable, ""},
+		{"service", graph(2, 0, ""), connector.PlatformUnavailable, ""},
+		{"transient, whatever the code", graph(190, 0, `,"is_transient":true`), connector.PlatformUnavailable, ""},
+		{"app throttled", graph(4, 0, ""), connector.RateLimited, ""},
+		{"user throttled", graph(17, 0, ""), connector.RateLimited, ""},
+		{"page throttled", graph(32, 0, ""), connector.RateLimited, ""},
+		{"application limit", graph(341, 0, ""), connector.RateLimited, ""},
+		{"custom limit", graph(613, 0, ""), connector.RateLimited, ""},
+		{"business limit", graph(80001, 0, ""), connector.RateLimited, ""},
+		{"policy", graph(368, 0, ""), connector.PlatformUnavailable, "blocked_for_policy"},
+		{"publishing authorization", graph(0, 1404078, ""), connector.ReauthorizationRequired, "page_publishing_authorization"},
+		{"identity", graph(0, 4854002, ""), connector.PlatformUnavailable, "identity_confirmation"},
+		{"a digit more", graph(1900, 0, ""), connector.PlatformUnavailable, ""},
+		{"a code in a string", `{"error":{"message":"canary","code":"190","error_subcode":"460"}}`, connector.ReauthorizationRequired, "password_changed"},
+		{"no object", `{"error":"canary"}`, connector.PlatformUnavailable, ""},
+	} {
+		for _, status := range []int{200, 400} {
+			t.Run(fmt.Sprintf("%s in %d", test.name, status), func(t *testing.T) {
+				w := newWorld(t, facebookRow)
+				c := w.connect().Credentials
+				w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: "node", Kind: sandbox.Body, Text: test.body, Status: status})
+				_, err := w.platform.Verify(t.Context(), w.app, c)
+				e := w.fails(err, test.code, false)
+				if e.Reason != test.reason {
+					t.Errorf("reason %q, want %q", e.Reason, test.reason)
+				}
+				if strings.Contains(err.Error(), "canary") {
+					t.Errorf("the platform's words are repeated: %v", err)
+				}
+			})
+		}
+	}
+	for name, test := range map[string]struct {
+		body string
+		code connector.Code
+	}{
+		"wrong secret":           {`{"error":{"message":"Error validating client secret.","code":1}}`, connector.AppMisconfigured},
+		"code expired":           {graph(100, 36007, ""), connector.StateInvalid},
+		"another redirect URI":   {graph(100, 36008, ""), connector.AppMisconfigured},
+		"code used":              {graph(100, 36009, ""), connector.StateInvalid},
+		"an outage, not the app": {graph(1, 0, ""), connector.PlatformUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, facebookRow)
+			a := w.authorization()
+			code := w.consent(a, sandbox.Choice{})
+			w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: "token", Kind: sandbox.Body, Text: test.body, Status: 400})
+			_, err := w.platform.Exchange(t.Context(), w.app, a, code)
+			w.fails(err, test.code, false)
+		})
+	}
+}
+
+func TestFacebookNotices(t *testing.T) {
+	w := newWorld(t, facebookRow)
+	noticer := w.platform.(connector.Noticer)
+	notice := func(signed string) connector.RawNotice {
+		return connector.RawNotice{Body: []byte(url.Values{"signed_request": {signed}}.Encode())}
+	}
+	signed := w.box.SignedRequest("100000000000001")
+
+	got, err := noticer.ReadNotice(w.app, "deauthorize", notice(signed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(connector.Notice{UserID: "100000000000001", Revoked: true, Reason: "deauthorized", At: w.now}, got); diff != "" {
+		t.Errorf("deauthorize (-want +got):\n%s", diff)
+	}
+	got, err = noticer.ReadNotice(w.app, "data-deletion", notice(signed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.Delete || got.Revoked || got.UserID != "100000000000001" {
+		t.Errorf("data-deletion: got %+v", got)
+	}
+
+	signature, payload, _ := strings.Cut(signed, ".")
+	other := base64.RawURLEncoding.EncodeToString([]byte(`{"algorithm":"HMAC-SHA256","user_id":"1"}`))
+	for name, forged := range map[string]string{
+		"another payload":   signature + "." + other,
+		"no signature":      "." + payload,
+		"a cut signature":   signature[:20] + "." + payload,
+		"no dot":            signature,
+		"a second payload":  signed + "." + other,
+		"an empty envelope": ".",
+	} {
+		_, err := noticer.ReadNotice(w.app, "deauthorize", notice(forged))
+		if e := connector.AsError(err); e == nil || e.Code != connector.StateInvalid {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	_, err = noticer.ReadNotice(connector.App{ClientSecret: connector.NewSecret("another-secret")}, "deauthorize", notice(signed))
+	w.fails(err, connector.StateInvalid, false)
+	_, err = noticer.ReadNotice(connector.App{}, "deauthorize", notice(signed))
+	w.fails(err, connector.AppNotConfigured, false)
+	_, err = noticer.ReadNotice(w.app, "webhook", notice(signed))
+	w.fails(err, connector.InvalidRequest, false)
+	for _, body := range []string{"", "signed_request=", "signed_request=a&signed_request=b", "%zz"} {
+		if _, err := noticer.ReadNotice(w.app, "deauthorize", connector.RawNotice{Body: []byte(body)}); err == nil {
+			t.Errorf("body %q was taken", body)
+		}
+	}
+}

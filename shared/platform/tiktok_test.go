@@ -1,0 +1,125 @@
+package platform_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
+)
+
+var tiktokRow = rows[3]
+
+func TestTikTokLifetimesComeFromTheAnswer(t *testing.T) {
+	for name, test := range map[string]struct {
+		legacy        bool
+		access, grant time.Duration
+	}{
+		"today":        {false, 2 * time.Hour, 180 * 24 * time.Hour},
+		"as in spring": {true, 24 * time.Hour, 365 * 24 * time.Hour},
+	} {
+		w := newWorld(t, tiktokRow)
+		w.box.Tune(func(k *sandbox.Knobs) {
+			if test.legacy {
+				k.TikTok.Legacy()
+			}
+		})
+		c := w.connect().Credentials
+		if !c.ExpiresAt.Equal(w.now.Add(test.access)) || !c.GrantExpiresAt.Equal(w.now.Add(test.grant)) {
+			t.Errorf("%s: expires %v, grant %v", name, c.ExpiresAt, c.GrantExpiresAt)
+		}
+		if got, want := c.Fields.Get("refresh_token_expiry"), c.GrantExpiresAt.Format(time.RFC3339); got != want {
+			t.Errorf("%s: refresh_token_expiry %q, want %q", name, got, want)
+		}
+		w.now = w.now.Add(time.Hour)
+		renewed, err := w.platform.Refresh(t.Context(), w.app, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !renewed.GrantExpiresAt.Equal(c.GrantExpiresAt) {
+			t.Errorf("%s: what is left of the grant is not what was said", name)
+		}
+	}
+}
+
+func TestTikTokErrorsIn200(t *testing.T) {
+	w := newWorld(t, tiktokRow)
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.ErrorsIn200 = true })
+	c := w.connect().Credentials
+	if _, err := w.platform.Refresh(t.Context(), w.app, c); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.platform.Refresh(t.Context(), w.app, c)
+	w.fails(err, connector.ReauthorizationRequired, false)
+	wrong := w.app
+	wrong.ClientSecret = connector.NewSecret("test-wrong-secret")
+	_, err = w.platform.Refresh(t.Context(), wrong, c)
+	w.fails(err, connector.AppMisconfigured, false)
+}
+
+func TestTikTokErrorsBecomeCodes(t *testing.T) {
+	for code, want := range map[string]connector.Code{
+		"access_token_invalid":    connector.ReauthorizationRequired,
+		"scope_not_authorized":    connector.ScopeMissing,
+		"scope_permission_missed": connector.ScopeMissing,
+		"rate_limit_exceeded":     connector.RateLimited,
+		"reached_active_user_cap": connector.QuotaExhausted,
+		"internal_error":          connector.PlatformUnavailable,
+		"canary":                  connector.PlatformUnavailable,
+	} {
+		w := newWorld(t, tiktokRow)
+		c := w.connect().Credentials
+		w.box.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "me", Kind: sandbox.Body, Text: `{"data":{},"error":{"code":"` + code + `","message":"canary"}}`})
+		_, err := w.platform.Verify(t.Context(), w.app, c)
+		w.fails(err, want, false)
+		if strings.Contains(err.Error(), "canary") {
+			t.Errorf("the platform's words are repeated: %v", err)
+		}
+	}
+}
+
+func TestTikTokNotices(t *testing.T) {
+	w := newWorld(t, tiktokRow)
+	noticer := w.platform.(connector.Noticer)
+	body, signature := w.box.TikTokNotice("authorization.removed", tiktokRow.account)
+	notice := func(signature string, body []byte) connector.RawNotice {
+		return connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: body}
+	}
+	got, err := noticer.ReadNotice(w.app, "webhook", notice(signature, body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(connector.Notice{UserID: tiktokRow.account, Revoked: true, Reason: "deauthorized", At: w.now}, got); diff != "" {
+		t.Errorf("authorization.removed (-want +got):\n%s", diff)
+	}
+	other, otherSignature := w.box.TikTokNotice("video.publish.completed", tiktokRow.account)
+	if got, err = noticer.ReadNotice(w.app, "webhook", notice(otherSignature, other)); err != nil || got.UserID != "" || got.Revoked {
+		t.Errorf("another event: got %+v, error %v", got, err)
+	}
+	for name, raw := range map[string]connector.RawNotice{
+		"no signature":         notice("", body),
+		"of another body":      notice(signature, other),
+		"a time of one's own":  notice("t=1,"+signature[strings.Index(signature, "s="):], body),
+		"two times":            notice("t=1,"+signature, body),
+		"no time":              notice(signature[strings.Index(signature, "s="):], body),
+		"no headers whatever":  {Body: body},
+		"a signature cut away": notice(signature[:len(signature)-2], body),
+	} {
+		_, err := noticer.ReadNotice(w.app, "webhook", raw)
+		if e := connector.AsError(err); e == nil || e.Code != connector.StateInvalid {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	another := w.app
+	another.ClientID = "another-client"
+	_, err = noticer.ReadNotice(another, "webhook", notice(signature, body))
+	w.fails(err, connector.StateInvalid, false)
+	w.now = w.now.Add(5*time.Minute + time.Second)
+	_, err = noticer.ReadNotice(w.app, "webhook", notice(signature, body))
+	w.fails(err, connector.StateInvalid, false)
+	_, err = noticer.ReadNotice(w.app, "deauthorize", notice(signature, body))
+	w.fails(err, connector.InvalidRequest, false)
+}

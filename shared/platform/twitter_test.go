@@ -1,0 +1,220 @@
+package platform_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
+)
+
+var twitterRow = rows[2]
+
+// keys is the brief's set of OAuth 1.0a keys, for one of the sandbox's.
+func (w *world) keys(level string) connector.Fields {
+	w.t.Helper()
+	extras := w.box.AppOf("twitter").Extras
+	for _, key := range w.box.UserKeys() {
+		if key.Level == level {
+			f := connector.Fields{}
+			f.Set("api_key", extras["api_key"])
+			f.Set("api_secret", extras["api_secret"])
+			f.Set("bearer_token", extras["bearer_token"])
+			f.Set("access_token", key.AccessToken)
+			f.Set("access_token_secret", key.AccessTokenSecret)
+			return f
+		}
+	}
+	w.t.Fatalf("no key with level %q", level)
+	return nil
+}
+
+func TestTwitterKeysAreSignedAndRoundTrip(t *testing.T) {
+	w := newWorld(t, twitterRow)
+	// What is called is what is signed.
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.SignedURL = "sent" })
+	keys := w.keys("read-write")
+	grants, err := w.platform.Import(t.Context(), w.app, keys, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grants[0]
+	if g.Account.ID != "1500000000000000001" || g.Account.Name != "@sandbox_one" || g.Warning != "" || !g.Credentials.ExpiresAt.IsZero() {
+		t.Errorf("got %+v, warning %q, expires %v", g.Account, g.Warning, g.Credentials.ExpiresAt)
+	}
+	if diff := cmp.Diff(keys.Reveal(), w.platform.Full(w.app, g.Credentials).Reveal()); diff != "" {
+		t.Errorf("given back (-brought +got):\n%s", diff)
+	}
+	token, kind, public := w.platform.Token(w.app, g.Credentials)
+	if !token.Equal(keys["access_token"]) || kind != "OAuth1" {
+		t.Errorf("token type %q", kind)
+	}
+	if diff := cmp.Diff(keys.Reveal(), public.Reveal()); diff != "" {
+		t.Errorf("what a caller signs with (-want +got):\n%s", diff)
+	}
+	checked, err := w.platform.Refresh(t.Context(), w.app, g.Credentials)
+	if err != nil || !checked.Fields.Equal(g.Credentials.Fields) {
+		t.Errorf("a check: error %v", err)
+	}
+	if calls := w.box.Count("twitter", "token"); calls != 0 {
+		t.Errorf("the token endpoint was called %d times", calls)
+	}
+}
+
+func TestTwitterReadOnlyKeysAreFoundOut(t *testing.T) {
+	for level, writes := range map[string]bool{"read": false, "read-write": true, "read-write-directmessages": true} {
+		w := newWorld(t, twitterRow)
+		grants, err := w.platform.Import(t.Context(), w.app, w.keys(level), true)
+		if err != nil {
+			t.Fatalf("%s: %v", level, err)
+		}
+		g := grants[0]
+		if got := len(without([]string{"tweet.write"}, g.Credentials.Scopes)) == 0; got != writes {
+			t.Errorf("%s: scopes %v", level, g.Credentials.Scopes)
+		}
+		if warned := strings.HasPrefix(g.Warning, "read_only_keys:"); warned == writes {
+			t.Errorf("%s: warning %q", level, g.Warning)
+		}
+	}
+}
+
+func TestTwitterKeysOfTheApp(t *testing.T) {
+	w := newWorld(t, twitterRow)
+	keys := w.keys("read-write")
+	for _, name := range []string{"api_key", "api_secret", "bearer_token"} {
+		w.app.Extras[name] = keys[name]
+	}
+	short := connector.Fields{"access_token": keys["access_token"], "access_token_secret": keys["access_token_secret"]}
+	for name, brought := range map[string]connector.Fields{"left out": short, "repeated": keys} {
+		grants, err := w.platform.Import(t.Context(), w.app, brought, true)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(short.Reveal(), grants[0].Credentials.Fields.Reveal()); diff != "" {
+			t.Errorf("%s: stored (-want +got):\n%s", name, diff)
+		}
+		if diff := cmp.Diff(keys.Reveal(), w.platform.Full(w.app, grants[0].Credentials).Reveal()); diff != "" {
+			t.Errorf("%s: given back (-want +got):\n%s", name, diff)
+		}
+	}
+	for _, missing := range []string{"api_key", "api_secret", "access_token", "access_token_secret"} {
+		some := keys.Clone()
+		delete(some, missing)
+		_, err := w.platform.Import(t.Context(), connector.App{}, some, false)
+		if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, missing) {
+			t.Errorf("without %s: %q does not name it", missing, e.Message)
+		}
+	}
+	grants, err := w.platform.Import(t.Context(), connector.App{}, keys, false)
+	if err != nil || grants[0].Account.ID != "1500000000000000001" {
+		t.Errorf("unverified: got %+v, error %v", grants, err)
+	}
+}
+
+func TestTwitterKeysAreRevokedAndRefused(t *testing.T) {
+	w := newWorld(t, twitterRow)
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.V1Errors = true })
+	grants, err := w.platform.Import(t.Context(), w.app, w.keys("read-write"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := grants[0].Credentials
+	wrong := connector.Credentials{Fields: c.Fields.Clone()}
+	wrong.Fields.Set("api_secret", "test-wrong-secret")
+	_, err = w.platform.Verify(t.Context(), w.app, wrong)
+	w.fails(err, connector.AppMisconfigured, false)
+	for range 2 {
+		if err := w.platform.(connector.Revoker).Revoke(t.Context(), w.app, c, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = w.platform.Verify(t.Context(), w.app, c)
+	w.fails(err, connector.ReauthorizationRequired, false)
+}
+
+func TestTwitterMoneyAndCaps(t *testing.T) {
+	w := newWorld(t, twitterRow)
+	c := w.connect().Credentials
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsageCapped = true })
+	_, err := w.platform.Verify(t.Context(), w.app, c)
+	w.fails(err, connector.QuotaExhausted, false)
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsageCapped, k.Twitter.NotEnrolled = false, true })
+	_, err = w.platform.Verify(t.Context(), w.app, c)
+	w.fails(err, connector.AppMisconfigured, false)
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.NotEnrolled = false })
+	for _, endpoint := range []string{"me", "token"} {
+		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: endpoint, Kind: sandbox.Quota})
+		if endpoint == "me" {
+			_, err = w.platform.Verify(t.Context(), w.app, c)
+		} else {
+			_, err = w.platform.Refresh(t.Context(), w.app, c)
+		}
+		if e := w.fails(err, connector.QuotaExhausted, false); e.Reason != "credits_depleted" {
+			t.Errorf("%s: reason %q", endpoint, e.Reason)
+		}
+	}
+}
+
+func TestTwitterPublicClient(t *testing.T) {
+	w := newWorld(t, twitterRow)
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.PublicClient = true })
+	w.app.ClientSecret = connector.Secret{}
+	g := w.connect()
+	if _, err := w.platform.Refresh(t.Context(), w.app, g.Credentials); err != nil {
+		t.Error(err)
+	}
+	for _, call := range w.box.Calls("twitter", "token") {
+		if call.Header.Get("Authorization") != "" || call.Form.Get("client_id") != w.app.ClientID {
+			t.Error("an app without a secret did not name itself in the form")
+		}
+	}
+}
+
+func TestTwitterSpentRefreshTokenIsDead(t *testing.T) {
+	w := newWorld(t, twitterRow)
+	c := w.connect().Credentials
+	if _, err := w.platform.Refresh(t.Context(), w.app, c); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.platform.Refresh(t.Context(), w.app, c)
+	w.fails(err, connector.ReauthorizationRequired, false)
+}
+
+func TestImportsSpendARefreshTokenOnlyInNeed(t *testing.T) {
+	for _, row := range []row{twitterRow, tiktokRow} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t, row)
+			full := w.brought()
+			if _, err := w.platform.Import(t.Context(), w.app, full, true); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.box.Count(row.name, "token/refresh_token"); got != 0 {
+				t.Errorf("a token that works was renewed %d times", got)
+			}
+			w.box.Expire(row.name)
+			grants, err := w.platform.Import(t.Context(), w.app, full, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := grants[0]
+			if g.Credentials.Fields["refresh_token"].Equal(full["refresh_token"]) {
+				t.Error("a spent refresh token was kept")
+			}
+			if lacking := without(w.platform.Describe().Scopes, g.Credentials.Scopes); len(lacking) > 0 || g.Warning != "" {
+				t.Errorf("after renewing: lacks %v, warning %q", lacking, g.Warning)
+			}
+			if _, err := w.platform.Refresh(t.Context(), w.app, g.Credentials); err != nil {
+				t.Errorf("refreshing what was stored: %v", err)
+			}
+
+			w.box.Expire(row.name)
+			spent := w.platform.Full(w.app, w.connect().Credentials)
+			spent.Set("token_expiry", "2020-01-01T00:00:00Z")
+			w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: row.me, Kind: sandbox.Outage})
+			_, err = w.platform.Import(t.Context(), w.app, spent, true)
+			w.fails(err, connector.PlatformUnavailable, true)
+		})
+	}
+}

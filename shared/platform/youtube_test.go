@@ -1,0 +1,121 @@
+package platform_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
+)
+
+var youtubeRow = rows[1]
+
+func TestYouTubeNamesWhatAGrantLacks(t *testing.T) {
+	w := newWorld(t, youtubeRow)
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.OmitRefreshToken = true })
+	g := w.connect()
+	if !strings.HasPrefix(g.Warning, "no_refresh_token:") {
+		t.Errorf("without a refresh token: warning %q", g.Warning)
+	}
+	_, err := w.platform.Refresh(t.Context(), w.app, g.Credentials)
+	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "no_refresh_token" {
+		t.Errorf("reason %q", e.Reason)
+	}
+
+	a := w.authorization()
+	readonly := "https://www.googleapis.com/auth/youtube.readonly"
+	fresh := newWorld(t, youtubeRow)
+	_, err = fresh.platform.Exchange(t.Context(), fresh.app, a, fresh.consent(a, sandbox.Choice{Untick: []string{readonly}}))
+	if e := fresh.fails(err, connector.ScopeMissing, false); !slices.Contains(e.MissingScopes, readonly) {
+		t.Errorf("missing scopes %v", e.MissingScopes)
+	}
+}
+
+func TestYouTubeTellsThatAnAppIsInTesting(t *testing.T) {
+	w := newWorld(t, youtubeRow)
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.Testing = true })
+	g := w.connect()
+	if want := w.now.Add(604799 * time.Second); !g.Credentials.GrantExpiresAt.Equal(want) || !strings.HasPrefix(g.Warning, "app_in_testing:") {
+		t.Errorf("grant ends %v, want %v; warning %q", g.Credentials.GrantExpiresAt, want, g.Warning)
+	}
+}
+
+func TestYouTubeAccountWithoutChannel(t *testing.T) {
+	w := newWorld(t, youtubeRow)
+	a := w.authorization()
+	_, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Account: "100000000000000000003"}))
+	if e := w.fails(err, connector.AccessDenied, false); e.Reason != "no_channel" {
+		t.Errorf("reason %q", e.Reason)
+	}
+}
+
+func TestYouTubeErrorsBecomeCodes(t *testing.T) {
+	google := func(reason, status string) string {
+		return `{"error":{"code":403,"message":"canary","errors":[{"reason":"` + reason + `"}],"status":"` + status + `"}}`
+	}
+	for name, test := range map[string]struct {
+		body   string
+		status int
+		code   connector.Code
+	}{
+		"quota":          {google("quotaExceeded", ""), 403, connector.QuotaExhausted},
+		"upload limit":   {google("uploadLimitExceeded", ""), 400, connector.QuotaExhausted},
+		"user rate":      {google("userRateLimitExceeded", ""), 403, connector.RateLimited},
+		"scope":          {google("insufficientPermissions", ""), 403, connector.ScopeMissing},
+		"scope by name":  {`{"error":{"code":403,"details":[{"reason":"ACCESS_TOKEN_SCOPE_INSUFFICIENT"}],"status":"PERMISSION_DENIED"}}`, 403, connector.ScopeMissing},
+		"API disabled":   {google("accessNotConfigured", ""), 403, connector.AppMisconfigured},
+		"no channel":     {google("youtubeSignupRequired", ""), 401, connector.AccessDenied},
+		"token":          {google("authError", "UNAUTHENTICATED"), 401, connector.ReauthorizationRequired},
+		"token in a 200": {google("authError", "UNAUTHENTICATED"), 200, connector.ReauthorizationRequired},
+		"unknown":        {google("canary", ""), 403, connector.PlatformUnavailable},
+		"no object":      {`{"error":"canary"}`, 403, connector.PlatformUnavailable},
+		"two channels":   {`{"items":[{"id":"../x","snippet":{"title":"x"}}]}`, 200, connector.PlatformUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, youtubeRow)
+			c := w.connect().Credentials
+			w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "channels", Kind: sandbox.Body, Text: test.body, Status: test.status})
+			_, err := w.platform.Verify(t.Context(), w.app, c)
+			e := w.fails(err, test.code, false)
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("the platform's words are repeated: %v", err)
+			}
+			if wait := e.ResetsAt.Sub(w.now); test.code == connector.QuotaExhausted && (wait <= 0 || wait > 24*time.Hour || e.ResetsAt.Hour() != 8) {
+				t.Errorf("resets at %v", e.ResetsAt)
+			}
+		})
+	}
+}
+
+func TestYouTubeSessionControlIsNamed(t *testing.T) {
+	w := newWorld(t, youtubeRow)
+	c := w.connect().Credentials
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.SessionControl = true })
+	_, err := w.platform.Refresh(t.Context(), w.app, c)
+	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "invalid_rapt" {
+		t.Errorf("reason %q", e.Reason)
+	}
+}
+
+func TestYouTubeImportProvesTheRefreshToken(t *testing.T) {
+	w := newWorld(t, youtubeRow)
+	full := w.brought()
+	w.box.Expire("youtube")
+	grants, err := w.platform.Import(t.Context(), w.app, full, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grants[0]
+	if g.Credentials.Fields["access_token"].Equal(full["access_token"]) || !g.Credentials.ExpiresAt.After(w.now) {
+		t.Error("a dead access token was kept")
+	}
+	if len(g.Credentials.Scopes) != 2 {
+		t.Errorf("scopes %v", g.Credentials.Scopes)
+	}
+	dead := full.Clone()
+	dead.Set("refresh_token", "1//test-unknown")
+	_, err = w.platform.Import(t.Context(), w.app, dead, true)
+	w.fails(err, connector.ReauthorizationRequired, false)
+}
