@@ -236,7 +236,9 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 		s.release(ctx, c, c.Lease.Holder)
 		return c, nil
 	}
-	if !creds.renewable() && p.Describe().Traits.Cadence.Model != Permanent && c.alive(s.Now()) {
+	// What does not expire has nothing to renew either, and is checked: the
+	// OAuth 1.0a keys of a platform that else rotates.
+	if !creds.renewable() && !creds.ExpiresAt.IsZero() && p.Describe().Traits.Cadence.Model != Permanent && c.alive(s.Now()) {
 		return s.unsent(ctx, c, before, errNoRefreshToken())
 	}
 	app, err := s.app(ctx, c.Platform)
