@@ -23,9 +23,6 @@ import (
 const (
 	dynamoDBEndpoint       = "CONNECTOR_TEST_DYNAMODB_ENDPOINT"
 	secretsManagerEndpoint = "CONNECTOR_TEST_SECRETSMANAGER_ENDPOINT"
-	// skipConcurrency is set where the endpoint is known to lose conditional
-	// writes that compete, as moto does.
-	skipConcurrency = "CONNECTOR_TEST_SKIP_CONCURRENCY"
 )
 
 // cloud starts the stand-in and returns a configuration for it.
@@ -77,12 +74,7 @@ func TestTable(t *testing.T) {
 	table, _, _ := newTable(t, endpoint(t, dynamoDBEndpoint))
 	open := func(*testing.T) connector.Store { return table }
 	t.Run("duties", func(t *testing.T) { connectortest.TestStore(t, open) })
-	t.Run("concurrency", func(t *testing.T) {
-		if os.Getenv(skipConcurrency) != "" {
-			t.Skipf("%s is set", skipConcurrency)
-		}
-		connectortest.TestStoreConcurrency(t, open)
-	})
+	t.Run("concurrency", func(t *testing.T) { connectortest.TestStoreConcurrency(t, open) })
 }
 
 func TestVault(t *testing.T) {
