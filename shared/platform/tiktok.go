@@ -372,7 +372,9 @@ func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNot
 // removedBecause says in a word why an authorization was removed.
 func removedBecause(content string) string {
 	var why struct{ Reason json.RawMessage }
-	json.Unmarshal([]byte(content), &why)
+	if json.Unmarshal([]byte(content), &why) != nil {
+		return "authorization_removed"
+	}
 	switch whole(why.Reason) {
 	case 1:
 		return "deauthorized"

@@ -1,0 +1,404 @@
+package platform
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+// get reads a node or edge of the graph into v.
+func (f *facebook) get(ctx context.Context, c client, token connector.Secret, path string, q url.Values, v any) error {
+	r, err := f.call(ctx, http.MethodGet, c, token, path, q)
+	if err != nil {
+		return err
+	}
+	if err := decode(r.body, v); err != nil {
+		return f.garbled(http.MethodGet, err.Error())
+	}
+	return nil
+}
+
+// call makes one call to the graph, with the proof that the token is used by
+// its app, which an app can make mandatory. The proof counts in the query
+// alone (https://developers.facebook.com/docs/graph-api/guides/secure-requests,
+// read 2026-11-23).
+func (f *facebook) call(ctx context.Context, method string, c client, token connector.Secret, path string, q url.Values) (reply, error) {
+	with := url.Values{}
+	for name, values := range q {
+		with[name] = values
+	}
+	if !c.secret.Empty() {
+		with.Set("appsecret_proof", appSecretProof(c.secret, token))
+	}
+	return f.do(ctx, call{method: method, url: facebookGraph + path, query: with, bearer: token}, f.refused(false))
+}
+
+func appSecretProof(secret, token connector.Secret) string {
+	return hex.EncodeToString(signature(secret, []byte(token.Reveal())))
+}
+
+// appToken is the app's own access token
+// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens#apptokens,
+// read 2026-11-23).
+func (c client) appToken() connector.Secret {
+	return connector.NewSecret(c.id + "|" + c.secret.Reveal())
+}
+
+// me returns whose a token is.
+func (f *facebook) me(ctx context.Context, c client, token connector.Secret) (connector.Account, error) {
+	var me struct {
+		ID   identifier `json:"id"`
+		Name string     `json:"name"`
+	}
+	if err := f.get(ctx, c, token, "me", query("fields", "id,name"), &me); err != nil {
+		return connector.Account{}, err
+	}
+	found, err := account(string(me.ID), me.Name)
+	if err != nil {
+		return connector.Account{}, f.garbled(http.MethodGet, err.Error())
+	}
+	return found, nil
+}
+
+// permissions returns what the person granted
+// (https://developers.facebook.com/docs/graph-api/reference/user/permissions/,
+// read 2026-11-23).
+func (f *facebook) permissions(ctx context.Context, c client, user connector.Secret) ([]string, error) {
+	var answer struct {
+		Data []struct{ Permission, Status string }
+	}
+	if err := f.get(ctx, c, user, "me/permissions", nil, &answer); err != nil {
+		return nil, err
+	}
+	granted := []string{}
+	for _, p := range answer.Data {
+		if p.Status == "granted" && scopePattern.MatchString(p.Permission) {
+			granted = append(granted, p.Permission)
+		}
+	}
+	return granted, nil
+}
+
+// page is a row of a list of Pages.
+type page struct {
+	ID        identifier       `json:"id"`
+	Name      string           `json:"name"`
+	Token     connector.Secret `json:"access_token"`
+	Instagram struct {
+		ID identifier `json:"id"`
+	} `json:"instagram_business_account"`
+}
+
+// instagram returns the id of the Page's Instagram account, empty where it has
+// none.
+func (p page) instagram() string {
+	if !accountPattern.MatchString(string(p.Instagram.ID)) {
+		return ""
+	}
+	return string(p.Instagram.ID)
+}
+
+// pages returns the Pages behind a user token, with their tokens. Those that
+// came through a business portfolio stand in its lists alone, at times without
+// a token, which the Page itself then gives
+// (https://github.com/trypostit/trypost/pull/301, read 2026-11-23). What goes
+// wrong there loses no Page of the ordinary list.
+func (f *facebook) pages(ctx context.Context, c client, user connector.Secret, businesses bool) ([]page, error) {
+	rows, err := f.list(ctx, c, user, "me/accounts")
+	if err != nil {
+		return nil, err
+	}
+	if businesses {
+		rows = append(rows, f.businessPages(ctx, c, user)...)
+	}
+	var pages []page
+	at := map[identifier]int{}
+	for _, row := range rows {
+		if i, known := at[row.ID]; !known {
+			at[row.ID] = len(pages)
+			pages = append(pages, row)
+		} else if pages[i].Token.Empty() {
+			pages[i] = row
+		}
+	}
+	for i, p := range pages {
+		if !p.Token.Empty() || !accountPattern.MatchString(string(p.ID)) {
+			continue
+		}
+		var whole page
+		err := f.get(ctx, c, user, url.PathEscape(string(p.ID)), query("fields", pageFields), &whole)
+		if err == nil && whole.ID == p.ID {
+			pages[i] = whole
+		}
+	}
+	return slices.DeleteFunc(pages, func(p page) bool {
+		return p.Token.Empty() || !credible(p.Token.Reveal())
+	}), nil
+}
+
+func (f *facebook) businessPages(ctx context.Context, c client, user connector.Secret) []page {
+	businesses, err := f.list(ctx, c, user, "me/businesses")
+	if err != nil {
+		return nil
+	}
+	var rows []page
+	for _, business := range businesses[:min(len(businesses), mostBusinesses)] {
+		if !accountPattern.MatchString(string(business.ID)) {
+			continue
+		}
+		for _, edge := range []string{"/owned_pages", "/client_pages"} {
+			more, err := f.list(ctx, c, user, url.PathEscape(string(business.ID))+edge)
+			if err == nil {
+				rows = append(rows, more...)
+			}
+		}
+	}
+	return rows
+}
+
+// list reads an edge to its end. paging.next is a whole URL with the token in
+// it; only its cursor is taken, so that no answer decides where the token goes
+// (https://developers.facebook.com/docs/graph-api/results, read 2026-11-23).
+func (f *facebook) list(ctx context.Context, c client, user connector.Secret, path string) ([]page, error) {
+	fields := pageFields
+	if path == "me/businesses" {
+		fields = "id,name"
+	}
+	next := query("fields", fields, "limit", "100")
+	var rows []page
+	for range mostGraphPages {
+		var answer struct {
+			Data   []page
+			Paging struct {
+				Next    string
+				Cursors struct{ After string }
+			}
+		}
+		if err := f.get(ctx, c, user, path, next, &answer); err != nil {
+			return nil, err
+		}
+		rows = append(rows, answer.Data...)
+		if answer.Paging.Next == "" {
+			return rows, nil
+		}
+		after := query("fields", fields, "limit", "100")
+		if cursor := answer.Paging.Cursors.After; cursor != "" {
+			after.Set("after", cursor)
+		} else if u, err := url.Parse(answer.Paging.Next); err == nil {
+			for _, name := range []string{"after", "offset", "__paging_token", "until"} {
+				if value := u.Query().Get(name); value != "" {
+					after.Set(name, value)
+				}
+			}
+		}
+		if after.Encode() == next.Encode() {
+			break
+		}
+		next = after
+	}
+	return nil, f.garbled(http.MethodGet, "a list without end")
+}
+
+// inspection is what Facebook tells of a token.
+type inspection struct {
+	known           bool
+	userID          string
+	scopes          []string
+	expiresAt       time.Time // zero: never
+	dataAccessUntil time.Time
+}
+
+// warning names what is wrong with a Page token that should have no end.
+func (i inspection) warning() string {
+	if i.expiresAt.IsZero() {
+		return ""
+	}
+	return "page_token_expires: the Page token ends on " + i.expiresAt.Format(time.DateOnly) +
+		"; connect through a link to get one that does not"
+}
+
+// inspect asks what a token is good for
+// (https://developers.facebook.com/docs/graph-api/reference/debug_token/, read
+// 2026-11-23). The token asked about has no other place than the query; what
+// authorizes the question travels in the header.
+func (f *facebook) inspect(ctx context.Context, c client, token connector.Secret) (inspection, error) {
+	var answer struct {
+		Data struct {
+			IsValid *bool           `json:"is_valid"`
+			UserID  identifier      `json:"user_id"`
+			Scopes  []string        `json:"scopes"`
+			Expires json.RawMessage `json:"expires_at"`
+			Data    json.RawMessage `json:"data_access_expires_at"`
+		}
+	}
+	err := f.get(ctx, c, c.appToken(), "debug_token", query("input_token", token.Reveal()), &answer)
+	if err != nil {
+		return inspection{}, err
+	}
+	if answer.Data.IsValid == nil {
+		return inspection{}, f.garbled(http.MethodGet, "debug_token without is_valid")
+	}
+	if !*answer.Data.IsValid {
+		return inspection{}, f.grantDead("", nil)
+	}
+	return inspection{
+		known:           true,
+		userID:          string(answer.Data.UserID),
+		scopes:          splitScopes(strings.Join(answer.Data.Scopes, ",")),
+		expiresAt:       unix(answer.Data.Expires),
+		dataAccessUntil: unix(answer.Data.Data),
+	}, nil
+}
+
+// graphError is an error of the Graph API; its message is the platform's and
+// stays behind.
+type graphError struct{ code, subcode, status int }
+
+func (e graphError) Error() string {
+	return fmt.Sprintf("Graph error %d/%d, HTTP status %d", e.code, e.subcode, e.status)
+}
+
+// refused reads an error of the Graph API
+// (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
+// 2026-11-23).
+func (f *facebook) refused(tokenEndpoint bool) refuse {
+	return func(r reply) *connector.Error {
+		var body struct {
+			Error json.RawMessage `json:"error"`
+		}
+		if decode(r.body, &body) != nil || !says(body.Error) {
+			return nil
+		}
+		var e struct {
+			Message     string          `json:"message"`
+			Code        json.RawMessage `json:"code"`
+			Subcode     json.RawMessage `json:"error_subcode"`
+			IsTransient bool            `json:"is_transient"`
+		}
+		if json.Unmarshal(body.Error, &e) != nil {
+			return f.unavailable("refused the request in a way that we do not know", statusError(r.status))
+		}
+		known := graphError{code: whole(e.Code), subcode: whole(e.Subcode), status: r.status}
+		switch {
+		case tokenEndpoint && strings.Contains(strings.ToLower(e.Message), "validating client secret"):
+			// Code 1 elsewhere means an outage; on Instagram's host the same
+			// text has code 100.
+			return f.appRefused("check its secret", known)
+		case strings.Contains(e.Message, "appsecret_proof"):
+			return f.appRefused("the token is of another app, or the app secret is wrong", known)
+		case e.IsTransient:
+			return f.unavailable("has a passing trouble", known)
+		}
+		return f.graphError(known, r.header)
+	}
+}
+
+// whole reads an integer, zero where there is none.
+func whole(raw json.RawMessage) int {
+	n, err := strconv.Atoi(text(raw))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// deadSessions are the subcodes that say that a token is dead, with a word
+// for those that a person should know apart
+// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/debugging,
+// read 2026-11-23).
+var deadSessions = map[int]string{
+	456: "", 457: "",
+	458: "app_removed", 459: "checkpoint", 460: "password_changed",
+	461: "", 462: "", 463: "expired", 464: "user_not_confirmed", 465: "", 466: "",
+	467: "logged_out", 468: "", 493: "data_access_expired",
+}
+
+// graphError says what an error of the Graph API means.
+func (f *facebook) graphError(e graphError, header http.Header) *connector.Error {
+	if reason, dead := deadSessions[cmp.Or(e.subcode, e.code)]; dead {
+		gone := f.grantDead(reason, e)
+		if reason == "checkpoint" {
+			gone.Message = "Facebook wants the person to log in on facebook.com first, then to connect again"
+		}
+		return gone
+	}
+	switch e.subcode {
+	case 492:
+		missing := f.scopeMissing(nil, e)
+		missing.Reason, missing.Message = "role_lost", "the person has no role on this Page any more; someone who has must connect it"
+		return missing
+	case 36007, 36009:
+		return f.codeRefused(e)
+	case 36008:
+		return f.appRefused("the redirect URI is not the one that the app lists", e)
+	case 33:
+		missing := f.scopeMissing(nil, e)
+		missing.Reason = "not_visible"
+		return missing
+	case 1404078:
+		return f.grantDead("page_publishing_authorization", e)
+	case 4854002:
+		return f.atPlatform("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
+	}
+	switch code := e.code; {
+	case code == 190, code == 102:
+		return f.grantDead("", e)
+	case code == 3, code == 10, code >= 200 && code <= 299:
+		return f.scopeMissing(nil, e)
+	case code == 101, code == 191:
+		return f.appRefused("check its id and redirect URI", e)
+	case code == 1, code == 2:
+		return f.unavailable("has a passing trouble", e)
+	case code == 4, code == 17, code == 32, code == 341, code == 613, code >= 80000 && code <= 80014:
+		return &connector.Error{
+			Code:       connector.RateLimited,
+			Message:    "Facebook asks us to slow down",
+			RetryAfter: regainAccess(header),
+			Err:        e,
+		}
+	case code == 368:
+		return f.atPlatform("blocked_for_policy", "Facebook has blocked this for a while for breaking its rules", e)
+	case code == 1404078:
+		return f.grantDead("page_publishing_authorization", e)
+	case code == 4854002:
+		return f.atPlatform("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
+	}
+	return f.unavailable("refused the request in a way that we do not know", e)
+}
+
+// atPlatform is trouble that neither a retry nor another consent mends, but
+// the person, on the platform. It passes as soon as they do, so it is tried
+// again.
+func (f *facebook) atPlatform(reason, message string, cause error) *connector.Error {
+	return &connector.Error{Code: connector.PlatformUnavailable, Message: message, Reason: reason, Err: cause}
+}
+
+// regainAccess returns how long the throttle lasts, in minutes in
+// X-Business-Use-Case-Usage
+// (https://developers.facebook.com/docs/graph-api/overview/rate-limiting, read
+// 2026-11-23).
+func regainAccess(header http.Header) time.Duration {
+	var usage map[string][]struct {
+		Minutes json.RawMessage `json:"estimated_time_to_regain_access"`
+	}
+	if json.Unmarshal([]byte(header.Get("X-Business-Use-Case-Usage")), &usage) != nil {
+		return 0
+	}
+	var longest time.Duration
+	for _, rows := range usage {
+		for _, row := range rows {
+			longest = max(longest, seconds(row.Minutes)*60)
+		}
+	}
+	return min(longest, longestRetryAfter)
+}
