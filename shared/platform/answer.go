@@ -126,9 +126,8 @@ func readTokens(body []byte) (tokens, error) {
 	return t, nil
 }
 
-// mostSecret bounds a token or secret. Google reserves 2,048 bytes for access
-// tokens (https://developers.google.com/identity/protocols/oauth2, read
-// 2026-11-23), and a vault's secret holds 64 KiB.
+// mostSecret bounds a token or secret: many times the longest that was seen,
+// and few enough that a whole set fits a vault's 64 KiB.
 const mostSecret = 8 << 10
 
 // credible reports whether s may travel in a header: printable ASCII (RFC

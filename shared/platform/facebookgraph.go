@@ -48,7 +48,7 @@ func appSecretProof(secret, token connector.Secret) string {
 }
 
 // appToken is the app's own access token
-// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens#apptokens,
+// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/debugging,
 // read 2026-11-23).
 func (c client) appToken() connector.Secret {
 	return connector.NewSecret(c.id + "|" + c.secret.Reveal())

@@ -69,8 +69,7 @@ func (x *twitter) Describe() connector.Description {
 		Title:    "X (Twitter)",
 		AuthKind: "oauth2 and oauth1.0a",
 		Scopes:   []string{"tweet.read", "tweet.write", "users.read", "media.write", "offline.access"},
-		// users/me wants both (https://docs.x.com/x-api/users/get-my-user,
-		// read 2026-11-23).
+		// users/me wants both, by X's openapi.json v2.167 of 2026-08-22.
 		Required: []string{"tweet.read", "users.read"},
 		Issuers:  x.issuers(twitterIssuer),
 		AppFields: []connector.AppField{

@@ -47,9 +47,8 @@ func (y *youtube) Describe() connector.Description {
 		Title:    "YouTube",
 		AuthKind: "oauth2",
 		Scopes:   []string{youtubeUpload, youtubeReadonly},
-		// youtube.upload alone cannot ask whose channel it is
-		// (https://developers.google.com/youtube/v3/docs/channels/list, read
-		// 2026-11-23).
+		// youtube.upload alone cannot ask whose channel it is. Assumed: no page
+		// that says so was seen (2026-11-23).
 		Required: []string{youtubeReadonly},
 		Issuers:  y.issuers(googleIssuer),
 		Traits: connector.Traits{
