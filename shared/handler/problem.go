@@ -97,6 +97,8 @@ func (h *Handler) problem(err error, requestID string, page bool) answer {
 	var special *statusError
 	if errors.As(err, &special) {
 		a.status, body.Status = special.status, special.status
+		// Such a problem means no more than its status (RFC 9457, 4.2.1).
+		body.Type, body.Title = "about:blank", http.StatusText(special.status)
 		maps.Copy(a.header, special.header)
 	}
 	if body.RetryAfter > 0 {

@@ -1,0 +1,270 @@
+package handler_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda/messages"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
+)
+
+// The sample events are fed to their functions over what seed sets up, and
+// the answers held against the golden files beside them; -update rewrites
+// those.
+
+var update = flag.Bool("update", false, "rewrite the golden files of the sample events")
+
+const (
+	folder = "../../events"
+	// withoutGolden shows the texts of a guide, which change on their own.
+	withoutGolden = "connections/show-platform.json"
+)
+
+// What the sample events speak of.
+const (
+	seededYouTube  = "5f0c7a52-9d3e-4b61-8a7f-2c4e6d8b0a13"
+	seededFacebook = "7a1d2e3f-4b5c-4d6e-8f70-8192a3b4c5d6"
+	seededCycles   = "9b2c3d4e-5f6a-4b7c-8d9e-0f1a2b3c4d5e"
+	seededTwitter  = "c2b1a0f9-e8d7-4c6b-9a5f-4e3d2c1b0a98"
+	seededTikTok   = "e4f5a6b7-c8d9-4e0f-a1b2-c3d4e5f60718"
+
+	seededLink    = "example-link-000000000000000000000000000000"
+	seededState   = "example-state-00000000000000000000000000000"
+	seededBrowser = "example-browser-000000000000000000000000000"
+)
+
+func seed(t *testing.T, s *stack) {
+	t.Helper()
+	ids := map[string][]connector.ID{
+		"facebook": {seededFacebook, seededCycles}, "youtube": {seededYouTube}, "twitter": {seededTwitter}, "tiktok": {seededTikTok},
+	}
+	for _, platform := range platforms() {
+		var choice sandbox.Choice
+		if platform == sandbox.Facebook {
+			choice.Pages = []string{"200000000000001", "200000000000002"}
+		}
+		for i, id := range s.connect(t, platform, "acme", choice) {
+			s.rename(t, connector.ID(id), ids[platform][i])
+		}
+	}
+	link := connector.Link{
+		Platform: "youtube", Owner: "acme", ReturnURL: "https://product.example.com/done",
+		Scopes: []string{"https://www.googleapis.com/auth/youtube.readonly"}, ExpiresAt: noon.AddDate(0, 0, 1),
+	}
+	s.putTicket(t, connector.LinkTicket, seededLink, "", link)
+	s.putTicket(t, connector.StateTicket, seededState, seededBrowser, connector.Authorization{
+		Platform: link.Platform, Owner: link.Owner, Link: hash(seededLink), Scopes: link.Scopes, ReturnURL: link.ReturnURL,
+		RedirectURI: publicURL + "/oauth/youtube/callback", ExpiresAt: link.ExpiresAt,
+	})
+}
+
+// rename gives a connection the id that the sample events know it by.
+func (s *stack) rename(t *testing.T, from, to connector.ID) {
+	t.Helper()
+	c, err := s.store.Connection(t.Context(), from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials, _, err := s.vault.Get(t.Context(), "connections/"+string(from), c.CredentialsVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.Delete(t.Context(), from, c.Revision); err != nil {
+		t.Fatal(err)
+	}
+	c.ID = to
+	if c.CredentialsVersion, err = s.vault.Put(t.Context(), "connections/"+string(to), credentials); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.Create(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stack) putTicket(t *testing.T, kind connector.TicketKind, token, bound string, body any) {
+	t.Helper()
+	ticket := connector.Ticket{Kind: kind, Hash: hash(token), Body: encode(t, body), ExpiresAt: noon.AddDate(0, 0, 1)}
+	if bound != "" {
+		ticket.Bound = hash(bound)
+	}
+	if err := s.store.PutTicket(t.Context(), ticket); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+// samples returns the paths of the sample events.
+func samples(t testing.TB) []string {
+	t.Helper()
+	var paths []string
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".json") && !strings.HasSuffix(path, ".golden.json") {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+func TestSampleEvents(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, path := range samples(t) {
+		function := filepath.Base(filepath.Dir(path))
+		seen[function] = true
+		t.Run(function+"/"+strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
+			t.Parallel()
+			checkSample(t, function, path)
+		})
+	}
+	for _, f := range blueprint.Functions() {
+		if !seen[f.Name] {
+			t.Errorf("no sample event for %s", f.Name)
+		}
+	}
+}
+
+func checkSample(t *testing.T, function, path string) {
+	payload, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStack(t)
+	seed(t, s)
+	result, failed := s.functions[function](invocation(t.Context()), payload)
+	checkRoute(t, function, payload, result)
+
+	golden := strings.TrimSuffix(path, ".json") + ".golden.json"
+	got := readable(t, result, failed)
+	if *update && function+"/"+filepath.Base(path) != withoutGolden {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(golden)
+	switch {
+	case function+"/"+filepath.Base(path) == withoutGolden:
+		if failed != nil || !bytes.Contains(got, []byte(`"statusCode": 200`)) {
+			t.Errorf("answer %s", got)
+		}
+	case err != nil:
+		t.Fatal(err)
+	case !bytes.Equal(got, want):
+		t.Errorf("answer:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// checkRoute holds an HTTP event of format 2.0 against the deployed routes,
+// and with its answer against the OpenAPI document.
+func checkRoute(t *testing.T, function string, payload, result []byte) {
+	t.Helper()
+	var e events.APIGatewayV2HTTPRequest
+	if json.Unmarshal(payload, &e) != nil || e.Version != "2.0" {
+		return
+	}
+	i := slices.IndexFunc(blueprint.Routes(), func(r blueprint.Route) bool { return r.Key() == e.RouteKey && r.Function == function })
+	if i < 0 {
+		t.Fatalf("%s is no route of %s", e.RouteKey, function)
+	}
+	var r reply
+	if err := json.Unmarshal(result, &r); err != nil {
+		t.Fatal(err)
+	}
+	holdAgainstDocument(t, blueprint.Routes()[i], e, r)
+}
+
+// readable returns an answer as a golden file has it: indented, its JSON body
+// opened up, and what is random or styling left out.
+func readable(t *testing.T, result []byte, failed error) []byte {
+	t.Helper()
+	var value any
+	if failure, ok := failed.(messages.InvokeResponse_Error); ok {
+		value = map[string]string{"errorType": failure.Type, "errorMessage": failure.Message}
+	} else if err := json.Unmarshal(result, &value); err != nil {
+		t.Fatal(err)
+	}
+	if object, ok := value.(map[string]any); ok {
+		if text, ok := object["body"].(string); ok {
+			var body any
+			if json.Unmarshal([]byte(text), &body) == nil {
+				object["body"] = body
+			}
+		}
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		t.Fatal(err)
+	}
+	return mask(b.Bytes())
+}
+
+var (
+	jitter  = regexp.MustCompile(`"refresh_at": "[^"]*"`)
+	styling = regexp.MustCompile(`(?s)<style>.*</style>|sha256-[A-Za-z0-9+/=]+`)
+	random  = regexp.MustCompile(`[A-Za-z0-9_-]{24,}`)
+	loop    = regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`)
+)
+
+func mask(b []byte) []byte {
+	known := []string{seededYouTube, seededFacebook, seededCycles, seededTwitter, seededTikTok, seededState, seededBrowser, requestID, unknownID}
+	b = jitter.ReplaceAll(b, []byte(`"refresh_at": "<jittered>"`))
+	b = loop.ReplaceAll(styling.ReplaceAll(b, []byte("<style>")), []byte("http://sandbox"))
+	return random.ReplaceAllFunc(b, func(word []byte) []byte {
+		wordy := bytes.Count(word, []byte("-"))+bytes.Count(word, []byte("_")) > 0 && !bytes.ContainsAny(word, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+		if wordy || slices.Contains(known, string(word)) {
+			return word
+		}
+		return []byte("<random>")
+	})
+}
+
+func FuzzEvents(f *testing.F) {
+	for _, path := range samples(f) {
+		payload, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(payload)
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		s := newStack(t)
+		for name, function := range s.functions {
+			result, err := function(invocation(t.Context()), payload)
+			var answer struct{ StatusCode int }
+			switch failure, typed := err.(messages.InvokeResponse_Error); {
+			case err != nil && (!typed || failure.Type == "Internal"):
+				t.Errorf("%s: %v", name, err)
+			case err == nil && (json.Unmarshal(result, &answer) != nil || answer.StatusCode == 500):
+				t.Errorf("%s: %s", name, result)
+			}
+			if strings.Contains(s.logs.String(), `"panic"`) {
+				t.Errorf("%s: %s", name, s.logs)
+			}
+		}
+	})
+}
