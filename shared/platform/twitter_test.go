@@ -157,6 +157,45 @@ func TestTwitterMoneyAndCaps(t *testing.T) {
 	}
 }
 
+func TestTwitterErrorsBecomeCodes(t *testing.T) {
+	problem := func(kind string) string {
+		return `{"title":"canary","detail":"canary","type":"https://api.x.com/2/problems/` + kind + `"}`
+	}
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		code   connector.Code
+		reason string
+	}{
+		"read-only keys":         {403, problem("oauth1-permissions"), connector.ScopeMissing, "read_only_keys"},
+		"app outside a project":  {403, problem("client-not-enrolled"), connector.AppMisconfigured, ""},
+		"an app-only token":      {403, problem("unsupported-authentication"), connector.ReauthorizationRequired, "not_a_user_token"},
+		"a cap told with 402":    {402, problem("usage-capped"), connector.QuotaExhausted, "usage_capped"},
+		"a cap told with 403":    {403, problem("usage-capped"), connector.QuotaExhausted, "usage_capped"},
+		"a type in a list":       {403, `{"errors":[{"type":"https://api.twitter.com/2/problems/credits"}]}`, connector.QuotaExhausted, "credits_depleted"},
+		"wrong keys":             {401, `{"errors":[{"code":32,"message":"canary"}]}`, connector.AppMisconfigured, ""},
+		"a dead token":           {403, `{"errors":[{"code":89}]}`, connector.ReauthorizationRequired, ""},
+		"our clock":              {401, `{"errors":[{"code":135}]}`, connector.PlatformUnavailable, ""},
+		"throttled by code":      {400, `{"errors":[{"code":88}]}`, connector.RateLimited, ""},
+		"a catch-all, no death":  {403, `{"type":"about:blank","title":"Forbidden"}`, connector.PlatformUnavailable, ""},
+		"a page in place of 401": {401, `<html>`, connector.PlatformUnavailable, ""},
+		"half an answer":         {200, `{"errors":[{"type":"https://api.x.com/2/problems/resource-not-found"}]}`, connector.PlatformUnavailable, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, twitterRow)
+			c := w.connect().Credentials
+			w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "me", Kind: sandbox.Body, Text: test.body, Status: test.status})
+			_, err := w.platform.Verify(t.Context(), w.app, c)
+			if e := w.fails(err, test.code, false); e.Reason != test.reason {
+				t.Errorf("reason %q, want %q", e.Reason, test.reason)
+			}
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("the platform's words are repeated: %v", err)
+			}
+		})
+	}
+}
+
 func TestTwitterPublicClient(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.PublicClient = true })

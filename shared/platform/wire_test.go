@@ -155,6 +155,34 @@ func TestRefusalsOfTokenEndpoints(t *testing.T) {
 	}
 }
 
+func TestFacebookTellsMinutesToWait(t *testing.T) {
+	for usage, want := range map[string]time.Duration{
+		`{"1":[{"type":"pages","estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":12}]}`: 12 * time.Minute,
+		`{"1":[{"estimated_time_to_regain_access":0}]}`:                                                       0,
+		`{"1":[{"estimated_time_to_regain_access":100000}]}`:                                                  24 * time.Hour,
+		`{"1":[{}]}`: 0,
+		`nonsense`:   0,
+		``:           0,
+	} {
+		header := http.Header{"X-Business-Use-Case-Usage": {usage}}
+		if got := regainAccess(header); got != want {
+			t.Errorf("%s: got %v, want %v", usage, got, want)
+		}
+	}
+}
+
+func TestTikTokTellsWhyItWasRemoved(t *testing.T) {
+	for content, want := range map[string]string{
+		`{"reason":1}`: "deauthorized", `{"reason":2}`: "account_deleted", `{"reason":3}`: "age_changed",
+		`{"reason": 4}`: "account_banned", `{"reason":"5"}`: "revoked_by_developer",
+		`{"reason":0}`: "authorization_removed", `{}`: "authorization_removed", `nonsense`: "authorization_removed",
+	} {
+		if got := removedBecause(content); got != want {
+			t.Errorf("%s: got %q, want %q", content, got, want)
+		}
+	}
+}
+
 func TestNamesAreFitForPages(t *testing.T) {
 	for name, want := range map[string]string{
 		"Sandbox Bakery":                  "Sandbox Bakery",
