@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -150,9 +151,9 @@ func (p *startPage) act(w http.ResponseWriter, r *http.Request) {
 	case "verify":
 		p.back(w, r, p.verify(r.Context(), id))
 	case "refresh":
-		p.back(w, r, p.outcome(r.Context(), http.MethodPost, "/connections/"+id+"/refresh", "Refreshed.", "Not refreshed"))
+		p.back(w, r, p.refresh(r.Context(), id))
 	case "disconnect":
-		p.back(w, r, p.outcome(r.Context(), http.MethodDelete, "/connections/"+id, "Disconnected.", "Not disconnected"))
+		p.back(w, r, p.disconnect(r.Context(), id))
 	case "reconnect":
 		p.reconnect(w, r, id)
 	default:
@@ -173,6 +174,7 @@ func (p *startPage) reconnect(w http.ResponseWriter, r *http.Request, id string)
 // one, not which.
 func (p *startPage) token(ctx context.Context, id string) notice {
 	var t struct {
+		AccountName string    `json:"account_name"`
 		AccessToken string    `json:"access_token"`
 		TokenType   string    `json:"token_type"`
 		ExpiresAt   time.Time `json:"expires_at"`
@@ -181,7 +183,8 @@ func (p *startPage) token(ctx context.Context, id string) notice {
 	if err := p.caller.call(ctx, http.MethodGet, "/connections/"+id+"/token", nil, &t); err != nil {
 		return refusal("No token", err)
 	}
-	text := fmt.Sprintf("Token handed out: %s, %d characters (not shown), %s.", t.TokenType, len(t.AccessToken), expiry(t.ExpiresAt, p.now()))
+	text := fmt.Sprintf("Token handed out for %s: %s, %d characters (not shown), %s.",
+		t.AccountName, t.TokenType, len(t.AccessToken), expiry(t.ExpiresAt, p.now()))
 	if t.Degraded {
 		text += " It was due for a refresh, which failed."
 	}
@@ -205,11 +208,19 @@ func (p *startPage) verify(ctx context.Context, id string) notice {
 	return notice{Text: "Verified: the platform answered for " + v.AccountName + "."}
 }
 
-func (p *startPage) outcome(ctx context.Context, method, path, done, failed string) notice {
-	if err := p.caller.call(ctx, method, path, nil, nil); err != nil {
-		return refusal(failed, err)
+func (p *startPage) refresh(ctx context.Context, id string) notice {
+	var c connectionRecord
+	if err := p.caller.call(ctx, http.MethodPost, "/connections/"+id+"/refresh", nil, &c); err != nil {
+		return refusal("Not refreshed", err)
 	}
-	return notice{Text: done}
+	return notice{Text: "Refreshed: " + c.AccountName + "."}
+}
+
+func (p *startPage) disconnect(ctx context.Context, id string) notice {
+	if err := p.caller.call(ctx, http.MethodDelete, "/connections/"+id, nil, nil); err != nil {
+		return refusal("Not disconnected", err)
+	}
+	return notice{Text: "Disconnected."}
 }
 
 // back goes to the page with a notice.
@@ -242,7 +253,7 @@ type notice struct {
 func refusal(what string, err error) notice {
 	var refused *refusedError
 	if errors.As(err, &refused) && refused.Code != "" {
-		return notice{Text: fmt.Sprintf("%s: %s. %s", what, refused.Code, refused.Detail), Failed: true}
+		return notice{Text: fmt.Sprintf("%s (%s): %s.", what, refused.Code, strings.TrimSuffix(refused.Detail, ".")), Failed: true}
 	}
 	return notice{Text: what + "; the terminal of the local stack says why.", Failed: true}
 }

@@ -481,9 +481,9 @@ func TestStory_start_page(t *testing.T) {
 	shows(connected, "1 account connected.", "Sandbox Channel One", "Get token", "Disconnect")
 
 	id := queryOf(home, "connection_id")
-	shows(page(press("/local/connections/"+id+"/token", nil)), "Token handed out: Bearer", "not shown", "good for")
+	shows(page(press("/local/connections/"+id+"/token", nil)), "Token handed out for Sandbox Channel One: Bearer", "not shown", "good for")
 	shows(page(press("/local/connections/"+id+"/verify", nil)), "Verified: the platform answered for Sandbox Channel One.")
-	shows(page(press("/local/connections/"+id+"/refresh", nil)), "Refreshed.")
+	shows(page(press("/local/connections/"+id+"/refresh", nil)), "Refreshed: Sandbox Channel One.")
 	again := press("/local/connections/"+id+"/reconnect", nil)
 	_, home = b.visit(b.authorize(again, sandbox.Choice{Deny: true}))
 	shows(page(strings.TrimPrefix(home, w.s.servers.front.url)), "Not connected: AccessDenied.")

@@ -39,7 +39,7 @@ func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
 // waitFor waits until something is so that tells nobody when it becomes so.
 func waitFor(t testing.TB, what string, so func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !so() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)

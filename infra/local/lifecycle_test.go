@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"platform-api-connector/infra/blueprint"
+)
+
+// commandOnce builds this very command, once.
+var commandOnce = sync.OnceValues(func() (string, error) {
+	directory, err := makeTempDir("local")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(directory, "local")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the command: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+// TestCommand_ends_with_all_that_it_started runs the command as people and
+// checks do, and ends it in each way that there is.
+func TestCommand_ends_with_all_that_it_started(t *testing.T) {
+	if !onLinux() {
+		t.Skip("looks for processes in /proc")
+	}
+	binary, err := commandOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		command []string
+		signal  syscall.Signal
+	}{
+		"SIGTERM":            {[]string{binary}, syscall.SIGTERM},
+		"SIGINT":             {[]string{binary}, syscall.SIGINT},
+		"SIGKILL":            {[]string{binary}, syscall.SIGKILL},
+		"SIGTERM to go run":  {[]string{"go", "run", "."}, syscall.SIGTERM},
+		"SIGTERM under load": {[]string{binary}, syscall.SIGTERM},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ready := filepath.Join(t.TempDir(), "ready.json")
+			arguments := append(c.command[1:], "-addr", "127.0.0.1:0", "-aws", "127.0.0.1:0", "-sandbox", "127.0.0.1:0",
+				"-build", functions, "-ready-file", ready)
+			command := exec.Command(c.command[0], arguments...)
+			var said bytes.Buffer
+			command.Stdout, command.Stderr = &said, &said
+			command.WaitDelay = time.Minute
+			if err := command.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- command.Wait() }()
+			t.Cleanup(func() { _ = command.Process.Kill() })
+
+			urls := readReady(t, ready)
+			started := descendants(t, command.Process.Pid)
+			if want := len(blueprint.Functions()); len(started) < want {
+				t.Fatalf("%d processes, want %d functions at least", len(started), want)
+			}
+			stopLoad := func() {}
+			if strings.HasSuffix(name, "under load") {
+				stopLoad = load(urls["addr"])
+			}
+			begun := time.Now()
+			if err := command.Process.Signal(c.signal); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "every process to end", func() bool {
+				for _, pid := range started {
+					if alive(pid) {
+						return false
+					}
+				}
+				return true
+			})
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Errorf("it took %v to end", took)
+			}
+			stopLoad()
+			err := <-ended
+			if _, err := http.Get(urls["addr"]); err == nil {
+				t.Error("something still listens")
+			}
+			if c.command[0] == binary && c.signal != syscall.SIGKILL && err != nil {
+				t.Errorf("ended with %v\n%s", err, said.String())
+			}
+		})
+	}
+}
+
+// load asks for the platforms again and again until it is stopped.
+func load(addr string) (stop func()) {
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				response, err := http.Get(addr + "/platforms")
+				if err != nil {
+					return
+				}
+				_ = response.Body.Close()
+			}
+		})
+	}
+	return func() {
+		close(done)
+		asking.Wait()
+	}
+}
+
+// readReady waits for the ready file and holds the stack to its word: at that
+// moment everything answers.
+func readReady(t *testing.T, path string) map[string]string {
+	t.Helper()
+	var b []byte
+	waitFor(t, "the ready file", func() bool {
+		var err error
+		b, err = os.ReadFile(path)
+		return err == nil
+	})
+	var urls map[string]string
+	if err := json.Unmarshal(b, &urls); err != nil {
+		t.Fatalf("the ready file holds %q", b)
+	}
+	for _, url := range []string{urls["addr"] + "/", urls["addr"] + "/platforms", urls["sandbox"] + "/"} {
+		response, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("%s answers %s", url, response.Status)
+		}
+	}
+	return urls
+}
+
+// descendants returns the processes below pid.
+func descendants(t *testing.T, pid int) []int {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	children := map[int][]int{}
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		_, rest, _ := bytes.Cut(b, []byte(") "))
+		fields := bytes.Fields(rest)
+		parent, _ := strconv.Atoi(string(fields[1]))
+		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		children[parent] = append(children[parent], child)
+	}
+	var all []int
+	for next := []int{pid}; len(next) > 0; next = next[1:] {
+		all = append(all, children[next[0]]...)
+		next = append(next, children[next[0]]...)
+	}
+	return all
+}
