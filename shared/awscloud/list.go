@@ -23,8 +23,11 @@ func (t *Table) Connections(ctx context.Context, f connector.Filter, cursor stri
 		return nil, "", err
 	}
 	var page []connector.Connection
+	// Most listings need no more than the first call. Where filters leave
+	// little of it, further calls read as much as DynamoDB gives.
+	most := aws.Int32(int32(limit) + 1)
 	for {
-		items, next, err := t.listed(ctx, f.Owner, start)
+		items, next, err := t.listed(ctx, f.Owner, start, most)
 		if err != nil {
 			return nil, "", fmt.Errorf("listing connections: %w", err)
 		}
@@ -44,22 +47,22 @@ func (t *Table) Connections(ctx context.Context, f connector.Filter, cursor stri
 		if len(next) == 0 {
 			return page, "", nil
 		}
-		start = next
+		start, most = next, nil
 	}
 }
 
 // listed returns some connections of one owner, or of all, and where to go on.
-func (t *Table) listed(ctx context.Context, owner string, start item) ([]item, item, error) {
+func (t *Table) listed(ctx context.Context, owner string, start item, most *int32) ([]item, item, error) {
 	index := aws.String("by_owner")
 	if owner == "" {
-		out, err := t.client.Scan(ctx, &dynamodb.ScanInput{TableName: t.name, IndexName: index, ExclusiveStartKey: start})
+		out, err := t.client.Scan(ctx, &dynamodb.ScanInput{TableName: t.name, IndexName: index, ExclusiveStartKey: start, Limit: most})
 		if err != nil {
 			return nil, nil, err
 		}
 		return itemsOf(out.Items), out.LastEvaluatedKey, nil
 	}
 	out, err := t.client.Query(ctx, &dynamodb.QueryInput{
-		TableName: t.name, IndexName: index, ExclusiveStartKey: start,
+		TableName: t.name, IndexName: index, ExclusiveStartKey: start, Limit: most,
 		KeyConditionExpression:    aws.String("#owner = :owner"),
 		ExpressionAttributeNames:  map[string]string{"#owner": "owner"},
 		ExpressionAttributeValues: item{":owner": text(owner)},

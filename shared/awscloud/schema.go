@@ -3,12 +3,13 @@ package awscloud
 // Schema describes the table to whoever creates it: the deployment, the local
 // stack, and tests. Every key attribute is a string.
 //
-// The table holds records of four kinds, told apart by the prefix of pk:
+// The table holds records of five kinds, told apart by the prefix of pk:
 //
 //	connection#<id>          a connection; only these are in indexes
 //	account#<hash>           who holds an account: {"connection_id":…}
 //	ticket#<kind>#<hash>     a link, a state, a data deletion
 //	counter#<name>           what is used of a quota: {"used":…}
+//	breaker#<platform>       what all connections of an app have met together
 type Schema struct {
 	PartitionKey string
 	Indexes      []Index

@@ -12,9 +12,8 @@
 // github.com/truora/minidyn. Its indexes lose items that leave an index and
 // are deleted later, so Query and Scan are done here, over its items: sparse
 // indexes, projections, paging by key and by 1 MB, and filters after the
-// limit. Indexes are never behind. Transactions do not conflict, they wait;
-// their request token is ignored. Only UpdateItem returns the item of a failed
-// condition. Expired items are never swept. There are no streams, backups,
+// limit. Indexes are never behind. Transactions do not conflict, they wait.
+// Only UpdateItem returns the item of a failed condition. Expired items are never swept. There are no streams, backups,
 // PartiQL or capacity.
 //
 // # Secrets Manager

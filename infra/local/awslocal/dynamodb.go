@@ -2,12 +2,11 @@ package awslocal
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
-	"hash/crc32"
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -26,7 +25,17 @@ type dynamoDB struct {
 	mu     sync.Mutex
 	items  *server.Server
 	tables map[string]*table
+	// done holds the transactions of the last minutes by request token.
+	done map[string]transaction
 }
+
+type transaction struct {
+	body [sha256.Size]byte
+	at   time.Time
+}
+
+// tokenLife is how long a transaction that is sent again is known.
+const tokenLife = 10 * time.Minute
 
 // table is what is known of a table besides its items.
 type table struct {
@@ -71,47 +80,66 @@ type timeToLive struct {
 }
 
 func newDynamoDB(now func() time.Time) *dynamoDB {
-	return &dynamoDB{now: now, items: server.NewServer(), tables: map[string]*table{}}
+	return &dynamoDB{now: now, items: server.NewServer(), tables: map[string]*table{}, done: map[string]transaction{}}
 }
 
 func (d *dynamoDB) service() service {
-	return service{
-		contentType: dynamoJSON,
-		operations: map[string]operation{
-			"CreateTable":        handle(d.createTable),
-			"DescribeTable":      handle(d.describeTable),
-			"DeleteTable":        handle(d.deleteTable),
-			"ListTables":         handle(d.listTables),
-			"UpdateTimeToLive":   handle(d.updateTimeToLive),
-			"DescribeTimeToLive": handle(d.describeTimeToLive),
-			"Query":              handle(d.query),
-			"Scan":               handle(d.scan),
-		},
-		operate: d.operate,
+	operations := map[string]operation{
+		"CreateTable":        handle(d.createTable),
+		"DescribeTable":      handle(d.describeTable),
+		"DeleteTable":        handle(d.deleteTable),
+		"ListTables":         handle(d.listTables),
+		"UpdateTimeToLive":   handle(d.updateTimeToLive),
+		"DescribeTimeToLive": handle(d.describeTimeToLive),
+		"Query":              handle(d.query),
+		"Scan":               handle(d.scan),
+		"TransactWriteItems": d.transactWriteItems,
+	}
+	for _, name := range []string{
+		"GetItem", "PutItem", "UpdateItem", "DeleteItem",
+		"BatchGetItem", "BatchWriteItem", "TransactGetItems",
+	} {
+		operations[name] = d.pass(name)
+	}
+	return service{contentType: dynamoJSON, operations: operations}
+}
+
+// pass is an operation that minidyn does by itself.
+func (d *dynamoDB) pass(name string) operation {
+	return func(_ *http.Request, body []byte) (any, error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.ask(name, body), nil
 	}
 }
 
-// passed names what minidyn does by itself.
-func passed(operation string) bool {
-	return slices.Contains([]string{
-		"GetItem", "PutItem", "UpdateItem", "DeleteItem",
-		"BatchGetItem", "BatchWriteItem", "TransactGetItems", "TransactWriteItems",
-	}, operation)
-}
-
-func (d *dynamoDB) operate(w http.ResponseWriter, name string, body []byte) {
-	if !passed(name) {
-		writeError(w, dynamoJSON, unknownOperation(name))
-		return
+// transactWriteItems does a transaction once for each request token.
+func (d *dynamoDB) transactWriteItems(_ *http.Request, body []byte) (any, error) {
+	var input struct {
+		ClientRequestToken string
+		TransactItems      []json.RawMessage
+	}
+	if err := json.Unmarshal(body, &input); err != nil {
+		return nil, refuse("SerializationException", "the body is not JSON of the expected shape")
+	}
+	if n := len(input.TransactItems); n < 1 || n > 100 {
+		return nil, refuse("ValidationException", "a transaction must have 1 to 100 items, not %d", n)
 	}
 	d.mu.Lock()
-	answer := d.ask(name, body)
-	d.mu.Unlock()
-
-	w.Header().Set("Content-Type", dynamoJSON)
-	w.Header().Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(answer.body.Bytes())), 10))
-	w.WriteHeader(answer.status)
-	w.Write(answer.body.Bytes())
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.done, func(_ string, t transaction) bool { return d.now().Sub(t.at) >= tokenLife })
+	sum := sha256.Sum256(body)
+	if earlier, ok := d.done[input.ClientRequestToken]; ok {
+		if earlier.body != sum {
+			return nil, refuse("IdempotentParameterMismatchException", "the request token was used with other parameters")
+		}
+		return struct{}{}, nil
+	}
+	answer := d.ask("TransactWriteItems", body)
+	if answer.status == http.StatusOK && input.ClientRequestToken != "" {
+		d.done[input.ClientRequestToken] = transaction{body: sum, at: d.now()}
+	}
+	return answer, nil
 }
 
 // ask puts a request to minidyn. Callers hold the mutex.

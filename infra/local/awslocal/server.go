@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -39,11 +41,9 @@ type Server struct {
 type service struct {
 	contentType string
 	operations  map[string]operation
-	// operate, if set, takes the operations that are not listed.
-	operate func(w http.ResponseWriter, name string, body []byte)
 }
 
-// operation answers one request.
+// operation answers one request, with an *answer or with what becomes JSON.
 type operation func(r *http.Request, body []byte) (any, error)
 
 // New returns a Server with no tables, secrets or queues, and with the
@@ -87,26 +87,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s service) serve(w http.ResponseWriter, r *http.Request, name string, body []byte) {
 	operate, ok := s.operations[name]
-	if !ok && s.operate != nil {
-		s.operate(w, name, body)
-		return
-	}
 	if !ok {
 		writeError(w, s.contentType, unknownOperation(name))
 		return
 	}
-	answer, err := operate(r, body)
+	result, err := operate(r, body)
 	if err != nil {
 		writeError(w, s.contentType, err)
 		return
 	}
-	b, err := json.Marshal(answer)
+	if whole, ok := result.(*answer); ok {
+		respond(w, s.contentType, whole.status, whole.body.Bytes())
+		return
+	}
+	b, err := json.Marshal(result)
 	if err != nil {
 		writeError(w, s.contentType, err)
 		return
 	}
-	w.Header().Set("Content-Type", s.contentType)
-	w.Write(b)
+	respond(w, s.contentType, http.StatusOK, b)
+}
+
+// respond sends the checksum that DynamoDB sends, too: its SDK looks for it,
+// and warns without it.
+func respond(w http.ResponseWriter, contentType string, status int, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 10))
+	w.WriteHeader(status)
+	w.Write(body)
 }
 
 // handle makes an operation of a function from its input to its output.
@@ -144,13 +152,15 @@ func unknownOperation(name string) error {
 func writeError(w http.ResponseWriter, contentType string, err error) {
 	failure := &apiError{http.StatusInternalServerError, "InternalFailure", err.Error()}
 	errors.As(err, &failure)
-	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Amzn-ErrorType", failure.code)
 	if legacy, ok := queryErrors[failure.code]; ok {
 		w.Header().Set("X-Amzn-Query-Error", legacy+";Sender")
 	}
-	w.WriteHeader(failure.status)
-	json.NewEncoder(w).Encode(map[string]string{"__type": failure.code, "message": failure.message})
+	body, err := json.Marshal(map[string]string{"__type": failure.code, "message": failure.message})
+	if err != nil {
+		panic(err) // strings can be encoded
+	}
+	respond(w, contentType, failure.status, body)
 }
 
 // idSource makes identifiers of randomness that need not be safe for
