@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net/http/httptest"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +72,7 @@ func endpoint(t *testing.T, variable string) aws.Config {
 }
 
 func TestTable(t *testing.T) {
+	t.Parallel()
 	table, _, _ := newTable(t, endpoint(t, dynamoDBEndpoint))
 	open := func(*testing.T) connector.Store { return table }
 	t.Run("duties", func(t *testing.T) { connectortest.TestStore(t, open) })
@@ -78,13 +80,40 @@ func TestTable(t *testing.T) {
 }
 
 func TestVault(t *testing.T) {
+	t.Parallel()
 	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
 	vault := awscloud.NewVault(client, "connector-test-"+rand.Text())
 	connectortest.TestVault(t, func(*testing.T) connector.Vault { return vault })
 }
 
 func TestSealer(t *testing.T) {
+	t.Parallel()
 	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
 	prefix := "connector-test-" + rand.Text()
 	connectortest.TestSealer(t, func(*testing.T) connector.Sealer { return awscloud.NewSealer(client, prefix) })
+}
+
+// Whoever comes second must use the key of whoever came first.
+func TestSealer_FirstUsesAtOnceShareOneKey(t *testing.T) {
+	t.Parallel()
+	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
+	prefix := "connector-test-" + rand.Text()
+	var (
+		group  sync.WaitGroup
+		sealed [10][]byte
+	)
+	for n := range sealed {
+		group.Go(func() {
+			var err error
+			if sealed[n], err = awscloud.NewSealer(client, prefix).Seal(t.Context(), connector.NewSecret("test-value"), "purpose"); err != nil {
+				t.Errorf("Seal: %v", err)
+			}
+		})
+	}
+	group.Wait()
+	for _, b := range sealed {
+		if value, err := awscloud.NewSealer(client, prefix).Open(t.Context(), b, "purpose"); err != nil || value.Reveal() != "test-value" {
+			t.Errorf("Open: %v", err)
+		}
+	}
 }

@@ -1,0 +1,327 @@
+package awscloud_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"platform-api-connector/shared/awscloud"
+	"platform-api-connector/shared/connector"
+)
+
+var now = time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
+
+func connection(n int) connector.Connection {
+	return connector.Connection{
+		ID:    connector.ID(fmt.Sprintf("00000000-0000-4000-8000-%012d", n)),
+		Owner: "acme", Platform: "youtube", AccountID: fmt.Sprint("account ", n), Status: connector.Active,
+		UserID: "user", CreatedAt: now, UpdatedAt: now, RefreshAt: now,
+	}
+}
+
+// lossy loses the answers to some requests: they are acted upon, and the
+// caller sees a broken connection.
+type lossy struct {
+	mu   sync.Mutex
+	lose map[string]int // by X-Amz-Target: how many answers
+}
+
+func (l *lossy) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	target := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "DynamoDB_20120810.")
+	if l.lose[target] == 0 {
+		return response, nil
+	}
+	l.lose[target]--
+	response.Body.Close()
+	return nil, io.ErrUnexpectedEOF
+}
+
+func (l *lossy) loseNext(target string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lose[target]++
+}
+
+// The SDK sends a write again when its answer was lost. What then fails on
+// its own success must not look like somebody else's.
+func TestTable_WriteSucceedsThoughItsAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	cfg := endpoint(t, dynamoDBEndpoint)
+	network := &lossy{lose: map[string]int{}}
+	cfg.HTTPClient = &http.Client{Transport: network}
+	table, _, _ := newTable(t, cfg)
+	ctx := t.Context()
+
+	network.loseNext("TransactWriteItems")
+	c, err := table.Create(ctx, connection(1))
+	if err != nil {
+		t.Fatalf("Create: %v", err)
+	}
+	for _, change := range []struct {
+		name, target string
+		to           func(*connector.Connection)
+	}{
+		{"another name", "PutItem", func(c *connector.Connection) { c.AccountName = "name" }},
+		{"another account", "TransactWriteItems", func(c *connector.Connection) { c.AccountID = "another" }},
+		{"disconnected", "TransactWriteItems", func(c *connector.Connection) { c.Status = connector.Disconnected }},
+	} {
+		change.to(&c)
+		network.loseNext(change.target)
+		if c, err = table.Update(ctx, c); err != nil {
+			t.Fatalf("Update to %s: %v", change.name, err)
+		}
+		if got, err := table.Connection(ctx, c.ID); err != nil || !reflect.DeepEqual(got, c) {
+			t.Errorf("after the update to %s: %+v, %v, want %+v", change.name, got, err, c)
+		}
+	}
+	network.loseNext("TransactWriteItems")
+	if err := table.Delete(ctx, c.ID, c.Revision); err != nil {
+		t.Errorf("Delete: %v", err)
+	}
+}
+
+func TestTable_TicketIsNeverTakenTwiceThoughAnAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	cfg := endpoint(t, dynamoDBEndpoint)
+	network := &lossy{lose: map[string]int{}}
+	cfg.HTTPClient = &http.Client{Transport: network}
+	table, _, _ := newTable(t, cfg)
+	if err := table.PutTicket(t.Context(), connector.Ticket{Kind: connector.StateTicket, Hash: "hash", ExpiresAt: now.Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	network.loseNext("DeleteItem")
+	for range 2 {
+		if _, err := table.TakeTicket(t.Context(), connector.StateTicket, "hash", "", now); !errors.Is(err, connector.ErrNotFound) {
+			t.Errorf("TakeTicket: %v, want %v", err, connector.ErrNotFound)
+		}
+	}
+}
+
+// A page of DynamoDB ends at 1 MB; a page of ours must not.
+func TestTable_ListingGoesOnBeyondAPageOfDynamoDB(t *testing.T) {
+	t.Parallel()
+	table, _, _ := newTable(t, endpoint(t, dynamoDBEndpoint))
+	for n := range 6 {
+		c := connection(n)
+		c.AccountName = strings.Repeat("x", 300_000)
+		if n < 5 {
+			c.Status = connector.Manual
+		}
+		if _, err := table.Create(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, owner := range []string{"", "acme"} {
+		page, next, err := table.Connections(t.Context(), connector.Filter{Owner: owner}, "", 6)
+		if err != nil || len(page) != 6 || next != "" {
+			t.Errorf("owner %q: %d connections, next %q, %v, want all 6", owner, len(page), next, err)
+		}
+		page, next, err = table.Connections(t.Context(), connector.Filter{Owner: owner, Status: connector.Active}, "", 1)
+		if err != nil || len(page) != 1 || next != "" {
+			t.Errorf("owner %q, the active one: %d connections, next %q, %v, want 1", owner, len(page), next, err)
+		}
+	}
+}
+
+// People read the table with the AWS console and its command line.
+func TestTable_RecordHasTheContractsNames(t *testing.T) {
+	t.Parallel()
+	table, client, name := newTable(t, endpoint(t, dynamoDBEndpoint))
+	c := connection(1)
+	c.AccountName, c.StatusReason, c.Failures = "name", "reason", 2
+	c.Scopes, c.MissingScopes = []string{"a"}, []string{"b"}
+	c.ExpiresAt, c.LastRefreshedAt, c.VerifiedAt = now, now, now
+	if _, err := table.Create(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	out, err := client.GetItem(t.Context(), &dynamodb.GetItemInput{
+		TableName: &name, Key: map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "connection#" + string(c.ID)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, attribute := range []string{
+		"id", "platform", "owner", "account_id", "account_name", "scopes", "missing_scopes", "status", "status_reason",
+		"expires_at", "refresh_at", "last_refreshed_at", "failures", "verified_at", "created_at", "updated_at", "revision",
+	} {
+		if out.Item[attribute] == nil {
+			t.Errorf("the record has no attribute %q", attribute)
+		}
+	}
+	at, ok := out.Item["expires_at"].(*types.AttributeValueMemberS)
+	if !ok {
+		t.Fatalf("expires_at is a %T, want a string", out.Item["expires_at"])
+	}
+	if got, err := time.Parse(time.RFC3339, at.Value); err != nil || !got.Equal(now) {
+		t.Errorf("expires_at is %q, want %v in RFC 3339", at.Value, now)
+	}
+	if out.Item["expires"] != nil {
+		t.Error("a connection that is connected would be swept")
+	}
+}
+
+func TestTable_DisconnectedIsSweptAfterAWeek(t *testing.T) {
+	t.Parallel()
+	table, client, name := newTable(t, endpoint(t, dynamoDBEndpoint))
+	c, err := table.Create(t.Context(), connection(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Status = connector.Disconnected
+	if _, err := table.Update(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	out, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: &name})
+	if err != nil || len(out.Items) != 1 {
+		t.Fatalf("%d records, %v, want the connection alone", len(out.Items), err)
+	}
+	swept, ok := out.Items[0][awscloud.TableSchema().TTLAttribute].(*types.AttributeValueMemberN)
+	if want := fmt.Sprint(now.Add(connector.DisconnectedFor).Unix() + 1); !ok || swept.Value != want {
+		t.Errorf("swept at %+v, want %s", swept, want)
+	}
+}
+
+func newQueue(t *testing.T) (*awscloud.Queue, *sqs.Client, *string) {
+	t.Helper()
+	cfg, _ := cloud(t)
+	client := sqs.NewFromConfig(cfg)
+	out, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("refresh")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return awscloud.NewQueue(client, *out.QueueUrl), client, out.QueueUrl
+}
+
+func ids(count int) (ids []connector.ID) {
+	for n := range count {
+		ids = append(ids, connection(n).ID)
+	}
+	return ids
+}
+
+func TestQueue_OneMessageForEachConnection(t *testing.T) {
+	t.Parallel()
+	queue, client, url := newQueue(t)
+	if failed, err := queue.Enqueue(t.Context(), ids(25)); err != nil || len(failed) > 0 {
+		t.Fatalf("Enqueue: %v, %v", failed, err)
+	}
+	var got, want []string
+	for _, id := range ids(25) {
+		want = append(want, fmt.Sprintf(`{"connection_id":%q}`, id))
+	}
+	for len(got) < 25 {
+		out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: url, MaxNumberOfMessages: 10})
+		if err != nil || len(out.Messages) == 0 {
+			t.Fatalf("ReceiveMessage after %d messages: %v, %v", len(got), out, err)
+		}
+		for _, m := range out.Messages {
+			got = append(got, *m.Body)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("messages %q, want %q", got, want)
+	}
+	if failed, err := queue.Enqueue(t.Context(), nil); err != nil || failed != nil {
+		t.Errorf("Enqueue of nothing: %v, %v", failed, err)
+	}
+}
+
+func TestQueue_WhatCouldNotBeAddedIsReturned(t *testing.T) {
+	t.Parallel()
+	_, client, url := newQueue(t)
+	failed, err := awscloud.NewQueue(client, *url+"-nope").Enqueue(t.Context(), ids(12))
+	if notThere := new(sqstypes.QueueDoesNotExist); !errors.As(err, &notThere) || !slices.Equal(failed, ids(12)) {
+		t.Errorf("no queue: failed %v, %v, want all 12 and that the queue does not exist", failed, err)
+	}
+
+	partly := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		io.WriteString(w, `{"Successful":[],"Failed":[{"Id":"1","Code":"InternalError","SenderFault":false}]}`)
+	}))
+	t.Cleanup(partly.Close)
+	failed, err = awscloud.NewQueue(sqs.NewFromConfig(configFor(partly.URL)), *url).Enqueue(t.Context(), ids(12))
+	if want := []connector.ID{ids(12)[1], ids(12)[11]}; err != nil || !slices.Equal(failed, want) {
+		t.Errorf("the second of each batch refused: failed %v, %v, want %v", failed, err, want)
+	}
+}
+
+func TestEvents_AsTheContractHasThem(t *testing.T) {
+	t.Parallel()
+	cfg, standIn := cloud(t)
+	events := awscloud.NewEvents(eventbridge.NewFromConfig(cfg), "default")
+	c := connection(1)
+	c.StatusReason = "not shown"
+	published := []connector.Event{
+		{Type: connector.EventConnected, Connection: c},
+		{Type: connector.EventReauth, Connection: c, Reason: "revoked"},
+	}
+	for range 10 {
+		published = append(published, connector.Event{Type: connector.EventRefreshed, Connection: c})
+	}
+	if err := events.Publish(t.Context(), published...); err != nil {
+		t.Fatal(err)
+	}
+	got := standIn.Events()
+	if len(got) != len(published) {
+		t.Fatalf("%d events, want %d", len(got), len(published))
+	}
+	const detail = `{"connection_id":"00000000-0000-4000-8000-000000000001","owner":"acme","platform":"youtube","account_id":"account 1","status":"active"`
+	for n, want := range []struct{ detailType, detail string }{
+		{"Connection Connected", detail + `}`},
+		{"Reauthorization Required", detail + `,"reason":"revoked"}`},
+	} {
+		if got[n].Source != "platform-connector" || got[n].DetailType != want.detailType || string(got[n].Detail) != want.detail {
+			t.Errorf("event %d: %s %s %s, want platform-connector %s %s", n, got[n].Source, got[n].DetailType, got[n].Detail, want.detailType, want.detail)
+		}
+	}
+}
+
+func TestEvents_RefusedIsAnError(t *testing.T) {
+	t.Parallel()
+	cfg, _ := cloud(t)
+	err := awscloud.NewEvents(eventbridge.NewFromConfig(cfg), "nope").Publish(t.Context(), connector.Event{Type: connector.EventConnected, Connection: connection(1)})
+	if err == nil {
+		t.Error("Publish to a bus that does not exist succeeded")
+	}
+}
+
+func TestPorts_GiveUpWithTheirContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	table, _, _ := newTable(t, endpoint(t, dynamoDBEndpoint))
+	_, err := table.Connection(ctx, connection(1).ID)
+	_, createErr := table.Create(ctx, connection(1))
+	queue, _, _ := newQueue(t)
+	failed, queueErr := queue.Enqueue(ctx, ids(2))
+	for _, err := range []error{err, createErr, queueErr} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got error %v, want %v", err, context.Canceled)
+		}
+	}
+	if !slices.Equal(failed, ids(2)) {
+		t.Errorf("Enqueue returned %v as failed, want both", failed)
+	}
+}
