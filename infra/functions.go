@@ -97,6 +97,9 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 			variables[name] = jsii.String(value)
 		}
 	}
+	if d.settings.AWSEndpointURL != "" {
+		variables[config.AWSEndpointURL] = jsii.String(d.settings.AWSEndpointURL)
+	}
 	return &variables
 }
 

@@ -28,6 +28,10 @@ type Settings struct {
 	PlatformEndpoints    string
 	LogLevel             string
 
+	// AWSEndpointURL becomes the SDK's own variable, for emulators that run
+	// the functions beside a stand-in for AWS. Never in prod.
+	AWSEndpointURL string
+
 	// TokenCallers are the principals, besides those of this account that an
 	// administrator gave the caller policy, who may invoke token-get: ARNs of
 	// roles or users, or account ids.
@@ -65,7 +69,8 @@ var (
 	arnPattern    = func(service string) *regexp.Regexp {
 		return regexp.MustCompile(`^arn:aws[a-z-]*:` + service + `:[a-z0-9-]+:\d{12}:[\w/.-]+$`)
 	}
-	emailPattern = regexp.MustCompile(`^[^@\s]+@[^@\s]+$`)
+	endpointPattern = regexp.MustCompile(`^https?://[a-z0-9.-]+(:\d+)?$`)
+	emailPattern    = regexp.MustCompile(`^[^@\s]+@[^@\s]+$`)
 )
 
 // ReadSettings reads the context through get, which returns nil for what is
@@ -87,6 +92,9 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 	}
 	if s.LogLevel == "" {
 		s.LogLevel = "info"
+	}
+	if s.AWSEndpointURL = r.matching("awsEndpointUrl", endpointPattern, ""); s.AWSEndpointURL != "" && s.Prod() {
+		r.fail("awsEndpointUrl", "not in prod")
 	}
 	s.ReserveConcurrency = r.boolean("reserveConcurrency", s.Prod())
 	if (s.DomainName == "") != (s.CertificateARN == "") {

@@ -1,0 +1,62 @@
+# The deployment: what `make help` lists, and the checks of the template.
+# Everything that is fetched goes to build/, pinned.
+.PHONY: node synth deploy check-infra reproducible cfn-lint checkov moto sam-validate sam-local localstack
+
+STAGE ?= dev
+CONTEXT ?=
+CDK := build/cdk/node_modules/.bin/cdk
+TEMPLATE := cdk.out/Connector-$(STAGE).template.json
+VENV := build/venv
+
+node: setup
+	@command -v node >/dev/null 2>&1 || { echo "Node is missing, which the CDK runs on: install Node 22 or later from https://nodejs.org"; exit 1; }
+	@v=$$(node --version | sed 's/^v//'); [ "$${v%%.*}" -ge 20 ] || { echo "Node $$v is too old for the CDK: install Node 22 or later from https://nodejs.org"; exit 1; }
+
+# A Go module of its own, so that ./... does not look into the CDK's templates.
+$(CDK): infra/cdk/package.json infra/cdk/package-lock.json
+	@mkdir -p build/cdk && cp infra/cdk/package.json infra/cdk/package-lock.json build/cdk/ && echo 'module cdk' >build/cdk/go.mod
+	cd build/cdk && npm ci --no-audit --no-fund --silent
+
+synth: node build $(CDK) ## Write the CloudFormation template to cdk.out (STAGE=dev)
+	$(CDK) synth --quiet -c stage=$(STAGE) $(CONTEXT)
+
+deploy: node build $(CDK) ## Deploy to the AWS account of the environment (STAGE=dev CONTEXT='-c alarmEmail=…')
+	$(CDK) deploy --require-approval broadening -c stage=$(STAGE) $(CONTEXT)
+
+check-infra: synth cfn-lint checkov moto sam-validate reproducible ## Hold the template against cfn-lint, checkov, moto and SAM
+
+# Two builds in two places are the same, byte for byte.
+reproducible: build
+	@rm -rf build/elsewhere && mkdir -p build/elsewhere/tree && \
+		tar -cf - go.mod go.sum functions shared | tar -xf - -C build/elsewhere/tree && \
+		$(MAKE) --no-print-directory -s -C build/elsewhere/tree -f $(CURDIR)/Makefile build >/dev/null && \
+		diff -r build/functions build/elsewhere/tree/build/functions && \
+		echo "two builds in two places are identical" && rm -rf build/elsewhere
+
+# One environment a tool: their requirements contradict one another.
+$(VENV)/%: infra/checks/%.txt
+	@rm -rf $@ && python3 -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
+
+cfn-lint: $(VENV)/cfn
+	$(VENV)/cfn/bin/cfn-lint --non-zero-exit-code informational -t $(TEMPLATE)
+
+checkov: $(VENV)/checkov
+	$(VENV)/checkov/bin/checkov --file $(TEMPLATE) --framework cloudformation --skip-download --compact --quiet
+
+moto: $(VENV)/cfn
+	$(VENV)/cfn/bin/python infra/checks/create_in_moto.py $(TEMPLATE)
+
+sam-validate: export SAM_CLI_TELEMETRY := 0
+sam-validate: $(VENV)/sam
+	$(VENV)/sam/bin/sam validate --lint --region us-east-1 -t $(TEMPLATE)
+	$(VENV)/sam/bin/python infra/checks/read_as_sam.py $(TEMPLATE)
+
+# The local stack's embedded AWS has the table and the secrets: run `make run`
+# beside it, and open it to Docker with ARGS='-aws 0.0.0.0:4566'.
+sam-local: export SAM_CLI_TELEMETRY := 0
+sam-local: node build $(CDK) $(VENV)/sam ## Serve the template's HTTP API with SAM (needs Docker), ENV_FILE=…
+	$(CDK) synth --quiet -c stage=local -c awsEndpointUrl=http://host.docker.internal:4566
+	$(VENV)/sam/bin/sam local start-api -t cdk.out/Connector-local.template.json --env-vars $(or $(ENV_FILE),infra/checks/sam-env.json)
+
+localstack: synth ## Deploy to a running LocalStack (AWS_ENDPOINT_URL, default http://localhost:4566)
+	infra/checks/localstack.sh $(STAGE)
