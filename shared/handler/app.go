@@ -26,7 +26,9 @@ func readApp(o *object, extras []connector.AppField) (connector.App, error) {
 		case "billing_day":
 			app.BillingDay = o.number(f.Name, 1, 31, 0)
 		default:
-			app.Extras.Set(f.Name, o.secret(f.Name).Reveal())
+			if value := o.secret(f.Name); !value.Empty() {
+				app.Extras[f.Name] = value
+			}
 		}
 	}
 	return app, o.end()

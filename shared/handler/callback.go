@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -56,6 +57,7 @@ func readCallback(r *request) (connector.CallbackRequest, error) {
 	if list := r.query["state"]; len(list) > 1 || len(list) == 1 && len(list[0]) > maxState {
 		return connector.CallbackRequest{}, &connector.Error{Code: connector.StateInvalid, Message: "the state is not one of ours: start again"}
 	}
+	maps.DeleteFunc(r.query, func(_ string, list []string) bool { return len(list) == 1 && list[0] == "" })
 	p := r.parametersOfQuery()
 	came := connector.CallbackRequest{
 		Platform: connector.Name(r.parameters["platform"]),

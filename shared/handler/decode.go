@@ -184,7 +184,8 @@ type parameters struct {
 
 func (r *request) parametersOfQuery() *parameters { return &parameters{values: r.query} }
 
-// text reads a parameter that stands there once, in most bytes.
+// text reads a parameter that stands there once, in most bytes. An empty one
+// is refused: a filter that somebody forgot to fill in would select all.
 func (p *parameters) text(name string, most int) string {
 	list := p.values[name]
 	delete(p.values, name)
@@ -193,6 +194,8 @@ func (p *parameters) text(name string, most int) string {
 		return ""
 	case len(list) > 1:
 		p.fail(name, "given twice")
+	case list[0] == "":
+		p.fail(name, "empty")
 	case len(list[0]) > most:
 		p.fail(name, "too long")
 	}

@@ -123,6 +123,8 @@ func TestQueries_AreStrict(t *testing.T) {
 	for target, names := range map[string]string{
 		"/connections?colour=red":                                 "colour",
 		"/connections?limit=5&limit=6":                            "limit",
+		"/connections?owner=":                                     "owner",
+		"/connections?limit=":                                     "limit",
 		"/connections?limit=0":                                    "limit",
 		"/connections?limit=101":                                  "limit",
 		"/connections?limit=ten":                                  "limit",
