@@ -1,0 +1,49 @@
+# Every target says what it does: make help.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup run build test race test-browser test-aws prove bench check fmt invoke clean
+
+# The race detector needs a C compiler; without one the tests run all the same.
+RACE := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1 && echo -race)
+FUNCTIONS := $(notdir $(wildcard functions/*))
+
+help: ## Show what can be done
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
+
+setup:
+	@command -v go >/dev/null 2>&1 || { echo "Go is missing: install Go 1.26 or later from https://go.dev/dl/"; exit 1; }
+	@v=$$(go env GOVERSION | sed 's/^go//'); [ "$$(printf '%s\n' 1.26 "$$v" | sort -V | head -1)" = 1.26 ] || { echo "Go $$v is too old: install Go 1.26 or later from https://go.dev/dl/"; exit 1; }
+
+run: setup ## Run the whole connector on this machine, with sandbox platforms
+	@go run ./infra/local $(ARGS)
+
+build: setup ## Build the functions as they deploy (arm64, reproducible) into build/functions
+	@for f in $(FUNCTIONS); do \
+		printf '  %s\n' $$f; \
+		GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w -buildid=' -o build/functions/$$f/bootstrap ./functions/$$f || exit 1; \
+	done
+
+test: setup node ## Run the tests, with the race detector where there is a C compiler
+	go test $(RACE) ./...
+
+test-browser: setup ## Drive the four consents in headless Chromium
+	go test -tags browser -run Browser -count 1 ./infra/local
+
+prove: setup ## Try to break the refresh protocol for several minutes, and print what was found
+	CONNECTOR_SCHEDULES=$${CONNECTOR_SCHEDULES:-20000} go test -count 1 -timeout 30m -v -run 'TestSimulation|TestOutage|TestEveryFailure' ./shared/connector
+
+bench: setup ## Measure, against the baseline in the same run
+	go test -run '^$$' -bench . -benchtime 2s ./shared/... ./infra/local
+
+fmt: setup ## Format the code
+	gofmt -w functions shared infra
+
+invoke: setup ## Send a sample event to a running local stack: make invoke EVENT=token-get/by-owner
+	@f=$${EVENT%%/*}; curl -sS -X POST --data-binary @events/$(EVENT).json $${AWS_ENDPOINT_URL:-http://127.0.0.1:4566}/2015-03-31/functions/$${EVENT%%/*}/invocations | (command -v jq >/dev/null && jq . || cat)
+
+invoke: export EVENT := $(EVENT)
+
+clean: ## Remove what was built
+	rm -rf build cdk.out infra/cdk/node_modules
+
+-include infra/cdk.mk
