@@ -50,7 +50,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // ours reports whether path belongs to the start page.
-func ours(path string) bool { return path == "/" || strings.HasPrefix(path, "/local/") }
+func ours(path string) bool {
+	return path == "/" || path == "/favicon.ico" || strings.HasPrefix(path, "/local/")
+}
 
 var crossOrigin = http.NewCrossOriginProtection()
 

@@ -50,6 +50,8 @@ type stack struct {
 	box        *sandbox.Sandbox // nil where the platforms are others'
 	servers    servers
 	stop       context.CancelFunc // ends the poller and the scheduler
+	running    chan struct{}      // closed once the pools are there
+	ended      chan struct{}      // closed when the end begins
 	background sync.WaitGroup
 }
 
@@ -58,7 +60,7 @@ type servers struct{ front, aws, sandbox, runtime *server }
 
 // start builds and starts everything, and returns once everything answers.
 func start(ctx context.Context, o options) (*stack, error) {
-	s := &stack{options: o, pools: map[string]*pool{}, stop: func() {}}
+	s := &stack{options: o, pools: map[string]*pool{}, stop: func() {}, running: make(chan struct{}), ended: make(chan struct{})}
 	for _, step := range []func(context.Context) error{
 		s.listen, s.serveSandbox, s.serveAWS, s.prepareCloud, s.startFunctions, s.serveFront, s.runBackground, s.check, s.writeReadyFile,
 	} {
@@ -178,6 +180,7 @@ func (s *stack) startFunctions(ctx context.Context) error {
 		s.pools[f.Name] = p
 		starting.Go(func() { failures <- p.warmUp(ctx) })
 	}
+	close(s.running)
 	starting.Wait()
 	close(failures)
 	var failed error
@@ -202,8 +205,16 @@ func (s *stack) buildAll(ctx context.Context) (directory string, err error) {
 	return directory, nil
 }
 
-// invoke runs a function once.
+// invoke runs a function once, as soon as there are functions: Lambda's port
+// is open before, since the embedded AWS shares it.
 func (s *stack) invoke(ctx context.Context, function string, payload []byte) (result, error) {
+	select {
+	case <-s.running:
+	case <-s.ended:
+		return result{}, errClosed
+	case <-ctx.Done():
+		return result{}, ctx.Err()
+	}
 	p, ok := s.pools[function]
 	if !ok {
 		return result{}, fmt.Errorf("there is no function %q", function)
@@ -300,6 +311,7 @@ func (s *stack) sandboxURL() string {
 // close ends everything: first what would begin anew, then what is under way,
 // then the processes, then what they need.
 func (s *stack) close() {
+	close(s.ended)
 	s.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
