@@ -126,6 +126,7 @@ func TestDynamoDB_IndexIsSparse(t *testing.T) {
 	tb.put("f", "g", 50)
 	tb.wantGroup("g", "d f c b")
 
+	tb.put("h", "", 0)
 	out := must[*dynamodb.ScanOutput](t)(tb.client.Scan(t.Context(), &dynamodb.ScanInput{TableName: tb.name, IndexName: aws.String("by_group")}))
 	if out.Count != 5 {
 		t.Errorf("a scan of the index: %s, want 5 items", keysOf(out.Items))
