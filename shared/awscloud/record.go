@@ -72,6 +72,7 @@ func encodeConnection(c connector.Connection, write string) item {
 	i.setTime("created_at", c.CreatedAt)
 	i.setTime("updated_at", c.UpdatedAt)
 	i.setText("user_id", c.UserID)
+	i.setText("consent_id", c.ConsentID)
 	i.setText("credentials_version", c.CredentialsVersion)
 	i.setNumber("generation", c.Generation)
 	i.setTime("issued_at", c.IssuedAt)
@@ -124,6 +125,7 @@ func decodeConnection(i item) (connector.Connection, error) {
 		UpdatedAt:          r.time("updated_at"),
 		Revision:           r.number("revision"),
 		UserID:             r.text("user_id"),
+		ConsentID:          r.text("consent_id"),
 		CredentialsVersion: r.text("credentials_version"),
 		Generation:         r.number("generation"),
 		IssuedAt:           r.time("issued_at"),

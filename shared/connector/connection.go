@@ -76,6 +76,10 @@ type Connection struct {
 	// account itself. It is not shown.
 	UserID string
 
+	// ConsentID names the consent that the credentials descend from, through
+	// all their renewals.
+	ConsentID string
+
 	// CredentialsVersion is the vault's version that this record points to,
 	// and Generation the one inside it. Both are empty for manual connections.
 	CredentialsVersion string

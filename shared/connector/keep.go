@@ -55,12 +55,17 @@ func (s *Service) keepNew(ctx context.Context, p Platform, owner string, g Grant
 	}
 	now := s.Now().UTC()
 	c := Connection{ID: id, Platform: p.Describe().Name, Owner: owner, CreatedAt: now, UpdatedAt: now}
+	consent, err := randomToken(s.Random)
+	if err != nil {
+		return Connection{}, internal("naming a consent", err)
+	}
+	c.ConsentID = consent.Reveal()[:16]
 	g.Credentials.Generation = 1
 	version, err := s.putCredentials(ctx, id, g.Credentials)
 	if err != nil {
 		return Connection{}, err
 	}
-	s.settle(&c, p, g, wanted, version)
+	s.settle(&c, p, g, wanted, safekept{version: version})
 	created, err := s.Store.Create(ctx, c)
 	if err != nil {
 		if deleteErr := s.Vault.Delete(ctx, credentialsName(id), true); deleteErr != nil {
@@ -87,48 +92,81 @@ func (s *Service) keepOn(ctx context.Context, p Platform, c Connection, g Grant,
 		return Connection{}, errConnectionNotFound()
 	}
 	holder := leased.Lease.Holder
-
-	// Credentials that replace others must come after them in every order.
-	generation := c.Generation
-	if old, _, err := s.currentCredentials(ctx, c); err == nil {
-		generation = max(generation, old.Generation)
-		// The platform may leave the refresh token out when it knows that we
-		// have one: then the one we have is still good, for the same client.
-		if !g.Credentials.renewable() && old.renewable() && old.ClientID == g.Credentials.ClientID && old.ClientID != "" {
-			g.Credentials.Fields = g.Credentials.Fields.Clone()
-			g.Credentials.Fields[refreshToken] = old.Fields[refreshToken]
-			g.Credentials.GrantExpiresAt = old.GrantExpiresAt
-			g.Warning = ""
-		}
-	}
-	g.Credentials.Generation = generation + 1
-	version, err := s.putCredentials(ctx, c.ID, g.Credentials)
+	token, err := randomToken(s.Random)
 	if err != nil {
-		s.release(ctx, c, holder)
-		return Connection{}, err
+		return Connection{}, internal("naming a consent", err)
 	}
+	consent := token.Reveal()[:16]
 	was := c.Status
-	kept, err := s.commit(ctx, c, func(c *Connection) error {
-		if c.Generation >= g.Credentials.Generation {
-			return errSuperseded
+	for {
+		g, generation := s.succeed(ctx, c, g)
+		g.Credentials.Generation = generation
+		kept, err := s.putDurably(ctx, c, g.Credentials)
+		if errors.Is(err, errSuperseded) {
+			return Connection{}, errConnectionNotFound()
 		}
-		s.settle(c, p, g, wanted, version)
-		endLease(c, holder)
-		return nil
-	})
-	if err != nil {
-		return Connection{}, err
+		if err != nil {
+			s.release(ctx, c, holder)
+			return Connection{}, err
+		}
+		committed, err := s.commit(ctx, c, func(c *Connection) error {
+			if c.Generation >= generation {
+				return errSuperseded
+			}
+			s.settle(c, p, g, wanted, kept)
+			c.ConsentID = consent
+			endLease(c, holder)
+			return nil
+		})
+		if err == nil {
+			s.publish(ctx, connectedEvent(was), committed, "")
+			return committed, nil
+		}
+		if !errors.Is(err, errSuperseded) {
+			return Connection{}, err
+		}
+		// Either the write got through and its answer was lost, or a refresh
+		// of the grant before was committed in between: then what the person
+		// gave just now comes after it.
+		if c, err = s.Connection(ctx, c.ID); err != nil {
+			return Connection{}, err
+		}
+		switch {
+		case c.Status == Disconnected:
+			return Connection{}, errConnectionNotFound()
+		case c.ConsentID == consent:
+			s.publish(ctx, connectedEvent(was), c, "")
+			return c, nil
+		}
 	}
+}
+
+func connectedEvent(was Status) EventType {
 	if was == NeedsReauth {
-		s.publish(ctx, EventRecovered, kept, "")
-	} else {
-		s.publish(ctx, EventConnected, kept, "")
+		return EventRecovered
 	}
-	return kept, nil
+	return EventConnected
+}
+
+// succeed returns the grant as it follows on what c has: with a generation
+// after all others and, where the platform left the refresh token out because
+// it knows that we have one, with that one, if it is of the same client.
+func (s *Service) succeed(ctx context.Context, c Connection, g Grant) (Grant, int64) {
+	old, _, err := s.currentCredentials(ctx, c)
+	if err != nil {
+		return g, c.Generation + 1
+	}
+	if !g.Credentials.renewable() && old.renewable() && old.ClientID == g.Credentials.ClientID && old.ClientID != "" {
+		g.Credentials.Fields = g.Credentials.Fields.Clone()
+		g.Credentials.Fields[refreshToken] = old.Fields[refreshToken]
+		g.Credentials.GrantExpiresAt = old.GrantExpiresAt
+		g.Warning = ""
+	}
+	return g, max(c.Generation, old.Generation) + 1
 }
 
 // settle writes a fresh grant into the record.
-func (s *Service) settle(c *Connection, p Platform, g Grant, wanted []string, version string) {
+func (s *Service) settle(c *Connection, p Platform, g Grant, wanted []string, kept safekept) {
 	c.Status, c.StatusReason = Active, g.Warning
 	c.AccountID = g.Account.ID
 	if g.Account.Name != "" {
@@ -140,7 +178,7 @@ func (s *Service) settle(c *Connection, p Platform, g Grant, wanted []string, ve
 	c.Attempt = Attempt{}
 	c.Failures = 0
 	c.LastRefreshedAt = time.Time{}
-	s.adopt(c, p, g.Credentials, version)
+	s.adopt(c, p, g.Credentials, kept)
 }
 
 // userOf is who stands behind a grant; the account itself where the platform
@@ -152,11 +190,24 @@ func userOf(g Grant) string {
 	return g.Account.ID
 }
 
-// adopt makes the record point to credentials that are in the vault.
-func (s *Service) adopt(c *Connection, p Platform, creds Credentials, version string) {
-	c.CredentialsVersion, c.Generation, c.Sealed = version, creds.Generation, nil
+// safekept is where credentials are durable: in a version of the vault, or
+// sealed, to be written into the record itself.
+type safekept struct {
+	version string
+	sealed  []byte
+}
+
+// unsealAfter is when sealed credentials are moved into the vault.
+const unsealAfter = time.Minute
+
+// adopt makes the record point to credentials that are durable.
+func (s *Service) adopt(c *Connection, p Platform, creds Credentials, kept safekept) {
+	c.CredentialsVersion, c.Sealed, c.Generation = kept.version, kept.sealed, creds.Generation
 	c.IssuedAt, c.ExpiresAt, c.GrantExpiresAt = creds.IssuedAt, creds.ExpiresAt, creds.GrantExpiresAt
 	c.RefreshAt = s.refreshAt(p.Describe().Traits.Cadence, creds)
+	if len(kept.sealed) > 0 {
+		c.RefreshAt = s.Now().UTC().Add(unsealAfter)
+	}
 }
 
 func credentialsName(id ID) string { return "connections/" + string(id) }

@@ -7,13 +7,20 @@ import (
 	"time"
 )
 
-// How the time of a refresh is divided. A lease outlives whatever its holder
-// may still do: the holder gives itself exchangeTime for the platform and
-// storeTime for what must follow, and begins only with both at hand.
+// How the time of a refresh is divided: exchangeTime is for the platform,
+// storeTime for what must follow, and no exchange begins with less than both.
 const (
-	leaseLife    = 20 * time.Second
 	exchangeTime = 10 * time.Second
 	storeTime    = 5 * time.Second
+)
+
+// A lease lasts until its holder can do no more: to the deadline of its
+// context, at which Lambda ends the process, and a bit for clocks that differ.
+// A holder who was merely slow is thus never taken for dead. leaseLife is for
+// contexts without a deadline.
+const (
+	leaseLife  = 20 * time.Second
+	leaseExtra = 5 * time.Second
 )
 
 // errSuperseded says that a result came too late: newer credentials stand, or
@@ -27,8 +34,11 @@ func (s *Service) takeLease(ctx context.Context, c Connection, attempt Attempt) 
 	if err != nil {
 		return Connection{}, err
 	}
-	now := s.Now().UTC()
-	c.Lease = Lease{Holder: holder.Reveal()[:16], Until: now.Add(leaseLife)}
+	life := leaseLife
+	if _, ok := ctx.Deadline(); ok {
+		life = s.left(ctx) + leaseExtra
+	}
+	c.Lease = Lease{Holder: holder.Reveal()[:16], Until: s.Now().UTC().Add(life)}
 	c.Attempt = attempt
 	leased, err := s.Store.Update(ctx, c)
 	if err == nil {
@@ -42,22 +52,22 @@ func (s *Service) takeLease(ctx context.Context, c Connection, attempt Attempt) 
 	return leased, err
 }
 
-// awaitLease takes the lease of a connection as soon as nobody holds it. It
-// gives up with storeTime left before the deadline of ctx.
+// awaitLease takes the lease of a connection as soon as nobody holds it, and
+// the store lets it. It gives up with storeTime left before the deadline of
+// ctx, or where the connection is gone.
 func (s *Service) awaitLease(ctx context.Context, id ID) (Connection, error) {
 	for try := 0; ; try++ {
 		c, err := s.Store.Connection(ctx, id)
-		if err != nil {
+		if errors.Is(err, ErrNotFound) {
 			return Connection{}, err
 		}
-		if !c.Lease.Held(s.Now()) {
-			leased, err := s.takeLease(ctx, c, c.Attempt)
-			if !errors.Is(err, ErrConflict) {
-				return leased, err
+		if err == nil && !c.Lease.Held(s.Now()) {
+			if leased, err := s.takeLease(ctx, c, c.Attempt); err == nil {
+				return leased, nil
 			}
 		}
 		if s.left(ctx) < storeTime {
-			return Connection{}, errors.New("the lease is held")
+			return Connection{}, errors.New("the lease was not to be had")
 		}
 		if err := s.pause(ctx, try); err != nil {
 			return Connection{}, err

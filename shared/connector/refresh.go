@@ -157,7 +157,7 @@ func (s *Service) attempt(ctx context.Context, c Connection, n need, breaker Bre
 		return c, err
 	}
 	if s.left(ctx) < exchangeTime+storeTime {
-		return c, &Error{Code: PlatformUnavailable, Message: "too little time was left to refresh safely: try again", RetryAfter: time.Second}
+		return c, errTooLate()
 	}
 	now := s.Now().UTC()
 	if n.force {
@@ -253,8 +253,8 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 	if err := s.Sealer.Prepare(ctx); err != nil {
 		return s.unsent(ctx, c, before, internal("preparing the sealer", err))
 	}
-	if c.Lease.Until.Sub(s.Now()) < exchangeTime+storeTime {
-		return s.unsent(ctx, c, before, &Error{Code: PlatformUnavailable, Message: "the lease ran short before the exchange: try again", RetryAfter: time.Second})
+	if s.left(ctx) < exchangeTime+storeTime {
+		return s.unsent(ctx, c, before, errTooLate())
 	}
 
 	exchangeCtx, cancel := context.WithTimeout(ctx, exchangeTime)
@@ -265,6 +265,10 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 		return s.failed(ctx, c, creds, before, err)
 	}
 	return s.renewed(ctx, p, c, app, creds, renewed)
+}
+
+func errTooLate() error {
+	return &Error{Code: PlatformUnavailable, Message: "too little time was left to refresh safely: try again", RetryAfter: time.Second}
 }
 
 func errNoRefreshToken() error {
@@ -292,10 +296,7 @@ func (s *Service) renewed(ctx context.Context, p Platform, c Connection, app App
 			return errSuperseded
 		}
 		now := s.Now().UTC()
-		s.adopt(c, p, creds, kept.version)
-		if c.Sealed = kept.sealed; len(c.Sealed) > 0 {
-			c.RefreshAt = now.Add(unsealAfter)
-		}
+		s.adopt(c, p, creds, kept)
 		if len(creds.Scopes) > 0 {
 			c.Scopes, c.MissingScopes = creds.Scopes, missing(union(c.Scopes, c.MissingScopes), creds.Scopes)
 		}
@@ -321,19 +322,8 @@ func (s *Service) renewed(ctx context.Context, p Platform, c Connection, app App
 	return committed, nil
 }
 
-// safekept is where renewed credentials are: a version of the vault, or
-// sealed, to be written into the record itself.
-type safekept struct {
-	version string
-	sealed  []byte
-}
-
-const (
-	// vaultTries is how often the vault is tried before its stand-in.
-	vaultTries = 3
-	// unsealAfter is when sealed credentials are moved into the vault.
-	unsealAfter = time.Minute
-)
+// vaultTries is how often the vault is tried before its stand-in.
+const vaultTries = 3
 
 // putDurably puts renewed credentials into the vault or, where that cannot be
 // written, seals them for the record: after a rotation they are the only ones
@@ -376,7 +366,7 @@ func (s *Service) unseal(ctx context.Context, p Platform, c Connection, creds Cr
 		if c.Generation != creds.Generation {
 			return errSuperseded
 		}
-		s.adopt(c, p, creds, version)
+		s.adopt(c, p, creds, safekept{version: version})
 		return nil
 	})
 }
@@ -418,7 +408,7 @@ func (s *Service) heal(ctx context.Context, p Platform, c Connection, creds Cred
 		if c.Generation >= creds.Generation {
 			return errSuperseded
 		}
-		s.adopt(c, p, creds, version)
+		s.adopt(c, p, creds, safekept{version: version})
 		if len(creds.Scopes) > 0 {
 			c.Scopes = creds.Scopes
 		}
@@ -431,6 +421,40 @@ func (s *Service) heal(ctx context.Context, p Platform, c Connection, creds Cred
 		return s.Connection(ctx, c.ID)
 	}
 	return healed, err
+}
+
+// takeOver mends a connection that was given up, and that somebody
+// re-authorized and died before they could say so: the lease that they left
+// behind tells. Any other connection is returned as it is.
+func (s *Service) takeOver(ctx context.Context, c Connection) (Connection, error) {
+	if c.Status != NeedsReauth || c.Lease.Holder == "" || c.Lease.Held(s.Now()) {
+		return c, nil
+	}
+	p, err := s.platform(c.Platform)
+	if err != nil {
+		return c, err
+	}
+	creds, version, err := s.currentCredentials(ctx, c)
+	if err != nil && !errors.Is(err, ReauthorizationRequired) {
+		return c, err
+	}
+	left := c.Lease.Holder
+	mended, err := s.commit(ctx, c, func(c *Connection) error {
+		if creds.Generation > c.Generation && c.Status == NeedsReauth {
+			s.adopt(c, p, creds, safekept{version: version})
+			c.Status, c.StatusReason, c.Failures = Active, "", 0
+			c.Scopes, c.MissingScopes = creds.Scopes, missing(union(c.Scopes, c.MissingScopes), creds.Scopes)
+		}
+		endLease(c, left)
+		return nil
+	})
+	if err != nil {
+		return c, err
+	}
+	if mended.Status == Active {
+		s.publish(ctx, EventRecovered, mended, "")
+	}
+	return mended, nil
 }
 
 // unsent ends an attempt in which nothing was sent to the platform.

@@ -99,6 +99,8 @@ type world struct {
 	platform *rotating
 	ids      []connector.ID
 
+	began time.Time
+
 	mu       sync.Mutex
 	calm     bool // no more faults
 	durable  map[string]bool
@@ -107,7 +109,7 @@ type world struct {
 }
 
 func newWorld(seed uint64) *world {
-	w := &world{seed: seed, store: connectortest.NewStore(), vault: connectortest.NewVault(), durable: map[string]bool{}}
+	w := &world{seed: seed, store: connectortest.NewStore(), vault: connectortest.NewVault(), durable: map[string]bool{}, began: time.Now()}
 	w.platform = &rotating{world: w, grants: map[string]*simulatedGrant{}}
 	return w
 }
@@ -118,10 +120,22 @@ func (w *world) problem(format string, args ...any) {
 	w.problems = append(w.problems, fmt.Sprintf(format, args...))
 }
 
+func (w *world) isDurable(token string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.durable[token]
+}
+
 func (w *world) count(f func(*tally)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f(&w.tally)
+}
+
+// vaultDown reports whether the vault takes no writes: for three minutes of
+// every twenty.
+func (w *world) vaultDown() bool {
+	return w.faulty() && time.Since(w.began)%(20*time.Minute) > 17*time.Minute
 }
 
 func (w *world) faulty() bool {
@@ -167,11 +181,14 @@ func (w *world) settle(t *testing.T) {
 		g.mu.Lock()
 		live, current, delivered, crashed := !g.dead, g.current, g.delivered, g.crashed
 		g.mu.Unlock()
-		recoverable := live && w.durable[current]
+		recoverable := live && w.isDurable(current)
 
 		var err error
 		for range 10 {
-			if _, err = w.token(t, s, id); err == nil || errors.Is(err, connector.ReauthorizationRequired) {
+			ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
+			_, err = w.token(ctx, s, id)
+			cancel()
+			if err == nil || errors.Is(err, connector.ReauthorizationRequired) {
 				break
 			}
 			time.Sleep(time.Minute)
@@ -199,9 +216,7 @@ func (w *world) settle(t *testing.T) {
 }
 
 // token asks for a token as token-get does, and checks what it gets.
-func (w *world) token(t *testing.T, s *connector.Service, id connector.ID) (connector.Token, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
-	defer cancel()
+func (w *world) token(ctx context.Context, s *connector.Service, id connector.ID) (connector.Token, error) {
 	token, err := s.Token(ctx, connector.TokenRequest{ConnectionID: id, MinTTL: connector.DefaultMinTTL})
 	if err == nil && !w.platform.alive(token.AccessToken.Reveal()) {
 		w.problem("an expired access token was handed out as good (degraded: %v)", token.Degraded)
@@ -219,6 +234,9 @@ type worker struct {
 	service *connector.Service
 	until   time.Time
 	calm    bool
+
+	// deadline is when Lambda ends the invocation, whatever it is doing.
+	deadline time.Time
 
 	// exchanging is the grant whose refresh token this worker presents, or
 	// has in hand and not yet made durable.
@@ -271,19 +289,52 @@ func (k *worker) invoke(t *testing.T) {
 		}
 	}()
 	id := k.world.ids[k.random.IntN(len(k.world.ids))]
-	switch k.random.IntN(10) {
-	case 0:
-		ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
-		defer cancel()
+	timeout := 29 * time.Second
+	action := k.random.IntN(100)
+	if action >= 20 && action < 70 {
+		timeout = time.Minute
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	k.deadline = time.Now().Add(timeout)
+	switch {
+	case action < 10:
 		k.service.Refresh(ctx, id)
-	case 1, 2, 3, 4, 5:
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
+	case action < 13:
+		k.reauthorize(ctx)
+	case action >= 20 && action < 70:
 		k.service.RefreshDue(ctx, id)
 	default:
-		k.world.token(t, k.service, id)
+		k.world.token(ctx, k.service, id)
 	}
 	k.exchanging = nil
+}
+
+// reauthorize is a person who gives consent anew, which ends the grant before.
+func (k *worker) reauthorize(ctx context.Context) {
+	r := k.world.platform
+	account := fmt.Sprintf("account-%d", k.random.IntN(len(k.world.ids)))
+	g := r.grants[account]
+	if !g.person.TryLock() {
+		return // one consent at a time
+	}
+	defer g.person.Unlock()
+	g.mu.Lock()
+	g.consents++
+	fields := r.renew(g)
+	g.delivered, g.dead = true, false
+	g.mu.Unlock()
+	k.exchanging = g
+	_, err := k.service.Import(ctx, connector.ImportRequest{Platform: "rotating", Owner: "owner", Credentials: fields})
+	if err != nil {
+		// The person was told, and would try again: no grant of theirs is
+		// taken to be safe.
+		g.mu.Lock()
+		if g.current == fields.Get("refresh_token") {
+			g.crashed = true
+		}
+		g.mu.Unlock()
+	}
 }
 
 // step is one contact with the world outside: it takes time, and things
@@ -293,12 +344,20 @@ func (k *worker) step() (before, after bool) {
 	if k.calm || !k.world.faulty() {
 		return false, false
 	}
+	if time.Now().After(k.deadline) {
+		panic(crash{}) // Lambda ends what runs too long
+	}
 	switch luck := k.random.IntN(1000); {
 	case luck < 12:
 		panic(crash{})
 	case luck < 16:
 		k.world.count(func(t *tally) { t.pauses++ })
-		time.Sleep(20*time.Second + time.Duration(k.random.Int64N(int64(20*time.Second))))
+		pause := 20*time.Second + time.Duration(k.random.Int64N(int64(20*time.Second)))
+		if left := time.Until(k.deadline); pause > left {
+			time.Sleep(left)
+			panic(crash{})
+		}
+		time.Sleep(pause)
 	case luck < 46:
 		k.world.count(func(t *tally) { t.faults++ })
 		return true, false
@@ -350,6 +409,9 @@ func (v *flakyVault) Put(ctx context.Context, name string, value connector.Secre
 	if before {
 		return "", errFlaky
 	}
+	if v.worker.world.vaultDown() {
+		return "", errFlaky
+	}
 	version, err := v.Vault.Put(ctx, name, value)
 	if err == nil {
 		v.worker.keep(value.Reveal())
@@ -383,11 +445,45 @@ type rotating struct {
 
 	mu     sync.Mutex
 	access map[string]time.Time
+	outage bool
+	calls  []time.Time
+}
+
+func (r *rotating) setOutage(outage bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outage = outage
+}
+
+// called notes a call, and reports whether the platform is down.
+func (r *rotating) called() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls = append(r.calls, time.Now())
+	return r.outage
+}
+
+// busiest is the most calls in any window of that width since an instant.
+func (r *rotating) busiest(since time.Time, width time.Duration) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	most, first := 0, 0
+	for i, at := range r.calls {
+		for at.Sub(r.calls[first]) > width || r.calls[first].Before(since) && first < i {
+			first++
+		}
+		if !at.Before(since) {
+			most = max(most, i-first+1)
+		}
+	}
+	return most
 }
 
 type simulatedGrant struct {
+	person   sync.Mutex
 	mu       sync.Mutex
 	account  string
+	consents int
 	serial   int
 	current  string
 	dead     bool
@@ -400,19 +496,26 @@ type simulatedGrant struct {
 func (r *rotating) consent(account string) connector.Fields {
 	g := &simulatedGrant{account: account, inFlight: map[string]int{}}
 	r.grants[account] = g
-	g.rotate()
+	fields := r.renew(g)
 	g.delivered = true
-	fields := connector.Fields{}
-	fields.Set("account", account)
-	fields.Set("refresh_token", g.current)
-	fields.Set("access_token", r.issue(g))
 	return fields
 }
 
-func (g *simulatedGrant) rotate() {
+// family is what the refresh tokens of one consent begin with.
+func (g *simulatedGrant) family() string {
+	return fmt.Sprintf("refresh-%s-%d-", g.account, g.consents)
+}
+
+// renew issues a new pair of tokens.
+func (r *rotating) renew(g *simulatedGrant) connector.Fields {
 	g.serial++
-	g.current = fmt.Sprintf("refresh-%s-%d", g.account, g.serial)
+	g.current = fmt.Sprintf("%s%d", g.family(), g.serial)
 	g.delivered, g.crashed = false, false
+	fields := connector.Fields{}
+	fields.Set("account", g.account)
+	fields.Set("refresh_token", g.current)
+	fields.Set("access_token", r.issue(g))
+	return fields
 }
 
 func (r *rotating) issue(g *simulatedGrant) string {
@@ -438,16 +541,19 @@ func (r *rotating) alive(token string) bool {
 func (r *rotating) present(g *simulatedGrant, token string) (connector.Fields, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.dead || token != g.current {
+	if !strings.HasPrefix(token, g.family()) {
+		return nil, &connector.Error{Code: connector.ReauthorizationRequired} // of a consent before
+	}
+	if token != g.current {
+		if !g.dead && (r.world.isDurable(g.current) || g.delivered && !g.crashed) {
+			r.world.problem("%s: a live grant was ended by showing a spent refresh token", g.account)
+		}
 		g.dead = true
+	}
+	if g.dead {
 		return nil, &connector.Error{Code: connector.ReauthorizationRequired}
 	}
-	g.rotate()
-	fields := connector.Fields{}
-	fields.Set("account", g.account)
-	fields.Set("refresh_token", g.current)
-	fields.Set("access_token", r.issue(g))
-	return fields, nil
+	return r.renew(g), nil
 }
 
 // simulatedPlatform is the platform as one worker reaches it.
@@ -482,6 +588,13 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 		g.mu.Unlock()
 	}()
 
+	if p.called() {
+		if k.random.IntN(2) == 0 {
+			return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Message: "refused"}
+		}
+		connector.Sleep(ctx, time.Minute)
+		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Err: ctx.Err()}
+	}
 	luck := 1000
 	if p.world.faulty() && !k.calm {
 		luck = k.random.IntN(1000)
@@ -521,10 +634,12 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 }
 
 func (p *simulatedPlatform) Import(_ context.Context, _ connector.App, fields connector.Fields, _ bool) ([]connector.Grant, error) {
-	now := p.worker.service.Now()
+	p.mu.Lock()
+	expires := p.access[fields.Get("access_token")]
+	p.mu.Unlock()
 	return []connector.Grant{{
 		Account:     connector.Account{ID: fields.Get("account"), Name: fields.Get("account")},
-		Credentials: connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(simulatedLife)},
+		Credentials: connector.Credentials{Fields: fields, IssuedAt: expires.Add(-simulatedLife), ExpiresAt: expires},
 	}}, nil
 }
 

@@ -48,6 +48,9 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
+	if c, err = s.takeOver(ctx, c); err != nil {
+		return Token{}, err
+	}
 	if err := s.usable(c); err != nil {
 		return Token{}, err
 	}
