@@ -13,7 +13,8 @@
 // are deleted later, so Query and Scan are done here, over its items: sparse
 // indexes, projections, paging by key and by 1 MB, and filters after the
 // limit. Indexes are never behind. Transactions do not conflict, they wait.
-// Only UpdateItem returns the item of a failed condition. Expired items are never swept. There are no streams, backups,
+// Only UpdateItem returns the item of a failed condition. A transaction copies its table first, so that tables of more than
+// some thousands of items grow slow. Expired items are never swept. There are no streams, backups,
 // PartiQL or capacity.
 //
 // # Secrets Manager
