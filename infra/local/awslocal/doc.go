@@ -9,13 +9,14 @@
 // # DynamoDB
 //
 // Tables, items, conditions and transactions are those of
-// github.com/truora/minidyn. Its indexes lose items that leave an index and
-// are deleted later, so Query and Scan are done here, over its items: sparse
+// github.com/truora/minidyn. In its indexes, deleting an item that had left an
+// index hides others, so Query and Scan are done here, over its items: sparse
 // indexes, projections, paging by key and by 1 MB, and filters after the
 // limit. Indexes are never behind. Transactions do not conflict, they wait.
-// Only UpdateItem returns the item of a failed condition. A transaction copies its table first, so that tables of more than
-// some thousands of items grow slow. Expired items are never swept. There are no streams, backups,
-// PartiQL or capacity.
+// Each copies its table first, so that tables of more than some thousands of
+// items grow slow. Only UpdateItem returns the item of a failed condition.
+// Expired items are never swept. There are no streams, backups, PartiQL or
+// capacity.
 //
 // # Secrets Manager
 //
