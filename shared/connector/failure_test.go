@@ -68,6 +68,19 @@ func useCases(name connector.Name) []useCase {
 			_, err = b.Callback(ctx, request)
 			return err
 		}, false},
+		{"connect another", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
+			minted, err := b.MintLink(ctx, connector.LinkRequest{Platform: name, Owner: "acme"})
+			if err != nil {
+				return err
+			}
+			people := b.sandbox.People(string(name))
+			request, err := b.consent(ctx, name, connector.NewSecret(minted.URL.Reveal()[len(publicURL+"/connect/"):]), sandbox.Choice{Account: people[1].ID})
+			if err != nil {
+				return err
+			}
+			_, err = b.Callback(ctx, request)
+			return err
+		}, false},
 		{"token of an expired one", expired, func(ctx context.Context, b *bench, c connector.Connection) error {
 			_, err := b.Token(ctx, connector.TokenRequest{ConnectionID: c.ID, MinTTL: connector.DefaultMinTTL})
 			return err

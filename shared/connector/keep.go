@@ -55,11 +55,9 @@ func (s *Service) keepNew(ctx context.Context, p Platform, owner string, g Grant
 	}
 	now := s.Now().UTC()
 	c := Connection{ID: id, Platform: p.Describe().Name, Owner: owner, CreatedAt: now, UpdatedAt: now}
-	consent, err := randomToken(s.Random)
-	if err != nil {
-		return Connection{}, internal("naming a consent", err)
+	if c.ConsentID, err = s.newConsentID(); err != nil {
+		return Connection{}, err
 	}
-	c.ConsentID = consent.Reveal()[:16]
 	g.Credentials.Generation = 1
 	version, err := s.putCredentials(ctx, id, g.Credentials)
 	if err != nil {
@@ -68,16 +66,39 @@ func (s *Service) keepNew(ctx context.Context, p Platform, owner string, g Grant
 	s.settle(&c, p, g, wanted, safekept{version: version})
 	created, err := s.Store.Create(ctx, c)
 	if err != nil {
-		if deleteErr := s.Vault.Delete(ctx, credentialsName(id), true); deleteErr != nil {
-			s.Log.ErrorContext(ctx, "deleting credentials without a record", "connection", string(id), "error", deleteErr)
+		// The write may have got through although its answer did not.
+		stands, readErr := s.Store.Connection(ctx, id)
+		switch {
+		case readErr == nil:
+			created = stands
+		case errors.Is(readErr, ErrNotFound):
+			s.deleteUnrecorded(ctx, id)
+			fallthrough
+		default:
+			if errors.Is(err, ErrConflict) {
+				return Connection{}, err
+			}
+			return Connection{}, internal("storing a connection", err)
 		}
-		if errors.Is(err, ErrConflict) {
-			return Connection{}, err
-		}
-		return Connection{}, internal("storing a connection", err)
 	}
 	s.publish(ctx, EventConnected, created, "")
 	return created, nil
+}
+
+// deleteUnrecorded deletes credentials that no record points to.
+func (s *Service) deleteUnrecorded(ctx context.Context, id ID) {
+	if err := s.Vault.Delete(ctx, credentialsName(id), true); err != nil {
+		s.Log.ErrorContext(ctx, "deleting credentials without a record", "connection", string(id), "error", err)
+	}
+}
+
+// newConsentID names a consent.
+func (s *Service) newConsentID() (string, error) {
+	name, err := randomToken(s.Random)
+	if err != nil {
+		return "", internal("naming a consent", err)
+	}
+	return name.Reveal()[:16], nil
 }
 
 // keepOn puts a grant on a connection that stands. It takes the lease first,
@@ -92,11 +113,10 @@ func (s *Service) keepOn(ctx context.Context, p Platform, c Connection, g Grant,
 		return Connection{}, errConnectionNotFound()
 	}
 	holder := leased.Lease.Holder
-	token, err := randomToken(s.Random)
+	consent, err := s.newConsentID()
 	if err != nil {
-		return Connection{}, internal("naming a consent", err)
+		return Connection{}, err
 	}
-	consent := token.Reveal()[:16]
 	was := c.Status
 	for {
 		g, generation := s.succeed(ctx, c, g)
