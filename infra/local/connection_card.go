@@ -48,6 +48,7 @@ func newConnectionCard(c connectionRecord, title string, now time.Time) connecti
 		}
 	case "needs_reauth":
 		card.StatusText, card.StatusClass = "needs reauthorization", "bad"
+		card.Expiry = "none is handed out"
 		card.Actions = []action{{"reconnect", "Reconnect"}, disconnect}
 	case "manual":
 		card.StatusText, card.StatusClass = "manual: post by hand", "warn"

@@ -46,7 +46,6 @@ type stack struct {
 	pools      map[string]*pool
 	lambda     *lambdaAPI
 	caller     caller
-	front      *front
 	box        *sandbox.Sandbox // nil where the platforms are others'
 	servers    servers
 	stop       context.CancelFunc // ends the poller and the scheduler
@@ -230,8 +229,7 @@ func (s *stack) serveFront(ctx context.Context) error {
 			return err
 		}
 	}
-	s.front = &front{gateway: g, page: newStartPage(s.caller, s.box != nil, s.terminal), terminal: s.terminal}
-	s.servers.front.serve(s.front, maxHeaderBytes)
+	s.servers.front.serve(&front{gateway: g, page: newStartPage(s.caller, s.box != nil, s.terminal), terminal: s.terminal}, maxHeaderBytes)
 	return nil
 }
 
