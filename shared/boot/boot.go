@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -84,7 +82,6 @@ func measured(meter *metrics.Meter, name string, function handler.Function) hand
 func newService(c config.Config, log *slog.Logger) *connector.Service {
 	return &connector.Service{
 		Platforms: platform.All(platform.Options{
-			HTTP:      &http.Client{Transport: transport()},
 			Endpoints: c.PlatformEndpoints,
 			Now:       time.Now,
 		}),
@@ -95,19 +92,6 @@ func newService(c config.Config, log *slog.Logger) *connector.Service {
 		PublicURL:     c.PublicURL,
 		ReturnOrigins: c.ReturnOrigins,
 		AllowFull:     c.AllowFullCredentials,
-	}
-}
-
-// transport is made once a process, so that calls share connections. Proxy
-// variables of the environment are not for it: tokens travel in it.
-func transport() *http.Transport {
-	return &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 10 * time.Second,
-		IdleConnTimeout:       60 * time.Second,
-		MaxIdleConnsPerHost:   10,
-		ForceAttemptHTTP2:     true,
 	}
 }
 

@@ -424,10 +424,13 @@ func (s *Service) heal(ctx context.Context, p Platform, c Connection, creds Cred
 }
 
 // takeOver mends a connection that was given up, and that somebody
-// re-authorized and died before they could say so: the lease that they left
-// behind tells. Any other connection is returned as it is.
+// re-authorized and died before they could say so. A lease that they left
+// behind tells; where they had none, the vault is looked into for a while.
+// Any other connection is returned as it is.
 func (s *Service) takeOver(ctx context.Context, c Connection) (Connection, error) {
-	if c.Status != NeedsReauth || c.Lease.Holder == "" || c.Lease.Held(s.Now()) {
+	now := s.Now()
+	left := c.Lease.Holder
+	if c.Status != NeedsReauth || c.Lease.Held(now) || left == "" && now.Sub(c.UpdatedAt) > takeOverFor {
 		return c, nil
 	}
 	p, err := s.platform(c.Platform)
@@ -438,7 +441,9 @@ func (s *Service) takeOver(ctx context.Context, c Connection) (Connection, error
 	if err != nil && !errors.Is(err, ReauthorizationRequired) {
 		return c, err
 	}
-	left := c.Lease.Holder
+	if left == "" && creds.Generation <= c.Generation {
+		return c, nil
+	}
 	mended, err := s.commit(ctx, c, func(c *Connection) error {
 		if creds.Generation > c.Generation && c.Status == NeedsReauth {
 			s.adopt(c, p, creds, safekept{version: version})
@@ -456,6 +461,10 @@ func (s *Service) takeOver(ctx context.Context, c Connection) (Connection, error
 	}
 	return mended, nil
 }
+
+// takeOverFor is how long after a connection was given up the vault is looked
+// into for what somebody may have brought who died without a trace.
+const takeOverFor = time.Hour
 
 // unsent ends an attempt in which nothing was sent to the platform.
 func (s *Service) unsent(ctx context.Context, c Connection, before Attempt, cause error) (Connection, error) {

@@ -36,9 +36,14 @@ const (
 
 // facebook is Facebook Pages, and Instagram professional accounts through
 // them. One consent yields every Page that the person ticked.
-type facebook struct{ wire }
+type facebook struct {
+	wire
+	guide func() connector.Guide
+}
 
-func newFacebook(o Options) *facebook { return &facebook{newWire("Facebook", o)} }
+func newFacebook(o Options) *facebook {
+	return &facebook{wire: newWire("Facebook", o), guide: guideOf("facebook")}
+}
 
 var facebookShape = shape{
 	id: "app_id", secret: "app_secret",
@@ -76,7 +81,7 @@ func (f *facebook) Describe() connector.Description {
 			// read 2026-11-23); it dies with a password change or a lost role.
 			Cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
 		},
-		Guide: guide("facebook"),
+		Guide: f.guide(),
 	}
 }
 

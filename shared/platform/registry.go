@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"platform-api-connector/shared/connector"
@@ -44,16 +45,20 @@ func All(o Options) []connector.Platform {
 //go:embed guides/*.json
 var guides embed.FS
 
-// guide returns the text on how to get an app from a platform. The texts are
-// part of the program, so a malformed one cannot get past the tests.
-func guide(name connector.Name) connector.Guide {
-	var g connector.Guide
-	b, err := guides.ReadFile("guides/" + string(name) + ".json")
-	if err == nil {
-		err = json.Unmarshal(b, &g)
-	}
-	if err != nil {
-		panic(fmt.Sprintf("guide of %s: %v", name, err))
-	}
-	return g
+// guideOf returns what reads the text on how to get an app from a platform:
+// once, and only when somebody asks, since descriptions are asked for on every
+// request. The texts are part of the program, so a malformed one cannot get
+// past the tests.
+func guideOf(name connector.Name) func() connector.Guide {
+	return sync.OnceValue(func() connector.Guide {
+		var g connector.Guide
+		b, err := guides.ReadFile("guides/" + string(name) + ".json")
+		if err == nil {
+			err = json.Unmarshal(b, &g)
+		}
+		if err != nil {
+			panic(fmt.Sprintf("guide of %s: %v", name, err))
+		}
+		return g
+	})
 }

@@ -37,9 +37,14 @@ const noticeWindow = 5 * time.Minute
 
 // tiktok is TikTok: Login Kit, and the Content Posting API. It speaks OAuth
 // 2.0 with a client_key and commas, and answers 200 with an error inside.
-type tiktok struct{ wire }
+type tiktok struct {
+	wire
+	guide func() connector.Guide
+}
 
-func newTikTok(o Options) *tiktok { return &tiktok{newWire("TikTok", o)} }
+func newTikTok(o Options) *tiktok {
+	return &tiktok{wire: newWire("TikTok", o), guide: guideOf("tiktok")}
+}
 
 var tiktokShape = shape{
 	id: "client_key", secret: "client_secret",
@@ -69,7 +74,7 @@ func (k *tiktok) Describe() connector.Description {
 			ScopeSeparator: ",",
 			Cadence:        connector.Cadence{Model: connector.Rotating, Lifetime: tiktokLifetime},
 		},
-		Guide: guide("tiktok"),
+		Guide: k.guide(),
 	}
 }
 

@@ -32,9 +32,14 @@ const twitterLifetime = 2 * time.Hour
 
 // twitter is X. Besides OAuth 2.0 it has the static keys of OAuth 1.0a, which
 // people copy from its console: nothing to renew, each request is signed.
-type twitter struct{ wire }
+type twitter struct {
+	wire
+	guide func() connector.Guide
+}
 
-func newTwitter(o Options) *twitter { return &twitter{newWire("X (Twitter)", o)} }
+func newTwitter(o Options) *twitter {
+	return &twitter{wire: newWire("X (Twitter)", o), guide: guideOf("twitter")}
+}
 
 var twitterShape = shape{
 	id: "client_id", secret: "client_secret", public: true,
@@ -93,7 +98,7 @@ func (x *twitter) Describe() connector.Description {
 				CheckEvery: 7 * 24 * time.Hour, // OAuth 1.0a keys
 			},
 		},
-		Guide: guide("twitter"),
+		Guide: x.guide(),
 	}
 }
 

@@ -30,9 +30,14 @@ const googleLifetime = time.Hour
 
 // youtube is YouTube, through Google's OAuth. The person picks the channel
 // during consent, so one consent yields one channel.
-type youtube struct{ wire }
+type youtube struct {
+	wire
+	guide func() connector.Guide
+}
 
-func newYouTube(o Options) *youtube { return &youtube{newWire("YouTube", o)} }
+func newYouTube(o Options) *youtube {
+	return &youtube{wire: newWire("YouTube", o), guide: guideOf("youtube")}
+}
 
 var youtubeShape = shape{
 	id: "client_id", secret: "client_secret",
@@ -56,7 +61,7 @@ func (y *youtube) Describe() connector.Description {
 			ScopeSeparator: " ",
 			Cadence:        connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime},
 		},
-		Guide: guide("youtube"),
+		Guide: y.guide(),
 	}
 }
 
