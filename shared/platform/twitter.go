@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -355,11 +356,9 @@ func (x *twitter) me(ctx context.Context, app connector.App, c connector.Credent
 	if err := decode(r.body, &answer); err != nil {
 		return connector.Account{}, "", x.garbled(http.MethodGet, err.Error())
 	}
-	name := answer.Data.Name
-	if answer.Data.Username != "" {
-		name = "@" + answer.Data.Username
-	}
-	me, err := account(string(answer.Data.ID), name)
+	// The username is what people know an account by, and what tells two
+	// accounts of one person apart.
+	me, err := account(string(answer.Data.ID), cmp.Or(answer.Data.Username, answer.Data.Name))
 	if err != nil {
 		return connector.Account{}, "", x.garbled(http.MethodGet, err.Error())
 	}

@@ -41,7 +41,7 @@ func TestTwitterKeysAreSignedAndRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := grants[0]
-	if g.Account.ID != "1500000000000000001" || g.Account.Name != "@sandbox_one" || g.Warning != "" || !g.Credentials.ExpiresAt.IsZero() {
+	if g.Account.ID != "1500000000000000001" || g.Account.Name != "sandbox_one" || g.Warning != "" || !g.Credentials.ExpiresAt.IsZero() {
 		t.Errorf("got %+v, warning %q, expires %v", g.Account, g.Warning, g.Credentials.ExpiresAt)
 	}
 	if diff := cmp.Diff(keys.Reveal(), w.platform.Full(w.app, g.Credentials).Reveal()); diff != "" {
