@@ -1,6 +1,6 @@
 # The deployment: what `make help` lists, and the checks of the template.
 # Everything that is fetched goes to build/, pinned.
-.PHONY: node synth deploy check-infra reproducible cfn-lint checkov moto sam-validate sam-local localstack
+.PHONY: node synth bootstrap deploy destroy check-infra reproducible cfn-lint checkov moto sam-validate functions-on-moto snippets sam-local localstack
 
 STAGE ?= dev
 CONTEXT ?=
@@ -20,10 +20,16 @@ $(CDK): infra/cdk/package.json infra/cdk/package-lock.json
 synth: node build $(CDK) ## Write the CloudFormation template to cdk.out (STAGE=dev)
 	$(CDK) synth --quiet -c stage=$(STAGE) $(CONTEXT)
 
+bootstrap: node $(CDK) ## Prepare the AWS account of the environment for the CDK, once for each region
+	$(CDK) bootstrap
+
 deploy: node build $(CDK) ## Deploy to the AWS account of the environment (STAGE=dev CONTEXT='-c alarmEmail=…')
 	$(CDK) deploy --require-approval broadening -c stage=$(STAGE) $(CONTEXT)
 
-check-infra: synth cfn-lint checkov moto sam-validate reproducible ## Hold the template against cfn-lint, checkov, moto and SAM
+destroy: node build $(CDK) ## Remove the stack; what stays is in the README (STAGE=dev)
+	$(CDK) destroy -c stage=$(STAGE) $(CONTEXT)
+
+check-infra: synth cfn-lint checkov moto sam-validate functions-on-moto snippets reproducible ## Hold template and functions against cfn-lint, checkov, moto and SAM
 
 # Two builds in two places are the same, byte for byte.
 reproducible: build
@@ -51,12 +57,22 @@ sam-validate: $(VENV)/sam
 	$(VENV)/sam/bin/sam validate --lint --region us-east-1 -t $(TEMPLATE)
 	$(VENV)/sam/bin/python infra/checks/read_as_sam.py $(TEMPLATE)
 
-# The local stack's embedded AWS has the table and the secrets: run `make run`
-# beside it, and open it to Docker with ARGS='-aws 0.0.0.0:4566'.
+functions-on-moto: setup $(VENV)/cfn $(VENV)/sam
+	@for f in $(FUNCTIONS); do go build -tags lambda.norpc -o build/host/$$f/bootstrap ./functions/$$f || exit 1; done
+	$(VENV)/cfn/bin/python infra/checks/functions_on_moto.py build/host $(VENV)/sam/bin/sam $(TEMPLATE)
+
+build/snippets: infra/checks/package.json infra/checks/package-lock.json
+	@mkdir -p $@ && cp $^ $@/ && cd $@ && npm ci --no-audit --no-fund --silent && touch .
+
+snippets: node $(VENV)/cfn build/snippets
+	$(VENV)/cfn/bin/python infra/checks/run_snippets.py build/snippets $(wildcard README.md infra/README.md)
+
+# The local stack's embedded AWS has the table and the secrets: `make run` goes
+# beside it.
 sam-local: export SAM_CLI_TELEMETRY := 0
 sam-local: node build $(CDK) $(VENV)/sam ## Serve the template's HTTP API with SAM (needs Docker), ENV_FILE=…
 	$(CDK) synth --quiet -c stage=local -c awsEndpointUrl=http://host.docker.internal:4566
-	$(VENV)/sam/bin/sam local start-api -t cdk.out/Connector-local.template.json --env-vars $(or $(ENV_FILE),infra/checks/sam-env.json)
+	$(VENV)/sam/bin/sam local start-api -t cdk.out/Connector-local.template.json --env-vars $(or $(ENV_FILE),infra/checks/sam-env.json) $(SAM_FLAGS)
 
 localstack: synth ## Deploy to a running LocalStack (AWS_ENDPOINT_URL, default http://localhost:4566)
 	infra/checks/localstack.sh $(STAGE)
