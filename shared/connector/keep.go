@@ -272,10 +272,6 @@ func (s *Service) pinnedCredentials(ctx context.Context, c Connection) (Credenti
 // passed over: the record knows better.
 func (s *Service) currentCredentials(ctx context.Context, c Connection) (Credentials, string, error) {
 	value, version, err := s.Vault.Get(ctx, credentialsName(c.ID), "")
-	if err != nil && len(c.Sealed) > 0 {
-		creds, err := s.pinnedCredentials(ctx, c)
-		return creds, c.CredentialsVersion, err
-	}
 	if err != nil {
 		return Credentials{}, "", credentialsError(err)
 	}
