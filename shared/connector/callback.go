@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -49,6 +50,9 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	if err != nil {
 		return CallbackResult{}, err
 	}
+	if s.checkReturnURL(a.ReturnURL) != nil {
+		a.ReturnURL = "" // its origin was taken off the list meanwhile
+	}
 	result := CallbackResult{ReturnURL: a.ReturnURL, Platform: d, CookieName: BrowserCookie(a.State, s.secure())}
 	if r.Error != "" {
 		return result, refusal(d, r.Error)
@@ -61,9 +65,6 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 		return result, err
 	}
 	grants, err := p.Exchange(ctx, app, a, r.Code)
-	if err != nil {
-		return result, internal("exchanging the code", err)
-	}
 	for i := range grants {
 		grants[i].Credentials.ClientID = app.ClientID
 	}
@@ -72,6 +73,10 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	// has gone.
 	ctx, cancel := finish(ctx)
 	defer cancel()
+	if err != nil {
+		s.giveBack(ctx, p, app, grants)
+		return result, internal("exchanging the code", err)
+	}
 	result.Connections, err = s.keepGrants(ctx, p, a, grants)
 	if err != nil {
 		s.giveBack(ctx, p, app, grants)
@@ -159,21 +164,33 @@ func (c Connection) takes(account Account) bool {
 
 // giveBack revokes grants that will not be kept. A revocation often ends
 // every grant that the person ever gave to the app, so it is left out where a
-// connection stands on the same person.
+// connection stands on the same person, and where nobody can say who that is.
 func (s *Service) giveBack(ctx context.Context, p Platform, app App, grants []Grant) {
-	revoker, ok := p.(Revoker)
-	if !ok {
-		return
-	}
 	for _, g := range grants {
-		others, err := s.Store.UserConnections(ctx, p.Describe().Name, userOf(g))
-		if err != nil || len(others) > 0 {
-			continue
-		}
-		if err := revoker.Revoke(ctx, app, g.Credentials, g.UserID); err != nil {
+		if err := s.giveOneBack(ctx, p, app, g); err != nil {
 			s.Log.WarnContext(ctx, "giving a grant back", "platform", string(p.Describe().Name), "error", err)
 		}
 	}
+}
+
+func (s *Service) giveOneBack(ctx context.Context, p Platform, app App, g Grant) error {
+	revoker, ok := p.(Revoker)
+	if !ok {
+		return nil
+	}
+	user := userOf(g)
+	if user == "" {
+		v, err := p.Verify(ctx, app, g.Credentials)
+		if err != nil {
+			return fmt.Errorf("finding out whose it is: %w", err)
+		}
+		user = v.Account.ID
+	}
+	others, err := s.Store.UserConnections(ctx, p.Describe().Name, user)
+	if err != nil || len(others) > 0 {
+		return err
+	}
+	return revoker.Revoke(ctx, app, g.Credentials, user)
 }
 
 // refusal says what a platform's error parameter means. Its description is

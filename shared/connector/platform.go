@@ -30,7 +30,9 @@ type Platform interface {
 	// Exchange redeems code once and returns what was granted: one Grant an
 	// account, with the lasting form of its credentials. A grant that lacks
 	// scopes is returned with those it has. It fails with ScopeMissing where
-	// too little was granted to know the account.
+	// too little was granted to know the account. Beside an error it returns
+	// what the platform did grant, to be given back; who consented may be
+	// unknown then.
 	Exchange(ctx context.Context, app App, a Authorization, code Secret) ([]Grant, error)
 
 	// Import checks credentials that a person brought and returns their

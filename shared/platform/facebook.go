@@ -153,27 +153,29 @@ func (f *facebook) userToken(ctx context.Context, form url.Values) (connector.Se
 	return t.access, err
 }
 
-// grants returns one grant for each Page behind a user token. foreign holds
-// the app of the token where it is not the configured one.
+// grants returns one grant for each Page behind a user token; beside an error,
+// one that names the person alone. foreign holds the app of the token where it
+// is not the configured one.
 func (f *facebook) grants(ctx context.Context, c client, user connector.Secret, foreign connector.Fields) ([]connector.Grant, error) {
 	person, err := f.me(ctx, c, user)
 	if err != nil {
 		return nil, err
 	}
+	consented := []connector.Grant{{UserID: person.ID, Credentials: connector.Credentials{Fields: foreign.Clone()}}}
 	scopes, err := f.permissions(ctx, c, user)
 	if err != nil {
-		return nil, err
+		return consented, err
 	}
 	if !slices.Contains(scopes, pageListScope) {
-		return nil, f.scopeMissing([]string{pageListScope}, nil)
+		return consented, f.scopeMissing([]string{pageListScope}, nil)
 	}
 	pages, err := f.pages(ctx, c, user, slices.Contains(scopes, businessesScope))
 	if err != nil {
-		return nil, err
+		return consented, err
 	}
 	if len(pages) == 0 {
 		// What mends it is another consent, so it is told as a refused one.
-		return nil, &connector.Error{
+		return consented, &connector.Error{
 			Code:    connector.AccessDenied,
 			Message: "no Facebook Page came with the consent: connect again, choose a Page, and allow everything",
 			Reason:  "no_page",

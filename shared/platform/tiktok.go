@@ -120,10 +120,10 @@ func (k *tiktok) Exchange(ctx context.Context, app connector.App, a connector.Au
 	}
 	user, err := k.user(ctx, t.access)
 	if err != nil {
-		return nil, err
+		return []connector.Grant{grant}, err
 	}
 	if user.ID != t.openID {
-		return nil, k.garbled(http.MethodPost, "two different open_ids")
+		return []connector.Grant{grant}, k.garbled(http.MethodPost, "two different open_ids")
 	}
 	grant.Account = user
 	return []connector.Grant{grant}, nil

@@ -130,14 +130,15 @@ func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.A
 		return nil, err
 	}
 	c := x.renewed(connector.Credentials{Scopes: a.Scopes}, t)
+	unknown := []connector.Grant{{Credentials: c}}
 	for _, scope := range []string{"tweet.read", "users.read"} {
 		if !slices.Contains(c.Scopes, scope) {
-			return nil, x.scopeMissing([]string{scope}, nil)
+			return unknown, x.scopeMissing([]string{scope}, nil)
 		}
 	}
 	me, _, err := x.me(ctx, app, c)
 	if err != nil {
-		return nil, err
+		return unknown, err
 	}
 	grant := connector.Grant{Account: me, UserID: me.ID, Credentials: c}
 	if t.refresh.Empty() {

@@ -100,15 +100,16 @@ func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.A
 		return nil, err
 	}
 	c := y.renewed(connector.Credentials{Scopes: a.Scopes}, t)
+	unknown := []connector.Grant{{Credentials: c}}
 	// The boxes of Google's consent can be unticked one by one
 	// (https://developers.google.com/identity/protocols/oauth2/resources/granular-permissions,
 	// read 2026-11-23).
 	if !slices.ContainsFunc(c.Scopes, readsChannels) {
-		return nil, y.scopeMissing([]string{youtubeReadonly}, nil)
+		return unknown, y.scopeMissing([]string{youtubeReadonly}, nil)
 	}
 	channel, err := y.channel(ctx, t.access)
 	if err != nil {
-		return nil, err
+		return unknown, err
 	}
 	grant := connector.Grant{Account: channel, UserID: channel.ID, Credentials: c}
 	switch {
