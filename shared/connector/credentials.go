@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"time"
 )
 
@@ -29,16 +30,27 @@ func (f *Fields) UnmarshalJSON(b []byte) error {
 		case value[0] == '"':
 			var s string
 			if err := json.Unmarshal(value, &s); err != nil {
-				return Invalid("credentials."+name, "not a string")
+				return notText(name)
 			}
 			(*f)[name] = NewSecret(s)
 		case value[0] == '{' || value[0] == '[':
-			return Invalid("credentials."+name, "not a string")
+			return notText(name)
 		default:
 			(*f)[name] = NewSecret(string(value))
 		}
 	}
 	return nil
+}
+
+var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+
+// notText names a field that is no string, unless something else was pasted in
+// the name's place.
+func notText(name string) error {
+	if !fieldName.MatchString(name) {
+		return Invalid("credentials", "has a field that no platform has")
+	}
+	return Invalid("credentials."+name, "not a string")
 }
 
 // Set puts a value under name; an empty one removes the name.
