@@ -111,6 +111,7 @@ func Routes() []Route {
 		iam("PUT", "/platforms/{platform}/app", Connections),
 		iam("POST", "/links", Connections),
 		iam("POST", "/connections", Connections),
+		iam("POST", "/connections/confirm", Connections),
 		iam("GET", "/connections", Connections),
 		iam("GET", "/connections/{id}", Connections),
 		iam("GET", "/connections/{id}/token", TokenGet),

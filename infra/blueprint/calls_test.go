@@ -30,7 +30,8 @@ import (
 // and a type leads to its methods that interfaces of others know. Where the
 // walk meets a method of an SDK client it has found a call.
 //
-// A mention counts as a call and branches are not understood, so the walk may
+// A mention counts as a call and no branch is understood but a switch on the
+// function's own name, so the walk may
 // find a call that never happens, but misses none that our source spells out:
 // only reflection, linkname and assembly could hide one, and nothing here uses
 // them. What a call is about is read where it is made: the index by its
@@ -91,9 +92,13 @@ func (p *program) callsOf(name string) (map[call]bool, error) {
 	if start == nil {
 		return nil, errors.New("no such package")
 	}
+	begin := start.Scope().Lookup("main")
+	if !mentions(p.bodies[begin], name) {
+		return nil, errors.New("main does not say which function it is")
+	}
 	calls, problems := map[call]bool{}, []error{}
 	seen := map[place]bool{}
-	todo := []place{{object: start.Scope().Lookup("main")}}
+	todo := []place{{object: begin}}
 	for len(todo) > 0 {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -108,6 +113,10 @@ func (p *program) callsOf(name string) (map[call]bool, error) {
 		}
 		ast.Inspect(body, func(n ast.Node) bool {
 			switch n := n.(type) {
+			case *ast.CaseClause:
+				if isForOthers(n, name) {
+					return false
+				}
 			case *ast.CallExpr:
 				if family, method, ok := p.vaultCall(n); ok {
 					if family == "" {
@@ -133,6 +142,33 @@ func (p *program) callsOf(name string) (map[call]bool, error) {
 		})
 	}
 	return calls, errors.Join(problems...)
+}
+
+// isForOthers reports whether a case names functions, but not this one. A
+// main passes its own name on, so such a case is never this function's.
+func isForOthers(clause *ast.CaseClause, name string) bool {
+	for _, expression := range clause.List {
+		literal, ok := expression.(*ast.BasicLit)
+		if !ok || literal.Kind != token.STRING {
+			return false
+		}
+		text, _ := strconv.Unquote(literal.Value)
+		named := slices.ContainsFunc(blueprint.Functions(), func(f blueprint.Function) bool { return f.Name == text })
+		if !named || text == name {
+			return false
+		}
+	}
+	return len(clause.List) > 0
+}
+
+// mentions reports whether body spells text out.
+func mentions(body ast.Node, text string) (found bool) {
+	ast.Inspect(body, func(n ast.Node) bool {
+		literal, ok := n.(*ast.BasicLit)
+		found = found || ok && literal.Value == strconv.Quote(text)
+		return true
+	})
+	return found
 }
 
 // meant returns where a mention of an interface's method, or of a type, leads.

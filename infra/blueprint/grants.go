@@ -12,6 +12,7 @@ const (
 	OwnerIndex        Resource = "table index by_owner"
 	UserIndex         Resource = "table index by_user"
 	ConnectionSecrets Resource = "secrets connections/"
+	PendingSecrets    Resource = "secrets pending/"
 	AppSecrets        Resource = "secrets apps/"
 	SealingKey        Resource = "secrets sealing-key"
 	RefreshMessages   Resource = "queue"
@@ -37,12 +38,14 @@ func Grants(function string) []Grant {
 			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
 		}
 
-	// Takes the state, keeps what was granted, or gives it back.
+	// Takes the state, keeps what was granted, holds it until it is
+	// confirmed, or gives it back.
 	case OAuthCallback:
 		return []Grant{
 			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
 			{UserIndex, []string{"dynamodb:Query"}},
 			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
+			{PendingSecrets, []string{"secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
 			{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
 			{SealingKey, []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
 			{EventBus, []string{"events:PutEvents"}},
@@ -53,16 +56,19 @@ func Grants(function string) []Grant {
 	case TokenGet:
 		return append(renewal(), Grant{OwnerIndex, []string{"dynamodb:Query"}})
 
-	// Finds what is due and queues it. It has no way to a secret.
+	// Finds what is due and queues it; counts connections once an hour. It
+	// has no way to a secret.
 	case Refresh:
 		return []Grant{
 			{DueIndex, []string{"dynamodb:Query"}},
+			{OwnerIndex, []string{"dynamodb:Scan"}},
 			{Table, []string{"dynamodb:UpdateItem"}},
 			{RefreshMessages, []string{"sqs:SendMessage"}},
 		}
 
+	// Renews what is due, and ends what nobody confirmed.
 	case RefreshWorker:
-		return renewal()
+		return append(renewal(), Grant{PendingSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
 
 	// Everything that the operator asks for.
 	case Connections:
@@ -71,6 +77,7 @@ func Grants(function string) []Grant {
 			{OwnerIndex, []string{"dynamodb:Query", "dynamodb:Scan"}},
 			{UserIndex, []string{"dynamodb:Query"}},
 			{AppSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
+			{PendingSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}},
 			{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
 			{SealingKey, []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
 			{EventBus, []string{"events:PutEvents"}},

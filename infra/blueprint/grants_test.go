@@ -20,9 +20,10 @@ import (
 // notMade are calls that the walk finds and that never happen, with a reason
 // that a test proves.
 var notMade = map[string][]call{
-	// Connections scans for all owners only, and Token always names one; see
-	// TestOneOwnersConnectionsAreQueried.
+	// Connections scans for all owners and queries for one. Token always names
+	// an owner, the hourly count never does; see TestOneOwnersConnections.
 	blueprint.TokenGet: {{"dynamodb:Scan", blueprint.OwnerIndex}},
+	blueprint.Refresh:  {{"dynamodb:Query", blueprint.OwnerIndex}},
 }
 
 // A grant is there for each call that the code can make, and for none that it
@@ -84,7 +85,7 @@ func TestGrantsKeepToTheirPlace(t *testing.T) {
 	}
 }
 
-func TestOneOwnersConnectionsAreQueried(t *testing.T) {
+func TestOneOwnersConnections(t *testing.T) {
 	t.Parallel()
 	var targets []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -99,11 +100,13 @@ func TestOneOwnersConnectionsAreQueried(t *testing.T) {
 			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
 		}),
 	})
-	filter := connector.Filter{Owner: "acme", Platform: "youtube"}
-	if _, _, err := awscloud.NewTable(client, "table").Connections(t.Context(), filter, "", 10); err != nil {
-		t.Fatal(err)
+	table := awscloud.NewTable(client, "table")
+	for _, owner := range []string{"acme", ""} {
+		if _, _, err := table.Connections(t.Context(), connector.Filter{Owner: owner, Platform: "youtube"}, "", 10); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if want := []string{"DynamoDB_20120810.Query"}; !slices.Equal(targets, want) {
-		t.Errorf("calls = %v, want %v", targets, want)
+	if want := []string{"DynamoDB_20120810.Query", "DynamoDB_20120810.Scan"}; !slices.Equal(targets, want) {
+		t.Errorf("calls for one owner and for all = %v, want %v", targets, want)
 	}
 }
