@@ -2,8 +2,12 @@ package connector
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -51,16 +55,56 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 	if err != nil {
 		return NoticeResult{}, internal("reading a notice", err)
 	}
+	if notice.Delete {
+		return s.delete(ctx, name, app, notice)
+	}
 	var result NoticeResult
-	if notice.UserID != "" && (notice.Revoked || notice.Delete) {
+	if notice.UserID != "" && notice.Revoked {
 		if result.Affected, err = s.act(ctx, name, notice); err != nil {
 			return NoticeResult{}, err
 		}
 	}
-	if notice.Delete {
-		return s.recordDeletion(ctx, name, result)
+	return result, nil
+}
+
+// delete carries a data deletion out, once: the same request again gets the
+// same answer, and leaves alone what was connected since.
+func (s *Service) delete(ctx context.Context, name Name, app App, notice Notice) (NoticeResult, error) {
+	code, err := s.deletionCode(app, notice)
+	if err != nil {
+		return NoticeResult{}, internal("naming a data deletion", err)
+	}
+	result := NoticeResult{
+		DeletionCode: code,
+		StatusURL:    NewSecret(s.PublicURL + "/platforms/" + string(name) + "/data-deletion/" + code.Reveal()),
+	}
+	if _, err := s.DeletionStatus(ctx, code); err == nil {
+		return result, nil
+	}
+	if result.Affected, err = s.act(ctx, name, notice); err != nil {
+		return NoticeResult{}, err
+	}
+	now := s.Now().UTC()
+	body := Deletion{RequestedAt: now, Deleted: result.Affected}
+	err = s.putTicket(ctx, DeletionTicket, hash(code), "", body, now.Add(deletionLife))
+	if err != nil && !errors.Is(err, ErrConflict) { // a conflict: the same request, at the same time
+		return NoticeResult{}, err
 	}
 	return result, nil
+}
+
+// deletionCode names a data deletion: the same for the same request, and known
+// to nobody else. One that does not say when it was made is always new.
+func (s *Service) deletionCode(app App, notice Notice) (Secret, error) {
+	if notice.At.IsZero() {
+		return randomToken(s.Random)
+	}
+	request := fmt.Sprintf("data deletion of %s at %d", notice.UserID, notice.At.Unix())
+	key, err := hkdf.Key(sha256.New, []byte(app.ClientSecret.Reveal()), nil, request, 32)
+	if err != nil {
+		return Secret{}, err
+	}
+	return NewSecret(base64.RawURLEncoding.EncodeToString(key)), nil
 }
 
 // act carries a notice out on every connection of its person, and returns how
@@ -115,21 +159,6 @@ func (s *Service) erase(ctx context.Context, c Connection) error {
 	}
 	s.publish(ctx, EventDisconnected, c, "data_deletion")
 	return nil
-}
-
-func (s *Service) recordDeletion(ctx context.Context, name Name, result NoticeResult) (NoticeResult, error) {
-	code, err := randomToken(s.Random)
-	if err != nil {
-		return NoticeResult{}, internal("recording a data deletion", err)
-	}
-	now := s.Now().UTC()
-	body := Deletion{RequestedAt: now, Deleted: result.Affected}
-	if err := s.putTicket(ctx, DeletionTicket, hash(code), "", body, now.Add(deletionLife)); err != nil {
-		return NoticeResult{}, err
-	}
-	result.DeletionCode = code
-	result.StatusURL = NewSecret(s.PublicURL + "/platforms/" + string(name) + "/data-deletion/" + code.Reveal())
-	return result, nil
 }
 
 // DeletionStatus returns what became of a data deletion, by its confirmation
