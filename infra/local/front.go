@@ -24,6 +24,10 @@ type front struct {
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
+	if headBytes(r) > maxHead {
+		gatewayError(http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large").write(w)
+		return
+	}
 	if f.page != nil && ours(r.URL.Path) {
 		if refusal := refuse(r); refusal != "" {
 			gatewayError(http.StatusForbidden, refusal).write(w)
@@ -34,8 +38,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	m, found := f.gateway.find(r.Method, decodedPath(r.URL))
 	if !found {
-		gatewayError(http.StatusNotFound, "Not Found").write(w)
-		f.terminal.request(r.Method+" (no such route)", "", http.StatusNotFound, "", time.Since(begun))
+		answer := f.unrouted(r)
+		answer.write(w)
+		f.terminal.request(r.Method+" (no such route)", "", answer.status, "", time.Since(begun))
 		return
 	}
 	var answer reply
@@ -47,6 +52,30 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer.header.Set("Apigw-Requestid", newGatewayID())
 	answer.write(w)
 	f.terminal.request(m.route.Key(), m.route.Function, answer.status, problemCode(answer), time.Since(begun))
+}
+
+// headBytes is how long the request line and the header values are together.
+func headBytes(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Proto)
+	for _, values := range r.Header {
+		for _, value := range values {
+			n += len(value)
+		}
+	}
+	return n
+}
+
+// unrouted answers what no route takes. An HTTP API says 404 to a wrong method,
+// too; here it is told from a wrong path, as HTTP (RFC 9110, 15.5.6) and the
+// tools that test against an OpenAPI document want it.
+func (f *front) unrouted(r *http.Request) reply {
+	methods := f.gateway.methods(decodedPath(r.URL))
+	if len(methods) == 0 {
+		return gatewayError(http.StatusNotFound, "Not Found")
+	}
+	answer := gatewayError(http.StatusMethodNotAllowed, "Method Not Allowed")
+	answer.header.Set("Allow", strings.Join(methods, ", "))
+	return answer
 }
 
 // ours reports whether path belongs to the start page.

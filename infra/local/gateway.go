@@ -16,9 +16,13 @@ import (
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html
 const (
 	maxBody            = 10 << 20
-	maxHeaderBytes     = 10240
+	maxHead            = 10240 // request line and header values
 	integrationTimeout = 30 * time.Second
 )
+
+// maxHeaderBytes is how much of a request's head is read, to answer one that is
+// longer than maxHead as an HTTP API does.
+const maxHeaderBytes = 64 << 10
 
 // invoker runs a function once, and returns an error only where there is no
 // result to wait for.
@@ -56,6 +60,18 @@ func (g *gateway) find(method, path string) (match, bool) {
 		}
 	}
 	return best, found
+}
+
+// methods returns those that some route takes at path.
+func (g *gateway) methods(path string) []string {
+	var methods []string
+	for _, route := range g.routes {
+		if _, fits := fit(strings.Split(route.Path, "/"), strings.Split(path, "/")); fits {
+			methods = append(methods, route.Method)
+		}
+	}
+	slices.Sort(methods)
+	return slices.Compact(methods)
 }
 
 func fit(pattern, segments []string) (parameters map[string]string, fits bool) {

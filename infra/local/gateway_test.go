@@ -247,7 +247,7 @@ func TestGateway_failures(t *testing.T) {
 		"no result in time": {fails(result{}, context.DeadlineExceeded), "/links", "", 503, "Service Unavailable"},
 		"ending":            {fails(result{}, errClosed), "/links", "", 503, "Service Unavailable"},
 		"no such route":     {echo, "/nowhere", "", 404, "Not Found"},
-		"wrong method":      {echo, "/platforms", "", 404, "Not Found"},
+		"wrong method":      {echo, "/platforms", "", 405, "Method Not Allowed"},
 		"beyond 10 MB":      {echo, "/links", strings.Repeat("x", 10<<20+1), 413, "Request Entity Too Large"},
 		"event beyond 6 MB": {echo, "/links", strings.Repeat("x", 5<<20), 413, "Request Entity Too Large"},
 	} {
