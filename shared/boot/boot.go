@@ -57,6 +57,9 @@ func Function(ctx context.Context, name string, pick func(*handler.Handler) hand
 		return nil, err
 	}
 	service := newService(c, log)
+	if name == "token-get" {
+		service.Cache = connector.NewCredentialsCache(cachedConnections, cacheLife)
+	}
 	service.Store, service.Vault, service.Sealer, service.Queue, service.Events = awscloud.New(sdk, c)
 	if get(config.AWSEndpointURL) != "" {
 		// Nobody turns the lines of a stand-in into metrics.
@@ -78,6 +81,12 @@ func measured(meter *metrics.Meter, name string, function handler.Function) hand
 	}
 	return meter.Invocations(invoke)
 }
+
+// What a token-get process keeps in memory of the vault.
+const (
+	cachedConnections = 1000
+	cacheLife         = 5 * time.Minute
+)
 
 func newService(c config.Config, log *slog.Logger) *connector.Service {
 	return &connector.Service{

@@ -249,13 +249,23 @@ func (s *Service) putCredentials(ctx context.Context, id ID, creds Credentials) 
 // pinnedCredentials returns the very credentials that the record points to,
 // or holds.
 func (s *Service) pinnedCredentials(ctx context.Context, c Connection) (Credentials, error) {
-	var value Secret
-	var err error
 	if len(c.Sealed) > 0 {
-		value, err = s.Sealer.Open(ctx, c.Sealed, sealPurpose(c.ID, c.Generation))
-	} else {
-		value, _, err = s.Vault.Get(ctx, credentialsName(c.ID), c.CredentialsVersion)
+		value, err := s.Sealer.Open(ctx, c.Sealed, sealPurpose(c.ID, c.Generation))
+		return opened(value, err)
 	}
+	if creds, ok := s.Cache.get(c, s.Now()); ok {
+		return creds, nil
+	}
+	value, _, err := s.Vault.Get(ctx, credentialsName(c.ID), c.CredentialsVersion)
+	creds, err := opened(value, err)
+	if err == nil {
+		s.Cache.put(c, creds, s.Now())
+	}
+	return creds, err
+}
+
+// opened decodes what a port returned.
+func opened(value Secret, err error) (Credentials, error) {
 	if err != nil {
 		return Credentials{}, credentialsError(err)
 	}
@@ -272,12 +282,9 @@ func (s *Service) pinnedCredentials(ctx context.Context, c Connection) (Credenti
 // passed over: the record knows better.
 func (s *Service) currentCredentials(ctx context.Context, c Connection) (Credentials, string, error) {
 	value, version, err := s.Vault.Get(ctx, credentialsName(c.ID), "")
+	creds, err := opened(value, err)
 	if err != nil {
-		return Credentials{}, "", credentialsError(err)
-	}
-	creds, err := decodeCredentials(value)
-	if err != nil {
-		return Credentials{}, "", internal("reading credentials", err)
+		return Credentials{}, "", err
 	}
 	if version == c.CredentialsVersion && len(c.Sealed) == 0 || creds.Generation > c.Generation {
 		return creds, version, nil

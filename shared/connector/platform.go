@@ -135,6 +135,9 @@ type Traits struct {
 	RotatesRefreshToken bool
 	// SeveralAccounts says that one consent may yield several accounts.
 	SeveralAccounts bool
+	// AppInToken says that what a caller acts with may include keys of the
+	// app itself.
+	AppInToken bool
 	// PKCE is the form of the code challenge: "S256", "S256-hex", or "" where
 	// the platform has none.
 	PKCE string

@@ -97,7 +97,7 @@ func (c Connection) freshFor(minTTL time.Duration, now time.Time) bool {
 	}
 	life, age := c.ExpiresAt.Sub(c.IssuedAt), now.Sub(c.IssuedAt)
 	if minTTL > life {
-		return age < life/6
+		return age < life/2
 	}
 	return age < min(time.Minute, life/6)
 }

@@ -32,6 +32,8 @@ type Service struct {
 	PublicURL string
 	// ReturnOrigins are the origins that a return URL may have.
 	ReturnOrigins []string
+	// Cache keeps credentials between calls; nil keeps none.
+	Cache *CredentialsCache
 	// AllowFull lets Token hand out refresh tokens and client secrets.
 	AllowFull bool
 }

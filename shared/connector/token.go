@@ -161,7 +161,7 @@ func (s *Service) token(ctx context.Context, c Connection, full bool) (Token, er
 	}
 	// Only credentials that lean on the app need it read.
 	var app App
-	if full || c.ExpiresAt.IsZero() {
+	if full || p.Describe().Traits.AppInToken {
 		if app, err = s.app(ctx, c.Platform); err != nil {
 			return Token{}, err
 		}

@@ -281,3 +281,51 @@ func TestToken_AReplacedAppCondemnsNobody(t *testing.T) {
 		t.Errorf("with the app restored: %v", err)
 	}
 }
+
+func TestToken_CacheSparesTheVaultAndIsNeverStale(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Cache = connector.NewCredentialsCache(10, time.Minute)
+	c := b.connect(t, "youtube")
+	counted := &failing{}
+	b.Service.Vault = &failingVault{Vault: b.vault, failing: counted}
+	get := func() string {
+		t.Helper()
+		token, err := b.token(t, c.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token.AccessToken.Reveal()
+	}
+
+	first := get()
+	reads := counted.calls
+	for range 5 {
+		if got := get(); got != first {
+			t.Error("the token changed")
+		}
+	}
+	if counted.calls != reads {
+		t.Errorf("%d more reads of the vault", counted.calls-reads)
+	}
+	b.clock.Advance(2 * time.Minute)
+	if get(); counted.calls == reads {
+		t.Error("the cache outlives its life")
+	}
+
+	// Another process refreshes; this one must not hand out what it keeps.
+	other := *b.Service
+	other.Cache = nil
+	if _, err := other.Refresh(t.Context(), c.ID); err != nil {
+		t.Fatal(err)
+	}
+	if get() == first {
+		t.Error("a token was handed out that had been replaced")
+	}
+	if err := b.Disconnect(t.Context(), c.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.token(t, c.ID); !errors.Is(err, connector.ConnectionNotFound) {
+		t.Errorf("a disconnected connection: %v", err)
+	}
+}

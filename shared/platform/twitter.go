@@ -91,6 +91,7 @@ func (x *twitter) Describe() connector.Description {
 			// (https://github.com/trypostit/trypost/issues/126, read
 			// 2026-11-23), so there is no grace.
 			RotatesRefreshToken: true,
+			AppInToken:          true, // the consumer keys of OAuth 1.0a
 			PKCE:                "S256",
 			ScopeSeparator:      " ",
 			Cadence: connector.Cadence{
