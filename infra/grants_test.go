@@ -69,6 +69,7 @@ func TestRolesHaveTheBlueprintsGrants(t *testing.T) {
 // wildcards are the only resources with a star, and why they may have one.
 var wildcards = []struct{ suffix, reason string }{
 	{"/connections/*", "a secret for each connection, made while the functions run"},
+	{"/pending/*", "a secret for each grant that waits to be confirmed"},
 	{"/apps/*", "a secret for each platform, whose names end in random characters"},
 	{"/sealing-key*", "one secret, whose name ends in random characters"},
 	{"/GET/connections/*", "any connection, of the operator's route"},

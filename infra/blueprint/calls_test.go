@@ -31,13 +31,12 @@ import (
 // walk meets a method of an SDK client it has found a call.
 //
 // A mention counts as a call and no branch is understood but a switch on the
-// function's own name, so the walk may
-// find a call that never happens, but misses none that our source spells out:
-// only reflection, linkname and assembly could hide one, and nothing here uses
-// them. What a call is about is read where it is made: the index by its
-// literal name in the same function, the family of secrets by the function
-// that makes the name given to the vault; the sealer has one secret of its
-// own. Anything else fails the test.
+// function's own name, so the walk may find a call that never happens, but
+// misses none that our source spells out: only reflection, linkname and
+// assembly could hide one, and nothing here uses them. What a call is about is
+// read where it is made: the index by its literal name in the same function,
+// the family of secrets by the function that makes the name given to the
+// vault; the sealer has one secret of its own. Anything else fails the test.
 
 // call is an IAM action on a resource of the blueprint.
 type call struct {
