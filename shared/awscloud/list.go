@@ -150,11 +150,11 @@ func (t *Table) Due(ctx context.Context, shard int, now time.Time, limit int) ([
 			return nil, fmt.Errorf("listing what is due: %w", err)
 		}
 		for _, i := range out.Items {
-			r := &reader{item: i}
-			due = append(due, connector.Due{ID: idOf(i), DueAt: r.time("due_at")})
-			if r.err != nil {
-				return nil, r.err
+			d, err := decodeDue(i)
+			if err != nil {
+				return nil, err
 			}
+			due = append(due, d)
 		}
 	}
 	return due[:min(limit, len(due))], nil
@@ -164,7 +164,7 @@ func (t *Table) Due(ctx context.Context, shard int, now time.Time, limit int) ([
 func (t *Table) Claim(ctx context.Context, d connector.Due, until time.Time) error {
 	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                 t.name,
-		Key:                       keyOf(connectionKey(d.ID)),
+		Key:                       keyOf(keyOfDue(d)),
 		UpdateExpression:          aws.String("SET #due_at = :until"),
 		ConditionExpression:       aws.String("#due_at = :seen"),
 		ExpressionAttributeNames:  map[string]string{"#due_at": "due_at"},

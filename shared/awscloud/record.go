@@ -156,6 +156,10 @@ func encodeTicket(t connector.Ticket) item {
 	i.setText("bound", t.Bound)
 	i.setText("body", string(t.Body))
 	i.setTime("expires_at", t.ExpiresAt)
+	if !t.DueAt.IsZero() {
+		i.setText("due_shard", shardKey(shardOf(connector.ID(t.Hash))))
+		i.setTime("due_at", t.DueAt)
+	}
 	return i
 }
 
@@ -166,12 +170,35 @@ func decodeTicket(kind connector.TicketKind, hash string, i item) (connector.Tic
 		Bound:     r.text("bound"),
 		Body:      []byte(r.text("body")),
 		ExpiresAt: r.time("expires_at"),
+		DueAt:     r.time("due_at"),
 	}
 	return t, r.err
 }
 
+const ticketPrefix = "ticket#"
+
 func ticketKey(kind connector.TicketKind, hash string) string {
-	return "ticket#" + string(kind) + "#" + hash
+	return ticketPrefix + string(kind) + "#" + hash
+}
+
+// decodeDue reads what the index of what is due has of a record. No kind of
+// ticket has a "#" in its name.
+func decodeDue(i item) (connector.Due, error) {
+	r := &reader{item: i}
+	d := connector.Due{ID: idOf(i), DueAt: r.time("due_at")}
+	if name, ok := strings.CutPrefix(r.text("pk"), ticketPrefix); ok {
+		kind, hash, _ := strings.Cut(name, "#")
+		d.Ticket, d.ID = connector.TicketKind(kind), connector.ID(hash)
+	}
+	return d, r.err
+}
+
+// keyOfDue returns the key of the record that is due.
+func keyOfDue(d connector.Due) string {
+	if d.Ticket != "" {
+		return ticketKey(d.Ticket, string(d.ID))
+	}
+	return connectionKey(d.ID)
 }
 
 func idOf(i item) connector.ID {

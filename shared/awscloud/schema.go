@@ -5,11 +5,14 @@ package awscloud
 //
 // The table holds records of five kinds, told apart by the prefix of pk:
 //
-//	connection#<id>          a connection; only these are in indexes
+//	connection#<id>          a connection
 //	account#<hash>           who holds an account: {"connection_id":…}
-//	ticket#<kind>#<hash>     a link, a state, a data deletion
+//	ticket#<kind>#<hash>     a link, a state, a data deletion, a consent to be confirmed
 //	counter#<name>           what is used of a quota: {"used":…}
 //	breaker#<platform>       what all connections of an app have met together
+//
+// Connections are in all indexes; of the others, tickets that become due are
+// in the index of what is due.
 type Schema struct {
 	PartitionKey string
 	Indexes      []Index

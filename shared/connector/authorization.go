@@ -22,6 +22,7 @@ type Authorization struct {
 	Scopes       []string  `json:"scopes"`
 	ReturnURL    string    `json:"return_url,omitempty"`
 	RedirectURI  string    `json:"redirect_uri"`
+	Confirm      bool      `json:"confirm,omitempty"`
 	ExpiresAt    time.Time `json:"expires_at"`
 
 	State    Secret `json:"-"`
@@ -35,6 +36,7 @@ type Link struct {
 	ConnectionID ID        `json:"connection_id,omitempty"`
 	Scopes       []string  `json:"scopes"`
 	ReturnURL    string    `json:"return_url,omitempty"`
+	Confirm      bool      `json:"confirm,omitempty"`
 	ExpiresAt    time.Time `json:"expires_at"`
 }
 

@@ -26,12 +26,16 @@ type CallbackResult struct {
 	ReturnURL   string
 	Platform    Description
 	Connections []Connection
-	CookieName  string // to be cleared; empty where the state was not good
+	// Confirmation is what Confirm takes; empty where the link does not ask
+	// for that. With it there are no Connections yet.
+	Confirmation Secret
+	CookieName   string // to be cleared; empty where the state was not good
 }
 
 // Callback ends an authorization: it takes the state, redeems the code and
-// stores one connection an account. When it returns nil the credentials are in
-// the vault and the records point to them. On error nothing that was stored
+// stores one connection an account, or holds what was granted until Confirm.
+// When it returns nil the credentials are in the vault and the records, if
+// any, point to them. On error nothing that was stored
 // has changed, and a grant that came too late or for another account is given
 // back where that hurts nobody else.
 //
@@ -64,6 +68,9 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	if err != nil {
 		return result, err
 	}
+	if a.Confirm && a.ReturnURL == "" {
+		return result, Invalid("return_url", "there is none that the confirmation could be sent to")
+	}
 	grants, err := p.Exchange(ctx, app, a, r.Code)
 	for i := range grants {
 		grants[i].Credentials.ClientID = app.ClientID
@@ -76,6 +83,10 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	if err != nil {
 		s.giveBack(ctx, p, app, grants)
 		return result, internal("exchanging the code", err)
+	}
+	if a.Confirm {
+		result.Confirmation, err = s.holdGrants(ctx, p, app, a, grants)
+		return result, err
 	}
 	result.Connections, err = s.keepGrants(ctx, p, a, grants)
 	if err != nil {
@@ -117,34 +128,54 @@ func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (Aut
 	return a, nil
 }
 
-// keepGrants stores what a consent yielded: all of it, or, when one
-// connection is re-authorized, that one and no other.
+// keepGrants spends the link and stores what a consent yielded.
 func (s *Service) keepGrants(ctx context.Context, p Platform, a Authorization, grants []Grant) ([]Connection, error) {
-	var target *Connection
-	if a.ConnectionID != "" {
-		c, err := s.Connection(ctx, a.ConnectionID)
-		if err != nil {
-			return nil, err
-		}
-		if c.Status == Disconnected || c.Owner != a.Owner {
-			return nil, errConnectionNotFound()
-		}
-		if grants = slices.DeleteFunc(slices.Clone(grants), func(g Grant) bool { return !c.takes(g.Account) }); len(grants) == 0 {
-			return nil, &Error{Code: AccountMismatch, Message: "the consent was given for another account than the one to be re-authorized: choose " + c.AccountName}
-		}
-		target, grants = &c, grants[:1]
+	target, grants, err := s.fitting(ctx, a, grants)
+	if err != nil {
+		return nil, err
 	}
+	if err := s.spendLink(ctx, a); err != nil {
+		return nil, err
+	}
+	return s.storeGrants(ctx, p, a, grants, target)
+}
 
-	// The link counts as it stood when the person set out: one that ran out
-	// while they were reading the consent page is still theirs.
+// fitting returns those grants that are to be stored: all of them or, when one
+// connection is re-authorized, the one for it, which is then the target.
+func (s *Service) fitting(ctx context.Context, a Authorization, grants []Grant) (target *Connection, fit []Grant, err error) {
+	if a.ConnectionID == "" {
+		return nil, grants, nil
+	}
+	c, err := s.Connection(ctx, a.ConnectionID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Status == Disconnected || c.Owner != a.Owner {
+		return nil, nil, errConnectionNotFound()
+	}
+	fit = slices.DeleteFunc(slices.Clone(grants), func(g Grant) bool { return !c.takes(g.Account) })
+	if len(fit) == 0 {
+		return nil, nil, &Error{Code: AccountMismatch, Message: "the consent was given for another account than the one to be re-authorized: choose " + c.AccountName}
+	}
+	return &c, fit[:1], nil
+}
+
+// spendLink takes the link that began a. It counts as it stood when the person
+// set out: one that ran out while they were reading the consent page is still
+// theirs.
+func (s *Service) spendLink(ctx context.Context, a Authorization) error {
 	began := a.ExpiresAt.Add(-authorizationLife)
-	if _, err := s.Store.TakeTicket(ctx, LinkTicket, a.Link, "", began); err != nil {
-		if errors.Is(err, ErrNotFound) {
-			return nil, errLinkGone()
-		}
-		return nil, internal("spending a link", err)
+	_, err := s.Store.TakeTicket(ctx, LinkTicket, a.Link, "", began)
+	if errors.Is(err, ErrNotFound) {
+		return errLinkGone()
 	}
+	if err != nil {
+		return internal("spending a link", err)
+	}
+	return nil
+}
 
+func (s *Service) storeGrants(ctx context.Context, p Platform, a Authorization, grants []Grant, target *Connection) ([]Connection, error) {
 	var connections []Connection
 	for _, grant := range grants {
 		c, err := s.keep(ctx, p, a.Owner, grant, a.Scopes, target)

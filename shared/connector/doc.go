@@ -4,8 +4,8 @@
 //
 // A [Service] does all of it, over five ports: [Platform] (one dialect each),
 // [Store] (records), [Vault] (secrets), [Queue] and [Events]. Each use case is
-// one file, named after it: link, start, callback, token, refresh, sweep,
-// import, manage, disconnect, notice, app.
+// one file, named after it: link, start, callback, confirm, token, refresh,
+// sweep, import, manage, disconnect, notice, app.
 //
 // # Words
 //
@@ -54,4 +54,9 @@
 // I11. Links and states are random, kept as hashes, expire by our clock, and
 // are taken once. A state is good only in the browser that began it, and the
 // code verifier exists only between that browser and us.
+//
+// I12. What has to be confirmed is no connection before: nobody can use it,
+// only its owner's confirmation, taken once and in time, makes it one, and
+// else it is revoked and deleted. The ticket by which the sweep finds it is
+// written before its secrets, and deleted after them.
 package connector

@@ -81,6 +81,12 @@ func useCases(name connector.Name) []useCase {
 			_, err = b.Callback(ctx, request)
 			return err
 		}, false},
+		{"confirm again", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
+			return confirmWhole(ctx, b, name, "", c.ID)
+		}, false},
+		{"confirm another", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
+			return confirmWhole(ctx, b, name, b.sandbox.People(string(name))[1].ID, "")
+		}, false},
 		{"token of an expired one", expired, func(ctx context.Context, b *bench, c connector.Connection) error {
 			_, err := b.Token(ctx, connector.TokenRequest{ConnectionID: c.ID, MinTTL: connector.DefaultMinTTL})
 			return err

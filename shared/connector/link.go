@@ -20,6 +20,7 @@ type LinkRequest struct {
 	Scopes       []string      // empty: the platform's default
 	ReturnURL    string        // empty: a page of ours
 	ExpiresIn    time.Duration // zero: DefaultLinkLife
+	Confirm      bool          // nothing is connected before Confirm; needs a ReturnURL
 }
 
 // MintedLink is a new connect link.
@@ -59,6 +60,9 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 	if err := s.checkReturnURL(r.ReturnURL); err != nil {
 		return MintedLink{}, err
 	}
+	if r.Confirm && r.ReturnURL == "" {
+		return MintedLink{}, Invalid("return_url", "missing: with confirm the confirmation is sent there")
+	}
 	life := r.ExpiresIn
 	if life == 0 {
 		life = DefaultLinkLife
@@ -89,6 +93,7 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 		ConnectionID: r.ConnectionID,
 		Scopes:       requestedScopes(p.Describe(), r.Scopes),
 		ReturnURL:    r.ReturnURL,
+		Confirm:      r.Confirm,
 		ExpiresAt:    s.Now().Add(life).UTC(),
 	}
 	if err := s.putTicket(ctx, LinkTicket, hash(token), "", link, link.ExpiresAt); err != nil {

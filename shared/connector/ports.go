@@ -42,14 +42,16 @@ type Store interface {
 	// Delete removes the connection at once, if it still has the revision.
 	Delete(ctx context.Context, id ID, revision int64) error
 
-	// Due returns up to limit connections of one shard, 0 to DueShards-1,
-	// whose DueAt is not after now, longest due first. DueAt is the
-	// RefreshAt of the last Update, or what Claim set since; without a
-	// RefreshAt a connection is in no shard, whatever its status.
+	// Due returns up to limit connections and tickets of one shard, 0 to
+	// DueShards-1, whose DueAt is not after now, longest due first. A
+	// connection's DueAt is the RefreshAt of the last Update, or what Claim
+	// set since; without a RefreshAt it is in no shard, whatever its status.
+	// A ticket with a DueAt is in a shard from PutTicket to TakeTicket.
 	Due(ctx context.Context, shard int, now time.Time, limit int) ([]Due, error)
 
 	// Claim puts the DueAt of d off until the given instant if nobody else
-	// changed it, else returns ErrConflict. The revision does not move.
+	// changed it, else returns ErrConflict. A connection's revision does not
+	// move.
 	Claim(ctx context.Context, d Due, until time.Time) error
 
 	// PutTicket adds a ticket. An existing one of the same kind and hash is
@@ -87,10 +89,13 @@ const DueShards = 16
 // still be seen: as long as its secret can be recovered.
 const DisconnectedFor = 7 * 24 * time.Hour
 
-// Due is a connection whose time has come.
+// Due is a connection whose time has come, or a ticket.
 type Due struct {
-	ID    ID
-	DueAt time.Time
+	ID ID
+	// Ticket is the ticket's kind, and ID then its hash; empty for a
+	// connection.
+	Ticket TicketKind
+	DueAt  time.Time
 }
 
 // TicketKind is what a ticket is for.
@@ -101,6 +106,9 @@ const (
 	LinkTicket     TicketKind = "link"     // a connect link; Body is a Link
 	StateTicket    TicketKind = "state"    // an authorization in flight; Body is an Authorization
 	DeletionTicket TicketKind = "deletion" // the status of a data deletion, read many times
+
+	ConfirmationTicket TicketKind = "confirmation" // the right to confirm a pending consent, bound to its owner
+	PendingTicket      TicketKind = "pending"      // a consent that is not confirmed yet, under its id in place of a hash
 )
 
 // Ticket is a record that stands for a random value that somebody else holds:
@@ -113,10 +121,12 @@ type Ticket struct {
 	Bound     string
 	Body      []byte // JSON, no secrets
 	ExpiresAt time.Time
+	// DueAt is when the sweep should act; zero means never.
+	DueAt time.Time
 }
 
-// Vault keeps secrets in versions under names such as "connections/<id>" and
-// "apps/<platform>".
+// Vault keeps secrets in versions under names such as "connections/<id>",
+// "apps/<platform>" and "pending/<id>/<n>".
 type Vault interface {
 	// Put makes value the current version under name and returns that
 	// version once it is durable.

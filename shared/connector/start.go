@@ -56,6 +56,7 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 		ConnectionID: link.ConnectionID,
 		Scopes:       link.Scopes,
 		ReturnURL:    link.ReturnURL,
+		Confirm:      link.Confirm,
 		RedirectURI:  s.RedirectURI(link.Platform),
 		ExpiresAt:    s.Now().Add(authorizationLife).UTC(),
 		State:        state,

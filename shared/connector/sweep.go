@@ -88,16 +88,18 @@ const (
 	Gone        Outcome = "gone"
 	Condemned   Outcome = "needs_reauth"
 	RefreshFail Outcome = "failed"
+	Expired     Outcome = "expired" // a consent that nobody confirmed
 )
 
-// RefreshDue renews one connection if it is due: the worker's job. A failure
+// RefreshDue renews one connection if it is due, or ends a consent that nobody
+// confirmed, whose id it may be as well: the worker's job. A failure
 // that is recorded on the connection is an outcome; an error means that it
 // could not be recorded, and that the message should come again.
 func (s *Service) RefreshDue(ctx context.Context, id ID) (Outcome, error) {
 	c, err := s.Store.Connection(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return Gone, nil
+		return s.endPending(ctx, id)
 	case err != nil:
 		return RefreshFail, internal("reading a connection", err)
 	}

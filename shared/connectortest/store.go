@@ -201,6 +201,11 @@ func (s *Store) Due(_ context.Context, shard int, now time.Time, limit int) ([]c
 			due = append(due, connector.Due{ID: id, DueAt: r.dueAt})
 		}
 	}
+	for key, t := range s.tickets {
+		if id := connector.ID(key.hash); shardOf(id) == shard && !t.DueAt.IsZero() && !t.DueAt.After(now) {
+			due = append(due, connector.Due{ID: id, Ticket: key.kind, DueAt: t.DueAt})
+		}
+	}
 	slices.SortFunc(due, func(a, b connector.Due) int { return a.DueAt.Compare(b.DueAt) })
 	return due[:min(limit, len(due))], nil
 }
@@ -215,12 +220,25 @@ func shardOf(id connector.ID) int {
 func (s *Store) Claim(_ context.Context, d connector.Due, until time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if d.Ticket != "" {
+		return s.claimTicket(ticketKey{d.Ticket, string(d.ID)}, d.DueAt, until)
+	}
 	r, ok := s.connections[d.ID]
 	if !ok || r.dueAt.IsZero() || !r.dueAt.Equal(d.DueAt) {
 		return connector.ErrConflict
 	}
 	r.dueAt = until.Round(0).UTC()
 	s.connections[d.ID] = r
+	return nil
+}
+
+func (s *Store) claimTicket(key ticketKey, seen, until time.Time) error {
+	t, ok := s.tickets[key]
+	if !ok || t.DueAt.IsZero() || !t.DueAt.Equal(seen) {
+		return connector.ErrConflict
+	}
+	t.DueAt = until.Round(0).UTC()
+	s.tickets[key] = t
 	return nil
 }
 

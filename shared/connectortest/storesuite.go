@@ -49,6 +49,7 @@ func TestStore(t *testing.T, open func(t *testing.T) connector.Store) {
 		{"not_due_after_deletion", notDueAfterDeletion},
 		{"claim_puts_off", claimPutsOff},
 		{"claim_of_what_moved_is_refused", claimOfWhatMovedIsRefused},
+		{"ticket_becomes_due", ticketBecomesDue},
 		{"ticket_comes_back", ticketComesBack},
 		{"ticket_is_put_once", ticketIsPutOnce},
 		{"expired_ticket_is_not_found", expiredTicketIsNotFound},
@@ -873,6 +874,49 @@ func ticketComesBack(t *testing.T, s storeCheck) {
 		_, err = s.Ticket(ctx, want.Kind, want.Hash, s.now)
 		wantError(t, "Ticket after TakeTicket", err, connector.ErrNotFound)
 	}
+}
+
+// ticketBecomesDue wants a ticket in the index of what is due for as long as
+// it is there, next to connections and not taken for one.
+func ticketBecomesDue(t *testing.T, s storeCheck) {
+	c := s.create(t, s.connection(t, "account"))
+	ticket := s.ticket()
+	ticket.Kind, ticket.Hash, ticket.Bound = connector.PendingTicket, string(newID(t)), ""
+	ticket.ExpiresAt, ticket.DueAt = s.now.Add(time.Hour), s.now.Add(time.Minute)
+	s.putTicket(t, ticket)
+	id := connector.ID(ticket.Hash)
+
+	s.wantDue(t, ticket.DueAt.Add(-time.Millisecond), id)
+	s.wantDue(t, ticket.DueAt, id, ticket.DueAt)
+	due := s.due(t, ticket.DueAt, id, c.ID)
+	for _, want := range []connector.Due{{ID: id, Ticket: connector.PendingTicket, DueAt: ticket.DueAt}, {ID: c.ID, DueAt: c.RefreshAt}} {
+		if !slices.Contains(due, want) {
+			t.Errorf("due = %v, without %v", due, want)
+		}
+	}
+	if _, err := s.Connection(t.Context(), id); !errors.Is(err, connector.ErrNotFound) {
+		t.Errorf("Connection of a ticket: %v, want %v", err, connector.ErrNotFound)
+	}
+	got, err := s.Ticket(t.Context(), ticket.Kind, ticket.Hash, s.now)
+	if err != nil || !reflect.DeepEqual(got, ticket) {
+		t.Errorf("Ticket = %+v, %v, want %+v", got, err, ticket)
+	}
+
+	seen, until := connector.Due{ID: id, Ticket: ticket.Kind, DueAt: ticket.DueAt}, s.now.Add(10*time.Minute)
+	wantError(t, "Claim of another kind", s.Claim(t.Context(), connector.Due{ID: id, Ticket: connector.LinkTicket, DueAt: ticket.DueAt}, until), connector.ErrConflict)
+	wantError(t, "Claim of a connection", s.Claim(t.Context(), connector.Due{ID: id, DueAt: ticket.DueAt}, until), connector.ErrConflict)
+	if err := s.Claim(t.Context(), seen, until); err != nil {
+		t.Fatalf("Claim: %v", err)
+	}
+	wantError(t, "Claim again", s.Claim(t.Context(), seen, until), connector.ErrConflict)
+	s.wantDue(t, ticket.DueAt, id)
+	s.wantDue(t, until, id, until)
+
+	if _, err := s.TakeTicket(t.Context(), ticket.Kind, ticket.Hash, "", s.now); err != nil {
+		t.Fatalf("TakeTicket: %v", err)
+	}
+	s.wantDue(t, until, id)
+	wantError(t, "Claim of what was taken", s.Claim(t.Context(), connector.Due{ID: id, Ticket: ticket.Kind, DueAt: until}, until), connector.ErrConflict)
 }
 
 func ticketIsPutOnce(t *testing.T, s storeCheck) {

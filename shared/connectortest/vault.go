@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	"platform-api-connector/shared/connector"
@@ -68,6 +71,19 @@ func (v *Vault) Get(_ context.Context, name, version string) (connector.Secret, 
 // versionName has the length of a Secrets Manager version id, which is 32 to
 // 64 characters.
 func versionName(i int) string { return fmt.Sprintf("version-%032d", i+1) }
+
+// Names returns the names of all secrets that begin with prefix, in order.
+func (v *Vault) Names(prefix string) []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(v.secrets)) {
+		if strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // Delete implements connector.Vault.
 func (v *Vault) Delete(_ context.Context, name string, purge bool) error {

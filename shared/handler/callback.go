@@ -74,7 +74,12 @@ func readCallback(r *request) (connector.CallbackRequest, error) {
 }
 
 // connected shows a success: at the return URL, on a page, or to a program.
+// What has to be confirmed always has a return URL.
 func (h *Handler) connected(r *request, result connector.CallbackResult) (answer, error) {
+	if !result.Confirmation.Empty() {
+		added := url.Values{"status": {"confirm"}, "confirmation": {result.Confirmation.Reveal()}}
+		return redirect(returnTo(result.ReturnURL, added)), nil
+	}
 	if result.ReturnURL != "" {
 		added := url.Values{"status": {"connected"}}
 		for _, connection := range result.Connections {
@@ -114,7 +119,7 @@ func returnTo(returnURL string, added url.Values) string {
 	for pair := range strings.SplitSeq(u.RawQuery, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		plain, err := url.QueryUnescape(name)
-		if pair != "" && (err != nil || !slices.Contains([]string{"status", "error", "connection_id", "missing_scopes"}, plain)) {
+		if pair != "" && (err != nil || !slices.Contains([]string{"status", "error", "connection_id", "missing_scopes", "confirmation"}, plain)) {
 			kept = append(kept, pair)
 		}
 	}

@@ -22,6 +22,7 @@ func (h *Handler) Connections() Function {
 		"PUT /platforms/{platform}/app":  h.putApp,
 		"POST /links":                    h.mintLink,
 		"POST /connections":              h.importCredentials,
+		"POST /connections/confirm":      h.confirm,
 		"GET /connections":               h.listConnections,
 		"GET /connections/{id}":          h.showConnection,
 		"POST /connections/{id}/verify":  h.verify,
@@ -97,6 +98,7 @@ func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, er
 		Scopes:       o.list("scopes"),
 		ReturnURL:    o.text("return_url"),
 		ExpiresIn:    seconds(o.number("expires_in", 1, int(connector.MaxLinkLife.Seconds()), 0)),
+		Confirm:      o.flag("confirm", false),
 	}
 	if err := o.end(); err != nil {
 		return answer{}, err
@@ -141,6 +143,28 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 		Connections []connectionView `json:"connections"`
 		Warnings    []string         `json:"warnings,omitempty"`
 	}{viewConnections(imported.Connections), imported.Warnings})
+}
+
+func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, error) {
+	if err := r.parametersOfQuery().end(); err != nil {
+		return answer{}, err
+	}
+	o, err := r.object(false)
+	if err != nil {
+		return answer{}, err
+	}
+	confirmation, owner := o.secret("confirmation"), o.text("owner")
+	if err := o.end(); err != nil {
+		return answer{}, err
+	}
+	connections, err := h.service.Confirm(ctx, confirmation, owner)
+	if err != nil {
+		return answer{}, err
+	}
+	if len(connections) == 1 {
+		c.about(connections[0].ID)
+	}
+	return jsonAnswer(http.StatusOK, map[string]any{"connections": viewConnections(connections)})
 }
 
 func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (answer, error) {

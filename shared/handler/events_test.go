@@ -45,6 +45,8 @@ const (
 	seededLink    = "example-link-000000000000000000000000000000"
 	seededState   = "example-state-00000000000000000000000000000"
 	seededBrowser = "example-browser-000000000000000000000000000"
+
+	seededConfirmation = "example-confirmation-0000000000000000000000"
 )
 
 func seed(t *testing.T, s *stack) {
@@ -61,6 +63,7 @@ func seed(t *testing.T, s *stack) {
 			s.rename(t, connector.ID(id), ids[platform][i])
 		}
 	}
+	s.renameConfirmation(t, s.hold(t, "youtube", "acme", sandbox.Choice{Account: s.sandbox.People("youtube")[1].ID}), "acme")
 	link := connector.Link{
 		Platform: "youtube", Owner: "acme", ReturnURL: "https://product.example.com/done",
 		Scopes: []string{"https://www.googleapis.com/auth/youtube.readonly"}, ExpiresAt: noon.AddDate(0, 0, 1),
@@ -91,6 +94,20 @@ func (s *stack) rename(t *testing.T, from, to connector.ID) {
 		t.Fatal(err)
 	}
 	if _, err := s.store.Create(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// renameConfirmation gives a confirmation the value that the sample events
+// know it by.
+func (s *stack) renameConfirmation(t *testing.T, confirmation, owner string) {
+	t.Helper()
+	ticket, err := s.store.TakeTicket(t.Context(), connector.ConfirmationTicket, hash(confirmation), hash(owner), s.clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket.Hash = hash(seededConfirmation)
+	if err := s.store.PutTicket(t.Context(), ticket); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -231,7 +248,7 @@ var (
 )
 
 func mask(b []byte) []byte {
-	known := []string{seededYouTube, seededFacebook, seededCycles, seededTwitter, seededTikTok, seededState, seededBrowser, requestID, unknownID}
+	known := []string{seededYouTube, seededFacebook, seededCycles, seededTwitter, seededTikTok, seededState, seededBrowser, seededConfirmation, requestID, unknownID}
 	b = jitter.ReplaceAll(b, []byte(`"refresh_at": "<jittered>"`))
 	b = loop.ReplaceAll(styling.ReplaceAll(b, []byte("<style>")), []byte("http://sandbox"))
 	return random.ReplaceAllFunc(b, func(word []byte) []byte {
