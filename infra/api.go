@@ -115,12 +115,11 @@ func (d *deployment) addDomain(stage awsapigatewayv2.CfnStage) {
 			d.Stack, jsii.String("Certificate"), jsii.String(d.settings.CertificateARN)),
 		SecurityPolicy: awsapigatewayv2.SecurityPolicy_TLS_1_2,
 	})
-	mapping := awsapigatewayv2.NewCfnApiMapping(d.Stack, jsii.String("DomainMapping"), &awsapigatewayv2.CfnApiMappingProps{
+	awsapigatewayv2.NewCfnApiMapping(d.Stack, jsii.String("DomainMapping"), &awsapigatewayv2.CfnApiMappingProps{
 		ApiId:      d.api.ApiId(),
 		DomainName: domain.Name(),
 		Stage:      stage.Ref(),
 	})
-	mapping.AddDependency(stage)
 	awscdk.NewCfnOutput(d.Stack, jsii.String("DomainTarget"), &awscdk.CfnOutputProps{
 		Description: jsii.String("Point a CNAME or alias record of " + d.settings.DomainName + " here"),
 		Value:       domain.RegionalDomainName(),

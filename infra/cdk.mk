@@ -6,6 +6,7 @@ STAGE ?= dev
 CONTEXT ?=
 CDK := build/cdk/node_modules/.bin/cdk
 TEMPLATE := cdk.out/Connector-$(STAGE).template.json
+FULL := build/full/Connector-prod.template.json
 VENV := build/venv
 
 node: setup
@@ -29,6 +30,13 @@ deploy: node build $(CDK) ## Deploy to the AWS account of the environment (STAGE
 destroy: node build $(CDK) ## Remove the stack; what stays is in the README (STAGE=dev)
 	$(CDK) destroy -c stage=$(STAGE) $(CONTEXT)
 
+# The same with every setting set, for the checks.
+$(FULL): synth
+	@$(CDK) synth --quiet --output build/full -c stage=prod -c returnOrigins=https://app.example.com \
+		-c domainName=connect.example.com -c certificateArn=arn:aws:acm:eu-west-1:123456789012:certificate/test \
+		-c keyArn=arn:aws:kms:eu-west-1:123456789012:key/test -c alarmEmail=oncall@example.com \
+		-c tokenCallers=345678901234,arn:aws:iam::210987654321:role/publisher
+
 check-infra: synth cfn-lint checkov moto sam-validate functions-on-moto snippets reproducible ## Hold template and functions against cfn-lint, checkov, moto and SAM
 
 # Two builds in two places are the same, byte for byte.
@@ -43,11 +51,11 @@ reproducible: build
 $(VENV)/%: infra/checks/%.txt
 	@rm -rf $@ && python3 -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
 
-cfn-lint: $(VENV)/cfn
-	$(VENV)/cfn/bin/cfn-lint --non-zero-exit-code informational -t $(TEMPLATE)
+cfn-lint: $(VENV)/cfn $(FULL)
+	$(VENV)/cfn/bin/cfn-lint --non-zero-exit-code informational -t $(TEMPLATE) $(FULL)
 
-checkov: $(VENV)/checkov
-	$(VENV)/checkov/bin/checkov --file $(TEMPLATE) --framework cloudformation --skip-download --compact --quiet
+checkov: $(VENV)/checkov $(FULL)
+	$(VENV)/checkov/bin/checkov --file $(TEMPLATE) $(FULL) --framework cloudformation --skip-download --compact --quiet
 
 moto: $(VENV)/cfn
 	$(VENV)/cfn/bin/python infra/checks/create_in_moto.py $(TEMPLATE)

@@ -1,0 +1,44 @@
+package blueprint_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"platform-api-connector/infra/blueprint"
+)
+
+// A folder under functions is deployed, and what is deployed has a folder.
+func TestFunctionsAreTheFolders(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir("../../functions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var folders, functions []string
+	for _, entry := range entries {
+		if entry.IsDir() {
+			folders = append(folders, entry.Name())
+		}
+	}
+	for _, f := range blueprint.Functions() {
+		functions = append(functions, f.Name)
+	}
+	slices.Sort(functions)
+	if !slices.Equal(folders, functions) {
+		t.Errorf("folders %v, functions %v", folders, functions)
+	}
+}
+
+// Lambda asks for a queue that hides a message for six times as long as its
+// function may take:
+// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+func TestQueueOutlastsItsWorker(t *testing.T) {
+	t.Parallel()
+	q := blueprint.RefreshQueue()
+	for _, f := range blueprint.Functions() {
+		if f.Name == q.Function && q.Visibility < 6*f.Timeout {
+			t.Errorf("visible again after %v, and %s may take %v", q.Visibility, f.Name, f.Timeout)
+		}
+	}
+}
