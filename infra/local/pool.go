@@ -33,7 +33,10 @@ type pool struct {
 	work   sync.WaitGroup
 	slots  *slots
 
+	invocations sync.WaitGroup // that are under way
+
 	mu        sync.Mutex
+	draining  bool // no invocation begins any more
 	closed    bool
 	warm      []idleProcess // the one that was used last comes last
 	processes map[*process]bool
@@ -72,6 +75,7 @@ func (p *pool) invoke(ctx context.Context, payload []byte) (result, error) {
 	done := make(chan result, 1)
 	go func() {
 		defer p.work.Done()
+		defer p.invocations.Done()
 		defer p.slots.release()
 		p.run(i, done)
 	}()
@@ -104,6 +108,23 @@ func (p *pool) warmUp(ctx context.Context) error {
 	return nil
 }
 
+// drain lets no invocation begin, and waits for those under way until ctx
+// ends: a refresh that is cut short can cost the person's consent.
+func (p *pool) drain(ctx context.Context) {
+	p.mu.Lock()
+	p.draining = true
+	p.mu.Unlock()
+	over := make(chan struct{})
+	go func() {
+		p.invocations.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-ctx.Done():
+	}
+}
+
 // close ends every process and waits until all of them are gone.
 func (p *pool) close() {
 	p.cancel()
@@ -119,10 +140,11 @@ func (p *pool) close() {
 func (p *pool) begin() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.draining || p.closed {
 		return false
 	}
 	p.work.Add(1)
+	p.invocations.Add(1)
 	return true
 }
 

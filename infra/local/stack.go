@@ -20,9 +20,9 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// grace is how long requests that are under way may go on when the stack
-// ends; all of it is over within five seconds.
-const grace = 2 * time.Second
+// grace is how long requests and invocations that are under way may go on
+// when the stack ends; all of it is over within five seconds.
+const grace = 3 * time.Second
 
 // options are the flags, and the environment.
 type options struct {
@@ -313,8 +313,12 @@ func (s *stack) close() {
 	s.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	closeAll(ctx, s.servers.front)
 	var ending sync.WaitGroup
+	ending.Go(func() { closeAll(ctx, s.servers.front) })
+	for _, p := range s.pools {
+		ending.Go(func() { p.drain(ctx) })
+	}
+	ending.Wait()
 	for _, p := range s.pools {
 		ending.Go(p.close)
 	}

@@ -1,0 +1,326 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/sandbox"
+)
+
+// proving says that there is time: the tests that wait for leases to run out,
+// and more of everything.
+func proving() bool { return os.Getenv("CONNECTOR_PROVE") != "" }
+
+// seedOf returns the seed of a random test, CONNECTOR_SEED where it is set.
+// It decides what is tried and when; the machine decides the rest.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("CONNECTOR_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("CONNECTOR_SEED: %v", err)
+		}
+	}
+	t.Logf("replay with CONNECTOR_SEED=%d", seed)
+	return seed
+}
+
+// attr tells a figure to whoever reads the output of go test -json.
+func attr(t *testing.T, name string, value int) { t.Attr(name, strconv.Itoa(value)) }
+
+// TestKill9 ends workers with SIGKILL at random moments while they refresh
+// connections of X and TikTok, whose refresh tokens are good for one exchange.
+// A connection may be lost in one way only: its worker was killed between the
+// platform's rotation and the vault's write. Those are counted.
+func TestKill9(t *testing.T) {
+	if !onLinux() {
+		t.Skip("finds the process behind a socket in /proc")
+	}
+	t.Parallel()
+	connections, kills := 20, 10
+	if proving() {
+		connections, kills = 200, 150
+	}
+	seed := seedOf(t)
+	k := &killing{
+		random: rand.New(rand.NewPCG(seed, 1)),
+		first:  map[string]string{}, killed: map[int]bool{}, hits: map[int]bool{}, usual: 100 * time.Millisecond,
+	}
+	k.witness = newWitness(t, seed, 15*time.Millisecond, k.workers)
+	k.world = k.witness.world(t, nil)
+	// The shortest in which a worker may begin: the leases of the dead end soon.
+	k.s.pools["refresh-worker"].function.Timeout = workerTimeout
+	k.lives(t, 1)
+	for i := range connections {
+		id := k.connect([]string{"twitter", "tiktok"}[i%2], fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]
+		k.ids = append(k.ids, id)
+		k.first[id] = k.stored(id)
+	}
+	k.expired(k.ids[len(k.ids)-1])
+	for len(k.killed) < kills && !t.Failed() {
+		k.try(t)
+	}
+	if proving() {
+		time.Sleep(workerTimeout + 6*time.Second) // the last leases run out
+	}
+	k.lives(t, 7200)
+	refreshes, hit := k.counts()
+	lost := 0
+	for _, id := range k.ids {
+		if k.check(t, id) {
+			lost++
+		}
+	}
+	if refreshes < kills {
+		t.Errorf("%d refreshes under %d kills prove little", refreshes, kills)
+	}
+	attr(t, "connections", connections)
+	attr(t, "kills", len(k.killed))
+	attr(t, "refreshes", refreshes)
+	attr(t, "rotations_in_the_moment_of_a_kill", hit)
+	attr(t, "grants_lost_in_window", lost)
+	attr(t, "grants_lost_otherwise", 0)
+	t.Logf("%d connections, %d kills, %d refreshes; of %d rotations in a batch that was killed %d were lost in the window, all others kept",
+		connections, len(k.killed), refreshes, hit, lost)
+}
+
+const workerTimeout = 22 * time.Second
+
+type killing struct {
+	*world
+	*witness
+	random *rand.Rand
+	ids    []string
+	first  map[string]string // the first refresh token of each
+	killed map[int]bool      // by process
+	usual  time.Duration     // of a batch
+	hits   map[int]bool      // rounds that were killed
+}
+
+// counts returns how many exchanges the platform made, and how many of them
+// in batches that were killed.
+func (k *killing) counts() (all, hit int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range k.rotations {
+		if k.hits[r.round] {
+			hit++
+		}
+	}
+	return len(k.rotations), hit
+}
+
+// lives sets how long access tokens live from now on, in seconds.
+func (k *killing) lives(t *testing.T, seconds int) {
+	t.Helper()
+	k.witness.box.Tune(func(knobs *sandbox.Knobs) {
+		knobs.Twitter.AccessSeconds, knobs.TikTok.AccessSeconds = seconds, seconds
+		knobs.Twitter.UsersMeLimit = 10_000 // one person has them all
+	})
+}
+
+// try hands a batch to a warm worker and, three times of four, kills it.
+func (k *killing) try(t *testing.T) {
+	t.Helper()
+	// The last kill may have hit a worker that had just finished.
+	for tries := 0; ; tries++ {
+		answer, errorType := k.invoke("refresh-worker", object{"Records": []object{}})
+		if errorType == "" {
+			break
+		}
+		if tries == 10 {
+			t.Fatalf("an empty batch: %v", answer)
+		}
+	}
+	var batch []object
+	for _, i := range k.random.Perm(len(k.ids))[:10] {
+		batch = append(batch, object{"messageId": fmt.Sprint(i), "body": `{"connection_id":"` + k.ids[i] + `"}`})
+	}
+	moment := time.Duration(k.random.Float64() * float64(k.usual))
+	spare := k.random.IntN(4) == 0
+	k.mu.Lock()
+	k.current++
+	round := k.current
+	k.mu.Unlock()
+	begun, over := time.Now(), make(chan struct{})
+	go func() {
+		defer close(over)
+		k.invoke("refresh-worker", object{"Records": batch})
+	}()
+	if spare {
+		<-over
+		k.usual = time.Since(begun)
+		return
+	}
+	select {
+	case <-time.After(moment):
+		for _, pid := range k.workers() {
+			if syscall.Kill(pid, syscall.SIGKILL) == nil {
+				k.killed[pid], k.hits[round] = true, true
+			}
+		}
+	case <-over:
+	}
+	<-over
+}
+
+func (k *killing) workers() (pids []int) {
+	p := k.s.pools["refresh-worker"]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for process := range p.processes {
+		pids = append(pids, process.command.Process.Pid)
+	}
+	return pids
+}
+
+// check holds what is durable of a connection against what the platform takes,
+// and reports whether it was lost in the window.
+func (k *killing) check(t *testing.T, id string) (lost bool) {
+	t.Helper()
+	stored, newest := k.stored(id), k.newest(k.first[id])
+	if stored != newest {
+		lost = true
+		made, _ := k.made(newest)
+		if k.newest(stored) != newest || k.parents[newest] != stored {
+			t.Errorf("%s: what is stored is not what was last shown", id)
+		}
+		if made.pid != 0 && !k.killed[made.pid] {
+			t.Errorf("%s: process %d, which was not killed, lost a refresh token", id, made.pid)
+		}
+	}
+	if slices.Contains(k.rejected, stored) && !lost {
+		t.Errorf("%s: the platform refused a refresh token that lives", id)
+	}
+	if !proving() {
+		return lost // whoever was killed left leases, which take a while to run out
+	}
+	answer, errorType := k.invoke("token-get", object{"connection_id": id})
+	made, _ := k.made(k.newest(k.first[id]))
+	switch {
+	case lost && errorType != "ReauthorizationRequired":
+		t.Errorf("%s: its grant is lost, and token-get answers %q %v", id, errorType, answer)
+	case lost:
+		if c := k.must(http.MethodGet, "/connections/"+id, nil); c["status_reason"] != "rotation_lost" {
+			t.Errorf("%s: its grant is lost, and the reason is %v", id, c["status_reason"])
+		}
+	case errorType != "":
+		t.Errorf("%s: its grant is durable, and token-get answers %q %v", id, errorType, answer)
+	case answer["access_token"] != made.accessToken:
+		t.Errorf("%s: token-get answers another token than the platform's last", id)
+	}
+	return lost
+}
+
+// TestConcurrentTokenGets has 200 callers at once, over as many processes as
+// the function may have, ask for one expired token.
+func TestConcurrentTokenGets(t *testing.T) {
+	t.Parallel()
+	const callers = 200
+	w := newWorld(t, nil)
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 1, 1 })
+	ids := map[string]string{}
+	for _, platform := range []string{"twitter", "tiktok"} {
+		ids[platform] = w.connect(platform, "acme", sandbox.Choice{})[0]
+	}
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 7200, 7200 })
+	for platform, id := range ids {
+		w.expired(id)
+		var asking sync.WaitGroup
+		tokens := make([]any, callers)
+		for i := range callers {
+			asking.Go(func() {
+				answer, errorType := w.invoke("token-get", object{"connection_id": id})
+				if errorType != "" || answer["degraded"] == true {
+					t.Errorf("%s: %v", platform, answer)
+				}
+				tokens[i] = answer["access_token"]
+			})
+		}
+		asking.Wait()
+		if different := slices.Compact(tokens); len(different) != 1 {
+			t.Errorf("%s: %d different tokens", platform, len(different))
+		}
+		exchanges := w.box.Count(platform, "token/refresh_token")
+		if exchanges != 1 {
+			t.Errorf("%s: %d exchanges, want 1", platform, exchanges)
+		}
+		attr(t, platform+"_exchanges", exchanges)
+	}
+	p := w.s.pools["token-get"]
+	p.mu.Lock()
+	processes := len(p.processes)
+	p.mu.Unlock()
+	if processes < 2 {
+		t.Errorf("%d process: nothing was concurrent", processes)
+	}
+	attr(t, "callers", callers)
+	attr(t, "processes", processes)
+}
+
+// TestCallerGivesUp disconnects a caller while the platform has acted and not
+// yet answered. The grant is kept all the same.
+func TestCallerGivesUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+	kept := 0
+	for i, ask := range []func(id string) (*http.Request, error){
+		func(id string) (*http.Request, error) {
+			return http.NewRequest(http.MethodPost, w.s.servers.aws.url+"/2015-03-31/functions/token-get/invocations", bytes.NewReader(encode(object{"connection_id": id})))
+		},
+		func(id string) (*http.Request, error) {
+			return http.NewRequest(http.MethodGet, w.s.servers.front.url+"/connections/"+id+"/token", nil)
+		},
+	} {
+		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+		id := w.connect("twitter", fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]
+		w.expired(id)
+		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 7200 })
+		release, before := make(chan struct{}), w.box.Count("twitter", "token/refresh_token")
+		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token/refresh_token", Kind: sandbox.Slow, Release: release})
+
+		r, err := ask(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, giveUp := context.WithCancel(t.Context())
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			if response, err := http.DefaultClient.Do(r.WithContext(ctx)); err == nil {
+				_ = response.Body.Close()
+			}
+		}()
+		waitFor(t, "the platform to be asked", func() bool { return w.box.Count("twitter", "token/refresh_token") > before })
+		giveUp()
+		<-gone
+		close(release)
+
+		w.token(object{"connection_id": id})
+		if n := w.box.Count("twitter", "token/refresh_token") - before; n != 1 {
+			t.Errorf("%d exchanges, want the one whose caller left", n)
+		} else {
+			kept++
+		}
+	}
+	attr(t, "callers_gone", 2)
+	attr(t, "grants_kept", kept)
+}
+
+func encode(v any) []byte {
+	b, _ := json.Marshal(v) // what tests make encodes
+	return b
+}
