@@ -180,7 +180,9 @@ func checkText(field, text string, most int) error {
 		return Invalid(field, fmt.Sprintf("longer than %d characters", most))
 	}
 	for _, r := range text {
-		if !unicode.IsPrint(r) {
+		// What was no character became U+FFFD on the way here, and two names
+		// that differ in it alone would be taken for one.
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
 			return Invalid(field, "has a character that cannot be printed")
 		}
 	}

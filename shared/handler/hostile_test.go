@@ -924,7 +924,7 @@ func delimiters(t *testing.T, s *stack) {
 			t.Errorf("%q: %v, %v", owner, answer["owner"], failure)
 		}
 	}
-	for _, owner := range []string{"", "a\nb", "a\rb", "a\tb", "a\x00b", "a\x1b[31mb", "a\u2028b", "a\u202eb", "a\u200bb", "a\u0085b", strings.Repeat("a", 129), strings.Repeat("日", 129)} {
+	for _, owner := range []string{"", "a\nb", "a\rb", "a\tb", "a\x00b", "a\x1b[31mb", "a\u2028b", "a\u202eb", "a\u200bb", "a\u0085b", "a\ufffd", strings.Repeat("a", 129), strings.Repeat("日", 129)} {
 		s.do(t, http.MethodPost, "/links", withJSON(t, map[string]any{"platform": "youtube", "owner": owner})).refused(t, 400, connector.InvalidRequest)
 		if _, failure := s.invoke(t, "token-get", string(encode(t, map[string]string{"owner": owner, "platform": "youtube"}))); failure == nil || failure.Type != "InvalidRequest" {
 			t.Errorf("%q: %+v", owner, failure)
