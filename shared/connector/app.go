@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // PlatformStatus is a platform with its app.
@@ -44,7 +45,9 @@ func (s *Service) PlatformStatus(ctx context.Context, name Name) (PlatformStatus
 }
 
 // PutApp stores the operator's app of a platform. Every connection uses it
-// from its next call to the platform on.
+// from its next call to the platform on. The client secret that it replaces
+// still serves for a week wherever the platform does not take the new one, so
+// that it does not matter which of portal and connector learns of it first.
 func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatus, error) {
 	p, err := s.platform(name)
 	if err != nil {
@@ -56,6 +59,11 @@ func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatu
 	if err := checkApp(p.Describe(), app); err != nil {
 		return PlatformStatus{}, err
 	}
+	before, err := s.app(ctx, name)
+	if err != nil && !errors.Is(err, errUnreadableApp) {
+		return PlatformStatus{}, err
+	}
+	app = app.succeeding(before, s.Now())
 	value, err := app.encode()
 	if err != nil {
 		return PlatformStatus{}, internal("storing an app", err)
@@ -131,7 +139,8 @@ func (s *Service) app(ctx context.Context, name Name) (App, error) {
 // storedApp is the secret of an app:
 //
 //	{"client_id":…, "client_secret":…, "mode":"live", "extras":{"api_key":…},
-//	 "tier":…, "monthly_post_limit":100, "billing_day":17}
+//	 "tier":…, "monthly_post_limit":100, "billing_day":17,
+//	 "previous_client_secret":…, "previous_until":…}
 type storedApp struct {
 	ClientID         string            `json:"client_id"`
 	ClientSecret     string            `json:"client_secret"`
@@ -140,12 +149,15 @@ type storedApp struct {
 	Tier             string            `json:"tier,omitempty"`
 	MonthlyPostLimit int               `json:"monthly_post_limit,omitempty"`
 	BillingDay       int               `json:"billing_day,omitempty"`
+	PreviousSecret   string            `json:"previous_client_secret,omitempty"`
+	PreviousUntil    *time.Time        `json:"previous_until,omitempty"`
 }
 
 func (a App) encode() (Secret, error) {
 	b, err := json.Marshal(storedApp{
 		ClientID: a.ClientID, ClientSecret: a.ClientSecret.Reveal(), Mode: a.Mode, Extras: a.Extras.Reveal(),
 		Tier: a.Tier, MonthlyPostLimit: a.MonthlyPostLimit, BillingDay: a.BillingDay,
+		PreviousSecret: a.PreviousSecret.Reveal(), PreviousUntil: timeOrNil(a.PreviousUntil),
 	})
 	if err != nil {
 		return Secret{}, fmt.Errorf("encoding an app: %w", err)
@@ -153,14 +165,18 @@ func (a App) encode() (Secret, error) {
 	return NewSecret(string(b)), nil
 }
 
+// errUnreadableApp is an app's secret that somebody else has written.
+var errUnreadableApp = errors.New("decoding an app: not its JSON")
+
 func decodeApp(value Secret) (App, error) {
 	var stored storedApp
 	if err := json.Unmarshal([]byte(value.Reveal()), &stored); err != nil {
-		return App{}, errors.New("decoding an app: not its JSON")
+		return App{}, errUnreadableApp
 	}
 	app := App{
 		ClientID: stored.ClientID, ClientSecret: NewSecret(stored.ClientSecret), Mode: stored.Mode, Extras: Fields{},
 		Tier: stored.Tier, MonthlyPostLimit: stored.MonthlyPostLimit, BillingDay: stored.BillingDay,
+		PreviousSecret: NewSecret(stored.PreviousSecret), PreviousUntil: timeOf(stored.PreviousUntil),
 	}
 	for name, value := range stored.Extras {
 		app.Extras.Set(name, value)

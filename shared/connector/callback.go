@@ -71,7 +71,9 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	if a.Confirm && a.ReturnURL == "" {
 		return result, Invalid("return_url", "there is none that the confirmation could be sent to")
 	}
-	grants, err := p.Exchange(ctx, app, a, r.Code)
+	grants, err := withEither(ctx, s, app, clientRefused, func(app App) ([]Grant, error) {
+		return p.Exchange(ctx, app, a, r.Code)
+	})
 	for i := range grants {
 		grants[i].Credentials.ClientID = app.ClientID
 	}
@@ -211,7 +213,7 @@ func (s *Service) giveOneBack(ctx context.Context, p Platform, app App, g Grant)
 	}
 	user := userOf(g)
 	if user == "" {
-		v, err := p.Verify(ctx, app, g.Credentials)
+		v, err := s.verifyWith(ctx, p, app, g.Credentials)
 		if err != nil {
 			return fmt.Errorf("finding out whose it is: %w", err)
 		}
@@ -221,7 +223,7 @@ func (s *Service) giveOneBack(ctx context.Context, p Platform, app App, g Grant)
 	if err != nil || len(others) > 0 {
 		return err
 	}
-	return revoker.Revoke(ctx, app, g.Credentials, user)
+	return s.revokeWith(ctx, revoker, app, g.Credentials, user)
 }
 
 // refusal says what a platform's error parameter means. Its description is

@@ -93,9 +93,7 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 	if err != nil {
 		return err
 	}
-	revokeCtx, cancel := context.WithTimeout(ctx, exchangeTime)
-	defer cancel()
-	err = revoker.Revoke(revokeCtx, app, creds, c.UserID)
+	err = s.revokeWith(ctx, revoker, app, creds, c.UserID)
 	if AsError(err) != nil && !AsError(err).Code.TryLater() {
 		// It will not go better later: forgetting is all that is left.
 		s.Log.WarnContext(ctx, "revoking a grant", "connection", string(c.ID), "error", err)

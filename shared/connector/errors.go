@@ -91,6 +91,11 @@ type Error struct {
 	// in it may be spent.
 	Uncertain bool
 
+	// ClientRefused is set with AppMisconfigured where the platform refused
+	// the client id or secret itself, before it looked at anything else in the
+	// request: nothing in it is spent.
+	ClientRefused bool
+
 	// Err is the cause. It goes to logs only.
 	Err error
 }

@@ -58,7 +58,9 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 		}
 	}
 
-	grants, err := p.Import(ctx, app, r.Credentials, !r.SkipVerify)
+	grants, err := withEither(ctx, s, app, clientRefused, func(app App) ([]Grant, error) {
+		return p.Import(ctx, app, r.Credentials, !r.SkipVerify)
+	})
 	if err != nil {
 		return Imported{}, internal("importing credentials", err)
 	}
@@ -73,8 +75,8 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 			g.Account.Name = r.AccountName
 		}
 		wanted := p.Describe().Scopes
-		if len(g.Credentials.Scopes) == 0 {
-			wanted = nil // nobody knows what was granted
+		if g.ScopesUnknown || len(g.Credentials.Scopes) == 0 {
+			wanted = nil // nobody knows what is missing
 		}
 		c, err := s.keep(ctx, p, r.Owner, g, wanted, nil)
 		if err != nil {

@@ -100,9 +100,7 @@ func (s *Service) ask(ctx context.Context, p Platform, c Connection) (Verificati
 	if err != nil {
 		return Verification{}, c, err
 	}
-	askCtx, cancel := context.WithTimeout(ctx, exchangeTime)
-	defer cancel()
-	v, err := p.Verify(askCtx, app, creds)
+	v, err := s.verifyWith(ctx, p, app, creds)
 	if err != nil {
 		return Verification{}, c, internal("verifying", err)
 	}

@@ -51,7 +51,9 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 	if app.ClientSecret.Empty() {
 		return NoticeResult{}, errAppNotConfigured(p.Describe())
 	}
-	notice, err := noticer.ReadNotice(app, kind, raw)
+	notice, err := withEither(ctx, s, app, notSigned, func(app App) (Notice, error) {
+		return noticer.ReadNotice(app, kind, raw)
+	})
 	if err != nil {
 		return NoticeResult{}, internal("reading a notice", err)
 	}

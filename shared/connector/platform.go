@@ -210,6 +210,11 @@ type App struct {
 	ClientSecret Secret
 	Mode         Mode
 
+	// PreviousSecret is the client secret that ClientSecret replaced. Until
+	// PreviousUntil it is used where the platform refuses ClientSecret.
+	PreviousSecret Secret
+	PreviousUntil  time.Time
+
 	// Extras are the platform's own fields, as its Description lists them.
 	Extras Fields
 
@@ -235,6 +240,9 @@ type Grant struct {
 	Account     Account
 	UserID      string // see Connection.UserID
 	Credentials Credentials
+	// ScopesUnknown says that Credentials.Scopes are those proven so far, and
+	// that more may have been granted.
+	ScopesUnknown bool
 	// Warning is something the person should know, such as a token that will
 	// expire although it should not; it becomes the status reason.
 	Warning string

@@ -257,9 +257,11 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 		return s.unsent(ctx, c, before, errTooLate())
 	}
 
-	exchangeCtx, cancel := context.WithTimeout(ctx, exchangeTime)
-	renewed, err := p.Refresh(exchangeCtx, app, creds)
-	cancel()
+	renewed, err := withEither(ctx, s, app, clientRefused, func(app App) (Credentials, error) {
+		exchangeCtx, cancel := context.WithTimeout(ctx, exchangeTime)
+		defer cancel()
+		return p.Refresh(exchangeCtx, app, creds)
+	})
 	s.report(ctx, breaker, err)
 	if err != nil {
 		return s.failed(ctx, c, creds, before, err)

@@ -299,7 +299,9 @@ func (w wire) tokenError(e refused, forCode bool) *connector.Error {
 			return &connector.Error{Code: connector.AccessDenied, Message: w.title + " refused the consent", Err: e}
 		}
 		return w.grantDead("access_denied", e)
-	case "invalid_client", "deleted_client", "disabled_client", "unauthorized_client",
+	case "invalid_client":
+		return w.clientRefused("check its id and secret", e)
+	case "deleted_client", "disabled_client", "unauthorized_client",
 		"redirect_uri_mismatch", "invalid_scope", "unsupported_grant_type", "unsupported_response_type":
 		return w.appRefused("check its id, secret and redirect URI", e)
 	case "invalid_request":
@@ -340,6 +342,14 @@ func (w wire) appRefused(advice string, cause error) *connector.Error {
 		Message: w.title + " refuses the app: " + advice,
 		Err:     cause,
 	}
+}
+
+// clientRefused is for a platform that refused the client's own id or secret,
+// and has done nothing.
+func (w wire) clientRefused(advice string, cause error) *connector.Error {
+	e := w.appRefused(advice, cause)
+	e.ClientRefused = true
+	return e
 }
 
 func (w wire) scopeMissing(scopes []string, cause error) *connector.Error {

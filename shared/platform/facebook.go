@@ -129,9 +129,21 @@ func (f *facebook) Exchange(ctx context.Context, app connector.App, a connector.
 		// extended and need not be.
 		long = short
 	default:
-		return nil, err
+		return nil, redeemed(err)
 	}
-	return f.grants(ctx, c, long, connector.Fields{})
+	grants, err := f.grants(ctx, c, long, connector.Fields{})
+	return grants, redeemed(err)
+}
+
+// redeemed marks a failure that came after the code was redeemed: whatever
+// else was refused, the code is spent.
+func redeemed(err error) error {
+	if err == nil {
+		return nil
+	}
+	e := *connector.AsError(err)
+	e.ClientRefused = false
+	return &e
 }
 
 // extend makes a user token long-lived
@@ -353,7 +365,7 @@ func (f *facebook) Revoke(ctx context.Context, app connector.App, c connector.Cr
 	case err == nil, e.Code == connector.ScopeMissing, e.Reason == "app_removed":
 		return nil // there is nothing left to revoke
 	case e.Code.GrantDead():
-		return f.appRefused("check its id and secret", e.Err)
+		return f.clientRefused("check its id and secret", e.Err)
 	}
 	return err
 }

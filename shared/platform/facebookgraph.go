@@ -293,9 +293,9 @@ func (f *facebook) refused(tokenEndpoint bool) refuse {
 		case tokenEndpoint && strings.Contains(strings.ToLower(e.Message), "validating client secret"):
 			// Code 1 elsewhere means an outage; on Instagram's host the same
 			// text has code 100.
-			return f.appRefused("check its secret", known)
+			return f.clientRefused("check its secret", known)
 		case strings.Contains(e.Message, "appsecret_proof"):
-			return f.appRefused("the token is of another app, or the app secret is wrong", known)
+			return f.clientRefused("the token is of another app, or the app secret is wrong", known)
 		case e.IsTransient:
 			return f.unavailable("has a passing trouble", known)
 		}

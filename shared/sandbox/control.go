@@ -26,6 +26,7 @@ import (
 //	POST   /_sandbox/kill          {"platform","account","reason"}
 //	POST   /_sandbox/advance       {"seconds"}
 //	POST   /_sandbox/redirect-uris {"platform","uris"}
+//	POST   /_sandbox/secrets       {"platform","secrets"}: the client secret, and others that are taken
 //	POST   /_sandbox/people        {"platform","person"}: adds one
 //	POST   /_sandbox/notice        {"platform","account","event"} → what the platform would post, signed
 //
@@ -62,6 +63,7 @@ type order struct {
 	Reason   int      `json:"reason"`
 	Seconds  int      `json:"seconds"`
 	URIs     []string `json:"uris"`
+	Secrets  []string `json:"secrets"`
 	Person   *Person  `json:"person"`
 	Event    string   `json:"event"`
 }
@@ -95,6 +97,12 @@ func (s *Sandbox) control(command string, body []byte) reply {
 		return answerJSON(200, object{})
 	case "POST redirect-uris":
 		s.SetRedirectURIs(o.Platform, o.URIs...)
+		return answerJSON(200, object{})
+	case "POST secrets":
+		if len(o.Secrets) == 0 {
+			return controlError(400, "secrets is empty")
+		}
+		s.SetSecrets(o.Platform, o.Secrets[0], o.Secrets[1:]...)
 		return answerJSON(200, object{})
 	case "POST people":
 		return s.controlPerson(o)

@@ -204,7 +204,7 @@ func (f *facebook) token(c *call) reply {
 		return graphError(400, 101, 0, "Error validating application. Cannot get application info due to a system error.")
 	case secret == "":
 		return graphError(400, 1, 0, "Missing client_secret parameter.")
-	case secret != f.app.ClientSecret:
+	case !f.takes(secret):
 		return f.refuse(WrongClient, "token")
 	}
 	switch grantType := c.either("grant_type"); grantType {
@@ -329,20 +329,23 @@ func (f *facebook) authorized(handle func(*call, *token) reply) func(*call) repl
 		switch {
 		case proof == "" && f.knobs().RequireProof:
 			return graphError(400, 100, 0, "API calls from the server require an appsecret_proof argument")
-		case proof != "" && !hmac.Equal([]byte(proof), []byte(f.proof(value))):
+		case proof != "" && !f.proves(proof, value):
 			return graphError(400, 100, 0, "Invalid appsecret_proof provided in the API argument")
 		}
 		return handle(c, t)
 	}
 }
 
-// proof is the hex HMAC-SHA256 of a token under the app's secret
+// proves reports whether proof is the hex HMAC-SHA256 of a token under one of
+// the app's secrets
 // (https://developers.facebook.com/docs/graph-api/guides/secure-requests,
 // 2026-11-23).
-func (f *facebook) proof(accessToken string) string {
-	mac := hmac.New(sha256.New, []byte(f.app.ClientSecret))
-	mac.Write([]byte(accessToken))
-	return hex.EncodeToString(mac.Sum(nil))
+func (f *facebook) proves(proof, accessToken string) bool {
+	return slices.ContainsFunc(append([]string{f.app.ClientSecret}, f.retired...), func(secret string) bool {
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(accessToken))
+		return hmac.Equal([]byte(proof), []byte(hex.EncodeToString(mac.Sum(nil))))
+	})
 }
 
 // allows reports whether the person's latest consent holds a permission.
@@ -383,7 +386,8 @@ func (f *facebook) revokeByAnyone(c *call) reply {
 
 // isApp reports whether a call carries the app's own token: id, bar, secret.
 func (f *facebook) isApp(c *call) bool {
-	return sentToken(c) == f.app.ClientID+"|"+f.app.ClientSecret
+	id, secret, _ := strings.Cut(sentToken(c), "|")
+	return id == f.app.ClientID && f.takes(secret)
 }
 
 // sentToken is the token of the header or, failing that, of the parameter.

@@ -76,6 +76,7 @@ type platform struct {
 	name    string
 	title   string
 	app     *App
+	retired []string // former client secrets that are still taken
 	people  []*Person
 	codes   map[string]*code
 	tokens  map[string]*token
@@ -90,6 +91,11 @@ func newPlatform(s *Sandbox, name, title string, app App, people ...*Person) *pl
 }
 
 func (p *platform) common() *platform { return p }
+
+// takes reports whether a client secret is good.
+func (p *platform) takes(secret string) bool {
+	return secret == p.app.ClientSecret || slices.Contains(p.retired, secret)
+}
 
 // person finds somebody by id; the empty id is the first of the cast.
 func (p *platform) person(id string) *Person {
@@ -255,7 +261,7 @@ func (s *Sandbox) Secrets() []string {
 	var all []string
 	for _, d := range s.dialects {
 		p := d.common()
-		all = append(all, p.app.ClientSecret)
+		all = append(append(all, p.app.ClientSecret), p.retired...)
 		for value := range p.codes {
 			all = append(all, value)
 		}

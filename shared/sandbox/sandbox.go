@@ -122,6 +122,15 @@ func (s *Sandbox) SetRedirectURIs(platform string, uris ...string) {
 	s.dialect(platform).common().app.RedirectURIs = slices.Clone(uris)
 }
 
+// SetSecrets gives an app the client secret current, which AppOf tells and
+// notices are signed with. Those that are retired are still taken.
+func (s *Sandbox) SetSecrets(platform, current string, retired ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.dialect(platform).common()
+	p.app.ClientSecret, p.retired = current, retired
+}
+
 // Advance moves the sandbox's clock forward by d, over and above Options.Now.
 func (s *Sandbox) Advance(d time.Duration) {
 	s.mu.Lock()

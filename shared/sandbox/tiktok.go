@@ -164,7 +164,7 @@ func (t *tiktok) authenticate(c *call) *reply {
 		refused = t.error("invalid_request", "The parameter "+name+" stands there more than once.")
 	case c.form.Get("client_key") == "" || c.form.Has("client_id") || withHeader:
 		refused = t.error("invalid_request", "The request parameters are malformed: client_key.")
-	case c.form.Get("client_key") != t.app.ClientID || c.form.Get("client_secret") != t.app.ClientSecret:
+	case c.form.Get("client_key") != t.app.ClientID || !t.takes(c.form.Get("client_secret")):
 		refused = t.refuse(WrongClient, "token")
 	default:
 		return nil

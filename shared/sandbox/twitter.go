@@ -169,7 +169,7 @@ func (x *twitter) authenticate(c *call) *reply {
 		refused = oauthError(401, "invalid_client", "Value passed for the client id was invalid.")
 	case !withHeader:
 		refused = x.refuse(WrongClient, "token")
-	case user != x.app.ClientID || password != x.app.ClientSecret:
+	case user != x.app.ClientID || !x.takes(password):
 		refused = oauthError(401, "invalid_client", "Value passed for the client was invalid.")
 	default:
 		return nil

@@ -248,7 +248,7 @@ func (y *youtube) authenticate(c *call) *reply {
 		refused = oauthError(401, "invalid_client", "The OAuth client was not found.")
 	case secret == "":
 		refused = oauthError(400, "invalid_request", "client_secret is missing.")
-	case secret != y.app.ClientSecret:
+	case !y.takes(secret):
 		refused = y.refuse(WrongClient, "token")
 	default:
 		return nil
