@@ -1,7 +1,7 @@
 # Every target says what it does: make help.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test race test-browser test-aws prove bench check fmt invoke clean
+.PHONY: help setup run build test race test-browser test-aws bench check fmt invoke clean
 
 # The race detector needs a C compiler; without one the tests run all the same.
 RACE := $(shell command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1 && echo -race)
@@ -29,9 +29,6 @@ test: setup node ## Run the tests, with the race detector where there is a C com
 test-browser: setup ## Drive the four consents in headless Chromium
 	go test -tags browser -run Browser -count 1 ./infra/local
 
-prove: setup ## Try to break the refresh protocol for several minutes, and print what was found
-	CONNECTOR_SCHEDULES=$${CONNECTOR_SCHEDULES:-20000} go test -count 1 -timeout 30m -v -run 'TestSimulation|TestOutage|TestEveryFailure' ./shared/connector
-
 bench: setup ## Measure, against the baseline in the same run
 	go test -run '^$$' -bench . -benchtime 2s ./shared/... ./infra/local
 
@@ -46,4 +43,4 @@ invoke: export EVENT := $(EVENT)
 clean: ## Remove what was built
 	rm -rf build cdk.out infra/cdk/node_modules
 
--include infra/cdk.mk
+-include infra/cdk.mk infra/prove.mk

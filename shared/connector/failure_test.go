@@ -22,13 +22,16 @@ func TestEveryFailure(t *testing.T) {
 		for _, useCase := range useCases(name) {
 			t.Run(string(name)+"/"+useCase.name, func(t *testing.T) {
 				t.Parallel()
+				faults := 0
 				for _, after := range []bool{false, true} {
 					for n := 1; ; n++ {
 						if done := failOnce(t, name, useCase, n, after); done || t.Failed() {
 							break
 						}
+						faults++
 					}
 				}
+				attr(t, "faults", faults)
 			})
 		}
 	}

@@ -75,6 +75,12 @@ func TestOutage(t *testing.T) {
 		}
 		t.Logf("%d connections, outage of %v: %d calls of the platform, %d condemned; drained %v after it, with at most %d calls in 10 s; callers: %d answered well, %d told to wait, %d otherwise",
 			outageConnections, outageLasts, during, condemned, drained, rush, callers.good, callers.wait, callers.other)
+		attr(t, "connections", outageConnections)
+		attr(t, "platform_calls_in_an_hour", during)
+		attr(t, "connections_condemned", condemned)
+		attr(t, "seconds_to_drain", int(drained.Seconds()))
+		attr(t, "most_calls_in_10_s_of_draining", rush)
+		attr(t, "callers_with_neither_token_nor_reason", callers.other)
 		if condemned > 0 {
 			t.Errorf("%d connections were condemned", condemned)
 		}

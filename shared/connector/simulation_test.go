@@ -39,6 +39,9 @@ func TestSimulation(t *testing.T) {
 	schedules, first := number(t, "CONNECTOR_SCHEDULES", 300), number(t, "CONNECTOR_SEED", 1)
 	var sum tally
 	for seed := first; seed < first+schedules; seed++ {
+		if done := seed - first; done > 0 && done%1000 == 0 {
+			t.Logf("%d of %d schedules", done, schedules)
+		}
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(seed)
 			w.run(t)
@@ -51,12 +54,23 @@ func TestSimulation(t *testing.T) {
 			t.Fatalf("replay with CONNECTOR_SEED=%d CONNECTOR_SCHEDULES=1", seed)
 		}
 	}
+	attr(t, "schedules", int(schedules))
+	attr(t, "exchanges", sum.exchanges)
+	attr(t, "crashes", sum.crashes)
+	attr(t, "faults", sum.faults)
+	attr(t, "pauses_beyond_the_lease", sum.pauses)
+	attr(t, "grants_lost_in_window", sum.lostInWindow)
+	attr(t, "grants_lost_by_lost_replies", sum.lostReplies)
+	attr(t, "grants_lost_otherwise", 0)
 	t.Logf("schedules %d, exchanges %d, crashes %d, faults %d, pauses beyond the lease %d; grants lost in the window between rotation and durable write: %d, by lost replies: %d, otherwise: 0",
 		schedules, sum.exchanges, sum.crashes, sum.faults, sum.pauses, sum.lostInWindow, sum.lostReplies)
 	if sum.crashes == 0 || sum.faults == 0 || sum.exchanges == 0 {
 		t.Errorf("the simulation tried nothing: %+v", sum)
 	}
 }
+
+// attr tells a figure to whoever reads the output of go test -json.
+func attr(t *testing.T, name string, value int) { t.Attr(name, strconv.Itoa(value)) }
 
 func number(t *testing.T, name string, otherwise uint64) uint64 {
 	t.Helper()
