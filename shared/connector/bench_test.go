@@ -120,6 +120,9 @@ func (b *bench) consent(ctx context.Context, name connector.Name, link connector
 	}, nil
 }
 
+// allowed is a person who allows everything.
+var allowed = sandbox.Choice{}
+
 // connect takes the owner "acme" through the whole consent and returns the
 // first connection that comes of it.
 func (b *bench) connect(t *testing.T, name connector.Name) connector.Connection {

@@ -196,7 +196,8 @@ func (k *tiktok) verifyImport(ctx context.Context, app connector.App, grant *con
 	}
 	switch {
 	case err == nil:
-		grant.Credentials.Scopes, grant.Warning = []string{tiktokBasic}, scopesUnknown(k.title)
+		grant.Credentials.Scopes, grant.ScopesUnknown = []string{tiktokBasic}, true
+		grant.Warning = scopesUnknown(k.title)
 	case errors.Is(err, connector.ReauthorizationRequired):
 		if grant.Credentials, err = k.Refresh(ctx, app, grant.Credentials); err != nil {
 			return err

@@ -243,7 +243,7 @@ func (x *twitter) verifyImport(ctx context.Context, app connector.App, grant *co
 	switch {
 	case err == nil:
 		grant.Credentials.Scopes = []string{"tweet.read", "users.read", "offline.access"}
-		grant.Warning = scopesUnknown(x.title)
+		grant.ScopesUnknown, grant.Warning = true, scopesUnknown(x.title)
 	case errors.Is(err, connector.ReauthorizationRequired):
 		if grant.Credentials, err = x.Refresh(ctx, app, grant.Credentials); err != nil {
 			return err
