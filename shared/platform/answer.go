@@ -300,7 +300,7 @@ func (w wire) tokenError(e refused, forCode bool) *connector.Error {
 		}
 		return w.grantDead("access_denied", e)
 	case "invalid_client":
-		return w.clientRefused("check its id and secret", e)
+		return w.clientRefused("check its id, secret and redirect URI", e)
 	case "deleted_client", "disabled_client", "unauthorized_client",
 		"redirect_uri_mismatch", "invalid_scope", "unsupported_grant_type", "unsupported_response_type":
 		return w.appRefused("check its id, secret and redirect URI", e)
