@@ -42,7 +42,8 @@ func (f *Fields) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+// fieldName is what may be a field's name. Secrets have digits or are longer.
+var fieldName = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
 
 // notText names a field that is no string, unless something else was pasted in
 // the name's place.

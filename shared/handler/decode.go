@@ -260,13 +260,14 @@ func wholeNumber(text string, least, most int) (n int, problem string) {
 	return n, ""
 }
 
-// printable returns a name that somebody sent if it can be shown, or stands in
-// for it.
+// printable returns a name that somebody sent if it looks like one, or stands
+// in for it: it goes into the log, and may be a secret in the wrong place,
+// which is longer, or has more in it than letters.
 func printable(name string) string {
 	odd := func(r rune) bool {
-		return !slices.Contains([]rune("_-."), r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+		return r != '_' && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	}
-	if name == "" || len(name) > 64 || strings.ContainsFunc(name, odd) {
+	if name == "" || len(name) > 32 || strings.ContainsFunc(name, odd) {
 		return "a name that is none of ours"
 	}
 	return name

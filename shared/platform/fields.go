@@ -24,7 +24,9 @@ func (s shape) names() []string {
 	return slices.Concat([]string{s.id, s.secret}, s.required, s.optional)
 }
 
-var fieldPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+// fieldPattern is what may be a field's name. Secrets, pasted in its place, have
+// digits or are longer.
+var fieldPattern = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
 
 // take checks credentials that a person brought and returns a copy of what is
 // in them. The app's id and secret may be left out where app holds them; where

@@ -1,0 +1,511 @@
+package handler_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/handler"
+	"platform-api-connector/shared/sandbox"
+)
+
+// TestCanary drives every flow, to success and to failure, at LOG_LEVEL=debug,
+// and then looks for every secret that entered in everything that came out:
+// logs, answers, pages, errors, records, tickets, events, messages, and the
+// URLs that platforms were called by.
+//
+// What may hold a secret, and is left out of the search:
+//
+//   - oauth-start's Location (the state) and Set-Cookie (the browser's half),
+//   - the answer to POST /links (the link),
+//   - the callback's Location where a link asks for confirmation,
+//   - token-get's access_token, the OAuth 1.0a keys in its credentials, and,
+//     with "full", all of its credentials,
+//   - the answer to a data deletion (its confirmation code),
+//   - the authorize URL, and Facebook's debug_token, which has no other place
+//     for the token that it is asked about.
+func TestCanary(t *testing.T) {
+	t.Parallel()
+	for _, name := range platforms() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCanary(t)
+			c.consents(t, name)
+			c.failures(t, name)
+			c.tokens(t, name)
+			c.refreshes(t, name)
+			c.imports(t, name)
+			c.notices(t)
+			c.mistakes(t, name)
+			c.ends(t, name)
+			c.search(t)
+		})
+	}
+}
+
+// canary is a stack that remembers what went into it and what came out.
+type canary struct {
+	*stack
+	mu      sync.Mutex
+	secrets map[string]string // value to what it is
+	seen    []sighting
+}
+
+// sighting is something that came out.
+type sighting struct{ where, text string }
+
+func newCanary(t *testing.T) *canary {
+	t.Helper()
+	c := &canary{stack: newStack(t), secrets: map[string]string{}}
+	c.service.Store = recordingStore{c.store, c}
+	c.service.Queue = recordingQueue{c.queue, c}
+	for function, f := range functions(handler.New(c.service, c.service.Log)) {
+		c.functions[function] = func(ctx context.Context, payload []byte) ([]byte, error) {
+			answer, err := f(ctx, payload)
+			if err != nil {
+				c.saw("error of "+function, fmt.Sprintf("%v %+v %#v", err, err, err))
+			}
+			c.answered(function, payload, answer)
+			return answer, err
+		}
+	}
+	return c
+}
+
+func (c *canary) secret(what string, values ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, value := range values {
+		if len(value) >= 8 {
+			c.secrets[value] = what
+		}
+	}
+}
+
+func (c *canary) saw(where, text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = append(c.seen, sighting{where, text})
+}
+
+// answered notes an answer without what it is there for.
+func (c *canary) answered(function string, payload, answer []byte) {
+	var r reply
+	if json.Unmarshal(answer, &r) != nil || r.StatusCode == 0 {
+		c.saw("answer of "+function, withoutToken(function, string(answer)))
+		return
+	}
+	var e events.APIGatewayV2HTTPRequest
+	_ = json.Unmarshal(payload, &e)
+	switch {
+	case function == blueprint.OAuthStart && r.StatusCode == 302:
+		c.secret("a state", queryOf(r.Headers["location"], "state"))
+		delete(r.Headers, "location")
+		r.Cookies = nil
+	case function == blueprint.OAuthCallback && r.StatusCode == 302:
+		if confirmation := queryOf(r.Headers["location"], "confirmation"); confirmation != "" {
+			c.secret("a confirmation", confirmation)
+			r.Headers["location"] = strings.ReplaceAll(r.Headers["location"], confirmation, "")
+		}
+	case e.RouteKey == "POST /links" && r.StatusCode == 201:
+		var minted struct{ URL string }
+		_ = json.Unmarshal([]byte(r.Body), &minted)
+		c.secret("a link", minted.URL[strings.LastIndex(minted.URL, "/")+1:])
+		r.Body = ""
+	case strings.HasSuffix(e.RouteKey, "/data-deletion") && r.StatusCode == 200:
+		r.Body = ""
+	}
+	c.saw("answer of "+function+" to "+e.RouteKey, fmt.Sprintf("%v %v %s", r.Headers, r.Cookies, withoutToken(function, r.Body)))
+}
+
+// withoutToken leaves out of token-get's answer what was asked for.
+func withoutToken(function, body string) string {
+	var answer map[string]any
+	if function != blueprint.TokenGet || json.Unmarshal([]byte(body), &answer) != nil {
+		return body
+	}
+	delete(answer, "access_token")
+	credentials, _ := answer["credentials"].(map[string]any)
+	if _, full := answer["connection_id"]; !full {
+		delete(answer, "credentials")
+	}
+	if _, signs := credentials["access_token_secret"]; signs {
+		delete(answer, "credentials")
+	}
+	b, _ := json.Marshal(answer)
+	return string(b)
+}
+
+func queryOf(address, name string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Query().Get(name)
+}
+
+// recordingStore notes what is written. The other calls are the store's own.
+type recordingStore struct {
+	connector.Store
+	c *canary
+}
+
+func (s recordingStore) note(where string, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		b = fmt.Appendf(nil, "%+v", v)
+	}
+	s.c.saw(where, string(b))
+}
+
+func (s recordingStore) Create(ctx context.Context, c connector.Connection) (connector.Connection, error) {
+	s.note("record", c)
+	return s.Store.Create(ctx, c)
+}
+
+func (s recordingStore) Update(ctx context.Context, c connector.Connection) (connector.Connection, error) {
+	s.note("record", c)
+	return s.Store.Update(ctx, c)
+}
+
+func (s recordingStore) PutTicket(ctx context.Context, t connector.Ticket) error {
+	s.c.saw("ticket", string(t.Body)+" "+t.Hash+" "+t.Bound)
+	return s.Store.PutTicket(ctx, t)
+}
+
+func (s recordingStore) Reserve(ctx context.Context, counter string, n, limit int, at time.Time) (int, error) {
+	s.c.saw("counter", counter)
+	return s.Store.Reserve(ctx, counter, n, limit, at)
+}
+
+type recordingQueue struct {
+	connector.Queue
+	c *canary
+}
+
+func (q recordingQueue) Enqueue(ctx context.Context, ids []connector.ID) ([]connector.ID, error) {
+	q.c.saw("message", fmt.Sprint(ids))
+	return q.Queue.Enqueue(ctx, ids)
+}
+
+// begin opens an authorization and notes its secrets.
+func (c *canary) begin(t *testing.T, name string, link map[string]any, choice sandbox.Choice) flow {
+	t.Helper()
+	f := c.flowOf(t, name, c.link(t, link), choice)
+	_, browser, _ := strings.Cut(f.cookie, "=")
+	c.secret("a browser's half", browser)
+	c.secret("a code", queryOf(f.callback, "code"))
+	return f
+}
+
+// raw sends a request that need not fit the document.
+func (c *canary) raw(t *testing.T, method, target string, changes ...change) reply {
+	t.Helper()
+	route, e := event(t, method, target, changes...)
+	return c.send(t, route.Function, encode(t, e))
+}
+
+func (c *canary) consents(t *testing.T, name string) {
+	link := map[string]any{"platform": name, "owner": "acme"}
+	back := map[string]any{"platform": name, "owner": "acme", "return_url": returnURL}
+	f := c.begin(t, name, link, sandbox.Choice{})
+	c.raw(t, "GET", f.callback)
+	c.raw(t, "GET", f.callback, withCookie(f.cookie), with("sec-purpose", "prefetch"))
+	f.end(t, with("accept", browserUse))
+	f.end(t, with("accept", browserUse))
+	f.end(t)
+	c.begin(t, name, back, sandbox.Choice{}).end(t)
+	c.begin(t, name, back, sandbox.Choice{Deny: true}).end(t)
+	c.begin(t, name, link, sandbox.Choice{Deny: true}).end(t, with("accept", browserUse))
+	late := c.begin(t, name, link, sandbox.Choice{})
+	c.clock.Advance(11 * time.Minute)
+	late.end(t)
+	mixed := c.begin(t, name, link, sandbox.Choice{})
+	for _, other := range platforms() {
+		c.raw(t, "GET", strings.Replace(mixed.callback, "/"+name+"/", "/"+other+"/", 1))
+	}
+	c.raw(t, "GET", mixed.callback+"&iss=https://evil.example", withCookie(mixed.cookie))
+	c.raw(t, "GET", mixed.callback+"&code=again&state=again", withCookie(mixed.cookie))
+	c.confirms(t, back)
+}
+
+// confirms goes through a consent that waits to be confirmed.
+func (c *canary) confirms(t *testing.T, link map[string]any) {
+	t.Helper()
+	waiting := map[string]any{"confirm": true}
+	for field, value := range link {
+		waiting[field] = value
+	}
+	waiting["owner"] = "confirmed"
+	for _, owner := range []string{"mallory", "confirmed"} {
+		f := c.begin(t, link["platform"].(string), waiting, sandbox.Choice{})
+		confirmation := queryOf(f.end(t).Headers["location"], "confirmation")
+		if confirmation == "" {
+			t.Fatal("no confirmation")
+		}
+		for range 2 {
+			c.raw(t, "POST", "/connections/confirm", withJSON(t, map[string]any{"confirmation": confirmation, "owner": owner}))
+		}
+	}
+}
+
+func (c *canary) failures(t *testing.T, name string) {
+	for _, endpoint := range []string{"token", "me", "channels", "permissions", "accounts"} {
+		for _, kind := range []sandbox.Kind{
+			sandbox.Cut, sandbox.Throttled, sandbox.Quota, sandbox.Outage, sandbox.HTML, sandbox.DeadGrant, sandbox.WrongClient,
+			sandbox.ErrorIn200, sandbox.Oversize, sandbox.Truncated, sandbox.DuplicateKeys, sandbox.Elsewhere,
+		} {
+			c.sandbox.Fault(sandbox.Fault{Platform: name, Endpoint: endpoint, Kind: kind, Location: "https://evil.example/"})
+			c.begin(t, name, map[string]any{"platform": name, "owner": "failing"}, sandbox.Choice{}).end(t)
+			c.sandbox.ClearFaults()
+		}
+	}
+}
+
+func (c *canary) of(t *testing.T, name string) string {
+	t.Helper()
+	return c.connect(t, name, "acme", sandbox.Choice{})[0]
+}
+
+func (c *canary) tokens(t *testing.T, name string) {
+	id := c.of(t, name)
+	for _, payload := range []string{
+		`{"connection_id":"` + id + `"}`, `{"connection_id":"` + id + `","full":true}`, `{"connection_id":"` + id + `","force_refresh":true}`,
+		`{"connection_id":"` + id + `","scopes":["none.such"]}`, `{"connection_id":"` + id + `","owner":"mallory"}`, `{"owner":"acme","platform":"` + name + `"}`,
+	} {
+		_, _ = c.invoke(t, "token-get", payload)
+	}
+	c.raw(t, "GET", "/connections/"+id+"/token?full=true")
+	c.raw(t, "GET", "/connections/"+id+"/token?force_refresh=true")
+	c.raw(t, "GET", "/connections/"+id)
+	c.raw(t, "GET", "/connections")
+	c.raw(t, "POST", "/connections/"+id+"/verify")
+	c.raw(t, "POST", "/connections/"+id+"/usage", withJSON(t, map[string]any{"posts": 1}))
+	c.raw(t, "GET", "/platforms/"+name)
+}
+
+func (c *canary) refreshes(t *testing.T, name string) {
+	id := c.of(t, name)
+	for _, kind := range []sandbox.Kind{
+		"", sandbox.Cut, sandbox.Throttled, sandbox.Outage, sandbox.HTML, sandbox.WrongClient, sandbox.Truncated, sandbox.DeadGrant,
+	} {
+		if kind != "" {
+			c.sandbox.Fault(sandbox.Fault{Platform: name, Kind: kind, Times: -1})
+		}
+		c.clock.Advance(24 * time.Hour)
+		_, _ = c.invoke(t, "refresh", `{}`)
+		for _, due := range c.queue.Drain() {
+			_, _ = c.invoke(t, "refresh-worker", `{"Records":[{"messageId":"1","body":"{\"connection_id\":\"`+string(due)+`\"}"}]}`)
+		}
+		c.raw(t, "POST", "/connections/"+id+"/refresh")
+		c.raw(t, "POST", "/connections/"+id+"/verify")
+		_, _ = c.invoke(t, "token-get", `{"connection_id":"`+id+`"}`)
+		c.sandbox.ClearFaults()
+	}
+	c.sandbox.Kill(name, "", 0)
+	c.raw(t, "POST", "/connections/"+id+"/refresh")
+	c.clock.Advance(24 * time.Hour)
+	c.begin(t, name, map[string]any{"platform": name, "owner": "acme", "connection_id": id}, sandbox.Choice{}).end(t)
+}
+
+func (c *canary) imports(t *testing.T, name string) {
+	brought := c.full(t, c.of(t, name))
+	c.bring(t, name, brought)
+	if name == sandbox.Twitter {
+		app, keys := c.sandbox.AppOf(name), c.sandbox.UserKeys()
+		for _, key := range keys {
+			c.secret("an OAuth 1.0a key", key.AccessToken, key.AccessTokenSecret, app.Extras["api_secret"], app.Extras["bearer_token"])
+			c.bring(t, name, map[string]any{
+				"api_key": app.Extras["api_key"], "api_secret": app.Extras["api_secret"], "bearer_token": app.Extras["bearer_token"],
+				"access_token": key.AccessToken, "access_token_secret": key.AccessTokenSecret,
+			})
+		}
+	}
+}
+
+// bring imports credentials as they are, and spoilt.
+func (c *canary) bring(t *testing.T, name string, credentials map[string]any) {
+	t.Helper()
+	for _, verify := range []bool{true, false} {
+		got := c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": fmt.Sprint("importer ", verify), "credentials": credentials, "verify": verify}))
+		var imported struct{ Connections []struct{ ID string } }
+		_ = json.Unmarshal([]byte(got.Body), &imported)
+		for _, connection := range imported.Connections {
+			_, _ = c.invoke(t, "token-get", `{"connection_id":"`+connection.ID+`"}`)
+			c.raw(t, "POST", "/connections/"+connection.ID+"/verify")
+		}
+	}
+	for field, value := range credentials {
+		spoilt := map[string]any{}
+		for field, value := range credentials {
+			spoilt[field] = value
+		}
+		forged := fmt.Sprint("test-brought-", field, "-", value)
+		c.secret("a spoilt "+field, forged)
+		for _, instead := range []any{forged, forged + "\n", map[string]any{forged: forged}, []string{forged}} {
+			spoilt[field] = instead
+			c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": "spoilt", "credentials": spoilt}))
+		}
+		c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": "spoilt", "credentials": map[string]any{forged: field}}))
+		c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": "spoilt", "credentials": map[string]any{forged: map[string]any{}}}))
+	}
+}
+
+func (c *canary) notices(t *testing.T) {
+	for _, person := range []string{"0", c.sandbox.People("facebook")[0].ID} {
+		signed := c.sandbox.SignedRequest(person)
+		for _, body := range []string{signed, "x" + signed, signed + "x"} {
+			form := withBody(formType, url.Values{"signed_request": {body}}.Encode())
+			c.raw(t, "POST", "/platforms/facebook/deauthorize", form)
+			c.raw(t, "POST", "/platforms/facebook/data-deletion", form)
+		}
+	}
+	body, signature := c.sandbox.TikTokNotice("authorization.removed", c.sandbox.People("tiktok")[0].ID)
+	for _, signature := range []string{signature, "t=1,s=2", signature + "0"} {
+		c.raw(t, "POST", "/platforms/tiktok/webhook", withBody(jsonType, string(body)), with("tiktok-signature", signature))
+	}
+}
+
+// mistakes puts secrets where they do not belong.
+func (c *canary) mistakes(t *testing.T, name string) {
+	id := c.of(t, name)
+	secret := c.sandbox.AppOf(name).ClientSecret
+	token := "test-token-0123456789abcdefABCDEF"
+	c.secret("a misplaced token", token)
+	for _, value := range []string{secret, token} {
+		q := url.QueryEscape(value)
+		c.raw(t, "GET", "/connections?"+q+"="+q)
+		c.raw(t, "GET", "/connections?cursor="+q)
+		c.raw(t, "GET", "/connections?platform="+q)
+		c.raw(t, "GET", "/connections?status="+q)
+		c.raw(t, "GET", "/connections/"+q)
+		c.raw(t, "GET", "/connections/"+q+"/token?scopes="+strings.Repeat("x", 300)+q)
+		c.raw(t, "GET", "/connect/"+q)
+		c.raw(t, "GET", "/platforms/"+q)
+		c.raw(t, "GET", "/oauth/"+q+"/callback?state="+q+"&code="+q+"&error="+q)
+		c.raw(t, "POST", "/links", withBody(jsonType, value))
+		c.raw(t, "POST", "/links", withJSON(t, map[string]any{value: value}))
+		c.raw(t, "POST", "/links", withJSON(t, map[string]any{"platform": value, "owner": "a"}))
+		c.raw(t, "POST", "/links", withJSON(t, map[string]any{"platform": name, "owner": "a", "connection_id": value}))
+		c.raw(t, "POST", "/links", withJSON(t, map[string]any{"platform": name, "owner": "a", "return_url": "https://" + value}))
+		c.raw(t, "PUT", "/platforms/"+name+"/app", withJSON(t, map[string]any{"client_id": "test", "client_secret": value, "mode": value}))
+		c.raw(t, "PUT", "/platforms/"+name+"/app", withJSON(t, map[string]any{"client_id": "test", "client_secret": map[string]any{"a": value}}))
+		_, _ = c.invoke(t, "token-get", `{"connection_id":"`+value+`"}`)
+		_, _ = c.invoke(t, "token-get", `{"`+value+`":"`+value+`"}`)
+		_, _ = c.invoke(t, "refresh-worker", `{"Records":[{"messageId":"1","body":"{\"connection_id\":\"`+value+`\"}"},{"messageId":"2","body":"`+value+`"}]}`)
+		_, _ = c.invoke(t, "token-get", value)
+	}
+	c.raw(t, "PUT", "/platforms/"+name+"/app", withJSON(t, map[string]any{"client_id": "test-client", "client_secret": token, "mode": "live"}))
+	c.raw(t, "POST", "/connections/"+id+"/refresh") // with a wrong secret
+	c.putApp(t, name)
+}
+
+func (c *canary) ends(t *testing.T, name string) {
+	ids := c.connect(t, name, "leaving", sandbox.Choice{})
+	c.sandbox.Fault(sandbox.Fault{Platform: name, Endpoint: "revoke", Kind: sandbox.Outage})
+	c.raw(t, "DELETE", "/connections/"+ids[0])
+	c.sandbox.ClearFaults()
+	c.clock.Advance(24 * time.Hour)
+	_, _ = c.invoke(t, "refresh", `{}`)
+	for _, due := range c.queue.Drain() {
+		_, _ = c.invoke(t, "refresh-worker", `{"Records":[{"messageId":"1","body":"{\"connection_id\":\"`+string(due)+`\"}"}]}`)
+	}
+	c.raw(t, "DELETE", "/connections/"+ids[0]+"?purge=true")
+	c.raw(t, "GET", "/connections/"+ids[0])
+}
+
+// search looks for every secret in everything that was seen.
+func (c *canary) search(t *testing.T) {
+	t.Helper()
+	c.secret("a code, token or key of the sandbox", c.sandbox.Secrets()...)
+	for _, name := range platforms() {
+		for _, call := range c.sandbox.Calls(name, "") {
+			c.secret("a code verifier", call.Form.Get("code_verifier"))
+			if call.Endpoint != "authorize" && call.Endpoint != "consent" && call.Endpoint != "debug_token" {
+				c.saw("URL of "+name+"'s "+call.Endpoint, call.Path+"?"+call.Query.Encode())
+			}
+		}
+	}
+	c.saw("log", c.logs.String())
+	for _, e := range c.events.All() {
+		b, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.saw("event", string(b))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.secrets) < 50 || len(c.seen) < 200 {
+		t.Fatalf("%d secrets and %d sightings: too few to mean anything", len(c.secrets), len(c.seen))
+	}
+	var all strings.Builder
+	for _, s := range c.seen {
+		all.WriteString(s.text)
+		all.WriteByte('\n')
+	}
+	everything := all.String()
+	for value, what := range c.secrets {
+		for form, disguised := range disguises(value) {
+			if !strings.Contains(everything, disguised) {
+				continue
+			}
+			for _, s := range c.seen {
+				if at := strings.Index(s.text, disguised); at >= 0 {
+					t.Errorf("%s holds %s (%s): …%s…", s.where, what, form, s.text[max(0, at-80):min(len(s.text), at+80)])
+					break
+				}
+			}
+		}
+	}
+}
+
+// disguises is how a secret may look in text.
+func disguises(value string) map[string]string {
+	quoted, _ := json.Marshal(value)
+	forms := map[string]string{
+		"as it is":       value,
+		"in JSON":        strings.Trim(string(quoted), `"`),
+		"in a query":     url.QueryEscape(value),
+		"in a path":      url.PathEscape(value),
+		"in hexadecimal": hex.EncodeToString([]byte(value)),
+	}
+	// In base64, what comes before decides which of three forms it takes; what
+	// depends on the neighbours is cut off.
+	for shift := range 3 {
+		for alphabet, encoding := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
+			encoded := encoding.EncodeToString([]byte(strings.Repeat("-", shift) + value))
+			from, to := (shift*8+5)/6, len(encoded)-1
+			forms[fmt.Sprint(alphabet, ", ", shift, " off")] = encoded[from:to]
+		}
+	}
+	return forms
+}
+
+func TestDisguisesAreFound(t *testing.T) {
+	t.Parallel()
+	const value = "test-secret+/="
+	for name, text := range map[string]string{
+		"basic": base64.StdEncoding.EncodeToString([]byte("client:" + value)), "basic, shifted": base64.StdEncoding.EncodeToString([]byte("a:" + value + "x")),
+		"query": url.Values{"a": {value}}.Encode(), "JSON": fmt.Sprintf("%q", value),
+	} {
+		found := false
+		for _, form := range disguises(value) {
+			found = found || strings.Contains(text, form)
+		}
+		if !found {
+			t.Errorf("%s: not found in %s", name, text)
+		}
+	}
+}
