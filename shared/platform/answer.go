@@ -404,6 +404,31 @@ func (w wire) expiry(said, documented time.Duration) time.Time {
 	return w.now().UTC().Add(said)
 }
 
+// renewed returns c with what a token endpoint said: what it left out, such as
+// a refresh token that stays the same, is carried over. lifetime stands in
+// where it did not say how long the access token lives.
+func (w wire) renewed(c connector.Credentials, t tokens, lifetime time.Duration) connector.Credentials {
+	fields := connector.Fields{}
+	if c.Fields != nil {
+		fields = c.Fields.Clone()
+	}
+	fields["access_token"] = t.access
+	if !t.refresh.Empty() {
+		fields["refresh_token"] = t.refresh
+	}
+	c.Fields = fields
+	if t.scopes != nil {
+		c.Scopes = t.scopes
+	}
+	c.IssuedAt = w.now().UTC()
+	c.ExpiresAt = w.expiry(t.expiresIn, lifetime)
+	setTime(fields, "token_expiry", c.ExpiresAt)
+	if t.refreshExpiresIn > 0 {
+		c.GrantExpiresAt = w.expiry(t.refreshExpiresIn, 0)
+	}
+	return c
+}
+
 // spent marks a failure that came after a single-use refresh token was
 // redeemed, so that nobody presents that token again.
 func spent(err error) error {

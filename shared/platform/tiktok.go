@@ -129,31 +129,13 @@ func (k *tiktok) Exchange(ctx context.Context, app connector.App, a connector.Au
 	return []connector.Grant{grant}, nil
 }
 
-// renewed returns c with what the token endpoint said. Both lifetimes are what
-// is left of them.
+// renewed returns c with what the token endpoint said, in the brief's shape.
 func (k *tiktok) renewed(c connector.Credentials, t tokens) connector.Credentials {
-	fields := connector.Fields{}
-	if c.Fields != nil {
-		fields = c.Fields.Clone()
+	c = k.wire.renewed(c, t, tiktokLifetime)
+	if c.Fields.Get("open_id") == "" {
+		c.Fields.Set("open_id", t.openID)
 	}
-	fields["access_token"] = t.access
-	if !t.refresh.Empty() {
-		fields["refresh_token"] = t.refresh
-	}
-	if fields.Get("open_id") == "" {
-		fields.Set("open_id", t.openID)
-	}
-	c.Fields = fields
-	if t.scopes != nil {
-		c.Scopes = t.scopes
-	}
-	c.IssuedAt = k.now().UTC()
-	c.ExpiresAt = k.expiry(t.expiresIn, tiktokLifetime)
-	setTime(fields, "token_expiry", c.ExpiresAt)
-	if t.refreshExpiresIn > 0 {
-		c.GrantExpiresAt = k.expiry(t.refreshExpiresIn, 0)
-	}
-	setTime(fields, "refresh_token_expiry", c.GrantExpiresAt)
+	setTime(c.Fields, "refresh_token_expiry", c.GrantExpiresAt)
 	return c
 }
 

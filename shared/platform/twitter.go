@@ -130,7 +130,7 @@ func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.A
 	if err != nil {
 		return nil, err
 	}
-	c := x.renewed(connector.Credentials{Scopes: a.Scopes}, t)
+	c := x.renewed(connector.Credentials{Scopes: a.Scopes}, t, twitterLifetime)
 	unknown := []connector.Grant{{Credentials: c}}
 	for _, scope := range []string{"tweet.read", "users.read"} {
 		if !slices.Contains(c.Scopes, scope) {
@@ -184,26 +184,6 @@ func (x *twitter) tokenEndpoint(forCode bool) refuse {
 		}
 		return usual(r)
 	}
-}
-
-// renewed returns c with what the token endpoint said.
-func (x *twitter) renewed(c connector.Credentials, t tokens) connector.Credentials {
-	fields := connector.Fields{}
-	if c.Fields != nil {
-		fields = c.Fields.Clone()
-	}
-	fields["access_token"] = t.access
-	if !t.refresh.Empty() {
-		fields["refresh_token"] = t.refresh
-	}
-	c.Fields = fields
-	if t.scopes != nil {
-		c.Scopes = t.scopes
-	}
-	c.IssuedAt = x.now().UTC()
-	c.ExpiresAt = x.expiry(t.expiresIn, twitterLifetime)
-	setTime(fields, "token_expiry", c.ExpiresAt)
-	return c
 }
 
 // Import implements connector.Platform.
@@ -310,7 +290,7 @@ func (x *twitter) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return x.renewed(c, t), nil
+	return x.renewed(c, t, twitterLifetime), nil
 }
 
 // Verify implements connector.Platform. X bills it as one read of a user, see

@@ -99,7 +99,7 @@ func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.A
 	if err != nil {
 		return nil, err
 	}
-	c := y.renewed(connector.Credentials{Scopes: a.Scopes}, t)
+	c := y.renewed(connector.Credentials{Scopes: a.Scopes}, t, googleLifetime)
 	unknown := []connector.Grant{{Credentials: c}}
 	// The boxes of Google's consent can be unticked one by one
 	// (https://developers.google.com/identity/protocols/oauth2/resources/granular-permissions,
@@ -133,30 +133,6 @@ func readsChannels(scope string) bool {
 		return true
 	}
 	return false
-}
-
-// renewed returns c with what the token endpoint said. Google leaves the
-// refresh token out when it stays the same.
-func (y *youtube) renewed(c connector.Credentials, t tokens) connector.Credentials {
-	fields := connector.Fields{}
-	if c.Fields != nil {
-		fields = c.Fields.Clone()
-	}
-	fields["access_token"] = t.access
-	if !t.refresh.Empty() {
-		fields["refresh_token"] = t.refresh
-	}
-	c.Fields = fields
-	if t.scopes != nil {
-		c.Scopes = t.scopes
-	}
-	c.IssuedAt = y.now().UTC()
-	c.ExpiresAt = y.expiry(t.expiresIn, googleLifetime)
-	setTime(fields, "token_expiry", c.ExpiresAt)
-	if t.refreshExpiresIn > 0 {
-		c.GrantExpiresAt = y.expiry(t.refreshExpiresIn, 0)
-	}
-	return c
 }
 
 // Import implements connector.Platform. Verifying renews the access token
@@ -213,7 +189,7 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return y.renewed(c, t), nil
+	return y.renewed(c, t, googleLifetime), nil
 }
 
 // Verify implements connector.Platform.
