@@ -32,8 +32,7 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 		}
 	}
 	if n.met(c, s.Now()) {
-		s.release(ctx, c, c.Lease.Holder)
-		return c, nil
+		return s.unsent(ctx, c, before, nil)
 	}
 	// What does not expire has nothing to renew either, and is checked: the
 	// OAuth 1.0a keys of a platform that else rotates.

@@ -1,0 +1,532 @@
+package connector_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
+)
+
+// These tests stop one holder of a lease at one step, let others act, and let
+// it go on: what chance seldom brings about in the simulation.
+
+// platformHook is a platform under which things happen before a refresh is
+// sent, and after it was answered.
+type platformHook struct {
+	connector.Platform
+	before, after func()
+}
+
+func (p platformHook) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	if p.before != nil {
+		p.before()
+	}
+	renewed, err := p.Platform.Refresh(ctx, app, c)
+	if p.after != nil {
+		p.after()
+	}
+	return renewed, err
+}
+
+func (p platformHook) Revoke(ctx context.Context, app connector.App, c connector.Credentials, userID string) error {
+	return p.Platform.(connector.Revoker).Revoke(ctx, app, c, userID)
+}
+
+// storeHook is a store whose writes of connections pass through functions;
+// n counts the updates from 1.
+type storeHook struct {
+	connector.Store
+	n      int
+	update func(n int, act func() (connector.Connection, error)) (connector.Connection, error)
+	create func(act func() (connector.Connection, error)) (connector.Connection, error)
+}
+
+func (s *storeHook) Update(ctx context.Context, c connector.Connection) (connector.Connection, error) {
+	act := func() (connector.Connection, error) { return s.Store.Update(ctx, c) }
+	if s.update == nil {
+		return act()
+	}
+	s.n++
+	return s.update(s.n, act)
+}
+
+func (s *storeHook) Create(ctx context.Context, c connector.Connection) (connector.Connection, error) {
+	act := func() (connector.Connection, error) { return s.Store.Create(ctx, c) }
+	if s.create == nil {
+		return act()
+	}
+	return s.create(act)
+}
+
+// vaultHook is a vault whose writes pass through a function.
+type vaultHook struct {
+	connector.Vault
+	put func(act func() (string, error)) (string, error)
+}
+
+func (v vaultHook) Put(ctx context.Context, name string, value connector.Secret) (string, error) {
+	return v.put(func() (string, error) { return v.Vault.Put(ctx, name, value) })
+}
+
+// another returns a second service over the same ports, as another process
+// has it, with something put around its platforms.
+func (b *bench) another(before, after func()) *connector.Service {
+	other := *b.Service
+	other.Platforms = nil
+	for _, p := range b.Platforms {
+		other.Platforms = append(other.Platforms, platformHook{p, before, after})
+	}
+	return &other
+}
+
+// stale returns a bench with a connection whose access token has expired.
+func stale(t *testing.T, name connector.Name) (*bench, connector.ID) {
+	t.Helper()
+	b := newBench(t)
+	c := b.connect(t, name)
+	b.expire(t, c.ID)
+	return b, c.ID
+}
+
+// outlive makes every lease run out.
+func (b *bench) outlive() { b.clock.Advance(time.Minute) }
+
+// reauthorize has the person give consent anew.
+func (b *bench) reauthorize(t *testing.T, name connector.Name, id connector.ID) error {
+	t.Helper()
+	request, err := b.consent(t.Context(), name, b.mint(t, connector.LinkRequest{Platform: name, Owner: "acme", ConnectionID: id}), sandbox.Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Callback(t.Context(), request)
+	return err
+}
+
+// full returns what is handed out, with the refresh token.
+func (b *bench) full(t *testing.T, id connector.ID) connector.Fields {
+	t.Helper()
+	token, err := b.Token(t.Context(), connector.TokenRequest{ConnectionID: id, Full: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token.Full
+}
+
+// dies runs f, which ends in a crash.
+func dies(t *testing.T, f func()) {
+	t.Helper()
+	defer func() {
+		if _, ok := recover().(crash); !ok {
+			t.Error("nobody died")
+		}
+	}()
+	f()
+}
+
+// diesBeforeRecord has another process refresh, and die with the new
+// credentials in the vault and the record not written.
+func (b *bench) diesBeforeRecord(t *testing.T, id connector.ID) {
+	t.Helper()
+	other := b.another(nil, nil)
+	other.Store = &storeHook{Store: b.store, update: func(n int, act func() (connector.Connection, error)) (connector.Connection, error) {
+		if n == 2 {
+			panic(crash{})
+		}
+		return act()
+	}}
+	dies(t, func() { other.Token(t.Context(), connector.TokenRequest{ConnectionID: id}) })
+}
+
+func (b *bench) wantActive(t *testing.T, id connector.ID) {
+	t.Helper()
+	if c, err := b.Connection(t.Context(), id); err != nil || c.Status != connector.Active {
+		t.Errorf("the connection is %s (%s), %v", c.Status, c.StatusReason, err)
+	}
+	for _, e := range b.events.All() {
+		if e.Type == connector.EventReauth {
+			t.Error("the owner was told to connect again")
+		}
+	}
+}
+
+func TestProtocol_WhatADeadHolderLeftInTheVaultIsTakenOverWithoutAnExchange(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	b.diesBeforeRecord(t, id)
+	b.outlive()
+	if _, err := b.token(t, id); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.refreshes("twitter"); n != 1 {
+		t.Errorf("%d exchanges, want the dead holder's alone", n)
+	}
+	if _, err := b.Refresh(t.Context(), id); err != nil {
+		t.Errorf("the next exchange: %v", err)
+	}
+}
+
+// TikTok refuses a spent refresh token and leaves the grant alone, so a holder
+// who comes late is refused while the grant lives.
+func TestProtocol_ALateRefusalCondemnsNobody(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		first func(t *testing.T, b *bench, id connector.ID)
+	}{
+		{"another renewed it", func(t *testing.T, b *bench, id connector.ID) {
+			if _, err := b.token(t, id); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"another renewed it and died before the record", func(t *testing.T, b *bench, id connector.ID) { b.diesBeforeRecord(t, id) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b, id := stale(t, "tiktok")
+			late := b.another(func() {
+				b.outlive()
+				test.first(t, b, id)
+			}, nil)
+			if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+				t.Error(err)
+			}
+			b.outlive()
+			if _, err := b.token(t, id); err != nil {
+				t.Error(err)
+			}
+			b.wantActive(t, id)
+		})
+	}
+}
+
+// Here the renewal arrives after the refused holder has looked whether there
+// is one, and before it writes its verdict.
+func TestProtocol_AVerdictIsNotWrittenOverARenewal(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "tiktok")
+	rotated, goOn, renewed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	other := b.another(nil, func() {
+		close(rotated)
+		<-goOn
+	})
+	late := b.another(func() {
+		b.outlive()
+		go func() {
+			defer close(renewed)
+			other.Token(t.Context(), connector.TokenRequest{ConnectionID: id})
+		}()
+		<-rotated
+	}, nil)
+	late.Store = &storeHook{Store: b.store, update: func(n int, act func() (connector.Connection, error)) (connector.Connection, error) {
+		if n == 2 {
+			close(goOn)
+			<-renewed
+		}
+		return act()
+	}}
+	if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+		t.Error(err)
+	}
+	b.wantActive(t, id)
+}
+
+// A holder that wakes up after the person has given consent anew leaves an
+// older generation on top of the vault, and nothing else.
+func TestProtocol_ALateRenewalDoesNotReplaceANewConsent(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	var consented connector.Fields
+	late := b.another(nil, func() {
+		b.outlive()
+		if err := b.reauthorize(t, "twitter", id); err != nil {
+			t.Error(err)
+		}
+		consented = b.full(t, id)
+	})
+	if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+		t.Error(err)
+	}
+	if !b.full(t, id).Equal(consented) {
+		t.Error("the late holder's tokens are handed out")
+	}
+	b.expire(t, id)
+	if _, err := b.token(t, id); err != nil {
+		t.Error(err)
+	}
+	calls := b.sandbox.Calls("twitter", "token")
+	if shown := calls[len(calls)-1].Form.Get("refresh_token"); shown != consented.Get("refresh_token") {
+		t.Error("the next refresh shows the late holder's refresh token")
+	}
+}
+
+// The same for one who moves sealed credentials into the vault.
+func TestProtocol_ALateUnsealingDoesNotReplaceANewConsent(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	sealer := b.another(nil, nil)
+	sealer.Vault = vaultHook{b.vault, func(func() (string, error)) (string, error) { return "", errFlaky }}
+	if _, err := sealer.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.Advance(2 * time.Minute)
+
+	var consented connector.Fields
+	late := b.another(nil, nil)
+	late.Vault = vaultHook{b.vault, func(act func() (string, error)) (string, error) {
+		version, err := act()
+		b.outlive()
+		if err := b.reauthorize(t, "twitter", id); err != nil {
+			t.Error(err)
+		}
+		consented = b.full(t, id)
+		return version, err
+	}}
+	if _, err := late.RefreshDue(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if consented == nil || !b.full(t, id).Equal(consented) {
+		t.Error("the credentials from before the consent are handed out")
+	}
+}
+
+func TestProtocol_ALateHolderLeavesTheNextOnesLeaseAlone(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Outage}) // of the late one
+	holding, goOn, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	next := b.another(func() {
+		close(holding)
+		<-goOn
+	}, nil)
+	late := b.another(func() {
+		b.outlive()
+		go func() {
+			defer close(over)
+			if _, err := next.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+				t.Error(err)
+			}
+		}()
+		<-holding
+	}, nil)
+	late.Refresh(t.Context(), id)
+	if c, err := b.Connection(t.Context(), id); err != nil || !c.Lease.Held(b.clock.Now()) {
+		t.Errorf("a lease that is another's was given up: %v", err)
+	}
+	close(goOn)
+	<-over
+}
+
+// Clocks may differ: to one that is fast by four seconds a lease still holds
+// at the moment in which its holder's time ends.
+func TestProtocol_ALeaseOutlastsItsHolderOnAFastClock(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	const timeout = 29 * time.Second
+	fast := b.another(nil, nil)
+	fast.Now = func() time.Time { return b.clock.Now().Add(timeout + 4*time.Second) }
+	holder := b.another(func() {
+		if outcome, err := fast.RefreshDue(t.Context(), id); outcome != connector.Busy {
+			t.Errorf("got %s, %v; want %s", outcome, err, connector.Busy)
+		}
+	}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	if _, err := holder.Token(ctx, connector.TokenRequest{ConnectionID: id}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProtocol_NoExchangeBeginsWithTooLittleTimeLeft(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	ctx, cancel := context.WithTimeout(t.Context(), 14*time.Second)
+	defer cancel()
+	if _, err := b.Token(ctx, connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.PlatformUnavailable) {
+		t.Errorf("got %v, want %s", err, connector.PlatformUnavailable)
+	}
+	if n := b.refreshes("twitter"); n != 0 {
+		t.Errorf("%d exchanges with 14 s left", n)
+	}
+}
+
+func TestProtocol_AnExchangeOutlastsItsCaller(t *testing.T) {
+	t.Parallel()
+	for _, timeout := range []time.Duration{0, 29 * time.Second} {
+		b, id := stale(t, "twitter")
+		ctx, leave := context.WithCancel(t.Context())
+		if timeout > 0 {
+			ctx, leave = context.WithTimeout(t.Context(), timeout)
+		}
+		defer leave()
+		b.another(leave, nil).Token(ctx, connector.TokenRequest{ConnectionID: id})
+		if _, err := b.token(t, id); err != nil || b.refreshes("twitter") != 1 {
+			t.Errorf("afterwards: %v, after %d exchanges", err, b.refreshes("twitter"))
+		}
+	}
+}
+
+// What the platform gives after the connection was ended is given back, and
+// nothing of it stays.
+func TestProtocol_ALateGrantIsRevoked(t *testing.T) {
+	t.Parallel()
+	for _, purge := range []bool{false, true} {
+		b, id := stale(t, "tiktok")
+		late := b.another(nil, func() {
+			if err := b.Disconnect(t.Context(), id, purge); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.ConnectionNotFound) {
+			t.Errorf("purge %v: got %v, want %s", purge, err, connector.ConnectionNotFound)
+		}
+		if live := b.sandbox.Kill("tiktok", "", 0); live != 0 {
+			t.Errorf("purge %v: the grant still lives at the platform", purge)
+		}
+		if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
+			t.Errorf("purge %v: the late secret is in the vault: %v", purge, err)
+		}
+	}
+}
+
+func TestProtocol_AConsentDoesNotResurrect(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	b.Vault = vaultHook{b.vault, func(act func() (string, error)) (string, error) {
+		version, err := act()
+		if err := b.Disconnect(t.Context(), id, false); err != nil {
+			t.Error(err)
+		}
+		return version, err
+	}}
+	if err := b.reauthorize(t, "twitter", id); !errors.Is(err, connector.ConnectionNotFound) {
+		t.Errorf("got %v, want %s", err, connector.ConnectionNotFound)
+	}
+	if c, err := b.Connection(t.Context(), id); err != nil || c.Status != connector.Disconnected {
+		t.Errorf("the connection is %s, %v", c.Status, err)
+	}
+	if live := b.sandbox.Kill("twitter", "", 0); live != 0 {
+		t.Errorf("%d grants still live at the platform", live)
+	}
+}
+
+// A write may get through although its answer is lost, and then meet itself.
+func TestProtocol_AWriteThatMeetsItselfIsSeen(t *testing.T) {
+	t.Parallel()
+	t.Run("of the lease", func(t *testing.T) {
+		b, id := stale(t, "twitter")
+		b.Store = &storeHook{Store: b.store, update: func(n int, act func() (connector.Connection, error)) (connector.Connection, error) {
+			c, err := act()
+			if n == 1 && err == nil {
+				return connector.Connection{}, connector.ErrConflict
+			}
+			return c, err
+		}}
+		before := b.clock.Now()
+		if _, err := b.token(t, id); err != nil {
+			t.Error(err)
+		}
+		if waited := b.clock.Now().Sub(before); waited > 0 {
+			t.Errorf("waited %v for a lease of its own", waited)
+		}
+	})
+	t.Run("of a new connection", func(t *testing.T) {
+		b := newBench(t)
+		b.Store = &storeHook{Store: b.store, create: func(act func() (connector.Connection, error)) (connector.Connection, error) {
+			act()
+			return connector.Connection{}, errFlaky
+		}}
+		if _, err := b.token(t, b.connect(t, "twitter").ID); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Once an answer was lost, a failure that is certain does not make the first
+// one certain.
+func TestProtocol_ALostAnswerIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	for _, fault := range []sandbox.Fault{{Kind: sandbox.Cut, Acts: true}, {Kind: sandbox.Outage}} {
+		fault.Platform, fault.Endpoint = "twitter", "token"
+		b.sandbox.Fault(fault)
+		if _, err := b.token(t, id); !errors.Is(err, connector.PlatformUnavailable) {
+			t.Fatalf("%s: got %v, want %s", fault.Kind, err, connector.PlatformUnavailable)
+		}
+		b.outlive()
+	}
+	if _, err := b.token(t, id); connector.AsError(err).Reason != "rotation_lost" {
+		t.Errorf("got %v, want rotation_lost", err)
+	}
+}
+
+func TestProtocol_WhoWaitedTakesTheResultGoodOrBad(t *testing.T) {
+	t.Parallel()
+	const callers = 20
+	b, id := stale(t, "twitter")
+	b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Outage, Times: -1})
+	var waiting sync.WaitGroup
+	waiting.Add(callers - 1)
+	holder := b.another(waiting.Wait, nil)
+	var all sync.WaitGroup
+	ask := func(s *connector.Service) {
+		all.Go(func() {
+			if _, err := s.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.PlatformUnavailable) {
+				t.Errorf("got %v, want %s", err, connector.PlatformUnavailable)
+			}
+		})
+	}
+	ask(holder)
+	for c, err := b.Connection(t.Context(), id); c.Lease.Holder == ""; c, err = b.Connection(t.Context(), id) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range callers - 1 {
+		waiter := b.another(nil, nil)
+		first := sync.OnceFunc(waiting.Done)
+		waiter.Sleep = func(ctx context.Context, d time.Duration) error {
+			first()
+			return connector.Sleep(ctx, d)
+		}
+		ask(waiter)
+	}
+	all.Wait()
+	if n := b.refreshes("twitter"); n != 1 {
+		t.Errorf("%d exchanges, want the holder's alone", n)
+	}
+}
+
+// Credentials that were taken over from the vault were never shown by the one
+// who took them over; nothing about them is in doubt.
+func TestProtocol_WhatWasTakenOverIsNotInDoubt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.connect(t, "twitter")
+	b.expire(t, c.ID)
+	b.Service.Store = &storeHook{Store: b.store, update: func(n int, act func() (connector.Connection, error)) (connector.Connection, error) {
+		if n == 2 { // the commit: the holder dies between vault and record
+			panic(crash{})
+		}
+		return act()
+	}}
+	func() {
+		defer func() { recover() }()
+		b.token(t, c.ID)
+	}()
+	b.Service.Store = b.store
+	b.clock.Advance(time.Minute)
+	if _, err := b.token(t, c.ID); err != nil {
+		t.Fatal(err)
+	}
+	after, err := b.Connection(t.Context(), c.ID)
+	if err != nil || after.Attempt != (connector.Attempt{}) || after.Lease != (connector.Lease{}) {
+		t.Errorf("attempt %+v, lease %+v, %v", after.Attempt, after.Lease, err)
+	}
+	if _, err := b.Refresh(t.Context(), c.ID); err != nil {
+		t.Errorf("a refresh while the token lives: %v", err)
+	}
+}
