@@ -33,10 +33,18 @@ func main() {
 	flag.StringVar(&o.readyFile, "ready-file", "", "a `file` to write the URLs to, as JSON, once everything answers")
 	flag.IntVar(&o.concurrency, "concurrency", 10, "how many processes each function may have")
 	flag.StringVar(&o.build, "build", "", "the `folder` of the function binaries (default build/local)")
+	tell := flag.Bool("describe", false, "write what would run, as JSON, and start nothing")
 	flag.Parse()
 	if err := checkFlags(o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "local:", err)
 		os.Exit(2)
+	}
+	if *tell {
+		if err := writePlan(os.Stdout, o); err != nil {
+			fmt.Fprintln(os.Stderr, "local:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	o.terminal = newTerminal(os.Stdout, strings.EqualFold(os.Getenv(config.LogLevel), "debug"))
 	if err := run(o); err != nil {

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/infra/local/awslocal"
 	"platform-api-connector/shared/config"
 	"platform-api-connector/shared/sandbox"
@@ -39,6 +38,7 @@ type options struct {
 // stack is everything that runs.
 type stack struct {
 	options
+	plan       plan
 	settings   settings
 	endpoint   string // of the AWS that the functions use
 	embedded   bool
@@ -59,7 +59,7 @@ type servers struct{ front, aws, sandbox, runtime *server }
 
 // start builds and starts everything, and returns once everything answers.
 func start(ctx context.Context, o options) (*stack, error) {
-	s := &stack{options: o, pools: map[string]*pool{}, stop: func() {}, running: make(chan struct{}), ended: make(chan struct{})}
+	s := &stack{options: o, plan: newPlan(o.refreshEvery), pools: map[string]*pool{}, stop: func() {}, running: make(chan struct{}), ended: make(chan struct{})}
 	for _, step := range []func(context.Context) error{
 		s.listen, s.serveSandbox, s.serveAWS, s.prepareCloud, s.startFunctions, s.serveFront, s.runBackground, s.check, s.writeReadyFile,
 	} {
@@ -133,7 +133,7 @@ func (s *stack) serveSandbox(context.Context) error {
 // serveAWS serves Lambda's Invoke call and, where it is embedded, the rest.
 func (s *stack) serveAWS(context.Context) error {
 	s.lambda = &lambdaAPI{functions: map[string]bool{}, invoke: s.invoke, terminal: s.terminal}
-	for _, f := range blueprint.Functions() {
+	for _, f := range s.plan.functions {
 		s.lambda.functions[f.Name] = true
 	}
 	mux := http.NewServeMux()
@@ -153,7 +153,7 @@ func (s *stack) tellEvent(e awslocal.Event) {
 }
 
 func (s *stack) prepareCloud(ctx context.Context) error {
-	url, _, err := newCloud(s.settings, s.endpoint).prepare(ctx, s.settings, blueprint.RefreshQueue())
+	url, _, err := newCloud(s.settings, s.endpoint).prepare(ctx, s.settings, s.plan.queue)
 	if err != nil {
 		return fmt.Errorf("preparing AWS at %s: %w", s.endpoint, err)
 	}
@@ -172,8 +172,8 @@ func (s *stack) startFunctions(ctx context.Context) error {
 	s.servers.runtime.serve(s.runtime, 0)
 
 	var starting sync.WaitGroup
-	failures := make(chan error, len(blueprint.Functions()))
-	for _, f := range blueprint.Functions() {
+	failures := make(chan error, len(s.plan.functions))
+	for _, f := range s.plan.functions {
 		p := newPool(f, s.concurrency, filepath.Join(directory, f.Name), s.settings.of(f, s.endpoint),
 			s.runtime, s.terminal.function(f.Name), s.terminal.notify)
 		s.pools[f.Name] = p
@@ -196,8 +196,8 @@ func (s *stack) buildAll(ctx context.Context) (directory string, err error) {
 	}
 	directory = cmp.Or(s.build, filepath.Join(root, "build", "local"))
 	begun := time.Now()
-	s.terminal.line(dim, "building %s…", plural(len(blueprint.Functions()), "function"))
-	if err := buildFunctions(ctx, root, directory, blueprint.Functions(), s.terminal); err != nil {
+	s.terminal.line(dim, "building %s…", plural(len(s.plan.functions), "function"))
+	if err := buildFunctions(ctx, root, directory, s.plan.functions, s.terminal); err != nil {
 		return "", err
 	}
 	s.terminal.line(dim, "built in %s", brief(time.Since(begun)))
@@ -222,7 +222,7 @@ func (s *stack) invoke(ctx context.Context, function string, payload []byte) (re
 }
 
 func (s *stack) serveFront(ctx context.Context) error {
-	g := &gateway{routes: blueprint.Routes(), invoke: s.invoke, now: time.Now}
+	g := &gateway{routes: s.plan.routes, invoke: s.invoke, now: time.Now}
 	s.caller = caller{g, s.servers.front.url}
 	if s.box != nil {
 		if err := seed(ctx, s.caller, s.box); err != nil {
@@ -236,7 +236,6 @@ func (s *stack) serveFront(ctx context.Context) error {
 // runBackground starts what acts without being asked: the schedule, and the
 // pollers of the queue.
 func (s *stack) runBackground(ctx context.Context) error {
-	queue, schedule := blueprint.RefreshQueue(), blueprint.RefreshSchedule()
 	cloud := newCloud(s.settings, s.endpoint)
 	url := s.settings.values[config.RefreshQueueURL]
 	arn, err := cloud.queueARN(ctx, url)
@@ -245,12 +244,11 @@ func (s *stack) runBackground(ctx context.Context) error {
 	}
 	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	p := &poller{queue: queue, client: cloud.queue, url: url, arn: arn, region: s.settings.region, invoke: s.invoke, terminal: s.terminal}
+	p := &poller{queue: s.plan.queue, client: cloud.queue, url: url, arn: arn, region: s.settings.region, invoke: s.invoke, terminal: s.terminal}
 	for range min(s.concurrency, pollers) {
 		s.background.Go(func() { p.run(running) })
 	}
-	schedule.Every = s.refreshEvery
-	ticks := &scheduler{schedule: schedule, invoke: s.invoke, terminal: s.terminal, now: time.Now}
+	ticks := &scheduler{schedule: s.plan.schedule, invoke: s.invoke, terminal: s.terminal, now: time.Now}
 	s.background.Go(func() { ticks.run(running) })
 	return nil
 }

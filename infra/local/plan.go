@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/config"
+)
+
+// plan is what a stack runs.
+type plan struct {
+	functions []blueprint.Function
+	routes    []blueprint.Route
+	schedule  blueprint.Schedule
+	queue     blueprint.Queue
+}
+
+// newPlan returns the blueprint's deployment with the schedule's pace.
+func newPlan(refreshEvery time.Duration) plan {
+	p := plan{blueprint.Functions(), blueprint.Routes(), blueprint.RefreshSchedule(), blueprint.RefreshQueue()}
+	p.schedule.Every = refreshEvery
+	return p
+}
+
+// description is a plan as JSON, to compare with other descriptions of the
+// same deployment. Of variables it has the names alone.
+type description struct {
+	Functions map[string][]string    `json:"functions"` // to the variables that it gets
+	Routes    map[string]destination `json:"routes"`    // by key
+	Schedule  struct {
+		Function string  `json:"function"`
+		Seconds  float64 `json:"seconds"`
+	} `json:"schedule"`
+	Queue struct {
+		Function   string  `json:"function"`
+		BatchSize  int     `json:"batch_size"`
+		MaxReceive int     `json:"max_receive"`
+		Visibility float64 `json:"visibility_seconds"`
+		Retention  float64 `json:"retention_seconds"`
+	} `json:"queue"`
+}
+
+type destination struct {
+	Auth     blueprint.Auth `json:"auth"`
+	Function string         `json:"function"`
+}
+
+// writePlan writes what a stack of these options would run. It starts nothing.
+func writePlan(out io.Writer, o options) error {
+	p := newPlan(o.refreshEvery)
+	s := newSettings(o.getenv, "http://"+o.addr)
+	// What only a running stack knows the value of.
+	for _, name := range []string{config.PlatformEndpoints, config.RefreshQueueURL} {
+		s.values[name] = "known once it runs"
+	}
+	d := description{Functions: map[string][]string{}, Routes: map[string]destination{}}
+	for _, f := range p.functions {
+		for _, variable := range s.of(f, "known once it runs") {
+			name, _, _ := strings.Cut(variable, "=")
+			d.Functions[f.Name] = append(d.Functions[f.Name], name)
+		}
+		slices.Sort(d.Functions[f.Name])
+	}
+	for _, r := range p.routes {
+		d.Routes[r.Key()] = destination{r.Auth, r.Function}
+	}
+	d.Schedule.Function, d.Schedule.Seconds = p.schedule.Function, p.schedule.Every.Seconds()
+	d.Queue.Function, d.Queue.BatchSize, d.Queue.MaxReceive = p.queue.Function, p.queue.BatchSize, p.queue.MaxReceive
+	d.Queue.Visibility, d.Queue.Retention = p.queue.Visibility.Seconds(), p.queue.Retention.Seconds()
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(d); err != nil {
+		return fmt.Errorf("writing the description: %w", err)
+	}
+	return nil
+}
