@@ -25,7 +25,7 @@ func (t *Table) Connections(ctx context.Context, f connector.Filter, cursor stri
 	var page []connector.Connection
 	// Most listings need no more than the first call. Where filters leave
 	// little of it, further calls read as much as DynamoDB gives.
-	most := aws.Int32(int32(limit) + 1)
+	most := aws.Int32(int32(limit) + 1) // #nosec G115 -- the service asks for 100 at most
 	for {
 		items, next, err := t.listed(ctx, f.Owner, start, most)
 		if err != nil {
@@ -138,7 +138,7 @@ func (t *Table) UserConnections(ctx context.Context, platform connector.Name, us
 // Due implements connector.Store.
 func (t *Table) Due(ctx context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
 	pages := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{
-		TableName: t.name, IndexName: aws.String("due"), Limit: aws.Int32(int32(limit)),
+		TableName: t.name, IndexName: aws.String("due"), Limit: aws.Int32(int32(limit)), // #nosec G115 -- the service asks for hundreds
 		KeyConditionExpression:    aws.String("#shard = :shard AND #due_at <= :now"),
 		ExpressionAttributeNames:  map[string]string{"#shard": "due_shard", "#due_at": "due_at"},
 		ExpressionAttributeValues: item{":shard": text(shardKey(shard)), ":now": instant(now)},

@@ -49,7 +49,7 @@ func (s Secret) String() string { return redacted }
 func (s Secret) GoString() string { return redacted }
 
 // Format implements fmt.Formatter, for every verb.
-func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue implements slog.LogValuer.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }

