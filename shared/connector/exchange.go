@@ -17,8 +17,11 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 	if creds.Generation > c.Generation {
 		// Somebody died between the vault and the record. What they brought
 		// home is good, and may be all that is needed.
-		if c, err = s.heal(ctx, p, c, creds, version); err != nil {
+		if c, err = s.heal(ctx, p, c, creds, version, c.Lease.Holder); err != nil {
 			return c, err
+		}
+		if c.Generation != creds.Generation {
+			return c, ErrConflict
 		}
 		before = Attempt{}
 	}
@@ -202,19 +205,24 @@ func (s *Service) superseded(ctx context.Context, p Platform, c Connection, app 
 }
 
 // heal makes the record point to newer credentials that are in the vault
-// already. The lease is kept.
-func (s *Service) heal(ctx context.Context, p Platform, c Connection, creds Credentials, version string) (Connection, error) {
+// already. The lease is kept and, if it is holder's, its mark is now of the
+// newer ones.
+func (s *Service) heal(ctx context.Context, p Platform, c Connection, creds Credentials, version, holder string) (Connection, error) {
 	healed, err := s.commit(ctx, c, func(c *Connection) error {
-		if c.Generation >= creds.Generation {
+		switch {
+		case c.Generation > creds.Generation:
 			return errSuperseded
+		case c.Generation < creds.Generation:
+			s.adopt(c, p, creds, safekept{version: version})
+			if len(creds.Scopes) > 0 {
+				c.Scopes = creds.Scopes
+			}
+			c.LastRefreshedAt = s.Now().UTC()
+			c.Failures = 0
 		}
-		s.adopt(c, p, creds, safekept{version: version})
-		if len(creds.Scopes) > 0 {
-			c.Scopes = creds.Scopes
+		if c.Lease.Holder == holder {
+			c.Attempt.Generation = creds.Generation
 		}
-		c.LastRefreshedAt = s.Now().UTC()
-		c.Attempt.Generation = creds.Generation
-		c.Failures = 0
 		return nil
 	})
 	if errors.Is(err, errSuperseded) {

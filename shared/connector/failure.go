@@ -53,6 +53,9 @@ const takeOverFor = time.Hour
 func (s *Service) unsent(ctx context.Context, c Connection, before Attempt, cause error) (Connection, error) {
 	holder := c.Lease.Holder
 	released, err := s.commit(ctx, c, func(c *Connection) error {
+		if c.Lease.another(holder) {
+			return errSuperseded
+		}
 		c.Attempt = before
 		endLease(c, holder)
 		return nil
@@ -77,6 +80,9 @@ func (s *Service) failed(ctx context.Context, c Connection, creds Credentials, b
 	holder := c.Lease.Holder
 	rotates := c.Attempt.Uncertain
 	recorded, err := s.commit(ctx, c, func(c *Connection) error {
+		if c.Lease.another(holder) {
+			return errSuperseded
+		}
 		if !e.Code.AppRefused() {
 			c.Failures++
 		}
@@ -123,12 +129,11 @@ func (s *Service) condemn(ctx context.Context, c Connection, creds Credentials, 
 			return c, err
 		}
 		if fresh.Generation < current.Generation {
-			if fresh, err = s.heal(ctx, p, fresh, current, version); err != nil {
+			if fresh, err = s.heal(ctx, p, fresh, current, version, holder); err != nil {
 				return fresh, err
 			}
 		}
-		s.release(ctx, fresh, holder)
-		return fresh, nil
+		return s.foundNewer(ctx, fresh, holder), nil
 	}
 	reason := cause.Reason
 	switch {
@@ -138,7 +143,7 @@ func (s *Service) condemn(ctx context.Context, c Connection, creds Credentials, 
 		reason = "grant_refused"
 	}
 	condemned, err := s.commit(ctx, c, func(c *Connection) error {
-		if c.Generation > creds.Generation {
+		if c.Generation > creds.Generation || c.Lease.another(holder) {
 			return errSuperseded
 		}
 		c.Status, c.StatusReason = NeedsReauth, reason
@@ -156,6 +161,22 @@ func (s *Service) condemn(ctx context.Context, c Connection, creds Credentials, 
 	}
 	s.publish(ctx, EventReauth, condemned, reason)
 	return condemned, &Error{Code: ReauthorizationRequired, Reason: reason, Message: errReauthMessage, Err: cause}
+}
+
+// foundNewer gives the lease of a refused attempt up, with its mark: newer
+// credentials stand, of which nothing is uncertain.
+func (s *Service) foundNewer(ctx context.Context, c Connection, holder string) Connection {
+	released, err := s.commit(ctx, c, func(c *Connection) error {
+		if c.Lease.Holder != holder {
+			return errSuperseded
+		}
+		c.Lease, c.Attempt = Lease{}, Attempt{}
+		return nil
+	})
+	if err != nil {
+		return c
+	}
+	return released
 }
 
 const errReauthMessage = "the authorization is gone: send the person a connect link with this connection_id"

@@ -91,6 +91,10 @@ func (s *Service) left(ctx context.Context) time.Duration {
 	return time.Until(deadline)
 }
 
+// another reports whether somebody else than holder has taken the lease, who
+// was thus taken for dead: what has come of the exchange is theirs to say.
+func (l Lease) another(holder string) bool { return l.Holder != "" && l.Holder != holder }
+
 // endLease gives the lease up if holder still has it. Another's is left
 // alone.
 func endLease(c *Connection, holder string) {

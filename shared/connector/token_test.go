@@ -270,6 +270,9 @@ func TestToken_AReplacedAppCondemnsNobody(t *testing.T) {
 	if _, err := b.token(t, c.ID); !errors.Is(err, connector.AppMisconfigured) {
 		t.Errorf("got %v, want AppMisconfigured", err)
 	}
+	if n := b.refreshes("youtube"); n != 0 {
+		t.Errorf("another app's client was shown the refresh token %d times", n)
+	}
 	if after, _ := b.Connection(t.Context(), c.ID); after.Status != connector.Active || after.Failures != 0 {
 		t.Errorf("the connection is %s with %d failures", after.Status, after.Failures)
 	}
