@@ -1,0 +1,54 @@
+# What keeps the code as it should be, besides the tests. Tools are pinned and
+# run from the module proxy, so that go.mod does not know them.
+.PHONY: staticcheck gosec vulnerabilities fuzz sbom schemathesis
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOSEC := github.com/securego/gosec/v2/cmd/gosec@v2.30.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+FUZZTIME ?= 10s
+
+check: setup staticcheck gosec vulnerabilities ## Hold the code against gofmt, vet, staticcheck, gosec, govulncheck and go.mod
+	@unformatted=$$(gofmt -l functions infra shared); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	go vet ./...
+	go vet -tags browser ./infra/local
+	go mod tidy -diff
+	go mod verify
+
+staticcheck: setup
+	go run $(STATICCHECK) ./...
+
+# Only what deploys: the sandboxes, the local stack and the suites do on purpose
+# what gosec warns of. G101 takes names for secrets, such as that of a token
+# endpoint; TestCanary looks for the values themselves.
+gosec: setup
+	go run $(GOSEC) -quiet -exclude=G101 ./functions/... ./shared/awscloud ./shared/boot ./shared/client \
+		./shared/config ./shared/connector ./shared/handler ./shared/metrics ./shared/platform
+
+# Without its database, at vuln.go.dev or in a folder that GOVULNDB names as a
+# file:// URL, govulncheck knows nothing; then this says so and goes on.
+GOVULNDB ?= https://vuln.go.dev
+vulnerabilities: setup
+	@if [ "$(GOVULNDB)" != https://vuln.go.dev ] || curl -sfo /dev/null --max-time 10 $(GOVULNDB)/index/db.json; then \
+		go run $(GOVULNCHECK) -db "$(GOVULNDB)" ./...; \
+	else \
+		echo "govulncheck was left out: its database at $(GOVULNDB) cannot be reached"; \
+	fi
+
+fuzz: setup ## Fuzz each target for FUZZTIME (10s)
+	@for package in ./shared/handler ./shared/platform; do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+# All functions are made of the same modules.
+sbom: setup ## Write what the functions are made of to build/sbom.json (CycloneDX)
+	@GOBIN=$(CURDIR)/build/bin go install $(CYCLONEDX)
+	@GOOS=linux GOARCH=arm64 CGO_ENABLED=0 GOFLAGS=-tags=lambda.norpc \
+		build/bin/cyclonedx-gomod app -json -licenses -output build/sbom.json -main functions/token-get $(CURDIR)
+	@echo build/sbom.json
+
+schemathesis: setup build/venv/schemathesis ## Hold a running local stack against the OpenAPI document
+	infra/checks/schemathesis.sh build/venv/schemathesis/bin/schemathesis
