@@ -33,7 +33,7 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 
 // world is a running stack with its sandbox, and what the terminal showed.
 type world struct {
-	t    *testing.T
+	t    testing.TB
 	s    *stack
 	box  *sandbox.Sandbox
 	said *spoken
@@ -56,7 +56,7 @@ func (c *canaries) add(what, value string) {
 
 // newWorld starts the stack as `go run ./infra/local` does, with the variables
 // of environment, and at LOG_LEVEL=debug.
-func newWorld(t *testing.T, environment map[string]string, change ...func(*options)) *world {
+func newWorld(t testing.TB, environment map[string]string, change ...func(*options)) *world {
 	t.Helper()
 	directory, err := buildOnce()
 	if err != nil {

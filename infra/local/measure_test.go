@@ -1,0 +1,180 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/sandbox"
+)
+
+// The measurements run real processes on loopback: functions, stand-ins for
+// AWS and Lambda, platforms and callers share one machine. What they say is
+// in the relation to the function "echo", which only answers, beside them.
+
+// measured is a stack for measuring, with one connection of X and a function
+// that only answers.
+type measuredStack struct {
+	*world
+	id string
+}
+
+func newMeasured(b *testing.B) measuredStack {
+	b.Helper()
+	echo, err := testFunction()
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := newWorld(b, map[string]string{config.LogLevel: "error"}, func(o *options) { o.concurrency = 16 })
+	f := blueprint.Function{Name: "echo", Timeout: time.Minute, MemoryMB: 512}
+	p := newPool(f, w.s.concurrency, echo, nil, w.s.runtime, w.said, w.s.terminal.notify)
+	b.Cleanup(p.close)
+	w.s.pools["echo"] = p
+	w.s.lambda.functions["echo"] = true
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsersMeLimit = 1_000_000 })
+	return measuredStack{w, w.connect("twitter", "acme", sandbox.Choice{})[0]}
+}
+
+// ask invokes a function for a connection, and fails the benchmark where it
+// does.
+func (m measuredStack) ask(b *testing.B, function, id string) {
+	if answer, errorType := m.invoke(function, object{"connection_id": id}); errorType != "" {
+		b.Errorf("%s: %v", function, answer)
+	}
+}
+
+// spread runs n calls by some clients and returns how long each took, sorted.
+func spread(clients, n int, call func(i int)) []time.Duration {
+	took := make([]time.Duration, n)
+	var next atomic.Int64
+	var running sync.WaitGroup
+	for range clients {
+		running.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				begun := time.Now()
+				call(i)
+				took[i] = time.Since(begun)
+			}
+		})
+	}
+	running.Wait()
+	slices.Sort(took)
+	return took
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func report(b *testing.B, took []time.Duration) {
+	b.ReportMetric(milliseconds(took[len(took)/2]), "p50-ms")
+	b.ReportMetric(milliseconds(took[len(took)*99/100]), "p99-ms")
+	b.ReportMetric(float64(len(took))/b.Elapsed().Seconds(), "calls/s")
+}
+
+// BenchmarkTokenGet_stored reads a token that needs no refresh.
+func BenchmarkTokenGet_stored(b *testing.B) {
+	m := newMeasured(b)
+	for _, clients := range []int{1, 16} {
+		for _, function := range []string{"echo", "token-get"} {
+			b.Run(fmt.Sprintf("%s/%d clients", function, clients), func(b *testing.B) {
+				spread(clients, 4*clients, func(int) { m.ask(b, function, m.id) }) // the processes start
+				b.ResetTimer()
+				took := spread(clients, b.N, func(int) { m.ask(b, function, m.id) })
+				b.StopTimer()
+				report(b, took)
+				b.ReportMetric(m.memory(b, function), "MB/process")
+			})
+		}
+	}
+}
+
+// memory is the most that a process of a function had resident, in MB.
+func (m measuredStack) memory(b *testing.B, function string) float64 {
+	most := 0
+	for _, pid := range m.processes(function) {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			b.Skip("memory is read from /proc")
+		}
+		_, rest, _ := strings.Cut(string(status), "VmHWM:")
+		kB, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		n, _ := strconv.Atoi(kB)
+		most = max(most, n)
+	}
+	return float64(most) / 1024
+}
+
+func (m measuredStack) processes(function string) (pids []int) {
+	p := m.s.pools[function]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for process := range p.processes {
+		pids = append(pids, process.command.Process.Pid)
+	}
+	return pids
+}
+
+// BenchmarkTokenGet_start has a new process answer each time.
+func BenchmarkTokenGet_start(b *testing.B) {
+	m := newMeasured(b)
+	for _, function := range []string{"echo", "token-get"} {
+		b.Run(function, func(b *testing.B) {
+			var took []time.Duration
+			for range b.N {
+				b.StopTimer()
+				for _, pid := range m.processes(function) {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+				waitFor(b, "the processes to end", func() bool { return len(m.processes(function)) == 0 })
+				b.StartTimer()
+				begun := time.Now()
+				m.ask(b, function, m.id)
+				took = append(took, time.Since(begun))
+			}
+			slices.Sort(took)
+			b.ReportMetric(milliseconds(took[len(took)/2]), "p50-ms")
+			b.ReportMetric(milliseconds(took[len(took)-1]), "worst-ms")
+		})
+	}
+}
+
+// BenchmarkTokenGet_expired reads 1,000 expired tokens, each of which is
+// refreshed on the way, by 16 clients.
+func BenchmarkTokenGet_expired(b *testing.B) {
+	const connections = 1000
+	m := newMeasured(b)
+	m.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+	ids := make([]string, connections)
+	for i := range ids {
+		ids[i] = m.connect("twitter", fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]
+	}
+	for _, latency := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond} {
+		b.Run(fmt.Sprintf("platform answers in %v", latency), func(b *testing.B) {
+			m.box.ClearFaults()
+			m.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token/refresh_token", Kind: sandbox.Slow, Delay: latency, Times: -1})
+			var took []time.Duration
+			for range b.N {
+				b.StopTimer()
+				m.expired(ids[connections-1])
+				before := m.box.Count("twitter", "token/refresh_token")
+				b.StartTimer()
+				took = append(took, spread(16, connections, func(i int) { m.ask(b, "token-get", ids[i]) })...)
+				b.StopTimer()
+				if n := m.box.Count("twitter", "token/refresh_token") - before; n != connections {
+					b.Errorf("%d exchanges for %d expired tokens", n, connections)
+				}
+				b.StartTimer()
+			}
+			slices.Sort(took)
+			report(b, took)
+		})
+	}
+}
