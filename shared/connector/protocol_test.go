@@ -499,17 +499,27 @@ func TestProtocol_WhoWaitedTakesTheResultGoodOrBad(t *testing.T) {
 	t.Parallel()
 	const callers = 20
 	b, id := stale(t, "twitter")
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+	defer cancel()
 	b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Outage, Times: -1})
 	var waiting sync.WaitGroup
 	waiting.Add(callers - 1)
-	holder := b.another(func() {
+	everybodyWaits := make(chan struct{})
+	go func() {
 		waiting.Wait()
+		close(everybodyWaits)
+	}()
+	holder := b.another(func() {
+		select {
+		case <-everybodyWaits:
+		case <-ctx.Done():
+		}
 		b.clock.Advance(time.Second)
 	}, nil)
 	var all sync.WaitGroup
 	ask := func(s *connector.Service) {
 		all.Go(func() {
-			if _, err := s.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.PlatformUnavailable) {
+			if _, err := s.Token(ctx, connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.PlatformUnavailable) {
 				t.Errorf("got %v, want %s", err, connector.PlatformUnavailable)
 			}
 		})
