@@ -3,8 +3,9 @@
 # that fit it and requests that do not, and wants no 5xx and no answer that the
 # document does not have. The argument is schemathesis itself.
 set -euo pipefail
-schemathesis=$1
-work=build/schemathesis
+root=$PWD
+schemathesis=$(realpath "$1")
+work=$root/build/schemathesis
 rm -rf "$work" && mkdir -p "$work"
 go build -o "$work/local" ./infra/local
 
@@ -20,7 +21,8 @@ done
 [ -s "$work/ready.json" ] || { echo "the local stack was not ready within two minutes: see $work/stack.log"; exit 1; }
 url=$(sed 's/.*"addr":"\([^"]*\)".*/\1/' "$work/ready.json")
 
-"$schemathesis" --config-file infra/checks/schemathesis.toml run shared/handler/openapi.yaml --url "$url" \
+cd "$work" # where it leaves what it needs to replay a failure
+"$schemathesis" --config-file "$root/infra/checks/schemathesis.toml" run "$root/shared/handler/openapi.yaml" --url "$url" \
 	-H 'Authorization: nobody checks it here' \
 	--max-examples "${EXAMPLES:-30}" --max-redirects 0 --continue-on-failure \
 	--generation-database none --seed "${SEED:-1}" --report-dir "$work/report" --no-color
