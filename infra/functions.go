@@ -86,6 +86,7 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 		config.AllowFullCredentials: strconv.FormatBool(d.settings.AllowFullCredentials),
 		config.PlatformEndpoints:    d.settings.PlatformEndpoints,
 		config.LogLevel:             d.settings.LogLevel,
+		config.CallerOwners:         d.settings.CallerOwners,
 	}
 	variables := map[string]*string{}
 	for _, name := range f.Environment {

@@ -28,6 +28,10 @@ type Settings struct {
 	PlatformEndpoints    string
 	LogLevel             string
 
+	// CallerOwners becomes the variable of the same name: JSON that confines
+	// callers to owners.
+	CallerOwners string
+
 	// AWSEndpointURL becomes the SDK's own variable, for emulators that run
 	// the functions beside a stand-in for AWS. Never in prod.
 	AWSEndpointURL string
@@ -85,6 +89,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 		AllowFullCredentials: r.boolean("allowFullCredentials", false),
 		PlatformEndpoints:    r.text("platformEndpoints"),
 		LogLevel:             r.text("logLevel"),
+		CallerOwners:         r.text("callerOwners"),
 		TokenCallers:         r.list("tokenCallers"),
 		KeyARN:               r.matching("keyArn", arnPattern("kms"), ""),
 		AlarmEmail:           r.matching("alarmEmail", emailPattern, ""),
@@ -184,6 +189,7 @@ func (r *reader) checkAsFunctionsDo(s Settings) {
 		config.PublicURL: "https://example.com", config.TableName: "table", config.SecretPrefix: "prefix",
 		config.RefreshQueueURL: "queue", config.EventBusName: "bus",
 		config.ReturnOrigins: s.ReturnOrigins, config.PlatformEndpoints: s.PlatformEndpoints, config.LogLevel: s.LogLevel,
+		config.CallerOwners: s.CallerOwners,
 	}
 	if _, err := config.Parse(func(name string) string { return environment[name] }); err != nil {
 		r.problems = append(r.problems, err)

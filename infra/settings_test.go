@@ -20,6 +20,7 @@ func TestReadSettings(t *testing.T) {
 		AllowFullCredentials: true,
 		PlatformEndpoints:    `{"https://graph.facebook.com":"https://sandbox.example.com"}`,
 		LogLevel:             "debug",
+		CallerOwners:         `{"arn:aws:sts::123456789012:assumed-role/tenant/*":["acme"]}`,
 		TokenCallers:         []string{"arn:aws:iam::210987654321:role/publisher", "345678901234"},
 		KeyARN:               "arn:aws:kms:eu-west-1:123456789012:key/test",
 		AlarmEmail:           "oncall@example.com", ReserveConcurrency: true,

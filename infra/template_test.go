@@ -88,6 +88,7 @@ var everything = map[string]any{
 	"platformEndpoints":    `{"https://graph.facebook.com":"https://sandbox.example.com"}`,
 	"logLevel":             "debug",
 	"tokenCallers":         "arn:aws:iam::210987654321:role/publisher,345678901234",
+	"callerOwners":         `{"arn:aws:sts::123456789012:assumed-role/tenant/*":["acme"]}`,
 	"keyArn":               "arn:aws:kms:eu-west-1:123456789012:key/test",
 	"alarmEmail":           "oncall@example.com",
 }

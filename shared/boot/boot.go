@@ -101,6 +101,7 @@ func newService(c config.Config, log *slog.Logger) *connector.Service {
 		PublicURL:     c.PublicURL,
 		ReturnOrigins: c.ReturnOrigins,
 		AllowFull:     c.AllowFullCredentials,
+		Callers:       c.CallerOwners,
 	}
 }
 

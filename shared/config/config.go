@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,6 +27,7 @@ const (
 	PlatformEndpoints    = "PLATFORM_ENDPOINTS"
 	AWSEndpointURL       = "AWS_ENDPOINT_URL"
 	LogLevel             = "LOG_LEVEL"
+	CallerOwners         = "CALLER_OWNERS"
 )
 
 // Config is the environment of a function, read and checked.
@@ -38,6 +41,9 @@ type Config struct {
 	AllowFullCredentials bool
 	PlatformEndpoints    map[string]string
 	LogLevel             slog.Level
+	// CallerOwners maps patterns of callers' ARNs to owners; nil where nobody
+	// is confined.
+	CallerOwners map[string][]string
 }
 
 // Parse reads the variables that get returns, usually os.Getenv.
@@ -90,6 +96,13 @@ func Parse(get func(string) string) (Config, error) {
 		}
 		c.PlatformEndpoints = endpoints
 	}
+	if value := get(CallerOwners); value != "" {
+		callers, problem := parseCallers(value)
+		if problem != "" {
+			fail(CallerOwners, problem)
+		}
+		c.CallerOwners = callers
+	}
 	if value := get(LogLevel); value != "" {
 		if err := c.LogLevel.UnmarshalText([]byte(value)); err != nil {
 			fail(LogLevel, "none of debug, info, warn, error")
@@ -139,6 +152,29 @@ func parseEndpoints(s string) (endpoints map[string]string, problem string) {
 		endpoints[from] = strings.TrimRight(to, "/")
 	}
 	return endpoints, ""
+}
+
+// parseCallers reads {"arn:…": ["owner", …], "arn:…/*": ["*"]}. A pattern is an
+// ARN, or the beginning of one with a star at its end.
+func parseCallers(s string) (callers map[string][]string, problem string) {
+	if err := json.Unmarshal([]byte(s), &callers); err != nil {
+		return nil, "not a JSON object of lists of owners"
+	}
+	if len(callers) == 0 {
+		return nil, "names no caller; leave it unset to confine nobody"
+	}
+	for _, pattern := range slices.Sorted(maps.Keys(callers)) {
+		beginning := strings.TrimSuffix(pattern, "*")
+		if pattern != "*" && !strings.HasPrefix(pattern, "arn:") || strings.ContainsAny(beginning, "*? ") {
+			return nil, strconv.Quote(pattern) + " is neither an ARN nor the beginning of one with a * at its end"
+		}
+		for _, owner := range callers[pattern] {
+			if owner == "" || len([]rune(owner)) > 128 {
+				return nil, "an owner of " + strconv.Quote(pattern) + " has not between 1 and 128 characters"
+			}
+		}
+	}
+	return callers, ""
 }
 
 // Loopback reports whether host is this machine.

@@ -53,6 +53,9 @@ func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatu
 	if err != nil {
 		return PlatformStatus{}, err
 	}
+	if err := checkUnconfined(ctx); err != nil {
+		return PlatformStatus{}, err
+	}
 	if app.Mode == "" {
 		app.Mode = Live
 	}

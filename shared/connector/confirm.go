@@ -124,7 +124,7 @@ func (s *Service) Confirm(ctx context.Context, confirmation Secret, owner string
 	if err := checkOwner(owner); err != nil {
 		return nil, err
 	}
-	if !wellFormedToken(confirmation) {
+	if !wellFormedToken(confirmation) || !mayActFor(ctx, owner) {
 		return nil, errNothingToConfirm()
 	}
 	ticket, err := s.Store.TakeTicket(ctx, ConfirmationTicket, hash(confirmation), ownerMark(owner), s.Now())

@@ -139,12 +139,15 @@ type Filter struct {
 	Owner    string
 	Platform Name
 	Status   Status
+	// Within are the owners that who asks may act for.
+	Within Owners
 }
 
 // Match reports whether c is selected by f.
 func (f Filter) Match(c Connection) bool {
 	switch {
 	case f.Owner != "" && f.Owner != c.Owner,
+		!f.Within.Has(c.Owner),
 		f.Platform != "" && f.Platform != c.Platform,
 		f.Status != "" && f.Status != c.Status,
 		f.Status == "" && c.Status == Disconnected:

@@ -38,6 +38,9 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 			return Imported{}, err
 		}
 	}
+	if !mayActFor(ctx, r.Owner) {
+		return Imported{}, errConnectionNotFound()
+	}
 	app, err := s.app(ctx, r.Platform)
 	if err != nil {
 		return Imported{}, err

@@ -70,6 +70,9 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 	if life < 0 || life > MaxLinkLife {
 		return MintedLink{}, Invalid("expires_in", fmt.Sprintf("not between 1 and %d seconds", int(MaxLinkLife.Seconds())))
 	}
+	if !mayActFor(ctx, r.Owner) {
+		return MintedLink{}, errConnectionNotFound()
+	}
 	if r.ConnectionID != "" {
 		c, err := s.Connection(ctx, r.ConnectionID)
 		if err != nil {
@@ -215,11 +218,24 @@ func (s *Service) checkReturnURL(raw string) error {
 	if u.Scheme != "https" && u.Scheme != "http" {
 		return Invalid("return_url", "neither https nor http")
 	}
+	if hasControl(u.Path) || hasControl(u.RawQuery) {
+		return Invalid("return_url", "has an encoded control character")
+	}
 	origin := u.Scheme + "://" + strings.ToLower(u.Host)
 	if !slices.Contains(s.ReturnOrigins, origin) {
 		return Invalid("return_url", "its origin is not one of RETURN_ORIGINS")
 	}
 	return nil
+}
+
+// hasControl reports whether s, once more decoded, holds a control character:
+// harmless to us, but not to a product that writes parts of its own URL into
+// headers or logs.
+func hasControl(s string) bool {
+	if decoded, err := url.QueryUnescape(s); err == nil {
+		s = decoded
+	}
+	return strings.ContainsFunc(s, unicode.IsControl)
 }
 
 func errLinkGone() error {

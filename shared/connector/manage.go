@@ -20,6 +20,9 @@ func (s *Service) Connection(ctx context.Context, id ID) (Connection, error) {
 	if err != nil {
 		return Connection{}, notFound(err)
 	}
+	if !mayActFor(ctx, c.Owner) {
+		return Connection{}, errConnectionNotFound()
+	}
 	return c, nil
 }
 
@@ -48,6 +51,13 @@ func (s *Service) Connections(ctx context.Context, f Filter, cursor string, limi
 	}
 	if f.Status != "" && !slices.Contains(Statuses(), f.Status) {
 		return nil, "", Invalid("status", "none of active, needs_reauth, manual, disconnected")
+	}
+	f.Within = ownersIn(ctx)
+	if f.Within.none() {
+		return nil, "", nil
+	}
+	if f.Owner == "" {
+		f.Owner = f.Within.only()
 	}
 	page, next, err = s.Store.Connections(ctx, f, cursor, limit)
 	if err != nil {

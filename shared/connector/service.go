@@ -34,6 +34,8 @@ type Service struct {
 	ReturnOrigins []string
 	// Cache keeps credentials between calls; nil keeps none.
 	Cache *CredentialsCache
+	// Callers confines callers to owners; the edge says who calls.
+	Callers Callers
 	// AllowFull lets Token hand out refresh tokens and client secrets.
 	AllowFull bool
 }

@@ -115,6 +115,9 @@ func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) 
 		if err := checkText("account_id", r.AccountID, maxAccountID); err != nil {
 			return Connection{}, err
 		}
+		if !mayActFor(ctx, r.Owner) {
+			return Connection{}, errConnectionNotFound()
+		}
 		c, err := s.Store.FindAccount(ctx, r.Owner, r.Platform, r.AccountID)
 		if err != nil {
 			return Connection{}, notFound(err)
@@ -128,7 +131,7 @@ const maxAccountID = 256
 
 // findOnly returns the one connection that the owner has on the platform.
 func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Connection, error) {
-	page, _, err := s.Store.Connections(ctx, Filter{Owner: owner, Platform: platform}, "", maxPage)
+	page, _, err := s.Store.Connections(ctx, Filter{Owner: owner, Platform: platform, Within: ownersIn(ctx)}, "", maxPage)
 	if err != nil {
 		return Connection{}, internal("listing connections", err)
 	}

@@ -39,6 +39,7 @@ type request struct {
 	query      url.Values
 	header     map[string]string // names in lower case
 	cookies    []string          // each "name=value"
+	principal  string            // the ARN of who signed it; empty where nobody did
 	body       []byte
 }
 
@@ -74,7 +75,7 @@ func (h *Handler) respond(ctx context.Context, c *call, payload []byte, pages bo
 	var a answer
 	if err == nil {
 		err = h.recovered(ctx, c, func() (err error) {
-			a, err = dispatch(ctx, c, r, routes)
+			a, err = dispatch(h.confined(ctx, r), c, r, routes)
 			return err
 		})
 	}
@@ -165,6 +166,7 @@ func readRequest(payload []byte) (*request, error) {
 		r.method, _, _ = strings.Cut(r.key, " ")
 	}
 	r.path = event.RawPath
+	r.principal = principal(event.RequestContext)
 	r.parameters = event.PathParameters
 	r.cookies = event.Cookies
 	for pair := range strings.SplitSeq(r.header["cookie"], ";") {

@@ -22,7 +22,7 @@ func (h *Handler) TokenGet() Function {
 		if isHTTP(payload) {
 			return h.respond(ctx, c, payload, false, routes), nil
 		}
-		return h.tokenDirect(ctx, c, payload)
+		return h.tokenDirect(h.confinedDirectly(ctx), c, payload)
 	})
 }
 

@@ -1,0 +1,88 @@
+package connector
+
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+// Callers says for whom callers may act: ARNs, or beginnings of ARNs that end
+// in a star, and the owners of each; the owner "*" is all of them. The zero
+// Callers confines nobody. In any other, callers that nothing fits may act for
+// no owner: a typing error in an ARN must not set its caller free.
+type Callers map[string][]string
+
+// OwnersOf returns the owners that a caller may act for. Of the patterns that
+// fit, the exact one decides, or else the longest.
+func (c Callers) OwnersOf(arn string) Owners {
+	if c == nil {
+		return Owners{}
+	}
+	names, best := c[arn], -1
+	if _, exact := c[arn]; !exact {
+		for pattern, owners := range c {
+			beginning, open := strings.CutSuffix(pattern, "*")
+			if open && strings.HasPrefix(arn, beginning) && len(beginning) > best {
+				names, best = owners, len(beginning)
+			}
+		}
+	}
+	if slices.Contains(names, "*") {
+		return Owners{}
+	}
+	return Owners{confined: true, names: names}
+}
+
+// Owners is a set of owners. The zero Owners is all of them.
+type Owners struct {
+	confined bool
+	names    []string
+}
+
+// Has reports whether owner is one of o.
+func (o Owners) Has(owner string) bool { return !o.confined || slices.Contains(o.names, owner) }
+
+// only returns the one owner of o, or "" if they are more, or none.
+func (o Owners) only() string {
+	if o.confined && len(o.names) == 1 {
+		return o.names[0]
+	}
+	return ""
+}
+
+// none reports whether there is no owner in o.
+func (o Owners) none() bool { return o.confined && len(o.names) == 0 }
+
+// and returns the owners that are in both.
+func (o Owners) and(other Owners) Owners {
+	if !o.confined {
+		return other
+	}
+	o.names = slices.DeleteFunc(slices.Clone(o.names), func(name string) bool { return !other.Has(name) })
+	return o
+}
+
+type ownersKey struct{}
+
+// Confine returns a context in which nothing can be done for owners that are
+// not in to, nor for those that ctx excludes already: whatever is another's
+// looks as if it were not there.
+func Confine(ctx context.Context, to Owners) context.Context {
+	return context.WithValue(ctx, ownersKey{}, ownersIn(ctx).and(to))
+}
+
+func ownersIn(ctx context.Context) Owners {
+	owners, _ := ctx.Value(ownersKey{}).(Owners)
+	return owners
+}
+
+// mayActFor reports whether who calls may act for owner.
+func mayActFor(ctx context.Context, owner string) bool { return ownersIn(ctx).Has(owner) }
+
+// checkUnconfined refuses what concerns all owners at once.
+func checkUnconfined(ctx context.Context) error {
+	if ownersIn(ctx).confined {
+		return Invalid("caller", "confined to some owners, and this is everybody's")
+	}
+	return nil
+}
