@@ -75,6 +75,7 @@ func TestHostile(t *testing.T) {
 		{"cookie_twice", cookieTwice},
 		{"return_origin_taken_off_the_list", originTakenOff},
 		{"clock_goes_back", clockGoesBack},
+		{"leaked_app_secret_is_ended", leakedSecretEnded},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			t.Parallel()
@@ -1096,4 +1097,20 @@ func clockGoesBack(t *testing.T, s *stack) {
 func swapParts(signed string) string {
 	signature, payload, _ := strings.Cut(signed, ".")
 	return payload + "." + signature
+}
+
+func leakedSecretEnded(t *testing.T, s *stack) {
+	app := s.sandbox.AppOf("facebook")
+	leaked := withBody(formType, url.Values{"signed_request": {metaSigned(app.ClientSecret, `{"algorithm":"HMAC-SHA256","user_id":"1"}`)}}.Encode())
+	put := func(id, secret string) {
+		t.Helper()
+		s.do(t, http.MethodPut, "/platforms/facebook/app", withJSON(t, map[string]any{"client_id": id, "client_secret": secret, "mode": "live"})).decode(t, 200, &struct{}{})
+	}
+	put(app.ClientID, "test-new-secret")
+	if got := s.do(t, http.MethodPost, "/platforms/facebook/deauthorize", leaked); got.StatusCode != 200 {
+		t.Errorf("while it is being rotated: %d %s", got.StatusCode, got.Body)
+	}
+	put("another", "test-new-secret")
+	put(app.ClientID, "test-new-secret")
+	s.do(t, http.MethodPost, "/platforms/facebook/deauthorize", leaked).refused(t, 401, connector.InvalidRequest)
 }
