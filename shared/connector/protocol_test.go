@@ -393,7 +393,9 @@ func TestProtocol_AnExchangeOutlastsItsCaller(t *testing.T) {
 			ctx, leave = context.WithTimeout(t.Context(), timeout)
 		}
 		defer leave()
-		b.another(leave, nil).Token(ctx, connector.TokenRequest{ConnectionID: id})
+		if _, err := b.another(leave, nil).Token(ctx, connector.TokenRequest{ConnectionID: id}); err != nil {
+			t.Errorf("what was begun for a caller who left: %v", err)
+		}
 		if _, err := b.token(t, id); err != nil || b.refreshes("twitter") != 1 {
 			t.Errorf("afterwards: %v, after %d exchanges", err, b.refreshes("twitter"))
 		}
@@ -406,6 +408,8 @@ func TestProtocol_ALateGrantIsRevoked(t *testing.T) {
 	t.Parallel()
 	for _, purge := range []bool{false, true} {
 		b, id := stale(t, "tiktok")
+		// The first revocation fails, so that the late one is what counts.
+		b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage})
 		late := b.another(nil, func() {
 			if err := b.Disconnect(t.Context(), id, purge); err != nil {
 				t.Error(err)
@@ -420,6 +424,30 @@ func TestProtocol_ALateGrantIsRevoked(t *testing.T) {
 		if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
 			t.Errorf("purge %v: the late secret is in the vault: %v", purge, err)
 		}
+	}
+}
+
+// A consent that mends a dead connection may die before the record, too.
+func TestProtocol_WhatADeadConsentLeftInTheVaultIsTakenOver(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	b.sandbox.Kill("twitter", "", 0)
+	if _, err := b.token(t, id); !errors.Is(err, connector.ReauthorizationRequired) {
+		t.Fatalf("got %v, want %s", err, connector.ReauthorizationRequired)
+	}
+	dies(t, func() {
+		b.Store = &storeHook{Store: b.store, update: func(n int, act func() (connector.Connection, error)) (connector.Connection, error) {
+			if n == 2 {
+				panic(crash{})
+			}
+			return act()
+		}}
+		b.reauthorize(t, "twitter", id)
+	})
+	b.Store = b.store
+	b.outlive()
+	if _, err := b.token(t, id); err != nil {
+		t.Errorf("with live credentials in the vault: %v", err)
 	}
 }
 
