@@ -150,12 +150,20 @@ func read(events io.Reader, all []*proof, progress io.Writer, now func() time.Ti
 			all[i].add(e.Key, e.Value)
 		case e.Action == "output" && worthTelling(e.Output):
 			fmt.Fprint(progress, e.Output)
-		case isPart:
-		case e.Action == "run":
+		case e.Action == "run" && !isPart:
 			fmt.Fprintf(progress, "%6.0fs %s\n", now().Sub(begun).Seconds(), test)
 		case e.Action == "pass" || e.Action == "fail" || e.Action == "skip":
-			all[i].Passed, all[i].Seconds = e.Action == "pass", e.Elapsed
+			all[i].end(e, isPart)
 		}
+	}
+}
+
+// end takes the result of a test, or of a part of it. Parts that run beside
+// each other are not in the time of the whole.
+func (p *proof) end(e event, isPart bool) {
+	p.Seconds = max(p.Seconds, e.Elapsed)
+	if !isPart {
+		p.Passed = e.Action == "pass"
 	}
 }
 
