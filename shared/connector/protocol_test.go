@@ -326,8 +326,7 @@ func TestProtocol_ALateVerdictLeavesTheNextHolderAlone(t *testing.T) {
 
 func TestProtocol_ALateHolderLeavesTheNextOnesLeaseAlone(t *testing.T) {
 	t.Parallel()
-	b, id := stale(t, "twitter")
-	b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Outage}) // of the late one
+	b, id := stale(t, "tiktok")
 	holding, goOn, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	next := b.another(func() {
 		close(holding)
@@ -343,12 +342,15 @@ func TestProtocol_ALateHolderLeavesTheNextOnesLeaseAlone(t *testing.T) {
 		}()
 		<-holding
 	}, nil)
-	late.Refresh(t.Context(), id)
+	if _, err := late.Refresh(t.Context(), id); err != nil {
+		t.Error(err)
+	}
 	if c, err := b.Connection(t.Context(), id); err != nil || !c.Lease.Held(b.clock.Now()) {
 		t.Errorf("a lease that is another's was given up: %v", err)
 	}
 	close(goOn)
 	<-over
+	b.wantActive(t, id)
 }
 
 // Clocks may differ: to one that is fast by four seconds a lease still holds
