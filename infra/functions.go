@@ -87,6 +87,7 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 		config.PlatformEndpoints:    d.settings.PlatformEndpoints,
 		config.LogLevel:             d.settings.LogLevel,
 		config.CallerOwners:         d.settings.CallerOwners,
+		config.SecretKMSKeyID:       d.settings.KeyARN,
 	}
 	variables := map[string]*string{}
 	for _, name := range f.Environment {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/config"
 )
 
 func TestRolesHaveTheBlueprintsGrants(t *testing.T) {
@@ -189,6 +190,26 @@ func TestCallerPolicies(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whoever makes secrets makes them with the customer's key, and may use it for
+// them.
+func TestKeyIsForSecrets(t *testing.T) {
+	s := full(t)
+	for _, f := range blueprint.Functions() {
+		_, r := s.function(t, f.Name)
+		_, role := s.the(t, "AWS::IAM::Role", camel(f.Name)+"Role")
+		var makes, may bool
+		for _, statement := range role.statements(t) {
+			makes = makes || slices.Contains(texts(statement.Action), "secretsmanager:CreateSecret")
+			may = may || slices.Contains(texts(statement.Action), "kms:GenerateDataKey") &&
+				slices.Contains(texts(at(statement.Condition, "StringEquals", "kms:ViaService")), "secretsmanager.{AWS::Region}.{AWS::URLSuffix}")
+		}
+		key := text(at(r.Properties, "Environment", "Variables", config.SecretKMSKeyID))
+		if makes && (!may || key != everything["keyArn"]) || !makes && key != "null" {
+			t.Errorf("%s: makes secrets %v, may use the key for them %v, with key %s", f.Name, makes, may, key)
+		}
+	}
 }
 
 func TestKeyIsUsedThroughServicesOnly(t *testing.T) {

@@ -41,8 +41,8 @@ type Settings struct {
 	// roles or users, or account ids.
 	TokenCallers []string
 
-	// KeyARN is a customer-managed KMS key for the table and the queues;
-	// without it keys of AWS are used.
+	// KeyARN is a customer-managed KMS key for the table, the queues and the
+	// secrets; without it keys of AWS are used.
 	KeyARN string
 
 	// AlarmEmail and AlarmTopicARN say who is woken: an address, or an SNS
@@ -189,7 +189,7 @@ func (r *reader) checkAsFunctionsDo(s Settings) {
 		config.PublicURL: "https://example.com", config.TableName: "table", config.SecretPrefix: "prefix",
 		config.RefreshQueueURL: "queue", config.EventBusName: "bus",
 		config.ReturnOrigins: s.ReturnOrigins, config.PlatformEndpoints: s.PlatformEndpoints, config.LogLevel: s.LogLevel,
-		config.CallerOwners: s.CallerOwners,
+		config.CallerOwners: s.CallerOwners, config.SecretKMSKeyID: s.KeyARN,
 	}
 	if _, err := config.Parse(func(name string) string { return environment[name] }); err != nil {
 		r.problems = append(r.problems, err)

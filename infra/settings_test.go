@@ -53,6 +53,7 @@ func TestReadSettingsNamesWhatIsWrong(t *testing.T) {
 		"yes as a boolean":                 {map[string]any{"allowFullCredentials": "yes"}, "allowFullCredentials"},
 		"an origin with a path":            {map[string]any{"returnOrigins": "https://app.example.com/done"}, "RETURN_ORIGINS"},
 		"endpoints that are no JSON":       {map[string]any{"platformEndpoints": "graph"}, "PLATFORM_ENDPOINTS"},
+		"callers with half an ARN":         {map[string]any{"callerOwners": `{"role/tenant":["acme"]}`}, "CALLER_OWNERS"},
 		"two places to ring":               {map[string]any{"alarmEmail": "a@example.com", "alarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:pager"}, "alarmTopicArn"},
 		"an emulator in prod":              {map[string]any{"stage": "prod", "awsEndpointUrl": "http://localhost:4566"}, "awsEndpointUrl"},
 		"an alias in place of a key":       {map[string]any{"keyArn": "alias/mine"}, "keyArn"},

@@ -109,7 +109,7 @@ func TestEnvironmentIsTheBlueprints(t *testing.T) {
 			want := slices.Clone(f.Environment)
 			if t.Name() == "TestEnvironmentIsTheBlueprints/defaults" {
 				want = slices.DeleteFunc(want, func(name string) bool {
-					return name == config.ReturnOrigins || name == config.PlatformEndpoints || name == config.CallerOwners
+					return slices.Contains([]string{config.ReturnOrigins, config.PlatformEndpoints, config.CallerOwners, config.SecretKMSKeyID}, name)
 				})
 			}
 			if diff := cmp.Diff(sorted(want), got); diff != "" {

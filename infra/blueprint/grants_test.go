@@ -14,6 +14,7 @@ import (
 
 	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/shared/awscloud"
+	"platform-api-connector/shared/config"
 	"platform-api-connector/shared/connector"
 )
 
@@ -81,6 +82,19 @@ func TestGrantsKeepToTheirPlace(t *testing.T) {
 					t.Errorf("%s: %s on the whole table, not on an index", f.Name, action)
 				}
 			}
+		}
+	}
+}
+
+// Who makes secrets knows with which key, and nobody else needs to.
+func TestWhoMakesSecretsKnowsTheKey(t *testing.T) {
+	t.Parallel()
+	for _, f := range blueprint.Functions() {
+		makes := slices.ContainsFunc(blueprint.Grants(f.Name), func(g blueprint.Grant) bool {
+			return slices.Contains(g.Actions, "secretsmanager:CreateSecret")
+		})
+		if told := slices.Contains(f.Environment, config.SecretKMSKeyID); told != makes {
+			t.Errorf("%s: makes secrets %v, is told the key %v", f.Name, makes, told)
 		}
 	}
 }

@@ -22,8 +22,8 @@ import (
 func New(a aws.Config, c config.Config) (*Table, *Vault, *Sealer, *Queue, *Events) {
 	secrets := secretsmanager.NewFromConfig(a)
 	return NewTable(dynamodb.NewFromConfig(a, RetryContention), c.TableName),
-		NewVault(secrets, c.SecretPrefix),
-		NewSealer(secrets, c.SecretPrefix),
+		NewVault(secrets, c.SecretPrefix, c.SecretKMSKeyID),
+		NewSealer(secrets, c.SecretPrefix, c.SecretKMSKeyID),
 		NewQueue(sqs.NewFromConfig(a), c.RefreshQueueURL),
 		NewEvents(eventbridge.NewFromConfig(a), c.EventBusName)
 }

@@ -82,7 +82,7 @@ func TestTable(t *testing.T) {
 func TestVault(t *testing.T) {
 	t.Parallel()
 	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
-	vault := awscloud.NewVault(client, "connector-test-"+rand.Text())
+	vault := awscloud.NewVault(client, "connector-test-"+rand.Text(), "")
 	connectortest.TestVault(t, func(*testing.T) connector.Vault { return vault })
 }
 
@@ -90,7 +90,32 @@ func TestSealer(t *testing.T) {
 	t.Parallel()
 	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
 	prefix := "connector-test-" + rand.Text()
-	connectortest.TestSealer(t, func(*testing.T) connector.Sealer { return awscloud.NewSealer(client, prefix) })
+	connectortest.TestSealer(t, func(*testing.T) connector.Sealer { return awscloud.NewSealer(client, prefix, "") })
+}
+
+// A deployment's own key encrypts whatever the functions make.
+func TestSecretsAreMadeWithTheKeyThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
+	const key = "arn:aws:kms:us-east-1:123456789012:key/test"
+	for want, kmsKeyID := range map[string]string{key: key, "": ""} {
+		prefix := "connector-test-" + rand.Text()
+		if _, err := awscloud.NewVault(client, prefix, kmsKeyID).Put(t.Context(), "connections/test", connector.NewSecret("test-value")); err != nil {
+			t.Fatal(err)
+		}
+		if err := awscloud.NewSealer(client, prefix, kmsKeyID).Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"/connections/test", "/sealing-key"} {
+			secret, err := client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(prefix + name)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := aws.ToString(secret.KmsKeyId); got != want {
+				t.Errorf("%s is encrypted with %q, want %q", name, got, want)
+			}
+		}
+	}
 }
 
 // Whoever comes second must use the key of whoever came first.
@@ -105,14 +130,14 @@ func TestSealer_FirstUsesAtOnceShareOneKey(t *testing.T) {
 	for n := range sealed {
 		group.Go(func() {
 			var err error
-			if sealed[n], err = awscloud.NewSealer(client, prefix).Seal(t.Context(), connector.NewSecret("test-value"), "purpose"); err != nil {
+			if sealed[n], err = awscloud.NewSealer(client, prefix, "").Seal(t.Context(), connector.NewSecret("test-value"), "purpose"); err != nil {
 				t.Errorf("Seal: %v", err)
 			}
 		})
 	}
 	group.Wait()
 	for _, b := range sealed {
-		if value, err := awscloud.NewSealer(client, prefix).Open(t.Context(), b, "purpose"); err != nil || value.Reveal() != "test-value" {
+		if value, err := awscloud.NewSealer(client, prefix, "").Open(t.Context(), b, "purpose"); err != nil || value.Reveal() != "test-value" {
 			t.Errorf("Open: %v", err)
 		}
 	}

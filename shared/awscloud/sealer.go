@@ -28,6 +28,7 @@ const sealingKeyName = "sealing-key"
 type Sealer struct {
 	client *secretsmanager.Client
 	name   string
+	key    *string // of KMS
 
 	mu        sync.Mutex
 	primitive tink.AEAD // nil until the keyset was read
@@ -36,9 +37,9 @@ type Sealer struct {
 var _ connector.Sealer = (*Sealer)(nil)
 
 // NewSealer returns the sealer whose keyset is under prefix. The first use
-// anywhere makes the keyset.
-func NewSealer(client *secretsmanager.Client, prefix string) *Sealer {
-	return &Sealer{client: client, name: prefix + "/" + sealingKeyName}
+// anywhere makes the keyset, a secret that is encrypted as NewVault's are.
+func NewSealer(client *secretsmanager.Client, prefix, kmsKeyID string) *Sealer {
+	return &Sealer{client: client, name: prefix + "/" + sealingKeyName, key: keyOrNil(kmsKeyID)}
 }
 
 // Prepare implements connector.Sealer.
@@ -109,7 +110,9 @@ func (s *Sealer) keyset(ctx context.Context) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, err = s.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &s.name, SecretString: aws.String(string(fresh))})
+		_, err = s.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+			Name: &s.name, SecretString: aws.String(string(fresh)), KmsKeyId: s.key,
+		})
 		if taken := new(types.ResourceExistsException); err != nil && !errors.As(err, &taken) {
 			return nil, err
 		}

@@ -20,14 +20,23 @@ import (
 type Vault struct {
 	client *secretsmanager.Client
 	prefix string
+	key    *string
 }
 
 var _ connector.Vault = (*Vault)(nil)
 
 // NewVault returns the vault of the secrets whose names begin with prefix and
-// a slash.
-func NewVault(client *secretsmanager.Client, prefix string) *Vault {
-	return &Vault{client: client, prefix: prefix}
+// a slash. Secrets that it makes are encrypted with the KMS key of that ARN,
+// id or alias; empty: with the key that Secrets Manager has in every account.
+func NewVault(client *secretsmanager.Client, prefix, kmsKeyID string) *Vault {
+	return &Vault{client: client, prefix: prefix, key: keyOrNil(kmsKeyID)}
+}
+
+func keyOrNil(kmsKeyID string) *string {
+	if kmsKeyID == "" {
+		return nil
+	}
+	return &kmsKeyID
 }
 
 const recoveryWindowDays = 7
@@ -62,7 +71,7 @@ func (v *Vault) putVersion(ctx context.Context, name string, value connector.Sec
 
 func (v *Vault) create(ctx context.Context, name string, value connector.Secret) (string, error) {
 	out, err := v.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
-		Name: v.secretID(name), SecretString: aws.String(value.Reveal()),
+		Name: v.secretID(name), SecretString: aws.String(value.Reveal()), KmsKeyId: v.key,
 	})
 	if err != nil {
 		return "", err

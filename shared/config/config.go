@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,7 @@ const (
 	AWSEndpointURL       = "AWS_ENDPOINT_URL"
 	LogLevel             = "LOG_LEVEL"
 	CallerOwners         = "CALLER_OWNERS"
+	SecretKMSKeyID       = "SECRET_KMS_KEY_ID"
 )
 
 // Config is the environment of a function, read and checked.
@@ -44,6 +46,9 @@ type Config struct {
 	// CallerOwners maps patterns of callers' ARNs to owners; nil where nobody
 	// is confined.
 	CallerOwners map[string][]string
+	// SecretKMSKeyID is the ARN, id or alias of the KMS key for secrets; empty
+	// for the one that Secrets Manager has in every account.
+	SecretKMSKeyID string
 }
 
 // Parse reads the variables that get returns, usually os.Getenv.
@@ -103,6 +108,9 @@ func Parse(get func(string) string) (Config, error) {
 		}
 		c.CallerOwners = callers
 	}
+	if c.SecretKMSKeyID = get(SecretKMSKeyID); c.SecretKMSKeyID != "" && !kmsKey.MatchString(c.SecretKMSKeyID) {
+		fail(SecretKMSKeyID, "neither the ARN nor the id of a KMS key, nor an alias that begins with alias/")
+	}
 	if value := get(LogLevel); value != "" {
 		if err := c.LogLevel.UnmarshalText([]byte(value)); err != nil {
 			fail(LogLevel, "none of debug, info, warn, error")
@@ -110,6 +118,10 @@ func Parse(get func(string) string) (Config, error) {
 	}
 	return c, errors.Join(problems...)
 }
+
+// kmsKey takes what KMS calls a key identifier, of one region or of several:
+// https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id
+var kmsKey = regexp.MustCompile(`^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+|mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
 
 // checkPublicURL wants https, or http on loopback: cookies and codes travel
 // over it.

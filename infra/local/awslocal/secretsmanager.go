@@ -24,6 +24,7 @@ type secretsManager struct {
 
 type secret struct {
 	name, arn, description string
+	kmsKeyID               string // remembered; nothing is encrypted
 	created, changed       time.Time
 	// deleteAt is when the recovery window ends; zero while nobody deleted it.
 	deletedAt, deleteAt time.Time
@@ -174,6 +175,7 @@ type createSecretInput struct {
 	secretValue
 	Name        string
 	Description string
+	KMSKeyID    string `json:"KmsKeyId"`
 }
 
 type secretVersionOutput struct {
@@ -196,7 +198,7 @@ func (s *secretsManager) createSecret(input createSecretInput) (secretVersionOut
 		return s.createAgain(made, input)
 	}
 	made := &secret{
-		name: input.Name, description: input.Description, created: s.now(), changed: s.now(),
+		name: input.Name, description: input.Description, kmsKeyID: input.KMSKeyID, created: s.now(), changed: s.now(),
 		arn: "arn:aws:secretsmanager:" + region + ":" + accountID + ":secret:" + input.Name + "-" + s.ids.hex(3),
 	}
 	s.secrets[made.name] = made
@@ -314,6 +316,7 @@ type secretDescription struct {
 	ARN                string
 	Name               string
 	Description        string              `json:",omitempty"`
+	KMSKeyID           string              `json:"KmsKeyId,omitempty"`
 	VersionIDsToStages map[string][]string `json:"VersionIdsToStages,omitempty"`
 	CreatedDate        epoch
 	LastChangedDate    epoch
@@ -322,7 +325,7 @@ type secretDescription struct {
 
 func (s *secret) describe() secretDescription {
 	d := secretDescription{
-		ARN: s.arn, Name: s.name, Description: s.description, VersionIDsToStages: map[string][]string{},
+		ARN: s.arn, Name: s.name, Description: s.description, KMSKeyID: s.kmsKeyID, VersionIDsToStages: map[string][]string{},
 		CreatedDate: epoch(s.created), LastChangedDate: epoch(s.changed), DeletedDate: epochOrNil(s.deletedAt),
 	}
 	for _, v := range s.versions {
