@@ -501,6 +501,11 @@ func deleteNeedsTheRevision(t *testing.T, s storeCheck) {
 	s.wantStored(t, c)
 }
 
+// within are the owners that a confined caller may act for.
+func within(owners ...string) connector.Owners {
+	return connector.Callers{"caller": owners}.OwnersOf("caller")
+}
+
 func listingFilters(t *testing.T, s storeCheck) {
 	other := s.owner + " II"
 	for n, c := range []connector.Connection{
@@ -528,6 +533,9 @@ func listingFilters(t *testing.T, s storeCheck) {
 		{connector.Filter{Owner: s.owner, Platform: "youtube", Status: connector.NeedsReauth}, ""},
 		{connector.Filter{Status: connector.Manual}, "1"},
 		{connector.Filter{Platform: "youtube"}, "0 1 4"},
+		{connector.Filter{Within: within(other)}, "4"},
+		{connector.Filter{Within: within(s.owner, other), Platform: "youtube"}, "0 1 4"},
+		{connector.Filter{Within: within(other), Owner: s.owner}, ""},
 	} {
 		eventually(t, func() string {
 			var accounts []string
