@@ -565,6 +565,9 @@ func TestProtocol_WhoWaitedTakesTheResultGoodOrBad(t *testing.T) {
 		first := sync.OnceFunc(waiting.Done)
 		waiter.Sleep = func(ctx context.Context, d time.Duration) error {
 			first()
+			if d > 250*time.Millisecond {
+				t.Errorf("waits %v to try again on its own", d)
+			}
 			return connector.Sleep(ctx, d)
 		}
 		ask(waiter)
@@ -603,5 +606,100 @@ func TestProtocol_WhatWasTakenOverIsNotInDoubt(t *testing.T) {
 	}
 	if _, err := b.Refresh(t.Context(), c.ID); err != nil {
 		t.Errorf("a refresh while the token lives: %v", err)
+	}
+}
+
+// A renewal that follows at once on what was taken over leaves its own mark.
+func TestProtocol_WhatFollowsATakeOverIsMarked(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	b.diesBeforeRecord(t, id)
+	b.outlive()
+	dies(t, func() { b.another(nil, func() { panic(crash{}) }).Refresh(t.Context(), id) })
+	b.outlive()
+	if _, err := b.Refresh(t.Context(), id); connector.AsError(err).Reason != "outcome_unknown" {
+		t.Errorf("got %v, want outcome_unknown: the refresh token may be spent", err)
+	}
+	if token, err := b.token(t, id); err != nil {
+		t.Errorf("the access token lives: %+v, %v", token, err)
+	}
+}
+
+// The take-over itself may come too late.
+func TestProtocol_ALateTakeOverDoesNotReplaceANewConsent(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	b.diesBeforeRecord(t, id)
+	b.outlive()
+	var consented connector.Fields
+	late := b.another(nil, nil)
+	late.Store = &storeHook{Store: b.store, update: func(n int, act func() (connector.Connection, error)) (connector.Connection, error) {
+		if n == 2 {
+			b.outlive()
+			if err := b.reauthorize(t, "twitter", id); err != nil {
+				t.Error(err)
+			}
+			consented = b.full(t, id)
+		}
+		return act()
+	}}
+	if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+		t.Error(err)
+	}
+	if consented == nil || !b.full(t, id).Equal(consented) {
+		t.Error("what a dead holder left is handed out in place of the consent")
+	}
+}
+
+// unreadySealer could not seal what an exchange brings.
+type unreadySealer struct{ connector.Sealer }
+
+func (unreadySealer) Prepare(context.Context) error { return errFlaky }
+
+func TestProtocol_NoExchangeBeginsThatCouldNotBeSealed(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	ready := b.Sealer
+	b.Sealer = unreadySealer{ready}
+	if _, err := b.token(t, id); err == nil || b.refreshes("twitter") != 0 {
+		t.Errorf("got %v after %d exchanges, want a failure and none", err, b.refreshes("twitter"))
+	}
+	b.Sealer = ready
+	if _, err := b.token(t, id); err != nil {
+		t.Errorf("once it is ready: %v", err)
+	}
+}
+
+// timedPlatform notes how long a refresh may take.
+type timedPlatform struct {
+	connector.Platform
+	limit time.Duration
+}
+
+func (p *timedPlatform) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		p.limit = time.Until(deadline)
+	}
+	return p.Platform.Refresh(ctx, app, c)
+}
+
+// What the platform may take is not taken from the time to store the result.
+func TestProtocol_AnExchangeLeavesTimeToStore(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	var timed []*timedPlatform
+	for i, p := range b.Platforms {
+		timed = append(timed, &timedPlatform{Platform: p})
+		b.Platforms[i] = timed[i]
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
+	defer cancel()
+	if _, err := b.Token(ctx, connector.TokenRequest{ConnectionID: id}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range timed {
+		if p.Describe().Name == "twitter" && (p.limit <= 0 || p.limit > 10*time.Second) {
+			t.Errorf("the platform may take %v of 29 s, want 10 s", p.limit)
+		}
 	}
 }
