@@ -1,10 +1,11 @@
 # The deployment: what `make help` lists, and the checks of the template.
 # Everything that is fetched goes to build/, pinned.
-.PHONY: node synth bootstrap deploy destroy check-infra reproducible cfn-lint checkov moto sam-validate functions-on-moto snippets sam-local localstack
+.PHONY: node app prepared synth bootstrap deploy destroy check-infra reproducible cfn-lint checkov moto sam-validate functions-on-moto snippets sam-local localstack
 
 STAGE ?= dev
 CONTEXT ?=
 CDK := build/cdk/node_modules/.bin/cdk
+APP := build/cdk/app
 TEMPLATE := cdk.out/Connector-$(STAGE).template.json
 FULL := build/full/Connector-prod.template.json
 VENV := build/venv
@@ -18,21 +19,29 @@ $(CDK): infra/cdk/package.json infra/cdk/package-lock.json
 	@mkdir -p build/cdk && cp infra/cdk/package.json infra/cdk/package-lock.json build/cdk/ && echo 'module cdk' >build/cdk/go.mod
 	cd build/cdk && npm ci --no-audit --no-fund --silent
 
-synth: node build $(CDK) ## Write the CloudFormation template to cdk.out (STAGE=dev)
-	$(CDK) synth --quiet -c stage=$(STAGE) $(CONTEXT)
+app: setup
+	@mkdir -p build/cdk && go build -o $(APP) ./infra
 
-bootstrap: node $(CDK) ## Prepare the AWS account of the environment for the CDK, once for each region
-	$(CDK) bootstrap
+# What every command of the CDK needs, at once: the CDK app, the functions that
+# it deploys, and the CLI.
+prepared: node
+	@$(MAKE) --no-print-directory -j3 app build $(CDK)
 
-deploy: node build $(CDK) ## Deploy to the AWS account of the environment (STAGE=dev CONTEXT='-c alarmEmail=…')
-	$(CDK) deploy --require-approval broadening -c stage=$(STAGE) $(CONTEXT)
+synth: prepared ## Write the CloudFormation template to cdk.out (STAGE=dev)
+	$(CDK) synth --app $(APP) --quiet -c stage=$(STAGE) $(CONTEXT)
 
-destroy: node build $(CDK) ## Remove the stack; what stays is in the README (STAGE=dev)
-	$(CDK) destroy -c stage=$(STAGE) $(CONTEXT)
+bootstrap: prepared ## Prepare the AWS account of the environment for the CDK, once for each region
+	$(CDK) bootstrap --app $(APP)
+
+deploy: prepared ## Deploy to the AWS account of the environment (STAGE=dev CONTEXT='-c alarmEmail=…')
+	$(CDK) deploy --app $(APP) --require-approval broadening -c stage=$(STAGE) $(CONTEXT)
+
+destroy: prepared ## Remove the stack; what stays is in the README (STAGE=dev)
+	$(CDK) destroy --app $(APP) -c stage=$(STAGE) $(CONTEXT)
 
 # The same with every setting set, for the checks.
 $(FULL): synth
-	@$(CDK) synth --quiet --output build/full -c stage=prod -c returnOrigins=https://app.example.com \
+	@$(CDK) synth --app $(APP) --quiet --output build/full -c stage=prod -c returnOrigins=https://app.example.com \
 		-c domainName=connect.example.com -c certificateArn=arn:aws:acm:eu-west-1:123456789012:certificate/test \
 		-c keyArn=arn:aws:kms:eu-west-1:123456789012:key/test -c alarmEmail=oncall@example.com \
 		-c tokenCallers=345678901234,arn:aws:iam::210987654321:role/publisher
@@ -78,8 +87,8 @@ snippets: node $(VENV)/cfn build/snippets
 # The local stack's embedded AWS has the table and the secrets: `make run` goes
 # beside it.
 sam-local: export SAM_CLI_TELEMETRY := 0
-sam-local: node build $(CDK) $(VENV)/sam ## Serve the template's HTTP API with SAM (needs Docker), ENV_FILE=…
-	$(CDK) synth --quiet -c stage=local -c awsEndpointUrl=http://host.docker.internal:4566
+sam-local: prepared $(VENV)/sam ## Serve the template's HTTP API with SAM (needs Docker), ENV_FILE=…
+	$(CDK) synth --app $(APP) --quiet -c stage=local -c awsEndpointUrl=http://host.docker.internal:4566
 	$(VENV)/sam/bin/sam local start-api -t cdk.out/Connector-local.template.json --env-vars $(or $(ENV_FILE),infra/checks/sam-env.json) $(SAM_FLAGS)
 
 localstack: synth ## Deploy to a running LocalStack (AWS_ENDPOINT_URL, default http://localhost:4566)

@@ -15,6 +15,6 @@ if ! curl -fsS --max-time 5 "$AWS_ENDPOINT_URL/_localstack/health" >/dev/null; t
 fi
 
 cdk=build/cdk/node_modules/.bin/cdk
-"$cdk" bootstrap aws://000000000000/us-east-1
-"$cdk" deploy --require-approval never -c "stage=$stage" --outputs-file build/localstack-outputs.json
+"$cdk" bootstrap --app build/cdk/app aws://000000000000/us-east-1
+"$cdk" deploy --app build/cdk/app --require-approval never -c "stage=$stage" --outputs-file build/localstack-outputs.json
 cat build/localstack-outputs.json
