@@ -259,29 +259,3 @@ func mask(b []byte) []byte {
 		return []byte("<random>")
 	})
 }
-
-func FuzzEvents(f *testing.F) {
-	for _, path := range samples(f) {
-		payload, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(payload)
-	}
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		s := newStack(t)
-		for name, function := range s.functions {
-			result, err := function(invocation(t.Context()), payload)
-			var answer struct{ StatusCode int }
-			switch failure, typed := err.(messages.InvokeResponse_Error); {
-			case err != nil && (!typed || failure.Type == "Internal"):
-				t.Errorf("%s: %v", name, err)
-			case err == nil && (json.Unmarshal(result, &answer) != nil || answer.StatusCode == 500):
-				t.Errorf("%s: %s", name, result)
-			}
-			if strings.Contains(s.logs.String(), `"panic"`) {
-				t.Errorf("%s: %s", name, s.logs)
-			}
-		}
-	})
-}

@@ -3,9 +3,11 @@ package handler_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -28,13 +30,13 @@ const allowedOrigin = "https://product.example.com"
 
 // fuzzed is a connector with an app for every platform, whose platforms are
 // sandboxes.
-func fuzzed(f *testing.F) (*connector.Service, map[string]handler.Function) {
+func fuzzed(f *testing.F, output io.Writer) (*connector.Service, map[string]handler.Function) {
 	f.Helper()
 	clock := connectortest.NewClock(noon)
 	played := sandbox.New(sandbox.Options{Now: clock.Now, Random: chance(2)})
 	server := httptest.NewServer(played)
 	f.Cleanup(server.Close)
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(slog.NewJSONHandler(output, nil))
 	s := &connector.Service{
 		Platforms: platform.All(platform.Options{HTTP: server.Client(), Endpoints: sandbox.Endpoints(server.URL), Now: clock.Now}),
 		Store:     connectortest.NewStore(), Vault: connectortest.NewVault(), Sealer: connectortest.Sealer{},
@@ -52,19 +54,21 @@ func fuzzed(f *testing.F) (*connector.Service, map[string]handler.Function) {
 	return s, functions(handler.New(s, log))
 }
 
-// FuzzPayloads sends anything to every function: it answers or fails with one
+// FuzzEvents sends anything to every function: it answers or fails with one
 // of our codes, never with Internal, and what looks like an HTTP event gets an
 // HTTP answer.
-func FuzzPayloads(f *testing.F) {
-	_, functions := fuzzed(f)
+func FuzzEvents(f *testing.F) {
+	written := &logs{}
+	_, functions := fuzzed(f, written)
+	for _, path := range samples(f) {
+		payload, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(payload)
+	}
 	for _, seed := range []string{
-		`{"version":"2.0","routeKey":"GET /connections","rawPath":"/connections","rawQueryString":"limit=1&owner=a","headers":{"accept":"text/html"},"requestContext":{"http":{"method":"GET"}}}`,
-		`{"version":"2.0","routeKey":"GET /oauth/{platform}/callback","rawQueryString":"state=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA&code=x","cookies":["a=b"],"pathParameters":{"platform":"youtube"}}`,
-		`{"version":"2.0","routeKey":"POST /links","body":"eyJwbGF0Zm9ybSI6InlvdXR1YmUiLCJvd25lciI6ImEifQ==","isBase64Encoded":true}`,
-		`{"version":"2.0","routeKey":"POST /platforms/facebook/deauthorize","body":"signed_request=a.b","headers":{"content-type":"application/x-www-form-urlencoded"}}`,
-		`{"version":"2.0","routeKey":"POST /platforms/tiktok/webhook","body":"{}","headers":{"tiktok-signature":"t=1,s=2"}}`,
 		`{"version":"1.0","resource":"/connections","path":"/connections","httpMethod":"GET","headers":{"Accept":"*/*"},"multiValueHeaders":{"Accept":["*/*"]},"queryStringParameters":null,"requestContext":{"stage":"prod"}}`,
-		`{"connection_id":"5f0c7a52-9d3e-4b61-8a7f-2c4e6d8b0a13","min_ttl_seconds":60,"scopes":["a"],"full":true}`,
 		`{"Records":[{"messageId":"1","body":"{\"connection_id\":\"x\"}"}]}`, `{}`, `null`, `[]`, `"`, "\xff",
 	} {
 		f.Add([]byte(seed))
@@ -87,7 +91,7 @@ func FuzzPayloads(f *testing.F) {
 			if json.Unmarshal(answer, &r) != nil || !utf8.Valid(answer) {
 				t.Errorf("%s: %q", name, answer)
 			}
-			if r.StatusCode == 500 {
+			if r.StatusCode == 500 || written.panicked() {
 				t.Errorf("%s: %s", name, answer)
 			}
 			for header, value := range r.Headers {
@@ -99,10 +103,18 @@ func FuzzPayloads(f *testing.F) {
 	})
 }
 
+// panicked reports whether something panicked since it was last asked.
+func (l *logs) panicked() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.b.Reset()
+	return strings.Contains(l.b.String(), `"panic"`)
+}
+
 // FuzzTokens shows anything as a link, a state and a browser's half: only what
 // was given out opens anything.
 func FuzzTokens(f *testing.F) {
-	s, functions := fuzzed(f)
+	s, functions := fuzzed(f, io.Discard)
 	minted, err := s.MintLink(f.Context(), connector.LinkRequest{Platform: "youtube", Owner: "acme", ExpiresIn: time.Hour})
 	if err != nil {
 		f.Fatal(err)
@@ -156,7 +168,7 @@ func statusOf(t *testing.T, function handler.Function, e events.APIGatewayV2HTTP
 // FuzzReturnURL asks for links with any return URL. What is taken leads to an
 // allowed origin, as Go reads it and as browsers do.
 func FuzzReturnURL(f *testing.F) {
-	s, _ := fuzzed(f)
+	s, _ := fuzzed(f, io.Discard)
 	for _, target := range foreignReturnURLs {
 		f.Add(target)
 	}
@@ -231,7 +243,7 @@ func TestOriginInBrowsers(t *testing.T) {
 // FuzzScopes asks for links and tokens with any scope: what is taken stands in
 // the authorize URL as one scope.
 func FuzzScopes(f *testing.F) {
-	s, _ := fuzzed(f)
+	s, _ := fuzzed(f, io.Discard)
 	for _, scope := range []string{"video.list", "https://www.googleapis.com/auth/youtube", "a b", "a,b", "a\tb", "", "é", "a&scope=b", "a%20b", "a+b", "\u2003", strings.Repeat("a", 257)} {
 		f.Add(scope, "tiktok")
 		f.Add(scope, "youtube")
