@@ -224,7 +224,11 @@ const unsealAfter = time.Minute
 func (s *Service) adopt(c *Connection, p Platform, creds Credentials, kept safekept) {
 	c.CredentialsVersion, c.Sealed, c.Generation = kept.version, kept.sealed, creds.Generation
 	c.IssuedAt, c.ExpiresAt, c.GrantExpiresAt = creds.IssuedAt, creds.ExpiresAt, creds.GrantExpiresAt
-	c.RefreshAt = s.refreshAt(p.Describe().Traits.Cadence, creds)
+	cadence := p.Describe().Traits.Cadence
+	if creds.GrantExpiresAt.IsZero() && cadence.Lapse > 0 && creds.renewable() && !creds.IssuedAt.IsZero() {
+		c.GrantExpiresAt = creds.IssuedAt.Add(cadence.Lapse)
+	}
+	c.RefreshAt = s.refreshAt(cadence, creds)
 	if len(kept.sealed) > 0 {
 		c.RefreshAt = s.Now().UTC().Add(unsealAfter)
 	}

@@ -167,6 +167,11 @@ type Cadence struct {
 	// CheckEvery is how often credentials that do not expire are checked.
 	CheckEvery time.Duration
 
+	// Lapse is how long a refresh token lives that nobody uses, where the
+	// platform does not say it with each one; zero where it does not lapse, or
+	// nobody knows. Every renewal begins it anew.
+	Lapse time.Duration
+
 	// Grace is how long after a rotation the spent refresh token still
 	// answers; zero where the platform promises none.
 	Grace time.Duration

@@ -200,3 +200,21 @@ func (b *bench) expiring(id connector.ID) []connector.Event {
 		return e.Type != connector.EventExpiring || e.Connection.ID != id
 	})
 }
+
+// A refresh token that nobody could use for months lapses, although every
+// renewal begins its time anew.
+func TestExpiring_ALapseIsTold(t *testing.T) {
+	t.Parallel()
+	for _, name := range []connector.Name{"youtube", "twitter"} {
+		b := newBench(t)
+		c := b.connect(t, name)
+		b.clock.Advance(time.Hour)
+		renewed, err := b.Refresh(t.Context(), c.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !renewed.GrantExpiresAt.Equal(c.GrantExpiresAt.Add(time.Hour)) || c.GrantExpiresAt.IsZero() {
+			t.Errorf("%s: the lapse moved from %v to %v with a renewal an hour later", name, c.GrantExpiresAt, renewed.GrantExpiresAt)
+		}
+	}
+}

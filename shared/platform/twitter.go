@@ -31,6 +31,11 @@ const (
 // read 2026-11-23).
 const twitterLifetime = 2 * time.Hour
 
+// twitterLapse is how long X's refresh tokens are said to live: six months
+// (https://github.com/trypostit/trypost/issues/126, read 2026-11-23; X's own
+// pages do not say).
+const twitterLapse = 181 * 24 * time.Hour
+
 // twitter is X. Besides OAuth 2.0 it has the static keys of OAuth 1.0a, which
 // people copy from its console: nothing to renew, each request is signed.
 type twitter struct {
@@ -97,6 +102,7 @@ func (x *twitter) Describe() connector.Description {
 			Cadence: connector.Cadence{
 				Model:      connector.Rotating,
 				Lifetime:   twitterLifetime,
+				Lapse:      twitterLapse,
 				CheckEvery: 7 * 24 * time.Hour, // OAuth 1.0a keys
 			},
 		},

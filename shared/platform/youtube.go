@@ -28,6 +28,11 @@ const (
 // (https://developers.google.com/identity/protocols/oauth2, read 2026-11-23).
 const googleLifetime = time.Hour
 
+// googleLapse is how long Google's refresh tokens live unused: six months
+// (https://developers.google.com/identity/protocols/oauth2#expiration, read
+// 2026-11-23), here the shortest six there are.
+const googleLapse = 181 * 24 * time.Hour
+
 // youtube is YouTube, through Google's OAuth. The person picks the channel
 // during consent, so one consent yields one channel.
 type youtube struct {
@@ -59,7 +64,7 @@ func (y *youtube) Describe() connector.Description {
 		Traits: connector.Traits{
 			PKCE:           "S256",
 			ScopeSeparator: " ",
-			Cadence:        connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime},
+			Cadence:        connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime, Lapse: googleLapse},
 		},
 		Guide: y.guide(),
 	}
