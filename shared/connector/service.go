@@ -110,5 +110,5 @@ func (s *Service) jitter(most time.Duration) time.Duration {
 	if _, err := io.ReadFull(s.Random, b[:]); err != nil {
 		return most / 2
 	}
-	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(most))
+	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(most)) // #nosec G115 -- less than most
 }
