@@ -104,7 +104,7 @@ func endDuringRefreshes(t *testing.T, signal syscall.Signal) {
 	exchanges := box.Count("twitter", "token/refresh_token") + box.Count("tiktok", "token/refresh_token")
 	second.end(t, signal, gates)
 
-	lost, kept := 0, 0
+	lost, kept, outside := 0, 0, 0
 	var asking sync.WaitGroup
 	answers := make(chan func(), 2*len(steps))
 	for _, platform := range []string{"twitter", "tiktok"} {
@@ -118,6 +118,7 @@ func endDuringRefreshes(t *testing.T, signal syscall.Signal) {
 					case lose:
 						lost++
 					case errorType != "":
+						outside++
 						t.Errorf("%s, %s: token-get answers %q %v", platform, step.name, errorType, answer)
 					default:
 						kept++
@@ -135,10 +136,10 @@ func endDuringRefreshes(t *testing.T, signal syscall.Signal) {
 	if want := gates.exchangesLeft(signal); exchanges != want {
 		t.Errorf("%d more exchanges, want %d: none for what was durable", exchanges, want)
 	}
-	t.Attr("refreshes_under_way", fmt.Sprint(2*len(steps)))
-	t.Attr("grants_kept", fmt.Sprint(kept))
-	t.Attr("grants_lost_in_window", fmt.Sprint(lost))
-	t.Attr("grants_lost_otherwise", "0")
+	attr(t, "refreshes_under_way", 2*len(steps))
+	attr(t, "grants_kept", kept)
+	attr(t, "grants_lost_in_window", lost)
+	attr(t, "grants_lost_otherwise", outside)
 }
 
 // await asks for a token until the answer is final: a dead stack's leases
