@@ -49,9 +49,13 @@ func TestOutage(t *testing.T) {
 
 		time.Sleep(simulatedLife - 2*time.Minute)
 		w.platform.setOutage(true)
-		before := w.tally.exchanges
+		exchanges := func() (n int) {
+			w.count(func(t *tally) { n = t.exchanges })
+			return n
+		}
+		before := exchanges()
 		time.Sleep(outageLasts)
-		during := w.tally.exchanges - before
+		during := exchanges() - before
 		w.platform.setOutage(false)
 
 		ended := time.Now()
