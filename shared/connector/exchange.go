@@ -130,7 +130,8 @@ const vaultTries = 3
 
 // putDurably puts renewed credentials into the vault or, where that cannot be
 // written, seals them for the record: after a rotation they are the only ones
-// that live. errSuperseded: the connection is gone.
+// that live, so it gives up only when ctx does. errSuperseded: the connection
+// is gone.
 func (s *Service) putDurably(ctx context.Context, c Connection, creds Credentials) (safekept, error) {
 	for try := 1; ; try++ {
 		putCtx, cancel := context.WithTimeout(ctx, time.Second)
@@ -143,20 +144,26 @@ func (s *Service) putDurably(ctx context.Context, c Connection, creds Credential
 		if errors.Is(readErr, ErrNotFound) || readErr == nil && fresh.Status == Disconnected {
 			return safekept{}, errSuperseded
 		}
-		if try < vaultTries && s.pause(ctx, try) == nil {
-			continue
+		if try >= vaultTries || ctx.Err() != nil {
+			sealed, sealErr := s.seal(ctx, c.ID, creds)
+			if sealErr == nil {
+				s.Log.WarnContext(ctx, "storing renewed credentials in the record, sealed", "connection", string(c.ID), "platform", string(c.Platform), "error", err)
+				return safekept{version: c.CredentialsVersion, sealed: sealed}, nil
+			}
+			err = errors.Join(err, sealErr)
 		}
-		s.Log.WarnContext(ctx, "storing renewed credentials in the record, sealed", "connection", string(c.ID), "platform", string(c.Platform), "error", err)
-		value, encodeErr := creds.encode()
-		if encodeErr != nil {
-			return safekept{}, internal("sealing credentials", encodeErr)
+		if pauseErr := s.pause(ctx, try); pauseErr != nil {
+			return safekept{}, internal("storing renewed credentials", err)
 		}
-		sealed, sealErr := s.Sealer.Seal(ctx, value, sealPurpose(c.ID, creds.Generation))
-		if sealErr != nil {
-			return safekept{}, internal("sealing credentials", sealErr)
-		}
-		return safekept{version: c.CredentialsVersion, sealed: sealed}, nil
 	}
+}
+
+func (s *Service) seal(ctx context.Context, id ID, creds Credentials) ([]byte, error) {
+	value, err := creds.encode()
+	if err != nil {
+		return nil, err
+	}
+	return s.Sealer.Seal(ctx, value, sealPurpose(id, creds.Generation))
 }
 
 // unseal moves credentials from the record into the vault.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/connectortest"
 	"platform-api-connector/shared/sandbox"
 )
 
@@ -43,8 +45,9 @@ type useCase struct {
 	// prepare brings the bench to where the use case begins.
 	prepare func(t *testing.T, b *bench, c connector.Connection)
 	do      func(ctx context.Context, b *bench, c connector.Connection) error
-	// ends says that no connection is left.
-	ends bool
+	// ends says that no connection is left, revokes that only a person can
+	// mend those that are.
+	ends, revokes bool
 }
 
 func useCases(name connector.Name) []useCase {
@@ -57,7 +60,7 @@ func useCases(name connector.Name) []useCase {
 	due := func(t *testing.T, b *bench, c connector.Connection) {
 		b.clock.Advance(c.RefreshAt.Sub(b.clock.Now()) + time.Second)
 	}
-	return []useCase{
+	cases := []useCase{
 		{"connect again", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
 			minted, err := b.MintLink(ctx, connector.LinkRequest{Platform: name, Owner: "acme", ConnectionID: c.ID})
 			if err != nil {
@@ -70,7 +73,7 @@ func useCases(name connector.Name) []useCase {
 			}
 			_, err = b.Callback(ctx, request)
 			return err
-		}, false},
+		}, false, false},
 		{"connect another", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
 			minted, err := b.MintLink(ctx, connector.LinkRequest{Platform: name, Owner: "acme"})
 			if err != nil {
@@ -83,29 +86,29 @@ func useCases(name connector.Name) []useCase {
 			}
 			_, err = b.Callback(ctx, request)
 			return err
-		}, false},
+		}, false, false},
 		{"confirm again", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
 			return confirmWhole(ctx, b, name, "", c.ID)
-		}, false},
+		}, false, false},
 		{"confirm another", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
 			return confirmWhole(ctx, b, name, b.sandbox.People(string(name))[1].ID, "")
-		}, false},
+		}, false, false},
 		{"token of an expired one", expired, func(ctx context.Context, b *bench, c connector.Connection) error {
 			_, err := b.Token(ctx, connector.TokenRequest{ConnectionID: c.ID, MinTTL: connector.DefaultMinTTL})
 			return err
-		}, false},
+		}, false, false},
 		{"refresh when due", due, func(ctx context.Context, b *bench, c connector.Connection) error {
 			_, err := b.RefreshDue(ctx, c.ID)
 			return err
-		}, false},
+		}, false, false},
 		{"sweep", due, func(ctx context.Context, b *bench, c connector.Connection) error {
 			_, err := b.QueueDue(ctx)
 			return err
-		}, false},
+		}, false, false},
 		{"verify", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
 			_, err := b.Verify(ctx, c.ID)
 			return err
-		}, false},
+		}, false, false},
 		{"import of what is there", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
 			b.AllowFull = true
 			token, err := b.Token(ctx, connector.TokenRequest{ConnectionID: c.ID, Full: true})
@@ -114,11 +117,60 @@ func useCases(name connector.Name) []useCase {
 			}
 			_, err = b.Import(ctx, connector.ImportRequest{Platform: name, Owner: "acme", Credentials: token.Full})
 			return err
-		}, false},
+		}, false, false},
+		{"token while the vault takes no writes", expired, func(ctx context.Context, b *bench, c connector.Connection) error {
+			vault := b.Service.Vault
+			b.Service.Vault = writeless{vault}
+			defer func() { b.Service.Vault = vault }()
+			_, err := b.Token(ctx, connector.TokenRequest{ConnectionID: c.ID, MinTTL: connector.DefaultMinTTL})
+			return err
+		}, false, false},
+		{"store the app", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
+			app := b.sandbox.AppOf(string(name))
+			_, err := b.PutApp(ctx, name, connector.App{ClientID: app.ClientID, ClientSecret: connector.NewSecret(app.ClientSecret)})
+			return err
+		}, false, false},
+		{"usage", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
+			_, err := b.Reserve(ctx, c.ID, 1)
+			return err
+		}, false, false},
 		{"disconnect", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
 			return b.Disconnect(ctx, c.ID, false)
-		}, true},
+		}, true, false},
+		{"disconnect for good", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
+			return b.Disconnect(ctx, c.ID, true)
+		}, true, false},
 	}
+	switch name {
+	case "facebook":
+		cases = append(cases,
+			useCase{"deauthorize notice", nothing, facebookNotice("deauthorize"), false, true},
+			useCase{"data deletion notice", nothing, facebookNotice("data-deletion"), true, false})
+	case "tiktok":
+		cases = append(cases, useCase{"webhook", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
+			body, signature := b.sandbox.TikTokNotice("authorization.removed", c.AccountID)
+			_, err := b.TakeNotice(ctx, name, "webhook", connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: body})
+			return err
+		}, false, true})
+	}
+	return cases
+}
+
+func facebookNotice(kind string) func(context.Context, *bench, connector.Connection) error {
+	return func(ctx context.Context, b *bench, c connector.Connection) error {
+		body := url.Values{"signed_request": {b.sandbox.SignedRequest(c.UserID)}}.Encode()
+		_, err := b.TakeNotice(ctx, "facebook", kind, connector.RawNotice{
+			Header: map[string]string{"content-type": "application/x-www-form-urlencoded"}, Body: []byte(body),
+		})
+		return err
+	}
+}
+
+// writeless is a vault that can be read.
+type writeless struct{ connector.Vault }
+
+func (writeless) Put(context.Context, string, connector.Secret) (string, error) {
+	return "", errFlaky
 }
 
 // failOnce runs a use case with its n-th port call failing, then again without
@@ -133,6 +185,9 @@ func failOnce(t *testing.T, name connector.Name, u useCase, n int, after bool) (
 	f := &failing{n: n, after: after}
 	b.Service.Store = &failingStore{Store: b.store, failing: f}
 	b.Service.Vault = &failingVault{Vault: b.vault, failing: f}
+	b.Service.Sealer = &failingSealer{Sealer: connectortest.Sealer{}, failing: f}
+	b.Service.Queue = &failingQueue{Queue: b.queue, failing: f}
+	b.Service.Events = &failingEvents{Events: b.events, failing: f}
 	ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
 	defer cancel()
 	first := u.do(ctx, b, c)
@@ -141,7 +196,8 @@ func failOnce(t *testing.T, name connector.Name, u useCase, n int, after bool) (
 	at := fmt.Sprintf("call %d (%s, after acting: %v)", n, f.what, after)
 
 	b.clock.Advance(30 * time.Second) // a caller's patience, and the life of a lease
-	if err := u.do(ctx, b, c); err != nil && !(first == nil && connector.AsError(err).Code == connector.ConnectionNotFound) {
+	gone := first == nil || u.ends    // what is done once need not be there a second time
+	if err := u.do(ctx, b, c); err != nil && !(gone && errors.Is(err, connector.ConnectionNotFound)) {
 		t.Errorf("%s: done again: %v (the first time: %v)", at, err, first)
 	}
 	page, _, err := b.Connections(t.Context(), connector.Filter{Owner: "acme"}, "", 100)
@@ -165,6 +221,12 @@ func failOnce(t *testing.T, name connector.Name, u useCase, n int, after bool) (
 			t.Errorf("%s: an account is connected twice", at)
 		}
 		accounts[left.AccountID] = true
+		if u.revokes {
+			if left.Status != connector.NeedsReauth {
+				t.Errorf("%s: a revoked connection is %s", at, left.Status)
+			}
+			continue
+		}
 		if token, err := b.token(t, left.ID); err != nil || token.Degraded {
 			t.Errorf("%s: the token afterwards: degraded %v, %v", at, token.Degraded, err)
 		}
@@ -265,6 +327,14 @@ func (s *failingStore) TakeTicket(ctx context.Context, kind connector.TicketKind
 	})
 }
 
+func (s *failingStore) Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error) {
+	return call(s.failing, "Reserve", func() (int, error) { return s.Store.Reserve(ctx, counter, n, limit, expiresAt) })
+}
+
+func (s *failingStore) Delete(ctx context.Context, id connector.ID, revision int64) error {
+	return callOnly(s.failing, "Delete", func() error { return s.Store.Delete(ctx, id, revision) })
+}
+
 func (s *failingStore) Breaker(ctx context.Context, platform connector.Name) (connector.Breaker, error) {
 	return call(s.failing, "Breaker", func() (connector.Breaker, error) { return s.Store.Breaker(ctx, platform) })
 }
@@ -296,4 +366,39 @@ func (v *failingVault) Get(ctx context.Context, name, version string) (connector
 
 func (v *failingVault) Delete(ctx context.Context, name string, purge bool) error {
 	return callOnly(v.failing, "Delete", func() error { return v.Vault.Delete(ctx, name, purge) })
+}
+
+type failingSealer struct {
+	connector.Sealer
+	failing *failing
+}
+
+func (s *failingSealer) Prepare(ctx context.Context) error {
+	return callOnly(s.failing, "Prepare", func() error { return s.Sealer.Prepare(ctx) })
+}
+
+func (s *failingSealer) Seal(ctx context.Context, plain connector.Secret, purpose string) ([]byte, error) {
+	return call(s.failing, "Seal", func() ([]byte, error) { return s.Sealer.Seal(ctx, plain, purpose) })
+}
+
+func (s *failingSealer) Open(ctx context.Context, sealed []byte, purpose string) (connector.Secret, error) {
+	return call(s.failing, "Open", func() (connector.Secret, error) { return s.Sealer.Open(ctx, sealed, purpose) })
+}
+
+type failingQueue struct {
+	connector.Queue
+	failing *failing
+}
+
+func (q *failingQueue) Enqueue(ctx context.Context, ids []connector.ID) ([]connector.ID, error) {
+	return call(q.failing, "Enqueue", func() ([]connector.ID, error) { return q.Queue.Enqueue(ctx, ids) })
+}
+
+type failingEvents struct {
+	connector.Events
+	failing *failing
+}
+
+func (e *failingEvents) Publish(ctx context.Context, events ...connector.Event) error {
+	return callOnly(e.failing, "Publish", func() error { return e.Events.Publish(ctx, events...) })
 }
