@@ -1,6 +1,6 @@
 # What keeps the code as it should be, besides the tests. Tools are pinned and
 # run from the module proxy, so that go.mod does not know them.
-.PHONY: staticcheck gosec vulnerabilities fuzz sbom schemathesis
+.PHONY: check check-code staticcheck gosec vulnerabilities fuzz sbom schemathesis
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOSEC := github.com/securego/gosec/v2/cmd/gosec@v2.30.0
@@ -8,9 +8,11 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 FUZZTIME ?= 10s
 
+check: check-code check-infra ## Hold the code and the template against all linters
+
 # -e: jsii-runtime-go names a tool, golang.org/x/tools/cmd/godoc, that has left
 # the module it was in; nothing here builds it.
-check: setup staticcheck gosec vulnerabilities ## Hold the code against gofmt, vet, staticcheck, gosec, govulncheck and go.mod
+check-code: setup staticcheck gosec vulnerabilities ## Hold the code against gofmt, vet, staticcheck, gosec, govulncheck and go.mod
 	@unformatted=$$(gofmt -l functions infra shared); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	go vet ./...
 	go vet -tags browser ./infra/local
