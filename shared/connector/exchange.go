@@ -150,11 +150,11 @@ func (s *Service) putDurably(ctx context.Context, c Connection, creds Credential
 				s.Log.WarnContext(ctx, "storing renewed credentials in the record, sealed", "connection", string(c.ID), "platform", string(c.Platform), "error", err)
 				return safekept{version: c.CredentialsVersion, sealed: sealed}, nil
 			}
-			err = errors.Join(err, sealErr)
+			if ctx.Err() != nil {
+				return safekept{}, internal("storing renewed credentials", errors.Join(err, sealErr))
+			}
 		}
-		if pauseErr := s.pause(ctx, try); pauseErr != nil {
-			return safekept{}, internal("storing renewed credentials", err)
-		}
+		_ = s.pause(ctx, try) // with no time left, one more round seals
 	}
 }
 

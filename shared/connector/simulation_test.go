@@ -322,6 +322,9 @@ func (k *worker) invoke(t *testing.T) {
 	default:
 		k.world.token(ctx, k.service, id)
 	}
+	if time.Now().After(k.deadline) {
+		panic(crash{}) // Lambda has ended it
+	}
 	k.exchanging = nil
 }
 
