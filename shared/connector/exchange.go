@@ -39,7 +39,8 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 	}
 	// What does not expire has nothing to renew either, and is checked: the
 	// OAuth 1.0a keys of a platform that else rotates.
-	if !creds.renewable() && !creds.ExpiresAt.IsZero() && p.Describe().Traits.Cadence.Model != Permanent && c.alive(s.Now()) {
+	model := p.Describe().Traits.Cadence.Model
+	if !creds.renewable() && !creds.ExpiresAt.IsZero() && model != Permanent && model != Extending && c.alive(s.Now()) {
 		return s.unsent(ctx, c, before, errNoRefreshToken())
 	}
 	app, err := s.app(ctx, c.Platform)

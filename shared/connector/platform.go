@@ -153,6 +153,7 @@ type Model string
 const (
 	Rotating  Model = "rotating"  // each refresh spends the refresh token
 	Stable    Model = "stable"    // the refresh token stays
+	Extending Model = "extending" // the access token itself is renewed, while it lives
 	Permanent Model = "permanent" // nothing to renew: a health check
 )
 
@@ -163,6 +164,15 @@ type Cadence struct {
 	// Lifetime stands in where the platform does not say how long an access
 	// token lives. A token of unknown life is never taken to live forever.
 	Lifetime time.Duration
+
+	// Early and Late are the earliest and the latest moment of a renewal, as
+	// parts of the access token's life before its end; zero stands for a
+	// sixth and an eighth.
+	Early, Late float64
+
+	// MinInterval is how old an access token is at least when the schedule
+	// renews it; zero for any age.
+	MinInterval time.Duration
 
 	// CheckEvery is how often credentials that do not expire are checked.
 	CheckEvery time.Duration

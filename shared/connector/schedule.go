@@ -1,6 +1,9 @@
 package connector
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // refreshAt is when the scheduler should next look at a connection with these
 // credentials: in the last sixth of the access token's life, a random bit
@@ -16,7 +19,7 @@ func (s *Service) refreshAt(cadence Cadence, creds Credentials) time.Time {
 		at := now.Add(every - s.jitter(every/14))
 		return clamp(clamp(at, now, nextWarning(creds.GrantExpiresAt, now)), now, creds.ExpiresAt)
 	}
-	if !creds.renewable() {
+	if !creds.renewable() && cadence.Model != Extending {
 		return creds.ExpiresAt
 	}
 	issued := creds.IssuedAt
@@ -24,12 +27,19 @@ func (s *Service) refreshAt(cadence Cadence, creds Credentials) time.Time {
 		issued = now
 	}
 	life := max(0, creds.ExpiresAt.Sub(issued))
-	at := creds.ExpiresAt.Add(-life/6 + s.jitter(life/24))
+	early := part(life, cmp.Or(cadence.Early, 1.0/6))
+	late := part(life, cmp.Or(cadence.Late, 1.0/8))
+	at := creds.ExpiresAt.Add(-early + s.jitter(early-late))
+	if young := issued.Add(cadence.MinInterval); at.Before(young) {
+		at = young
+	}
 	if !creds.GrantExpiresAt.IsZero() {
 		at = earlier(at, creds.GrantExpiresAt.Add(-life/6))
 	}
 	return clamp(at, now, time.Time{})
 }
+
+func part(d time.Duration, of float64) time.Duration { return time.Duration(float64(d) * of) }
 
 // clamp returns t, but not before from, nor after until where that is set and
 // still to come.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
 )
 
 // many makes n connections that are due, and returns their ids.
@@ -216,5 +217,51 @@ func TestExpiring_ALapseIsTold(t *testing.T) {
 		if !renewed.GrantExpiresAt.Equal(c.GrantExpiresAt.Add(time.Hour)) || c.GrantExpiresAt.IsZero() {
 			t.Errorf("%s: the lapse moved from %v to %v with a renewal an hour later", name, c.GrantExpiresAt, renewed.GrantExpiresAt)
 		}
+	}
+}
+
+// paced is a platform with another cadence.
+type paced struct {
+	connector.Platform
+	cadence connector.Cadence
+}
+
+func (p paced) Describe() connector.Description {
+	d := p.Platform.Describe()
+	d.Traits.Cadence = p.cadence
+	return d
+}
+
+func TestRefreshDue_TheCadenceIsData(t *testing.T) {
+	t.Parallel()
+	const hour = time.Hour // of Google's access tokens, less a second
+	tests := []struct {
+		name      string
+		cadence   connector.Cadence
+		from, to  time.Duration // after the token was issued
+		unrefresh bool          // without a refresh token
+	}{
+		{"the last sixth", connector.Cadence{Model: connector.Stable}, 50 * time.Minute, 52*time.Minute + 30*time.Second, false},
+		{"extending, from a quarter to a sixth", connector.Cadence{Model: connector.Extending, Early: 0.25, Late: 1.0 / 6}, 45 * time.Minute, 50 * time.Minute, false},
+		{"extending needs no refresh token", connector.Cadence{Model: connector.Extending, Early: 0.25, Late: 1.0 / 6}, 45 * time.Minute, 50 * time.Minute, true},
+		{"not before its time", connector.Cadence{Model: connector.Extending, Early: 0.9, Late: 0.8, MinInterval: 30 * time.Minute}, 30 * time.Minute, 30 * time.Minute, false},
+		{"nothing to renew with", connector.Cadence{Model: connector.Stable}, hour, hour, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t)
+			if test.unrefresh {
+				b.sandbox.Tune(func(k *sandbox.Knobs) { k.YouTube.OmitRefreshToken = true })
+			}
+			for i, p := range b.Platforms {
+				if p.Describe().Name == "youtube" {
+					b.Platforms[i] = paced{p, test.cadence}
+				}
+			}
+			c := b.connect(t, "youtube")
+			if age := c.RefreshAt.Sub(c.IssuedAt); age < test.from-2*time.Second || age > test.to {
+				t.Errorf("due after %v, want %v to %v", age, test.from, test.to)
+			}
+		})
 	}
 }
