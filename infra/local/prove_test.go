@@ -40,7 +40,7 @@ func seedOf(t *testing.T) uint64 {
 // attr tells a figure to whoever reads the output of go test -json.
 func attr(t *testing.T, name string, value int) { t.Attr(name, strconv.Itoa(value)) }
 
-// TestKill9 ends workers with SIGKILL at random moments while they refresh
+// TestKill9 ends workers with SIGKILL at random steps while they refresh
 // connections of X and TikTok, whose refresh tokens are good for one exchange.
 // A connection may be lost in one way only: its worker was killed between the
 // platform's rotation and the vault's write. Those are counted.
@@ -49,14 +49,14 @@ func TestKill9(t *testing.T) {
 		t.Skip("finds the process behind a socket in /proc")
 	}
 	t.Parallel()
-	connections, kills := 20, 10
+	connections, kills := 40, 10
 	if proving() {
 		connections, kills = 200, 150
 	}
 	seed := seedOf(t)
 	k := &killing{
 		random: rand.New(rand.NewPCG(seed, 1)),
-		first:  map[string]string{}, killed: map[int]bool{}, hits: map[int]bool{}, usual: 100 * time.Millisecond,
+		first:  map[string]string{}, killed: map[int]bool{}, hits: map[int]bool{},
 	}
 	k.witness = newWitness(t, seed, 15*time.Millisecond, k.workers)
 	k.world = k.witness.world(t, nil)
@@ -69,7 +69,10 @@ func TestKill9(t *testing.T) {
 		k.first[id] = k.stored(id)
 	}
 	k.expired(k.ids[len(k.ids)-1])
-	for len(k.killed) < kills && !t.Failed() {
+	for rounds := 0; len(k.killed) < kills && !t.Failed(); rounds++ {
+		if rounds == 100*kills {
+			t.Fatalf("%d kills in %d batches", len(k.killed), rounds)
+		}
 		k.try(t)
 	}
 	if proving() {
@@ -105,7 +108,7 @@ type killing struct {
 	ids     []string
 	first   map[string]string // the first refresh token of each
 	killed  map[int]bool      // by process
-	usual   time.Duration     // of a batch
+	next    []int             // whose turn it is
 	hits    map[int]bool      // rounds that were killed
 	outside int               // grants lost outside the window
 }
@@ -132,7 +135,9 @@ func (k *killing) lives(t *testing.T, seconds int) {
 	})
 }
 
-// try hands a batch to a warm worker and, three times of four, kills it.
+// try hands the next connections to a warm worker, and kills it once their
+// exchanges have come so far as the dice say; beyond what they can come to, the
+// worker lives. The machine's speed does not matter to it.
 func (k *killing) try(t *testing.T) {
 	t.Helper()
 	// The last kill may have hit a worker that had just finished.
@@ -146,27 +151,24 @@ func (k *killing) try(t *testing.T) {
 		}
 	}
 	var batch []object
-	for _, i := range k.random.Perm(len(k.ids))[:10] {
-		batch = append(batch, object{"messageId": fmt.Sprint(i), "body": `{"connection_id":"` + k.ids[i] + `"}`})
+	for len(batch) < killBatch {
+		if len(k.next) == 0 {
+			k.next = k.random.Perm(len(k.ids))
+		}
+		batch = append(batch, object{"messageId": fmt.Sprint(k.next[0]), "body": `{"connection_id":"` + k.ids[k.next[0]] + `"}`})
+		k.next = k.next[1:]
 	}
-	moment := time.Duration(k.random.Float64() * float64(k.usual))
-	spare := k.random.IntN(4) == 0
-	k.mu.Lock()
-	k.current++
-	round := k.current
-	k.mu.Unlock()
-	begun, over := time.Now(), make(chan struct{})
+	steps := k.random.IntN(killBatch*exchangeSteps + exchangeSteps)
+	moment := time.Duration(k.random.Int64N(int64(8 * time.Millisecond)))
+	round, reached := k.begin(steps)
+	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		k.invoke("refresh-worker", object{"Records": batch})
 	}()
-	if spare {
-		<-over
-		k.usual = time.Since(begun)
-		return
-	}
 	select {
-	case <-time.After(moment):
+	case <-reached:
+		time.Sleep(moment) // a random moment, to hit what lies between two steps
 		for _, pid := range k.workers() {
 			if syscall.Kill(pid, syscall.SIGKILL) == nil {
 				k.killed[pid], k.hits[round] = true, true
@@ -176,6 +178,10 @@ func (k *killing) try(t *testing.T) {
 	}
 	<-over
 }
+
+// killBatch is how many connections a worker refreshes at once, so that the
+// exchanges of a batch go side by side.
+const killBatch = 5
 
 func (k *killing) workers() (pids []int) {
 	p := k.s.pools["refresh-worker"]

@@ -34,7 +34,9 @@ type witness struct {
 	askers  func() []int  // the processes that may ask
 
 	mu        sync.Mutex
-	current   int // round of the test
+	current   int           // round of the test
+	steps     int           // that the exchanges of the round have yet to come
+	reached   chan struct{} // closed when they have
 	random    *rand.Rand
 	rotations map[string]rotation // by the refresh token that was shown
 	parents   map[string]string   // a refresh token to the one before
@@ -96,16 +98,47 @@ func (w *witness) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	pid := r.Context().Value(ownerKey{}).(func() int)()
 	round := w.round()
+	w.step(round)
 	w.dawdle()
 	answer := httptest.NewRecorder()
 	w.box.ServeHTTP(answer, r)
 	w.note(shown, pid, round, answer.Body.Bytes())
+	w.step(round)
 	w.dawdle()
 	for name, values := range answer.Header() {
 		rw.Header()[name] = values
 	}
 	rw.WriteHeader(answer.Code)
 	_, _ = rw.Write(answer.Body.Bytes())
+	_ = http.NewResponseController(rw).Flush()
+	w.step(round)
+}
+
+// exchangeSteps is how many steps an exchange has: asked for, made, answered.
+const exchangeSteps = 3
+
+// begin begins a round of the test. What it returns is closed when the
+// exchanges of the round have come so many steps.
+func (w *witness) begin(steps int) (round int, reached <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.current++
+	w.steps, w.reached = steps, make(chan struct{})
+	if steps == 0 {
+		close(w.reached)
+	}
+	return w.current, w.reached
+}
+
+func (w *witness) step(round int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if round != w.current || w.steps == 0 {
+		return
+	}
+	if w.steps--; w.steps == 0 {
+		close(w.reached)
+	}
 }
 
 func (w *witness) round() int {
