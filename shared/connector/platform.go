@@ -58,6 +58,10 @@ type Platform interface {
 	// token, its type, and public fields. It makes no call.
 	Token(app App, c Credentials) (accessToken Secret, tokenType string, public Fields)
 
+	// TokenNeedsApp reports whether Token takes keys of the app for c. Only
+	// then is the app read, which costs a call.
+	TokenNeedsApp(c Credentials) bool
+
 	// Full returns c exactly in the brief's shape, with what was left out
 	// because app holds it. It makes no call.
 	Full(app App, c Credentials) Fields
@@ -135,9 +139,6 @@ type Traits struct {
 	RotatesRefreshToken bool
 	// SeveralAccounts says that one consent may yield several accounts.
 	SeveralAccounts bool
-	// AppInToken says that what a caller acts with may include keys of the
-	// app itself.
-	AppInToken bool
 	// PKCE is the form of the code challenge: "S256", "S256-hex", or "" where
 	// the platform has none.
 	PKCE string

@@ -665,6 +665,8 @@ func (p *simulatedPlatform) Token(_ connector.App, c connector.Credentials) (con
 	return c.Fields["access_token"], "Bearer", connector.Fields{}
 }
 
+func (p *simulatedPlatform) TokenNeedsApp(connector.Credentials) bool { return false }
+
 func (p *simulatedPlatform) Full(_ connector.App, c connector.Credentials) connector.Fields {
 	return c.Fields
 }

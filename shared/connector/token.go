@@ -162,9 +162,8 @@ func (s *Service) token(ctx context.Context, c Connection, full bool) (Token, er
 	if err != nil {
 		return Token{}, err
 	}
-	// Only credentials that lean on the app need it read.
 	var app App
-	if full || p.Describe().Traits.AppInToken {
+	if full || p.TokenNeedsApp(creds) {
 		if app, err = s.app(ctx, c.Platform); err != nil {
 			return Token{}, err
 		}

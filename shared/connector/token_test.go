@@ -285,6 +285,30 @@ func TestToken_AReplacedAppCondemnsNobody(t *testing.T) {
 	}
 }
 
+// TestToken_KeptCredentialsCostOneRead holds for each platform: what is kept in
+// memory costs the read of its record, and no read of a secret, be it of the
+// app.
+func TestToken_KeptCredentialsCostOneRead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Cache = connector.NewCredentialsCache(10, time.Minute)
+	counted := &failing{}
+	for _, name := range []connector.Name{"facebook", "youtube", "twitter", "tiktok"} {
+		b.Service.Vault = b.vault
+		c := b.connect(t, name)
+		b.Service.Vault = &failingVault{Vault: b.vault, failing: counted}
+		for range 2 {
+			counted.calls = 0
+			if _, err := b.token(t, c.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if counted.calls != 0 {
+			t.Errorf("%s: %d reads of the vault for credentials that are kept", name, counted.calls)
+		}
+	}
+}
+
 func TestToken_CacheSparesTheVaultAndIsNeverStale(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

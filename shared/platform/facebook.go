@@ -378,6 +378,9 @@ func (f *facebook) Token(_ connector.App, c connector.Credentials) (connector.Se
 	return c.Fields["page_access_token"], "Bearer", public
 }
 
+// TokenNeedsApp implements connector.Platform.
+func (f *facebook) TokenNeedsApp(connector.Credentials) bool { return false }
+
 // Full implements connector.Platform.
 func (f *facebook) Full(app connector.App, c connector.Credentials) connector.Fields {
 	return facebookShape.full(app, c.Fields)

@@ -289,6 +289,9 @@ func (k *tiktok) Token(_ connector.App, c connector.Credentials) (connector.Secr
 	return c.Fields["access_token"], "Bearer", public
 }
 
+// TokenNeedsApp implements connector.Platform.
+func (k *tiktok) TokenNeedsApp(connector.Credentials) bool { return false }
+
 // Full implements connector.Platform.
 func (k *tiktok) Full(app connector.App, c connector.Credentials) connector.Fields {
 	return tiktokShape.full(app, c.Fields)

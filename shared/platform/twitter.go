@@ -96,7 +96,6 @@ func (x *twitter) Describe() connector.Description {
 			// (https://github.com/trypostit/trypost/issues/126, read
 			// 2026-11-23), so there is no grace.
 			RotatesRefreshToken: true,
-			AppInToken:          true, // the consumer keys of OAuth 1.0a
 			PKCE:                "S256",
 			ScopeSeparator:      " ",
 			Cadence: connector.Cadence{
@@ -409,6 +408,12 @@ func (x *twitter) Token(app connector.App, c connector.Credentials) (connector.S
 		return c.Fields["access_token"], "Bearer", connector.Fields{}
 	}
 	return c.Fields["access_token"], "OAuth1", x.Full(app, c)
+}
+
+// TokenNeedsApp implements connector.Platform: OAuth 1.0a keys that were
+// imported without consumer keys lean on the app's.
+func (x *twitter) TokenNeedsApp(c connector.Credentials) bool {
+	return signs(c.Fields) && c.Fields["api_key"].Empty()
 }
 
 // Full implements connector.Platform.

@@ -278,6 +278,9 @@ func (y *youtube) Token(_ connector.App, c connector.Credentials) (connector.Sec
 	return c.Fields["access_token"], "Bearer", connector.Fields{}
 }
 
+// TokenNeedsApp implements connector.Platform.
+func (y *youtube) TokenNeedsApp(connector.Credentials) bool { return false }
+
 // Full implements connector.Platform.
 func (y *youtube) Full(app connector.App, c connector.Credentials) connector.Fields {
 	return youtubeShape.full(app, c.Fields)
