@@ -4,16 +4,17 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"time"
 )
 
 // Authorization is one attempt in flight, from the connect link to the
-// callback. Its secrets live in the browser alone: State in the URL, Browser
-// in a cookie. The store knows their hashes, and the code verifier is derived
-// from both, so that neither a stolen URL nor a read of the table can redeem
-// a code.
+// callback. Two random values of it live in the browser alone: the state in
+// the URL, another one in a cookie. The store knows their hashes, and the code
+// verifier is derived from both, so that neither a stolen URL nor a read of the
+// table can redeem a code.
 type Authorization struct {
 	Platform     Name      `json:"platform"`
 	Owner        string    `json:"owner"`
@@ -29,17 +30,6 @@ type Authorization struct {
 	Verifier Secret `json:"-"`
 }
 
-// Link is what a connect link stands for.
-type Link struct {
-	Platform     Name      `json:"platform"`
-	Owner        string    `json:"owner"`
-	ConnectionID ID        `json:"connection_id,omitempty"`
-	Scopes       []string  `json:"scopes"`
-	ReturnURL    string    `json:"return_url,omitempty"`
-	Confirm      bool      `json:"confirm,omitempty"`
-	ExpiresAt    time.Time `json:"expires_at"`
-}
-
 // randomToken returns 256 random bits in base64url: 43 characters.
 func randomToken(random io.Reader) (Secret, error) {
 	var b [32]byte
@@ -47,6 +37,15 @@ func randomToken(random io.Reader) (Secret, error) {
 		return Secret{}, fmt.Errorf("reading randomness: %w", err)
 	}
 	return NewSecret(base64.RawURLEncoding.EncodeToString(b[:])), nil
+}
+
+// hash returns the SHA-256 of s in hexadecimal: what is stored in place of
+// links, states and confirmations. Those have 256 bits of randomness, so that
+// no salt is needed; of what can be guessed, such as an owner, it hides
+// nothing.
+func hash(s Secret) string {
+	sum := sha256.Sum256([]byte(s.Reveal()))
+	return hex.EncodeToString(sum[:])
 }
 
 // codeVerifier derives the PKCE code verifier (RFC 7636, 4.1) of one
@@ -57,12 +56,6 @@ func codeVerifier(state, browser Secret) (Secret, error) {
 		return Secret{}, fmt.Errorf("deriving the code verifier: %w", err)
 	}
 	return NewSecret(base64.RawURLEncoding.EncodeToString(key)), nil
-}
-
-// CodeChallenge returns the S256 challenge of a code verifier (RFC 7636, 4.2).
-func CodeChallenge(verifier Secret) string {
-	sum := sha256.Sum256([]byte(verifier.Reveal()))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // BrowserCookie returns the name of the cookie that binds an authorization to

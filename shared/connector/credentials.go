@@ -2,8 +2,6 @@ package connector
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -186,30 +184,4 @@ func timeOf(t *time.Time) time.Time {
 		return time.Time{}
 	}
 	return t.UTC()
-}
-
-// hash returns the SHA-256 of s in hexadecimal: what is stored in place of
-// links, states and refresh tokens, all of which have at least 128 bits of
-// randomness, so that no salt is needed.
-func hash(s Secret) string {
-	sum := sha256.Sum256([]byte(s.Reveal()))
-	return hex.EncodeToString(sum[:])
-}
-
-// Token is the answer of token-get: credentials that work now.
-type Token struct {
-	Connection  Connection
-	AccessToken Secret
-	TokenType   string
-	ExpiresAt   time.Time
-	Credentials Fields // what a caller needs beside the access token: page_id, open_id, api_key…
-
-	// Degraded says that a refresh was due and failed, and that the token
-	// still lives; DegradedReason is the code of the failure.
-	Degraded       bool
-	DegradedReason Code
-
-	// Full holds the brief's shape where the caller asked for it and the
-	// deployment allows it; nil otherwise.
-	Full Fields
 }

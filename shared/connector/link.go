@@ -29,6 +29,17 @@ type MintedLink struct {
 	ExpiresAt time.Time
 }
 
+// Link is what a connect link stands for.
+type Link struct {
+	Platform     Name      `json:"platform"`
+	Owner        string    `json:"owner"`
+	ConnectionID ID        `json:"connection_id,omitempty"`
+	Scopes       []string  `json:"scopes"`
+	ReturnURL    string    `json:"return_url,omitempty"`
+	Confirm      bool      `json:"confirm,omitempty"`
+	ExpiresAt    time.Time `json:"expires_at"`
+}
+
 // How long a connect link lives.
 const (
 	DefaultLinkLife = time.Hour

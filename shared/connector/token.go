@@ -27,6 +27,24 @@ type TokenRequest struct {
 	Full         bool // the brief's shape, with refresh token and client secret
 }
 
+// Token is the answer of token-get: credentials that work now.
+type Token struct {
+	Connection  Connection
+	AccessToken Secret
+	TokenType   string
+	ExpiresAt   time.Time
+	Credentials Fields // what a caller needs beside the access token: page_id, open_id, api_key…
+
+	// Degraded says that a refresh was due and failed, and that the token
+	// still lives; DegradedReason is the code of the failure.
+	Degraded       bool
+	DegradedReason Code
+
+	// Full holds the brief's shape where the caller asked for it and the
+	// deployment allows it; nil otherwise.
+	Full Fields
+}
+
 // Token hands out credentials that work now: it renews them first if they do
 // not live long enough. If that fails for a reason that passes, a token that
 // still lives is handed out as degraded.
