@@ -6,10 +6,6 @@ import (
 	"time"
 )
 
-// reasonRevocationPending is the status reason of a disconnected connection
-// whose grant the platform could not be asked to end yet.
-const reasonRevocationPending = "revocation_pending"
-
 // maxRevocations is how often a revocation is tried before the secret is
 // deleted all the same.
 const maxRevocations = 20

@@ -59,6 +59,22 @@ func (c Code) TryLater() bool {
 	return c == PlatformUnavailable || c == RateLimited || c == QuotaExhausted
 }
 
+// The reasons that the domain gives; platforms add their own. A reason stands
+// in Error.Reason, in a connection's status reason, or in an event.
+const (
+	reasonAppNotApproved     = "app_not_approved"    // posts by hand until the platform approves the app
+	reasonAppReplaced        = "app_replaced"        // the stored app is not the one that was consented to
+	reasonCredentialsMissing = "credentials_missing" // the vault has lost them
+	reasonDataDeletion       = "data_deletion"       // the person asked for it, through the platform
+	reasonGrantRefused       = "grant_refused"       // by the platform, which did not say why
+	reasonMonthlyPostLimit   = "monthly_post_limit"  // of the app's plan
+	reasonNoRefreshToken     = "no_refresh_token"    // the platform gave none
+	reasonOutcomeUnknown     = "outcome_unknown"     // of the last exchange: its answer was lost
+	reasonRevocationPending  = "revocation_pending"  // the platform could not be asked to end the grant yet
+	reasonRotationLost       = "rotation_lost"       // the answer with the new refresh token was
+	reasonVerified           = "verified"            // it works after all
+)
+
 // Error is the one error type that leaves the service and the platforms.
 // It unwraps to its Code and to its cause.
 type Error struct {

@@ -76,7 +76,7 @@ func errTooLate() error {
 }
 
 func errNoRefreshToken() error {
-	return &Error{Code: ReauthorizationRequired, Reason: "no_refresh_token", Message: "the platform gave no refresh token: connect again with consent"}
+	return &Error{Code: ReauthorizationRequired, Reason: reasonNoRefreshToken, Message: "the platform gave no refresh token: connect again with consent"}
 }
 
 // renewed stores what an exchange brought: first the credentials, then the

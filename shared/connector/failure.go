@@ -140,7 +140,7 @@ func (s *Service) condemn(ctx context.Context, c Connection, creds Credentials, 
 	case spent:
 		reason = reasonRotationLost
 	case reason == "":
-		reason = "grant_refused"
+		reason = reasonGrantRefused
 	}
 	condemned, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Generation > creds.Generation || c.Lease.another(holder) {
@@ -160,7 +160,7 @@ func (s *Service) condemn(ctx context.Context, c Connection, creds Credentials, 
 		return c, err
 	}
 	s.publish(ctx, EventReauth, condemned, reason)
-	return condemned, &Error{Code: ReauthorizationRequired, Reason: reason, Message: errReauthMessage, Err: cause}
+	return condemned, &Error{Code: ReauthorizationRequired, Reason: reason, Message: reauthMessage, Err: cause}
 }
 
 // foundNewer gives the lease of a refused attempt up, with its mark: newer
@@ -179,8 +179,8 @@ func (s *Service) foundNewer(ctx context.Context, c Connection, holder string) C
 	return released
 }
 
-const errReauthMessage = "the authorization is gone: send the person a connect link with this connection_id"
+const reauthMessage = "the authorization is gone: send the person a connect link with this connection_id"
 
 func errReauth(reason string) error {
-	return &Error{Code: ReauthorizationRequired, Reason: reason, Message: errReauthMessage}
+	return &Error{Code: ReauthorizationRequired, Reason: reason, Message: reauthMessage}
 }

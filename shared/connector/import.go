@@ -120,7 +120,7 @@ func (s *Service) keepManual(ctx context.Context, p Platform, owner, accountName
 	now := s.Now().UTC()
 	c, err := s.Store.Create(ctx, Connection{
 		ID: id, Platform: p.Describe().Name, Owner: owner, AccountID: account, AccountName: accountName,
-		Status: Manual, StatusReason: "app_not_approved", CreatedAt: now, UpdatedAt: now,
+		Status: Manual, StatusReason: reasonAppNotApproved, CreatedAt: now, UpdatedAt: now,
 	})
 	if err != nil {
 		return Connection{}, internal("storing a connection", err)

@@ -159,7 +159,7 @@ func (s *Service) erase(ctx context.Context, c Connection) error {
 	if err := s.Store.Delete(ctx, c.ID, c.Revision); err != nil && !errors.Is(err, ErrConflict) {
 		return internal("deleting a connection", err)
 	}
-	s.publish(ctx, EventDisconnected, c, "data_deletion")
+	s.publish(ctx, EventDisconnected, c, reasonDataDeletion)
 	return nil
 }
 

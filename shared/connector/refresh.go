@@ -185,12 +185,6 @@ func (s *Service) attempt(ctx context.Context, c Connection, n need, breaker Bre
 	return s.exchange(ctx, p, leased, before, n, breaker)
 }
 
-const (
-	reasonOutcomeUnknown = "outcome_unknown"
-	reasonRotationLost   = "rotation_lost"
-	reasonAppReplaced    = "app_replaced"
-)
-
 // holdBack reports whether a refresh token that may be spent must not be shown
 // again yet. Platforms take a second showing for theft and end the whole
 // family of tokens (RFC 9700, 4.14.2), so as long as the access token works it
