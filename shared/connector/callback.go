@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // CallbackRequest is what the browser brought back from the platform.
@@ -35,9 +34,9 @@ type CallbackResult struct {
 // Callback ends an authorization: it takes the state, redeems the code and
 // stores one connection an account, or holds what was granted until Confirm.
 // When it returns nil the credentials are in the vault and the records, if
-// any, point to them. On error nothing that was stored
-// has changed, and a grant that came too late or for another account is given
-// back where that hurts nobody else.
+// any, point to them. On error nothing that was stored has changed, and a grant
+// that came too late or for another account is given back where that hurts
+// nobody else.
 //
 // It fails with StateInvalid, AccessDenied, ScopeMissing, AccountMismatch,
 // LinkGone, and what the platform answers to the code.
@@ -248,16 +247,3 @@ func stateError(err error) error {
 	}
 	return internal("reading a state", err)
 }
-
-// finish returns a context for work that must be done once a platform has
-// acted: it outlives a caller who goes away, but not the deadline, nor
-// finishTime where there is none.
-func finish(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return context.WithTimeout(context.WithoutCancel(ctx), finishTime)
-	}
-	return context.WithDeadline(context.WithoutCancel(ctx), deadline)
-}
-
-const finishTime = 20 * time.Second

@@ -91,6 +91,20 @@ func (s *Service) left(ctx context.Context) time.Duration {
 	return time.Until(deadline)
 }
 
+// finishTime is what finish gives to a context without a deadline.
+const finishTime = 20 * time.Second
+
+// finish returns a context for work that must be done once a platform has
+// acted: it outlives a caller who goes away, but not the deadline, nor
+// finishTime where there is none.
+func finish(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+	}
+	return context.WithDeadline(context.WithoutCancel(ctx), deadline)
+}
+
 // another reports whether somebody else than holder has taken the lease, who
 // was thus taken for dead: what has come of the exchange is theirs to say.
 func (l Lease) another(holder string) bool { return l.Holder != "" && l.Holder != holder }
