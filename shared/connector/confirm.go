@@ -14,9 +14,9 @@ const (
 	// confirmationSlack is how much later it may be ended: longer than a
 	// Confirm that came in time can take.
 	confirmationSlack = time.Minute
-	// pendingTries is for how long it is tried to revoke what nobody confirmed.
-	pendingTries = 24 * time.Hour
-	// pendingLife is how long word of it is kept at most.
+	// revokePendingFor is how long it is tried to revoke what nobody confirmed.
+	revokePendingFor = 24 * time.Hour
+	// pendingLife is how long a consent that was not confirmed is known at most.
 	pendingLife = 7 * 24 * time.Hour
 )
 
@@ -247,7 +247,7 @@ func (s *Service) endPending(ctx context.Context, id ID) (Outcome, error) {
 		return Gone, nil
 	}
 	if err != nil {
-		return RefreshFail, err
+		return Failed, err
 	}
 	ended := waiting.ConfirmBefore.Add(confirmationSlack)
 	if s.Now().Before(ended) {
@@ -255,15 +255,15 @@ func (s *Service) endPending(ctx context.Context, id ID) (Outcome, error) {
 	}
 	grants, err := s.heldGrants(ctx, id, waiting)
 	if err != nil {
-		return RefreshFail, err
+		return Failed, err
 	}
 	err = s.revokeHeld(ctx, waiting.Authorization.Platform, grants)
-	if err != nil && s.Now().Before(ended.Add(pendingTries)) {
+	if err != nil && s.Now().Before(ended.Add(revokePendingFor)) {
 		s.Log.WarnContext(ctx, "revoking what was not confirmed, to be tried again", "platform", string(waiting.Authorization.Platform), "error", err)
-		return RefreshFail, nil
+		return Failed, nil
 	}
 	if err := s.forgetPending(ctx, id, waiting); err != nil {
-		return RefreshFail, err
+		return Failed, err
 	}
 	return Expired, nil
 }

@@ -274,7 +274,7 @@ func TestService_UnconfirmedIsRevokedAfterAnOutage(t *testing.T) {
 	b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "revoke", Kind: sandbox.Outage, Times: 2})
 	b.clock.Advance(confirmationEnd)
 	for range 2 {
-		if outcomes := b.sweep(t); !slices.Equal(outcomes, []connector.Outcome{connector.RefreshFail}) {
+		if outcomes := b.sweep(t); !slices.Equal(outcomes, []connector.Outcome{connector.Failed}) {
 			t.Fatalf("during the outage: %v", outcomes)
 		}
 		b.wantNothingToConfirm(t, "during the outage", confirmation, "acme")

@@ -82,26 +82,27 @@ type Outcome string
 
 // The outcomes.
 const (
-	Refreshed   Outcome = "refreshed"
-	NotDue      Outcome = "not_due"
-	Busy        Outcome = "busy"
-	Gone        Outcome = "gone"
-	Condemned   Outcome = "needs_reauth"
-	RefreshFail Outcome = "failed"
-	Expired     Outcome = "expired" // a consent that nobody confirmed
+	Refreshed Outcome = "refreshed"
+	NotDue    Outcome = "not_due"
+	Busy      Outcome = "busy"
+	Gone      Outcome = "gone"
+	Condemned Outcome = "needs_reauth"
+	Failed    Outcome = "failed"
+	Expired   Outcome = "expired" // a consent that nobody confirmed
 )
 
-// RefreshDue renews one connection if it is due, or ends a consent that nobody
-// confirmed, whose id it may be as well: the worker's job. A failure
-// that is recorded on the connection is an outcome; an error means that it
-// could not be recorded, and that the message should come again.
+// RefreshDue does what QueueDue queued: it renews the connection with that id
+// if it is due or, where the id is that of a consent that nobody confirmed, ends
+// the consent. A failure that is recorded on the connection is an outcome; an
+// error means that it could not be recorded, and that the message should come
+// again.
 func (s *Service) RefreshDue(ctx context.Context, id ID) (Outcome, error) {
 	c, err := s.Store.Connection(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return s.endPending(ctx, id)
 	case err != nil:
-		return RefreshFail, internal("reading a connection", err)
+		return Failed, internal("reading a connection", err)
 	}
 	now := s.Now()
 	switch {
@@ -121,7 +122,7 @@ func (s *Service) RefreshDue(ctx context.Context, id ID) (Outcome, error) {
 	case c.Status == NeedsReauth:
 		return Condemned, nil
 	case errors.Is(err, Internal):
-		return RefreshFail, err
+		return Failed, err
 	}
-	return RefreshFail, nil
+	return Failed, nil
 }
