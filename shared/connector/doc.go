@@ -2,10 +2,12 @@
 // social platform, keeps the credentials that come of it alive, and hands them
 // out. It knows neither AWS nor HTTP, and imports the standard library alone.
 //
-// A [Service] does all of it, over five ports: [Platform] (one dialect each),
-// [Store] (records), [Vault] (secrets), [Queue] and [Events]. Each use case is
-// one file, named after it: link, start, callback, confirm, token, refresh,
-// sweep, import, manage, disconnect, notice, app.
+// A [Service] does all of it, over six ports: [Platform] (one dialect each),
+// [Store] (records), [Vault] (secrets), [Sealer] (secrets that the vault cannot
+// take at the moment), [Queue] and [Events]. Each use case is one file, named
+// after it: link, start, callback, confirm, token, refresh, sweep, import, list,
+// verify, usage, disconnect, notice, app. What a refresh is made of stands in
+// lease, exchange, failure and breaker.
 //
 // # Words
 //
@@ -23,7 +25,8 @@
 // credentials that are durable.
 //
 // I2. Every write of a record is conditional on the revision that was read.
-// Whoever comes too late changes nothing.
+// Whoever comes too late changes nothing. A claim of the sweep moves no more
+// than the record's place among what is due, and only if nobody else did.
 //
 // I3. At most one exchange of a connection's refresh token is in flight. The
 // lease that allows it carries the mark of the exchange, written ahead, so
@@ -32,12 +35,12 @@
 // I4. No exchange begins with less time left than it and the writing of its
 // result could need, and none is given up because a caller went away.
 //
-// I5. A connection is condemned only by the platform's own words, and only if
-// the stored credentials, read again, are still those that were refused. A
-// refused app condemns nobody.
+// I5. A connection is condemned only by the platform's own words, or once its
+// token is dead and nothing can renew it; and only if the stored credentials,
+// read again, are still those that were refused. A refused app condemns nobody.
 //
-// I6. A token that still works is handed out even if it could not be renewed.
-// One that does not is never handed out.
+// I6. A token that still lives is handed out even if it could not be renewed,
+// unless the connection is condemned. A dead one is never handed out.
 //
 // I7. Credentials that are in the vault but not in the record, because a
 // writer died in between, are taken over by the next reader; the platform is
@@ -47,7 +50,8 @@
 // generation, and the record pins the vault's version.
 //
 // I9. A single-use refresh token whose exchange has no known outcome is not
-// shown again while the access token still works.
+// shown again while the access token still works, except within a grace period
+// that the platform promises.
 //
 // I10. Deleted stays deleted; a grant that arrives after that is revoked.
 //
