@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"regexp"
+	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
@@ -54,13 +54,14 @@ func (d *deployment) addCallers() {
 	d.output("OperatorPolicyArn", "Attach this policy to roles that may call the operator's routes", *operator.ManagedPolicyArn())
 }
 
-var pathVariable = regexp.MustCompile(`\{[a-z]+\}`)
-
 // routeARN returns what IAM calls a route: the stage, the method, and the
-// path with a star for each variable.
+// path. A connection's id is as long as it is, character by character: a star
+// would take in what lies behind it, and whoever may see a connection could
+// have its token.
 func (d *deployment) routeARN(r blueprint.Route) string {
+	variables := strings.NewReplacer("{id}", "????????-????-????-????-????????????", "{platform}", "*")
 	return *d.FormatArn(&awscdk.ArnComponents{
 		Service: jsii.String("execute-api"), Resource: d.api.ApiId(),
-		ResourceName: jsii.String("$default/" + r.Method + pathVariable.ReplaceAllString(r.Path, "*")),
+		ResourceName: jsii.String("$default/" + r.Method + variables.Replace(r.Path)),
 	})
 }

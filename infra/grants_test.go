@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -73,12 +74,6 @@ var wildcards = []struct{ suffix, reason string }{
 	{"/pending/*", "a secret for each grant that waits to be confirmed"},
 	{"/apps/*", "a secret for each platform, whose names end in random characters"},
 	{"/sealing-key*", "one secret, whose name ends in random characters"},
-	{"/GET/connections/*", "any connection, of the operator's route"},
-	{"/DELETE/connections/*", "the same"},
-	{"/GET/connections/*/token", "the same, of token-get's route"},
-	{"/POST/connections/*/verify", "the same"},
-	{"/POST/connections/*/refresh", "the same"},
-	{"/POST/connections/*/usage", "the same"},
 	{"/GET/platforms/*", "any platform"},
 	{"/PUT/platforms/*/app", "any platform"},
 }
@@ -168,27 +163,51 @@ func TestWhoMayInvoke(t *testing.T) {
 // The policy for callers gives tokens and nothing else, the operator's
 // everything but tokens.
 func TestCallerPolicies(t *testing.T) {
+	variables := strings.NewReplacer("{id}", "5f0c7a52-9d3e-4b61-8a7f-2c4e6d8b0a13", "{platform}", "youtube")
 	both(t, func(t *testing.T, s template) {
+		api, _ := s.the(t, "AWS::ApiGatewayV2::Api", "API")
 		tokenGet, _ := s.function(t, blueprint.TokenGet)
 		_, tokens := s.the(t, "AWS::IAM::ManagedPolicy", "TokenCallerPolicy")
-		for _, statement := range tokens.statements(t) {
-			for _, resource := range texts(statement.Resource) {
-				if resource != "{"+tokenGet+".Arn}" && !strings.HasSuffix(resource, "/GET/connections/*/token") {
-					t.Errorf("a caller may %v on %s", statement.Action, resource)
-				}
-			}
-		}
 		_, operator := s.the(t, "AWS::IAM::ManagedPolicy", "OperatorPolicy")
-		for _, statement := range operator.statements(t) {
-			if got := texts(statement.Action); !slices.Equal(got, []string{"execute-api:Invoke"}) {
-				t.Errorf("an operator may %v", got)
+		for _, r := range blueprint.Routes() {
+			if r.Auth != blueprint.IAM {
+				continue
 			}
-			for _, resource := range texts(statement.Resource) {
-				if strings.HasSuffix(resource, "/token") {
-					t.Errorf("an operator may have tokens: %s", resource)
-				}
+			path := variables.Replace(r.Path)
+			if strings.Contains(path, "{") {
+				t.Errorf("%s: a variable that the policies do not know", r.Key())
+			}
+			called := "arn:{AWS::Partition}:execute-api:{AWS::Region}:{AWS::AccountId}:{" + api + "}/$default/" + r.Method + path
+			if got, want := tokens.allows(t, "execute-api:Invoke", called), r.Function == blueprint.TokenGet; got != want {
+				t.Errorf("%s: a caller may call it: %v, want %v", r.Key(), got, want)
+			}
+			if got, want := operator.allows(t, "execute-api:Invoke", called), r.Function != blueprint.TokenGet; got != want {
+				t.Errorf("%s: an operator may call it: %v, want %v", r.Key(), got, want)
 			}
 		}
+		if !tokens.allows(t, "lambda:InvokeFunction", "{"+tokenGet+".Arn}") {
+			t.Error("a caller may not invoke token-get")
+		}
+		for _, f := range blueprint.Functions() {
+			id, _ := s.function(t, f.Name)
+			if f.Name != blueprint.TokenGet && tokens.allows(t, "lambda:InvokeFunction", "{"+id+".Arn}") || operator.allows(t, "lambda:InvokeFunction", "{"+id+".Arn}") {
+				t.Errorf("%s may be invoked past its routes", f.Name)
+			}
+		}
+	})
+}
+
+// allows reports whether a policy of the resource lets the action pass on a
+// resource. As IAM does, it takes a star for any characters, slashes among
+// them, and a question mark for one.
+func (r resource) allows(t *testing.T, action, resource string) bool {
+	t.Helper()
+	return slices.ContainsFunc(r.statements(t), func(s statement) bool {
+		return s.Effect == "Allow" && slices.Contains(texts(s.Action), action) &&
+			slices.ContainsFunc(texts(s.Resource), func(pattern string) bool {
+				expression := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
+				return regexp.MustCompile("^" + expression + "$").MatchString(resource)
+			})
 	})
 }
 
