@@ -1,6 +1,6 @@
 // Package awscloud is the AWS half of the connector's ports: the store is one
-// DynamoDB table, the vault is Secrets Manager, the queue is SQS, and events
-// go to EventBridge.
+// DynamoDB table, the vault is Secrets Manager, the sealer is AES-256-GCM under
+// a key in Secrets Manager, the queue is SQS, and events go to EventBridge.
 //
 // Its errors are connector.ErrNotFound, connector.ErrConflict, an
 // InvalidRequest for a malformed cursor, and else what the SDK said, wrapped.
