@@ -1,4 +1,5 @@
 // Package connectortest has what tests of the connector need: small real
 // implementations of its ports that keep everything in memory, a clock that
-// moves when told, and the suites that every Store and every Vault must pass.
+// moves when told, and the suites that every Store, every Vault and every Sealer
+// must pass.
 package connectortest
