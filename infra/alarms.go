@@ -13,6 +13,7 @@ import (
 	"github.com/aws/jsii-runtime-go"
 
 	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/awscloud"
 	"platform-api-connector/shared/metrics"
 )
 
@@ -132,11 +133,8 @@ func (d *deployment) alarms() []alarm {
 		{
 			id:          "TableThrottles",
 			description: "DynamoDB throttled reads or writes for 15 minutes: a hot key, or a table that grew faster than on-demand follows.",
-			metric: math("reads + writes", "throttled", fiveMinutes(), map[string]awscloudwatch.IMetric{
-				"reads":  d.table.Metric(jsii.String("ReadThrottleEvents"), &awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}),
-				"writes": d.table.Metric(jsii.String("WriteThrottleEvents"), &awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}),
-			}),
-			above: 0, periods: 3,
+			metric:      d.tableThrottles(),
+			above:       0, periods: 3,
 		},
 	}
 	for _, queue := range d.deadLetters {
@@ -172,14 +170,42 @@ func (d *deployment) share(part string, least int, using map[string]awscloudwatc
 
 // functionSum adds up a metric of Lambda's over all functions.
 func (d *deployment) functionSum(name string) awscloudwatch.IMetric {
+	var parts []awscloudwatch.IMetric
+	for _, f := range blueprint.Functions() {
+		parts = append(parts, d.functions[f.Name].Metric(jsii.String(name), &awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}))
+	}
+	return sum(name, parts)
+}
+
+// tableThrottles adds up what DynamoDB refused of the table and, counted
+// apart, of each index.
+func (d *deployment) tableThrottles() awscloudwatch.IMetric {
+	of := []map[string]*string{{"TableName": d.table.TableName()}}
+	for _, index := range awscloud.TableSchema().Indexes {
+		of = append(of, map[string]*string{"TableName": d.table.TableName(), "GlobalSecondaryIndexName": jsii.String(index.Name)})
+	}
+	var parts []awscloudwatch.IMetric
+	for _, dimensions := range of {
+		for _, name := range []string{"ReadThrottleEvents", "WriteThrottleEvents"} {
+			parts = append(parts, d.table.Metric(jsii.String(name), &awscloudwatch.MetricOptions{
+				Statistic: jsii.String("Sum"), DimensionsMap: &dimensions,
+			}))
+		}
+	}
+	return sum("Throttled", parts)
+}
+
+// sum adds metrics up. One that has no data counts as zero:
+// https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+func sum(label string, parts []awscloudwatch.IMetric) awscloudwatch.IMetric {
 	using := map[string]awscloudwatch.IMetric{}
 	var terms []string
-	for i, f := range blueprint.Functions() {
-		term := fmt.Sprintf("%s%d", strings.ToLower(name), i)
-		using[term] = d.functions[f.Name].Metric(jsii.String(name), &awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")})
+	for i, part := range parts {
+		term := fmt.Sprintf("%s%d", strings.ToLower(label), i)
+		using[term] = part
 		terms = append(terms, term)
 	}
-	return math(strings.Join(terms, " + "), name, fiveMinutes(), using)
+	return math(strings.Join(terms, " + "), label, fiveMinutes(), using)
 }
 
 func math(expression, label string, period awscdk.Duration, using map[string]awscloudwatch.IMetric) awscloudwatch.IMetric {

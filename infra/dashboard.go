@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/jsii-runtime-go"
@@ -12,10 +13,11 @@ import (
 )
 
 // addDashboard adds one page that answers: are connections healthy, are they
-// kept so, and do callers get their tokens quickly.
+// kept so, and do callers get their tokens quickly. Dashboards are the
+// account's, not a region's, so that the region is part of its name.
 func (d *deployment) addDashboard() {
 	dashboard := awscloudwatch.NewDashboard(d.Stack, jsii.String("Dashboard"), &awscloudwatch.DashboardProps{
-		DashboardName: jsii.String(d.settings.Name("health")),
+		DashboardName: jsii.String(d.settings.Name("health-" + *d.Region())),
 	})
 	dashboard.AddWidgets(
 		d.graph("Connections by status", d.connectionsByStatus()...),
@@ -78,7 +80,7 @@ func (d *deployment) byPlatform(name string) (lines []awscloudwatch.IMetric) {
 
 // search draws every line that exists under the given dimensions.
 func (d *deployment) search(name string, dimensions ...string) awscloudwatch.IMetric {
-	schema := d.settings.SecretPrefix()
+	schema := strconv.Quote(d.settings.SecretPrefix())
 	for _, dimension := range dimensions {
 		schema += "," + dimension
 	}

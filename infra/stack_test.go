@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -305,6 +306,75 @@ func TestAlarmsRingSomewhere(t *testing.T) {
 		}
 		if !allowed {
 			t.Error("CloudWatch may not publish to the topic")
+		}
+	})
+}
+
+// A dashboard belongs to the account, not to a region: a second region's
+// stack must not meet the first one's.
+func TestDashboardHasANameOfItsOwn(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		_, dashboard := s.the(t, "AWS::CloudWatch::Dashboard", "Dashboard")
+		if name := text(dashboard.Properties["DashboardName"]); !strings.HasSuffix(name, "-health-{AWS::Region}") {
+			t.Errorf("%s is taken in another region", name)
+		}
+	})
+}
+
+// CloudWatch wants a namespace with a hyphen in quotes:
+// https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
+func TestDashboardSearchesOurNamespace(t *testing.T) {
+	_, dashboard := defaults(t).the(t, "AWS::CloudWatch::Dashboard", "Dashboard")
+	var body struct {
+		Widgets []struct {
+			Properties struct {
+				Title   string
+				Metrics [][]any
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(text(dashboard.Properties["DashboardBody"])), &body); err != nil {
+		t.Fatal(err)
+	}
+	for _, widget := range body.Widgets {
+		if widget.Properties.Title != "Refreshes by platform and outcome" {
+			continue
+		}
+		want := `SEARCH('{"platform-api-connector/dev",Platform,Outcome} MetricName="Refreshes"', 'Sum', 300)`
+		if got := at(widget.Properties.Metrics[0][0], "expression"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		return
+	}
+	t.Error("no such widget")
+}
+
+// What DynamoDB counts for a table leaves its indexes out.
+func TestTableThrottlesCountTheIndexes(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		_, alarm := s.the(t, "AWS::CloudWatch::Alarm", "TableThrottlesAlarm")
+		var got []string
+		metrics, _ := alarm.Properties["Metrics"].([]any)
+		for _, metric := range metrics {
+			name := text(at(metric, "MetricStat", "Metric", "MetricName"))
+			if name == "null" {
+				continue
+			}
+			index := "the table"
+			dimensions, _ := at(metric, "MetricStat", "Metric", "Dimensions").([]any)
+			for _, dimension := range dimensions {
+				if at(dimension, "Name") == "GlobalSecondaryIndexName" {
+					index = text(at(dimension, "Value"))
+				}
+			}
+			got = append(got, name+" of "+index)
+		}
+		want := []string{"ReadThrottleEvents of the table", "WriteThrottleEvents of the table"}
+		for _, index := range awscloud.TableSchema().Indexes {
+			want = append(want, "ReadThrottleEvents of "+index.Name, "WriteThrottleEvents of "+index.Name)
+		}
+		if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" {
+			t.Errorf("counted (-want +got):\n%s", diff)
 		}
 	})
 }
