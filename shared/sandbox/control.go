@@ -167,14 +167,6 @@ func (s *Sandbox) controlNotice(o order) reply {
 	return controlError(400, "only facebook and tiktok send notices")
 }
 
-// AddPerson gives somebody an account on a platform, at the end of the cast.
-func (s *Sandbox) AddPerson(platform string, p Person) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.dialect(platform).common()
-	d.people = append(d.people, &p)
-}
-
 // state is all that may be shown.
 func (s *Sandbox) state() object {
 	s.mu.Lock()
@@ -188,17 +180,6 @@ func (s *Sandbox) state() object {
 		faults = append(faults, *f)
 	}
 	return object{"now": s.now().UTC().Format(time.RFC3339Nano), "platforms": platforms, "faults": faults}
-}
-
-// of returns the counts of one platform by endpoint.
-func (l *callLog) of(platform string) map[string]int {
-	counts := map[string]int{}
-	for key, n := range l.counts {
-		if endpoint, ok := strings.CutPrefix(key, countKey(platform, "")); ok {
-			counts[endpoint] = n
-		}
-	}
-	return counts
 }
 
 func (p *platform) state(now time.Time, calls map[string]int) object {

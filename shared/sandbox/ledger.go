@@ -70,6 +70,14 @@ func (s *Sandbox) People(platform string) []Person {
 	return people
 }
 
+// AddPerson gives somebody an account on a platform, at the end of the cast.
+func (s *Sandbox) AddPerson(platform string, p Person) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.dialect(platform).common()
+	d.people = append(d.people, &p)
+}
+
 // platform is what all dialects keep: an app, people, and what was issued.
 type platform struct {
 	sandbox *Sandbox
@@ -287,6 +295,19 @@ func challengeS256(verifier string) string {
 func challengeHex(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
 	return hex.EncodeToString(sum[:])
+}
+
+// provesChallenge is RFC 7636, 4.6; a code without a challenge needs no proof.
+func provesChallenge(c *code, verifier string) bool {
+	switch {
+	case c.challenge == "":
+		return true
+	case !wellFormedVerifier(verifier):
+		return false
+	case c.method == "S256":
+		return challengeS256(verifier) == c.challenge
+	}
+	return verifier == c.challenge
 }
 
 // wellFormedVerifier is RFC 7636, 4.1: 43 to 128 unreserved characters.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -53,6 +54,17 @@ func (l *callLog) add(rt route, c *call, status int, fault *Fault) {
 		l.calls = slices.Delete(l.calls, 0, 1)
 	}
 	l.calls = append(l.calls, entry)
+}
+
+// of returns the counts of one platform by endpoint.
+func (l *callLog) of(platform string) map[string]int {
+	counts := map[string]int{}
+	for key, n := range l.counts {
+		if endpoint, ok := strings.CutPrefix(key, countKey(platform, "")); ok {
+			counts[endpoint] = n
+		}
+	}
+	return counts
 }
 
 // detailed is the endpoint with the grant type of a token call. Facebook needs

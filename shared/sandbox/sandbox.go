@@ -270,6 +270,11 @@ func (c *call) bearer() string {
 	return strings.TrimSpace(token)
 }
 
+// basic reads HTTP Basic credentials.
+func (c *call) basic() (user, password string, ok bool) {
+	return (&http.Request{Header: c.header}).BasicAuth()
+}
+
 // match finds the route of a request. Without one, it is a route that answers
 // 404, or 405 where only the method is wrong.
 func (s *Sandbox) match(r *http.Request, escaped string) (route, *call) {
@@ -352,4 +357,25 @@ func (a reply) with(name, value string) reply {
 
 func text(status int, body string) reply {
 	return reply{status, http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}, []byte(body)}
+}
+
+// containsAll reports whether every element of want is in have.
+func containsAll(have, want []string) bool {
+	for _, s := range want {
+		if !slices.Contains(have, s) {
+			return false
+		}
+	}
+	return true
+}
+
+// union returns the elements of a, and those of b that are not in a.
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
 }

@@ -155,7 +155,7 @@ func (t *tiktok) token(c *call) reply {
 // authenticate wants client_key and client_secret in a form; client_id and
 // Basic are refused (better-auth/better-auth#10696, read 2026-11-23).
 func (t *tiktok) authenticate(c *call) *reply {
-	_, _, withHeader := basic(c)
+	_, _, withHeader := c.basic()
 	var refused reply
 	switch name := c.repeated(); {
 	case c.form == nil:

@@ -155,7 +155,7 @@ func missingParameter(name string) reply {
 }
 
 func (x *twitter) authenticate(c *call) *reply {
-	user, password, withHeader := basic(c)
+	user, password, withHeader := c.basic()
 	var refused reply
 	switch name := c.repeated(); {
 	case c.form == nil:

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -194,25 +193,6 @@ func (y *youtube) allowed(p *Person) []string {
 	return scopes
 }
 
-func containsAll(have, want []string) bool {
-	for _, s := range want {
-		if !slices.Contains(have, s) {
-			return false
-		}
-	}
-	return true
-}
-
-func union(a, b []string) []string {
-	all := slices.Clone(a)
-	for _, s := range b {
-		if !slices.Contains(all, s) {
-			all = append(all, s)
-		}
-	}
-	return all
-}
-
 func (y *youtube) token(c *call) reply {
 	switch name := c.repeated(); {
 	case c.form == nil:
@@ -237,7 +217,7 @@ func (y *youtube) token(c *call) reply {
 // authenticate takes the client's id and secret as parameters or as Basic.
 func (y *youtube) authenticate(c *call) *reply {
 	id, secret := c.form.Get("client_id"), c.form.Get("client_secret")
-	if user, password, ok := basic(c); ok {
+	if user, password, ok := c.basic(); ok {
 		id, secret = user, password
 	}
 	var refused reply
@@ -254,11 +234,6 @@ func (y *youtube) authenticate(c *call) *reply {
 		return nil
 	}
 	return &refused
-}
-
-// basic reads HTTP Basic credentials.
-func basic(c *call) (user, password string, ok bool) {
-	return (&http.Request{Header: c.header}).BasicAuth()
 }
 
 // redeem exchanges a code. The words of the errors are those of the issues
@@ -296,19 +271,6 @@ func (y *youtube) redeem(c *call) reply {
 		y.evict(granted.grant.person)
 	}
 	return answerJSON(200, answer)
-}
-
-// provesChallenge is RFC 7636, 4.6; a code without a challenge needs no proof.
-func provesChallenge(c *code, verifier string) bool {
-	switch {
-	case c.challenge == "":
-		return true
-	case !wellFormedVerifier(verifier):
-		return false
-	case c.method == "S256":
-		return challengeS256(verifier) == c.challenge
-	}
-	return verifier == c.challenge
 }
 
 func (y *youtube) issue(g *grant, now time.Time) object {
