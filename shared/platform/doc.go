@@ -7,8 +7,11 @@
 //   - wire.go is the only way out. It follows no redirects, waits for ten
 //     seconds at most, reads one mebibyte at most, uses no proxy, and sends
 //     each call to where Options.Endpoints says, authorize URLs included.
+//   - request.go makes what is the same in every dialect's requests.
 //   - answer.go reads what came back. A success is a JSON object without
 //     duplicate keys and without an error in it, whatever the HTTP status.
+//   - tokens.go asks token endpoints, and knows what their answers and errors
+//     mean; refusal.go has the errors that the dialects share.
 //   - fields.go takes and gives credentials in the shapes that people paste.
 //
 // A platform holds no state and retries nothing. Errors are *connector.Error:

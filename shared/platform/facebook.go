@@ -3,7 +3,6 @@ package platform
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -384,13 +383,6 @@ func (f *facebook) TokenNeedsApp(connector.Credentials) bool { return false }
 // Full implements connector.Platform.
 func (f *facebook) Full(app connector.App, c connector.Credentials) connector.Fields {
 	return facebookShape.full(app, c.Fields)
-}
-
-// signature returns the HMAC-SHA256 of message.
-func signature(key connector.Secret, message []byte) []byte {
-	mac := hmac.New(sha256.New, []byte(key.Reveal()))
-	mac.Write(message)
-	return mac.Sum(nil)
 }
 
 // ReadNotice implements connector.Noticer for "deauthorize" and

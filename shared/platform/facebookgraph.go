@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -303,15 +302,6 @@ func (f *facebook) refused(tokenEndpoint bool) refuse {
 	}
 }
 
-// whole reads an integer, zero where there is none.
-func whole(raw json.RawMessage) int {
-	n, err := strconv.Atoi(text(raw))
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
 // deadSessions are the subcodes that say that a token is dead, with a word
 // for those that a person should know apart
 // (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/debugging,
@@ -332,6 +322,9 @@ func (f *facebook) graphError(e graphError, header http.Header) *connector.Error
 		}
 		return gone
 	}
+	// No page of Facebook's that lists these, or the last two of the codes
+	// below, was seen. 492 is assumed; the rest is what public code and bug
+	// reports tell (read 2026-11-23).
 	switch e.subcode {
 	case 492:
 		missing := f.scopeMissing(nil, e)

@@ -478,9 +478,3 @@ func (x *twitter) refused(r reply) *connector.Error {
 }
 
 func lastSegment(u string) string { return u[strings.LastIndexByte(u, '/')+1:] }
-
-// scopesUnknown is the warning for an import whose platform tells the scopes
-// of a token only when it issues one.
-func scopesUnknown(title string) string {
-	return "scopes_unknown: " + title + " says what was granted only when it renews; refresh once to learn it"
-}

@@ -311,8 +311,8 @@ func (y *youtube) refused(r reply) *connector.Error {
 	for _, each := range append(e.Errors, e.Details...) {
 		reasons = append(reasons, each.Reason)
 	}
-	said := func(any ...string) bool {
-		return slices.ContainsFunc(any, func(reason string) bool { return slices.Contains(reasons, reason) })
+	said := func(some ...string) bool {
+		return slices.ContainsFunc(some, func(reason string) bool { return slices.Contains(reasons, reason) })
 	}
 	cause := statusError(r.status)
 	switch {

@@ -1,0 +1,37 @@
+package platform
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"net/url"
+	"strings"
+
+	"golang.org/x/oauth2"
+
+	"platform-api-connector/shared/connector"
+)
+
+// query returns a form or query of pairs of name and value.
+func query(pairs ...string) url.Values {
+	v := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		v.Set(pairs[i], pairs[i+1]) // #nosec G602 -- callers write pairs
+	}
+	return v
+}
+
+// authorizeURL returns where the browser goes.
+func authorizeURL(config oauth2.Config, a connector.Authorization, options ...oauth2.AuthCodeOption) string {
+	return plusless(config.AuthCodeURL(a.State.Reveal(), options...))
+}
+
+// plusless writes the spaces of a query as %20, which no platform takes for
+// anything else; a plus sign itself is %2B.
+func plusless(query string) string { return strings.ReplaceAll(query, "+", "%20") }
+
+// signature returns the HMAC-SHA256 of message.
+func signature(key connector.Secret, message []byte) []byte {
+	mac := hmac.New(sha256.New, []byte(key.Reveal()))
+	mac.Write(message)
+	return mac.Sum(nil)
+}
