@@ -64,7 +64,9 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 		defer cancel()
 		return p.Refresh(exchangeCtx, app, creds)
 	})
-	s.report(ctx, breaker, err)
+	if !importRefused(creds, err) {
+		s.report(ctx, breaker, err)
+	}
 	if err != nil {
 		return s.failed(ctx, c, creds, before, err)
 	}

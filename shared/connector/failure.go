@@ -79,11 +79,12 @@ func (s *Service) failed(ctx context.Context, c Connection, creds Credentials, b
 	}
 	holder := c.Lease.Holder
 	rotates := c.Attempt.Uncertain
+	appRefused := e.Code.AppRefused() && !importRefused(creds, e)
 	recorded, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Lease.another(holder) {
 			return errSuperseded
 		}
-		if !e.Code.AppRefused() {
+		if !appRefused {
 			c.Failures++
 		}
 		caller, sweep := s.backoff(max(c.Failures, 1), e.RetryAfter)
@@ -99,7 +100,7 @@ func (s *Service) failed(ctx context.Context, c Connection, creds Credentials, b
 		if c.Attempt.Uncertain && sweep.Before(c.ExpiresAt) {
 			c.RefreshAt = c.ExpiresAt
 		}
-		if e.Code.AppRefused() {
+		if appRefused {
 			c.Attempt.RetryAt = s.Now().UTC()
 		}
 		endLease(c, holder)
@@ -109,6 +110,15 @@ func (s *Service) failed(ctx context.Context, c Connection, creds Credentials, b
 		return c, errors.Join(e, err)
 	}
 	return recorded, e
+}
+
+// importRefused reports whether the platform refused the client of imported
+// credentials. It may be one that they brought, or the configured one with
+// somebody else's tokens, so it says nothing about the app, and must not keep
+// other connections from being renewed.
+func importRefused(creds Credentials, cause error) bool {
+	e := AsError(cause)
+	return e != nil && e.Code.AppRefused() && creds.ClientID == ""
 }
 
 // condemn marks a connection that only a person can mend, unless the refusal

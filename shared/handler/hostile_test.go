@@ -76,6 +76,7 @@ func TestHostile(t *testing.T) {
 		{"return_origin_taken_off_the_list", originTakenOff},
 		{"clock_goes_back", clockGoesBack},
 		{"leaked_app_secret_is_ended", leakedSecretEnded},
+		{"imported_client_that_is_refused", importedClientRefused},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			t.Parallel()
@@ -1113,4 +1114,37 @@ func leakedSecretEnded(t *testing.T, s *stack) {
 	put("another", "test-new-secret")
 	put(app.ClientID, "test-new-secret")
 	s.do(t, http.MethodPost, "/platforms/facebook/deauthorize", leaked).refused(t, 401, connector.InvalidRequest)
+}
+
+// bring imports credentials that nobody asks the platform about, and returns
+// the connection's id.
+func (s *stack) bring(t *testing.T, platform, owner string, credentials map[string]string) string {
+	t.Helper()
+	var imported struct{ Connections []struct{ ID string } }
+	s.do(t, http.MethodPost, "/connections", withJSON(t, map[string]any{
+		"platform": platform, "owner": owner, "verify": false, "credentials": credentials,
+	})).decode(t, 201, &imported)
+	return imported.Connections[0].ID
+}
+
+func importedClientRefused(t *testing.T, s *stack) {
+	for name, id := range map[string]string{"youtube": "client_id", "twitter": "client_id", "tiktok": "client_key"} {
+		brought := map[string]string{id: "test-no-such-client", "client_secret": "test-secret", "access_token": "test-access", "refresh_token": "test-refresh"}
+		if name == "tiktok" {
+			brought["open_id"] = "test-open-id"
+		}
+		sound := s.connect(t, name, "acme", sandbox.Choice{})[0]
+		s.clock.Advance(25 * time.Hour) // to where its token must be renewed
+		refused := s.bring(t, name, "mallory", brought)
+		for range 8 {
+			s.do(t, http.MethodPost, "/connections/"+refused+"/refresh").refused(t, 502, connector.AppMisconfigured)
+			s.clock.Advance(5 * time.Second)
+		}
+		s.do(t, http.MethodGet, "/connections/"+sound+"/token").decode(t, 200, &struct{}{})
+
+		// It is refused alone, and asked about ever more rarely.
+		if c := s.show(t, refused); c["status"] != "active" || c["failures"] == 0.0 {
+			t.Errorf("%s: %v", name, c)
+		}
+	}
 }
