@@ -43,7 +43,7 @@ destroy: prepared ## Remove the stack; what stays is in the README (STAGE=dev)
 $(FULL): synth
 	@$(CDK) synth --app $(APP) --quiet --output build/full -c stage=prod -c returnOrigins=https://app.example.com \
 		-c domainName=connect.example.com -c certificateArn=arn:aws:acm:eu-west-1:123456789012:certificate/test \
-		-c keyArn=arn:aws:kms:eu-west-1:123456789012:key/test -c alarmEmail=oncall@example.com \
+		-c keyArn=arn:aws:kms:eu-west-1:123456789012:key/test -c alarmEmail=oncall@example.com -c reserveConcurrency=true \
 		-c tokenCallers=345678901234,arn:aws:iam::210987654321:role/publisher
 
 check-infra: synth cfn-lint checkov moto sam-validate functions-on-moto snippets reproducible ## Hold template and functions against cfn-lint, checkov, moto and SAM

@@ -16,7 +16,7 @@ type finding struct {
 func (d *deployment) findings() map[string][]finding {
 	findings := map[string][]finding{
 		"AWS::Lambda::Function": {
-			{"CKV_AWS_115", "The worker is capped at its queue; the API's functions by the throttles of their routes; refresh in prod, where there is concurrency to reserve"},
+			{"CKV_AWS_115", "The worker is capped at its queue; the API's functions by the throttles of their routes; refresh where the account has concurrency to reserve (reserveConcurrency)"},
 			{"CKV_AWS_116", "Nothing is invoked asynchronously but refresh, whose next tick does what a failed one did not; the queue and the schedule have dead-letter queues"},
 			{"CKV_AWS_117", "Calls the platforms on the internet and AWS by its public endpoints; a VPC would add a NAT gateway's cost and protect nothing"},
 			{"CKV_AWS_173", "The environment holds names and URLs, no secrets; it is encrypted with Lambda's own key"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -42,7 +43,8 @@ type Settings struct {
 	TokenCallers []string
 
 	// KeyARN is a customer-managed KMS key for the table, the queues and the
-	// secrets; without it keys of AWS are used.
+	// secrets; without it keys of AWS are used. It is not an alias: IAM grants
+	// the use of keys.
 	KeyARN string
 
 	// AlarmEmail and AlarmTopicARN say who is woken: an address, or an SNS
@@ -50,8 +52,8 @@ type Settings struct {
 	AlarmEmail, AlarmTopicARN string
 
 	// ReserveConcurrency sets concurrency aside for functions that have a cap
-	// and no event source to cap it. New AWS accounts have too little to
-	// reserve any, so it is on in prod alone unless it is asked for.
+	// and no event source to cap it. A new AWS account has too little to
+	// reserve any, and the deployment would fail there.
 	ReserveConcurrency bool
 }
 
@@ -70,8 +72,8 @@ var (
 	stagePattern  = regexp.MustCompile(`^[a-z][a-z0-9]{0,11}$`)
 	domainPattern = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$`)
 	callerPattern = regexp.MustCompile(`^(\d{12}|arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+))$`)
-	arnPattern    = func(service string) *regexp.Regexp {
-		return regexp.MustCompile(`^arn:aws[a-z-]*:` + service + `:[a-z0-9-]+:\d{12}:[\w/.-]+$`)
+	arnPattern    = func(service, resource string) *regexp.Regexp {
+		return regexp.MustCompile(`^arn:aws[a-z-]*:` + service + `:[a-z0-9-]+:\d{12}:` + resource + `[\w.-]+$`)
 	}
 	endpointPattern = regexp.MustCompile(`^https?://[a-z0-9.-]+(:\d+)?$`)
 	emailPattern    = regexp.MustCompile(`^[^@\s]+@[^@\s]+$`)
@@ -84,16 +86,16 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 	s := Settings{
 		Stage:                r.matching("stage", stagePattern, "dev"),
 		DomainName:           r.matching("domainName", domainPattern, ""),
-		CertificateARN:       r.matching("certificateArn", arnPattern("acm"), ""),
+		CertificateARN:       r.matching("certificateArn", arnPattern("acm", "certificate/"), ""),
 		ReturnOrigins:        strings.Join(r.list("returnOrigins"), ","),
 		AllowFullCredentials: r.boolean("allowFullCredentials", false),
 		PlatformEndpoints:    r.text("platformEndpoints"),
 		LogLevel:             r.text("logLevel"),
 		CallerOwners:         r.text("callerOwners"),
 		TokenCallers:         r.list("tokenCallers"),
-		KeyARN:               r.matching("keyArn", arnPattern("kms"), ""),
+		KeyARN:               r.matching("keyArn", arnPattern("kms", "key/"), ""),
 		AlarmEmail:           r.matching("alarmEmail", emailPattern, ""),
-		AlarmTopicARN:        r.matching("alarmTopicArn", arnPattern("sns"), ""),
+		AlarmTopicARN:        r.matching("alarmTopicArn", arnPattern("sns", ""), ""),
 	}
 	if s.LogLevel == "" {
 		s.LogLevel = "info"
@@ -101,7 +103,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 	if s.AWSEndpointURL = r.matching("awsEndpointUrl", endpointPattern, ""); s.AWSEndpointURL != "" && s.Prod() {
 		r.fail("awsEndpointUrl", "not in prod")
 	}
-	s.ReserveConcurrency = r.boolean("reserveConcurrency", s.Prod())
+	s.ReserveConcurrency = r.boolean("reserveConcurrency", false)
 	if (s.DomainName == "") != (s.CertificateARN == "") {
 		r.fail("domainName, certificateArn", "one needs the other")
 	}
@@ -126,6 +128,8 @@ func (r *reader) fail(name, problem string) {
 	r.problems = append(r.problems, fmt.Errorf("context %s: %s", name, problem))
 }
 
+// text returns a value as it is, or as JSON where cdk.json has more than a
+// string.
 func (r *reader) text(name string) string {
 	switch value := r.get(name).(type) {
 	case nil:
@@ -133,7 +137,11 @@ func (r *reader) text(name string) string {
 	case string:
 		return strings.TrimSpace(value)
 	default:
-		return fmt.Sprint(value)
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			r.fail(name, err.Error())
+		}
+		return string(encoded)
 	}
 }
 

@@ -57,10 +57,30 @@ func TestReadSettingsNamesWhatIsWrong(t *testing.T) {
 		"two places to ring":               {map[string]any{"alarmEmail": "a@example.com", "alarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:pager"}, "alarmTopicArn"},
 		"an emulator in prod":              {map[string]any{"stage": "prod", "awsEndpointUrl": "http://localhost:4566"}, "awsEndpointUrl"},
 		"an alias in place of a key":       {map[string]any{"keyArn": "alias/mine"}, "keyArn"},
+		"an alias's ARN in place of a key": {map[string]any{"keyArn": "arn:aws:kms:eu-west-1:123456789012:alias/mine"}, "keyArn"},
 	} {
 		_, err := ReadSettings(func(name string) any { return c.context[name] })
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error that names %s", name, err, c.want)
 		}
+	}
+}
+
+// In cdk.json whatever becomes JSON can be written as JSON.
+func TestReadSettingsTakesObjects(t *testing.T) {
+	t.Parallel()
+	context := map[string]any{
+		"platformEndpoints": map[string]any{"https://graph.facebook.com": "https://sandbox.example.com"},
+		"callerOwners":      map[string]any{"arn:aws:sts::123456789012:assumed-role/tenant/*": []any{"acme"}},
+	}
+	got, err := ReadSettings(func(name string) any { return context[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := everything["platformEndpoints"]; got.PlatformEndpoints != want {
+		t.Errorf("platform endpoints %s, want %s", got.PlatformEndpoints, want)
+	}
+	if want := everything["callerOwners"]; got.CallerOwners != want {
+		t.Errorf("caller owners %s, want %s", got.CallerOwners, want)
 	}
 }

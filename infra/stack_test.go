@@ -101,6 +101,29 @@ func TestFunctionsAreTheBlueprints(t *testing.T) {
 	})
 }
 
+// A new AWS account has ten concurrent executions and lets none of them be
+// reserved: a deployment that reserves any fails there.
+func TestConcurrencyIsReservedOnlyWhenAskedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		s    template
+		want map[string]float64
+	}{
+		"prod":  {synthesize(t, map[string]any{"stage": "prod"}), map[string]float64{}},
+		"asked": {full(t), map[string]float64{blueprint.Refresh: 1}},
+	} {
+		got := map[string]float64{}
+		for _, f := range blueprint.Functions() {
+			_, r := c.s.function(t, f.Name)
+			if reserved, ok := r.Properties["ReservedConcurrentExecutions"].(float64); ok {
+				got[f.Name] = reserved
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s reserves (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestEnvironmentIsTheBlueprints(t *testing.T) {
 	both(t, func(t *testing.T, s template) {
 		for _, f := range blueprint.Functions() {

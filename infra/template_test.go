@@ -91,6 +91,7 @@ var everything = map[string]any{
 	"callerOwners":         `{"arn:aws:sts::123456789012:assumed-role/tenant/*":["acme"]}`,
 	"keyArn":               "arn:aws:kms:eu-west-1:123456789012:key/test",
 	"alarmEmail":           "oncall@example.com",
+	"reserveConcurrency":   "true",
 }
 
 var made sync.Map
