@@ -77,6 +77,7 @@ func TestHostile(t *testing.T) {
 		{"clock_goes_back", clockGoesBack},
 		{"leaked_app_secret_is_ended", leakedSecretEnded},
 		{"imported_client_that_is_refused", importedClientRefused},
+		{"import_under_the_id_of_a_person", importUnderPerson},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			t.Parallel()
@@ -1147,4 +1148,22 @@ func importedClientRefused(t *testing.T, s *stack) {
 			t.Errorf("%s: %v", name, c)
 		}
 	}
+}
+
+func importUnderPerson(t *testing.T, s *stack) {
+	person := s.sandbox.People("facebook")[0].ID
+	pages := s.full(t, s.connect(t, "facebook", "acme", sandbox.Choice{})[0])
+	elsewhere := newStack(t)
+	elsewhere.service.Platforms = s.service.Platforms // another deployment, which knows nobody by name
+	sound := elsewhere.bring(t, "facebook", "acme", map[string]string{
+		"page_id": pages["page_id"].(string), "page_access_token": pages["page_access_token"].(string),
+	})
+	forged := elsewhere.bring(t, "facebook", "mallory", map[string]string{"page_id": person, "page_access_token": "test-token"})
+	if got := elsewhere.do(t, http.MethodDelete, "/connections/"+forged); got.StatusCode != 204 {
+		t.Errorf("%d %s", got.StatusCode, got.Body)
+	}
+	if n := s.sandbox.Count("facebook", "revoke"); n != 0 {
+		t.Errorf("what the person granted was revoked %d times", n)
+	}
+	elsewhere.do(t, http.MethodPost, "/connections/"+sound+"/verify").decode(t, 200, &struct{}{})
 }
