@@ -58,13 +58,8 @@ func (h *Handler) showPlatform(ctx context.Context, _ *call, r *request) (answer
 	return jsonAnswer(http.StatusOK, viewGuide(status))
 }
 
-func (r *request) platform() connector.Name { return connector.Name(r.parameters["platform"]) }
-
 func (h *Handler) putApp(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.parametersOfQuery().end(); err != nil {
-		return answer{}, err
-	}
-	o, err := r.object(false)
+	o, err := r.onlyBody()
 	if err != nil {
 		return answer{}, err
 	}
@@ -84,10 +79,7 @@ func (h *Handler) putApp(ctx context.Context, _ *call, r *request) (answer, erro
 }
 
 func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, error) {
-	if err := r.parametersOfQuery().end(); err != nil {
-		return answer{}, err
-	}
-	o, err := r.object(false)
+	o, err := r.onlyBody()
 	if err != nil {
 		return answer{}, err
 	}
@@ -115,10 +107,7 @@ func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, er
 }
 
 func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (answer, error) {
-	if err := r.parametersOfQuery().end(); err != nil {
-		return answer{}, err
-	}
-	o, err := r.object(false)
+	o, err := r.onlyBody()
 	if err != nil {
 		return answer{}, err
 	}
@@ -146,10 +135,7 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 }
 
 func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, error) {
-	if err := r.parametersOfQuery().end(); err != nil {
-		return answer{}, err
-	}
-	o, err := r.object(false)
+	o, err := r.onlyBody()
 	if err != nil {
 		return answer{}, err
 	}
@@ -204,21 +190,6 @@ func (h *Handler) showConnection(ctx context.Context, _ *call, r *request) (answ
 	return jsonAnswer(http.StatusOK, viewConnection(connection))
 }
 
-// nothingElse refuses a request that says more than its path does.
-func (r *request) nothingElse() error {
-	if err := r.parametersOfQuery().end(); err != nil {
-		return err
-	}
-	if r.method == http.MethodGet {
-		return nil
-	}
-	o, err := r.object(true)
-	if err != nil {
-		return err
-	}
-	return o.end()
-}
-
 func (h *Handler) verify(ctx context.Context, _ *call, r *request) (answer, error) {
 	if err := r.nothingElse(); err != nil {
 		return answer{}, err
@@ -249,10 +220,7 @@ func (h *Handler) refreshNow(ctx context.Context, _ *call, r *request) (answer, 
 }
 
 func (h *Handler) reserve(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.parametersOfQuery().end(); err != nil {
-		return answer{}, err
-	}
-	o, err := r.object(false)
+	o, err := r.onlyBody()
 	if err != nil {
 		return answer{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -240,6 +241,29 @@ func (p *parameters) end() error {
 		return p.err
 	}
 	return firstUnknown(p.values, "unknown parameter")
+}
+
+// onlyBody returns the body of a request that says nothing in its query.
+func (r *request) onlyBody() (*object, error) {
+	if err := r.parametersOfQuery().end(); err != nil {
+		return nil, err
+	}
+	return r.object(false)
+}
+
+// nothingElse refuses a request that says more than its path does.
+func (r *request) nothingElse() error {
+	if err := r.parametersOfQuery().end(); err != nil {
+		return err
+	}
+	if r.method == http.MethodGet {
+		return nil
+	}
+	o, err := r.object(true)
+	if err != nil {
+		return err
+	}
+	return o.end()
 }
 
 func firstUnknown[V any](left map[string]V, problem string) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"net/http"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ func pageAnswer(status int, name string, data any) (answer, error) {
 
 // connectedPage shows what a consent led to.
 func connectedPage(platform string, connections []connector.Connection) (answer, error) {
-	return pageAnswer(200, "connected", struct {
+	return pageAnswer(http.StatusOK, "connected", struct {
 		pageHead
 		Platform string
 		Accounts []connector.Connection
@@ -84,7 +85,7 @@ func failurePage(p problemBody) (string, error) {
 
 // deletionPage shows what became of a data deletion.
 func deletionPage(d connector.Deletion) (answer, error) {
-	return pageAnswer(200, "deletion", struct {
+	return pageAnswer(http.StatusOK, "deletion", struct {
 		pageHead
 		RequestedAt string
 		Deleted     int

@@ -231,6 +231,14 @@ func (r *request) cookie(name string) string {
 	return ""
 }
 
+// connectionID returns the id of the path. What cannot be an id is for the
+// service to refuse, as it refuses one that is not there.
+func (r *request) connectionID() connector.ID { return connector.ID(r.parameters["id"]) }
+
+// platform returns the name of the path, which the service holds against those
+// that there are.
+func (r *request) platform() connector.Name { return connector.Name(r.parameters["platform"]) }
+
 // preview reports whether nobody looks at the answer: a HEAD request, or a
 // browser that fetches ahead of a click.
 func (r *request) preview() bool {

@@ -79,8 +79,4 @@ func (h *Handler) token(ctx context.Context, c *call, asked connector.TokenReque
 	return viewToken(token), nil
 }
 
-// connectionID returns the id of the path. What cannot be an id is for the
-// service to refuse, as it refuses one that is not there.
-func (r *request) connectionID() connector.ID { return connector.ID(r.parameters["id"]) }
-
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
