@@ -116,14 +116,13 @@ type killing struct {
 // counts returns how many exchanges the platform made, and how many of them
 // in batches that were killed.
 func (k *killing) counts() (all, hit int) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, r := range k.rotations {
+	rotations := k.exchanges().rotations
+	for _, r := range rotations {
 		if k.hits[r.round] {
 			hit++
 		}
 	}
-	return len(k.rotations), hit
+	return len(rotations), hit
 }
 
 // lives sets how long access tokens live from now on, in seconds.
@@ -197,12 +196,13 @@ func (k *killing) workers() (pids []int) {
 // and reports whether it was lost.
 func (k *killing) check(t *testing.T, id string) (lost bool) {
 	t.Helper()
-	stored, newest := k.stored(id), k.newest(k.first[id])
+	stored, seen := k.stored(id), k.exchanges()
+	newest := seen.newest(k.first[id])
 	if stored != newest {
 		lost = true
-		made, _ := k.made(newest)
+		made := seen.made(newest)
 		switch {
-		case k.newest(stored) != newest || k.parents[newest] != stored:
+		case seen.newest(stored) != newest || seen.parents[newest] != stored:
 			k.outside++
 			t.Errorf("%s: what is stored is not what was last shown", id)
 		case made.pid != 0 && !k.killed[made.pid]:
@@ -210,14 +210,15 @@ func (k *killing) check(t *testing.T, id string) (lost bool) {
 			t.Errorf("%s: process %d, which was not killed, lost a refresh token", id, made.pid)
 		}
 	}
-	if slices.Contains(k.rejected, stored) && !lost {
+	if slices.Contains(seen.rejected, stored) && !lost {
 		t.Errorf("%s: the platform refused a refresh token that lives", id)
 	}
 	if !proving() {
 		return lost // whoever was killed left leases, which take a while to run out
 	}
 	answer, errorType := k.invoke("token-get", object{"connection_id": id})
-	made, _ := k.made(k.newest(k.first[id]))
+	seen = k.exchanges()
+	made := seen.made(seen.newest(k.first[id]))
 	switch {
 	case lost && errorType != "ReauthorizationRequired":
 		t.Errorf("%s: its grant is lost, and token-get answers %q %v", id, errorType, answer)

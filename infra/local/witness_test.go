@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,11 +35,16 @@ type witness struct {
 	latency time.Duration // the most before and after an exchange
 	askers  func() []int  // the processes that may ask
 
-	mu        sync.Mutex
-	current   int           // round of the test
-	steps     int           // that the exchanges of the round have yet to come
-	reached   chan struct{} // closed when they have
-	random    *rand.Rand
+	mu      sync.Mutex
+	current int           // round of the test
+	steps   int           // that the exchanges of the round have yet to come
+	reached chan struct{} // closed when they have
+	random  *rand.Rand
+	seen    exchanges
+}
+
+// exchanges is what became of refresh tokens.
+type exchanges struct {
 	rotations map[string]rotation // by the refresh token that was shown
 	parents   map[string]string   // a refresh token to the one before
 	rejected  []string            // refresh tokens that the platform did not take
@@ -53,7 +60,7 @@ type rotation struct {
 func newWitness(t testing.TB, seed uint64, latency time.Duration, askers func() []int) *witness {
 	w := &witness{
 		box: sandbox.New(sandbox.Options{}), latency: latency, askers: askers,
-		random: rand.New(rand.NewPCG(seed, 0)), rotations: map[string]rotation{}, parents: map[string]string{},
+		random: rand.New(rand.NewPCG(seed, 0)), seen: exchanges{rotations: map[string]rotation{}, parents: map[string]string{}},
 	}
 	w.Server = httptest.NewUnstartedServer(http.HandlerFunc(w.serve))
 	w.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
@@ -165,19 +172,25 @@ func (w *witness) note(shown string, pid, round int, answer []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if got.RefreshToken == "" {
-		w.rejected = append(w.rejected, shown)
+		w.seen.rejected = append(w.seen.rejected, shown)
 		return
 	}
-	w.rotations[shown] = rotation{got.RefreshToken, got.AccessToken, pid, round}
-	w.parents[got.RefreshToken] = shown
+	w.seen.rotations[shown] = rotation{got.RefreshToken, got.AccessToken, pid, round}
+	w.seen.parents[got.RefreshToken] = shown
+}
+
+// exchanges returns what was seen until now. What a dead process had sent may
+// still arrive.
+func (w *witness) exchanges() exchanges {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return exchanges{maps.Clone(w.seen.rotations), maps.Clone(w.seen.parents), slices.Clone(w.seen.rejected)}
 }
 
 // newest returns the newest refresh token that descends from one.
-func (w *witness) newest(token string) string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (e exchanges) newest(token string) string {
 	for {
-		next, rotated := w.rotations[token]
+		next, rotated := e.rotations[token]
 		if !rotated {
 			return token
 		}
@@ -186,12 +199,7 @@ func (w *witness) newest(token string) string {
 }
 
 // made returns the exchange that a refresh token came of.
-func (w *witness) made(token string) (r rotation, exchanged bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	parent, exchanged := w.parents[token]
-	return w.rotations[parent], exchanged
-}
+func (e exchanges) made(token string) rotation { return e.rotations[e.parents[token]] }
 
 // stored returns the refresh token that the vault of a stack holds.
 func (w *world) stored(id string) string {
