@@ -118,6 +118,11 @@ func (s *Service) act(ctx context.Context, name Name, notice Notice) (int, error
 	}
 	changed := 0
 	for _, c := range connections {
+		// A consent that was given after the notice was sent stands. Platforms
+		// tell whole seconds.
+		if !notice.At.IsZero() && c.IssuedAt.Truncate(time.Second).After(notice.At) {
+			continue
+		}
 		if notice.Delete {
 			if err := s.erase(ctx, c); err != nil {
 				return changed, err
@@ -125,8 +130,7 @@ func (s *Service) act(ctx context.Context, name Name, notice Notice) (int, error
 			changed++
 			continue
 		}
-		// A consent that was given after the notice was sent stands.
-		if c.Status != Active || !notice.At.IsZero() && c.IssuedAt.After(notice.At) {
+		if c.Status != Active {
 			continue
 		}
 		marked, err := s.commit(ctx, c, func(c *Connection) error {

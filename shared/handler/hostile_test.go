@@ -76,6 +76,7 @@ func TestHostile(t *testing.T) {
 		{"return_origin_taken_off_the_list", originTakenOff},
 		{"clock_goes_back", clockGoesBack},
 		{"leaked_app_secret_is_ended", leakedSecretEnded},
+		{"old_data_deletion_replayed", oldDeletionReplayed},
 		{"imported_client_that_is_refused", importedClientRefused},
 		{"import_under_the_id_of_a_person", importUnderPerson},
 	} {
@@ -1166,4 +1167,33 @@ func importUnderPerson(t *testing.T, s *stack) {
 		t.Errorf("what the person granted was revoked %d times", n)
 	}
 	elsewhere.do(t, http.MethodPost, "/connections/"+sound+"/verify").decode(t, 200, &struct{}{})
+}
+
+func oldDeletionReplayed(t *testing.T, s *stack) {
+	person, app := s.sandbox.People("facebook")[0].ID, s.sandbox.AppOf("facebook")
+	first := s.connect(t, "facebook", "acme", sandbox.Choice{})[0]
+	s.clock.Advance(time.Minute)
+	form := withBody(formType, url.Values{"signed_request": {metaSigned(app.ClientSecret,
+		fmt.Sprintf(`{"algorithm":"HMAC-SHA256","user_id":"%s","issued_at":%d}`, person, s.clock.Now().Unix()))}}.Encode())
+	replay := func() {
+		t.Helper()
+		s.do(t, http.MethodPost, "/platforms/facebook/data-deletion", form).decode(t, 200, &struct{}{})
+	}
+	replay()
+	s.do(t, http.MethodGet, "/connections/"+first).refused(t, 404, connector.ConnectionNotFound)
+
+	s.clock.Advance(time.Minute)
+	again := s.connect(t, "facebook", "acme", sandbox.Choice{})[0]
+	s.clock.Advance(91 * 24 * time.Hour) // to where nobody can ask for its status any more
+	replay()
+	if got := status(t, s, again); got != "active" {
+		t.Errorf("after its status ended, a replay made what was connected since %s", got)
+	}
+	s.do(t, http.MethodPut, "/platforms/facebook/app", withJSON(t, map[string]any{
+		"client_id": app.ClientID, "client_secret": "test-new-secret",
+	})).decode(t, 200, &struct{}{})
+	replay()
+	if got := status(t, s, again); got != "active" {
+		t.Errorf("after the app's secret was replaced, a replay made what was connected since %s", got)
+	}
 }
