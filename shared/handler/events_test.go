@@ -146,20 +146,39 @@ func samples(t testing.TB) []string {
 
 func TestSampleEvents(t *testing.T) {
 	t.Parallel()
-	seen := map[string]bool{}
+	functions, routes := map[string]bool{}, map[string]bool{}
 	for _, path := range samples(t) {
 		function := filepath.Base(filepath.Dir(path))
-		seen[function] = true
+		functions[function] = true
+		routes[routeOf(t, path)] = true
 		t.Run(function+"/"+strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
 			t.Parallel()
 			checkSample(t, function, path)
 		})
 	}
 	for _, f := range blueprint.Functions() {
-		if !seen[f.Name] {
+		if !functions[f.Name] {
 			t.Errorf("no sample event for %s", f.Name)
 		}
 	}
+	for _, r := range blueprint.Routes() {
+		if !routes[r.Key()] {
+			t.Errorf("no sample event for %s", r.Key())
+		}
+	}
+}
+
+// routeOf returns the route that a sample event is for, "" where it is no HTTP
+// event.
+func routeOf(t *testing.T, path string) string {
+	t.Helper()
+	payload, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e events.APIGatewayV2HTTPRequest
+	_ = json.Unmarshal(payload, &e)
+	return e.RouteKey
 }
 
 func checkSample(t *testing.T, function, path string) {
