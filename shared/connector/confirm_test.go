@@ -60,6 +60,22 @@ func (b *bench) sweep(t *testing.T) []connector.Outcome {
 	return outcomes
 }
 
+// wantSwept sweeps, and wants those outcomes.
+func (b *bench) wantSwept(t *testing.T, what string, want ...connector.Outcome) {
+	t.Helper()
+	if got := b.sweep(t); !slices.Equal(got, want) {
+		t.Errorf("%s: the sweep came to %v, want %v", what, got, want)
+	}
+}
+
+// wantNothingHeld wants no credentials in the vault that wait to be confirmed.
+func (b *bench) wantNothingHeld(t *testing.T) {
+	t.Helper()
+	if names := b.vault.Names("pending/"); len(names) > 0 {
+		t.Errorf("held in the vault: %v", names)
+	}
+}
+
 // revocations is how often the platform was asked to end a grant.
 func (b *bench) revocations(name connector.Name) int {
 	return b.sandbox.Count(string(name), "revoke")
@@ -243,24 +259,19 @@ func TestService_UnconfirmedIsRevokedAndDeleted(t *testing.T) {
 			b := newBench(t)
 			confirmation := b.hold(t, name, sandbox.Choice{})
 			b.clock.Advance(confirmationEnd - time.Second)
-			if outcomes := b.sweep(t); len(outcomes) > 0 || b.revocations(name) > 0 {
-				t.Errorf("a second too early: %v, %d revocations", outcomes, b.revocations(name))
+			b.wantSwept(t, "a second too early")
+			if n := b.revocations(name); n > 0 {
+				t.Errorf("a second too early: %d revocations", n)
 			}
 			b.clock.Advance(time.Second)
-			if outcomes := b.sweep(t); !slices.Equal(outcomes, []connector.Outcome{connector.Expired}) {
-				t.Fatalf("the sweep: %v", outcomes)
-			}
+			b.wantSwept(t, "in time", connector.Expired)
 			if b.revocations(name) == 0 {
 				t.Error("the grant was not revoked")
 			}
-			if names := b.vault.Names("pending/"); len(names) > 0 {
-				t.Errorf("left in the vault: %v", names)
-			}
+			b.wantNothingHeld(t)
 			b.wantNothingToConfirm(t, "after the revocation", confirmation, "acme")
 			b.clock.Advance(time.Hour)
-			if outcomes := b.sweep(t); len(outcomes) > 0 {
-				t.Errorf("the next sweep: %v", outcomes)
-			}
+			b.wantSwept(t, "an hour later")
 		})
 	}
 }
@@ -274,18 +285,12 @@ func TestService_UnconfirmedIsRevokedAfterAnOutage(t *testing.T) {
 	b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "revoke", Kind: sandbox.Outage, Times: 2})
 	b.clock.Advance(confirmationEnd)
 	for range 2 {
-		if outcomes := b.sweep(t); !slices.Equal(outcomes, []connector.Outcome{connector.Failed}) {
-			t.Fatalf("during the outage: %v", outcomes)
-		}
+		b.wantSwept(t, "during the outage", connector.Failed)
 		b.wantNothingToConfirm(t, "during the outage", confirmation, "acme")
 		b.clock.Advance(15 * time.Minute)
 	}
-	if outcomes := b.sweep(t); !slices.Equal(outcomes, []connector.Outcome{connector.Expired}) {
-		t.Errorf("after the outage: %v", outcomes)
-	}
-	if names := b.vault.Names("pending/"); len(names) > 0 {
-		t.Errorf("left in the vault: %v", names)
-	}
+	b.wantSwept(t, "after the outage", connector.Expired)
+	b.wantNothingHeld(t)
 }
 
 // A platform that never answers does not keep the secret alive.
@@ -295,12 +300,8 @@ func TestService_UnconfirmedIsDeletedAfterADay(t *testing.T) {
 	b.hold(t, "youtube", sandbox.Choice{})
 	b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "revoke", Kind: sandbox.Outage, Times: 1000})
 	b.clock.Advance(confirmationEnd + 24*time.Hour)
-	if outcomes := b.sweep(t); !slices.Equal(outcomes, []connector.Outcome{connector.Expired}) {
-		t.Errorf("after a day: %v", outcomes)
-	}
-	if names := b.vault.Names("pending/"); len(names) > 0 {
-		t.Errorf("left in the vault: %v", names)
-	}
+	b.wantSwept(t, "after a day", connector.Expired)
+	b.wantNothingHeld(t)
 }
 
 // A person who has a connection keeps it, whoever sent them another link.
@@ -358,9 +359,7 @@ func TestService_ConfirmOfAnotherAccountIsRefusedAtTheCallback(t *testing.T) {
 	if !errors.Is(err, connector.AccountMismatch) || !result.Confirmation.Empty() {
 		t.Errorf("callback: %v", err)
 	}
-	if names := b.vault.Names("pending/"); len(names) > 0 {
-		t.Errorf("held all the same: %v", names)
-	}
+	b.wantNothingHeld(t)
 }
 
 // One link, two tabs: the second consent finds it spent, and does not end what
