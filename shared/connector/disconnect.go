@@ -46,15 +46,19 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 
 func (s *Service) markDisconnected(ctx context.Context, c Connection) (Connection, error) {
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
-		c.Status, c.StatusReason = Disconnected, ""
-		c.RefreshAt = time.Time{}
-		c.Lease, c.Attempt = Lease{}, Attempt{}
+		disconnect(c)
 		return nil
 	})
 	if errors.Is(err, errSuperseded) {
 		return s.Connection(ctx, c.ID)
 	}
 	return marked, err
+}
+
+func disconnect(c *Connection) {
+	c.Status, c.StatusReason = Disconnected, ""
+	c.RefreshAt = time.Time{}
+	c.Lease, c.Attempt = Lease{}, Attempt{}
 }
 
 // revoke ends the grant of a disconnected connection at the platform, unless

@@ -118,53 +118,74 @@ func (s *Service) act(ctx context.Context, name Name, notice Notice) (int, error
 	}
 	changed := 0
 	for _, c := range connections {
-		// A consent that was given after the notice was sent stands. Platforms
-		// tell whole seconds.
-		if !notice.At.IsZero() && c.IssuedAt.Truncate(time.Second).After(notice.At) {
-			continue
-		}
-		if notice.Delete {
-			if err := s.erase(ctx, c); err != nil {
-				return changed, err
-			}
-			changed++
-			continue
-		}
-		if c.Status != Active {
-			continue
-		}
-		marked, err := s.commit(ctx, c, func(c *Connection) error {
-			c.Status, c.StatusReason = NeedsReauth, notice.Reason
-			c.RefreshAt = time.Time{}
-			return nil
-		})
-		if errors.Is(err, errSuperseded) {
-			continue
-		}
+		acted, err := s.actOn(ctx, c, notice)
 		if err != nil {
 			return changed, err
 		}
-		s.publish(ctx, EventReauth, marked, notice.Reason)
-		changed++
+		if acted {
+			changed++
+		}
 	}
 	return changed, nil
 }
 
+// actOn carries a notice out on one connection, and reports whether it
+// concerned it.
+func (s *Service) actOn(ctx context.Context, c Connection, notice Notice) (bool, error) {
+	if notice.Delete {
+		return s.erase(ctx, c, notice)
+	}
+	marked, err := s.commit(ctx, c, func(c *Connection) error {
+		if c.Status != Active || notice.precedes(*c) {
+			return errSuperseded
+		}
+		c.Status, c.StatusReason = NeedsReauth, notice.Reason
+		c.RefreshAt = time.Time{}
+		return nil
+	})
+	if errors.Is(err, errSuperseded) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	s.publish(ctx, EventReauth, marked, notice.Reason)
+	return true, nil
+}
+
+// precedes reports whether the consent behind c was given after the notice was
+// sent, and thus stands. Platforms tell whole seconds.
+func (n Notice) precedes(c Connection) bool {
+	return !n.At.IsZero() && c.IssuedAt.Truncate(time.Second).After(n.At)
+}
+
 // erase removes a connection whose person asked for it: record, secret and
 // all. The platform has ended the grant already.
-func (s *Service) erase(ctx context.Context, c Connection) error {
-	c, err := s.markDisconnected(ctx, c)
+func (s *Service) erase(ctx context.Context, c Connection, notice Notice) (bool, error) {
+	marked, err := s.commit(ctx, c, func(c *Connection) error {
+		if notice.precedes(*c) {
+			return errSuperseded
+		}
+		disconnect(c)
+		return nil
+	})
+	if errors.Is(err, errSuperseded) {
+		marked, err = s.Store.Connection(ctx, c.ID)
+		if errors.Is(err, ErrNotFound) || err == nil && marked.Status != Disconnected {
+			return false, nil
+		}
+	}
 	if err != nil {
-		return err
+		return false, internal("disconnecting", err)
 	}
 	if err := s.Vault.Delete(ctx, credentialsName(c.ID), true); err != nil {
-		return internal("deleting credentials", err)
+		return false, internal("deleting credentials", err)
 	}
-	if err := s.Store.Delete(ctx, c.ID, c.Revision); err != nil && !errors.Is(err, ErrConflict) {
-		return internal("deleting a connection", err)
+	if err := s.Store.Delete(ctx, c.ID, marked.Revision); err != nil && !errors.Is(err, ErrConflict) {
+		return false, internal("deleting a connection", err)
 	}
-	s.publish(ctx, EventDisconnected, c, reasonDataDeletion)
-	return nil
+	s.publish(ctx, EventDisconnected, marked, reasonDataDeletion)
+	return true, nil
 }
 
 // DeletionStatus returns what became of a data deletion, by its confirmation

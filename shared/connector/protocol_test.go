@@ -703,3 +703,57 @@ func TestProtocol_AnExchangeLeavesTimeToStore(t *testing.T) {
 		}
 	}
 }
+
+// What a person consents to while a notice of before is carried out stands.
+func TestProtocol_ALateNoticeLeavesANewConsentAlone(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"deauthorize", "data-deletion"} {
+		b := newBench(t)
+		c := b.connect(t, "facebook")
+		late := *b.Service
+		late.Store = &storeHook{Store: b.store, update: func(n int, act func() (connector.Connection, error)) (connector.Connection, error) {
+			if n == 1 {
+				b.clock.Advance(time.Minute)
+				if err := b.reauthorize(t, "facebook", c.ID); err != nil {
+					t.Error(err)
+				}
+			}
+			return act()
+		}}
+		b.clock.Advance(time.Minute)
+		raw := connector.RawNotice{Body: []byte("signed_request=" + b.sandbox.SignedRequest(c.UserID))}
+		if result, err := late.TakeNotice(t.Context(), "facebook", kind, raw); err != nil {
+			t.Errorf("%s: %+v, %v", kind, result, err)
+		}
+		if got, err := b.Connection(t.Context(), c.ID); err != nil || got.Status != connector.Active {
+			t.Errorf("%s: the connection is %q, %v", kind, got.Status, err)
+		}
+		if _, err := b.token(t, c.ID); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+// Two who carry out one data deletion at once are both told that it is done.
+func TestProtocol_ADataDeletionMeetsItself(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.connect(t, "facebook")
+	b.clock.Advance(time.Minute)
+	raw := connector.RawNotice{Body: []byte("signed_request=" + b.sandbox.SignedRequest(c.UserID))}
+	late := *b.Service
+	late.Store = &storeHook{Store: b.store, update: func(n int, act func() (connector.Connection, error)) (connector.Connection, error) {
+		if n == 1 {
+			if _, err := b.TakeNotice(t.Context(), "facebook", "data-deletion", raw); err != nil {
+				t.Error(err)
+			}
+		}
+		return act()
+	}}
+	if result, err := late.TakeNotice(t.Context(), "facebook", "data-deletion", raw); err != nil || result.DeletionCode.Empty() {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if _, err := b.Connection(t.Context(), c.ID); !errors.Is(err, connector.ConnectionNotFound) {
+		t.Errorf("the connection: %v", err)
+	}
+}
