@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"errors"
 	"maps"
 	"regexp"
 	"slices"
@@ -132,4 +133,42 @@ func (w wire) broughtTokens(fields connector.Fields) (connector.Credentials, err
 	}
 	setTime(fields, "token_expiry", expires)
 	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: expires}, nil
+}
+
+// verifyBrought asks whose account the tokens of an import are for. It refreshes
+// them only if the access token does not work: that spends the refresh token
+// which the person still has. Without a refresh the platform does not say what
+// was granted, and the scopes are those in proven: what asking needs, and what
+// the fields themselves show.
+func (w wire) verifyBrought(grant *connector.Grant, proven []string,
+	whose func(connector.Credentials) (connector.Account, error),
+	refresh func(connector.Credentials) (connector.Credentials, error),
+) (connector.Account, error) {
+	account, err := connector.Account{}, error(w.grantDead("", nil))
+	if grant.Credentials.ExpiresAt.After(w.now()) {
+		account, err = whose(grant.Credentials)
+	}
+	if err == nil {
+		grant.Credentials.Scopes, grant.ScopesUnknown = proven, true
+		grant.Warning = "scopes_unknown: " + w.title + " says what was granted only when it renews; refresh once to learn it"
+		return account, nil
+	}
+	if !errors.Is(err, connector.ReauthorizationRequired) {
+		return connector.Account{}, err
+	}
+	if grant.Credentials, err = refresh(grant.Credentials); err != nil {
+		return connector.Account{}, err
+	}
+	if account, err = whose(grant.Credentials); err != nil {
+		return connector.Account{}, spent(err)
+	}
+	return account, nil
+}
+
+// spent marks a failure that came after a single-use refresh token was
+// redeemed, so that nobody presents that token again.
+func spent(err error) error {
+	e := *connector.AsError(err)
+	e.Uncertain = true
+	return &e
 }

@@ -169,25 +169,13 @@ func (k *tiktok) Import(ctx context.Context, app connector.App, fields connector
 	return []connector.Grant{grant}, nil
 }
 
-// verifyImport renews the access token only if it does not work: renewing
-// spends the refresh token that the person still has.
 func (k *tiktok) verifyImport(ctx context.Context, app connector.App, grant *connector.Grant) error {
-	user, err := connector.Account{}, error(k.grantDead("", nil))
-	if grant.Credentials.ExpiresAt.After(k.now()) {
-		user, err = k.user(ctx, grant.Credentials.Fields["access_token"])
-	}
-	switch {
-	case err == nil:
-		grant.Credentials.Scopes, grant.ScopesUnknown = []string{tiktokBasic}, true
-		grant.Warning = scopesUnknown(k.title)
-	case errors.Is(err, connector.ReauthorizationRequired):
-		if grant.Credentials, err = k.Refresh(ctx, app, grant.Credentials); err != nil {
-			return err
-		}
-		if user, err = k.user(ctx, grant.Credentials.Fields["access_token"]); err != nil {
-			return spent(err)
-		}
-	default:
+	user, err := k.verifyBrought(grant, []string{tiktokBasic},
+		func(c connector.Credentials) (connector.Account, error) {
+			return k.user(ctx, c.Fields["access_token"])
+		},
+		func(c connector.Credentials) (connector.Credentials, error) { return k.Refresh(ctx, app, c) })
+	if err != nil {
 		return err
 	}
 	if user.ID != grant.Account.ID {

@@ -204,17 +204,3 @@ func (w wire) renewed(c connector.Credentials, t tokens, lifetime time.Duration)
 	}
 	return c
 }
-
-// spent marks a failure that came after a single-use refresh token was
-// redeemed, so that nobody presents that token again.
-func spent(err error) error {
-	e := *connector.AsError(err)
-	e.Uncertain = true
-	return &e
-}
-
-// scopesUnknown is the warning for an import whose platform tells the scopes
-// of a token only when it issues one.
-func scopesUnknown(title string) string {
-	return "scopes_unknown: " + title + " says what was granted only when it renews; refresh once to learn it"
-}

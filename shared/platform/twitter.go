@@ -216,27 +216,14 @@ func (x *twitter) Import(ctx context.Context, app connector.App, fields connecto
 	return []connector.Grant{grant}, nil
 }
 
-// verifyImport renews the access token only if it does not work: renewing
-// spends the refresh token that the person still has. X tells scopes only
-// where it issues tokens; until then no more is known than what the account's
-// own data needs.
 func (x *twitter) verifyImport(ctx context.Context, app connector.App, grant *connector.Grant) error {
-	me, err := connector.Account{}, error(x.grantDead("", nil))
-	if grant.Credentials.ExpiresAt.After(x.now()) {
-		me, _, err = x.me(ctx, app, grant.Credentials)
-	}
-	switch {
-	case err == nil:
-		grant.Credentials.Scopes = []string{"tweet.read", "users.read", "offline.access"}
-		grant.ScopesUnknown, grant.Warning = true, scopesUnknown(x.title)
-	case errors.Is(err, connector.ReauthorizationRequired):
-		if grant.Credentials, err = x.Refresh(ctx, app, grant.Credentials); err != nil {
-			return err
-		}
-		if me, _, err = x.me(ctx, app, grant.Credentials); err != nil {
-			return spent(err)
-		}
-	default:
+	me, err := x.verifyBrought(grant, []string{"tweet.read", "users.read", "offline.access"},
+		func(c connector.Credentials) (connector.Account, error) {
+			me, _, err := x.me(ctx, app, c)
+			return me, err
+		},
+		func(c connector.Credentials) (connector.Credentials, error) { return x.Refresh(ctx, app, c) })
+	if err != nil {
 		return err
 	}
 	grant.Account, grant.UserID = me, me.ID
