@@ -33,13 +33,23 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 			}
 		}
 	}
-	if err := s.Vault.Delete(ctx, credentialsName(id), purge); err != nil {
+	if purge {
+		return s.purge(ctx, c)
+	}
+	if err := s.Vault.Delete(ctx, credentialsName(id), false); err != nil {
 		return internal("deleting credentials", err)
 	}
-	if purge {
-		if err := s.Store.Delete(ctx, id, c.Revision); err != nil && !errors.Is(err, ErrConflict) {
-			return internal("deleting a connection", err)
-		}
+	return nil
+}
+
+// purge deletes what is left of a disconnected connection: the secret, and
+// then the record.
+func (s *Service) purge(ctx context.Context, c Connection) error {
+	if err := s.Vault.Delete(ctx, credentialsName(c.ID), true); err != nil {
+		return internal("deleting credentials", err)
+	}
+	if err := s.Store.Delete(ctx, c.ID, c.Revision); err != nil && !errors.Is(err, ErrConflict) {
+		return internal("deleting a connection", err)
 	}
 	return nil
 }

@@ -213,6 +213,11 @@ func failOnce(t *testing.T, name connector.Name, u useCase, n int, after bool) (
 		if _, err := b.token(t, c.ID); !errors.Is(err, connector.ConnectionNotFound) {
 			t.Errorf("%s: a disconnected connection: %v", at, err)
 		}
+		b.clock.Advance(time.Hour) // for what is left to the sweep
+		b.sweep(t)
+		if _, _, err := b.vault.Get(t.Context(), "connections/"+string(c.ID), ""); !errors.Is(err, connector.ErrNotFound) {
+			t.Errorf("%s: its credentials are still in the vault: %v", at, err)
+		}
 		return !hit
 	}
 	accounts := map[string]bool{}

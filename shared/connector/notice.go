@@ -159,14 +159,20 @@ func (n Notice) precedes(c Connection) bool {
 	return !n.At.IsZero() && c.IssuedAt.Truncate(time.Second).After(n.At)
 }
 
+// erasedWithin is how long an erasure may take before the sweep finishes it.
+const erasedWithin = time.Minute
+
 // erase removes a connection whose person asked for it: record, secret and
-// all. The platform has ended the grant already.
+// all. The platform has ended the grant already. Should we fail or die in
+// between, nobody finds the connection by its person any more, so it is left
+// to the sweep first.
 func (s *Service) erase(ctx context.Context, c Connection, notice Notice) (bool, error) {
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
 		if notice.precedes(*c) {
 			return errSuperseded
 		}
 		disconnect(c)
+		c.StatusReason, c.RefreshAt = reasonDataDeletion, s.Now().UTC().Add(erasedWithin)
 		return nil
 	})
 	if errors.Is(err, errSuperseded) {
@@ -178,11 +184,8 @@ func (s *Service) erase(ctx context.Context, c Connection, notice Notice) (bool,
 	if err != nil {
 		return false, internal("disconnecting", err)
 	}
-	if err := s.Vault.Delete(ctx, credentialsName(c.ID), true); err != nil {
-		return false, internal("deleting credentials", err)
-	}
-	if err := s.Store.Delete(ctx, c.ID, marked.Revision); err != nil && !errors.Is(err, ErrConflict) {
-		return false, internal("deleting a connection", err)
+	if err := s.purge(ctx, marked); err != nil {
+		return false, err
 	}
 	s.publish(ctx, EventDisconnected, marked, reasonDataDeletion)
 	return true, nil

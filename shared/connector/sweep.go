@@ -108,6 +108,8 @@ func (s *Service) RefreshDue(ctx context.Context, id ID) (Outcome, error) {
 	switch {
 	case c.RefreshAt.IsZero() || now.Before(c.RefreshAt):
 		return NotDue, nil
+	case c.Status == Disconnected && c.StatusReason == reasonDataDeletion:
+		return Gone, s.purge(ctx, c)
 	case c.Status == Disconnected:
 		return Gone, s.revokeLate(ctx, c)
 	case c.Status != Active:
