@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -82,5 +83,30 @@ func TestReadSettingsTakesObjects(t *testing.T) {
 	}
 	if want := everything["callerOwners"]; got.CallerOwners != want {
 		t.Errorf("caller owners %s, want %s", got.CallerOwners, want)
+	}
+}
+
+// What nobody reads about nobody sets. The emulators' address is for the
+// Makefile alone.
+func TestSettingsAreInTheReadme(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(readme), "| name | meaning |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var named string
+	for row := range strings.Lines(table) {
+		names, _, _ := strings.Cut(strings.TrimPrefix(row, "| "), " | ")
+		named += names
+	}
+	if _, err := ReadSettings(func(name string) any {
+		if name != "awsEndpointUrl" && !strings.Contains(named, "`"+name+"`") {
+			t.Errorf("%s is not among the settings of README.md", name)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
