@@ -66,6 +66,7 @@ const (
 	reasonAppReplaced        = "app_replaced"        // the stored app is not the one that was consented to
 	reasonCredentialsMissing = "credentials_missing" // the vault has lost them
 	reasonDataDeletion       = "data_deletion"       // the person asked for it, through the platform
+	reasonForcedTooOften     = "forced_too_often"    // by callers, in a while
 	reasonGrantRefused       = "grant_refused"       // by the platform, which did not say why
 	reasonMonthlyPostLimit   = "monthly_post_limit"  // of the app's plan
 	reasonNoRefreshToken     = "no_refresh_token"    // the platform gave none

@@ -209,7 +209,7 @@ const (
 func countForced(forced []time.Time, now time.Time) ([]time.Time, error) {
 	recent := slices.DeleteFunc(slices.Clone(forced), func(t time.Time) bool { return now.Sub(t) >= forcedWhile })
 	if len(recent) >= maxForced {
-		return forced, &Error{Code: RateLimited, Message: "this connection was refreshed by force too often", RetryAfter: recent[0].Add(forcedWhile).Sub(now)}
+		return forced, &Error{Code: RateLimited, Reason: reasonForcedTooOften, Message: "this connection was refreshed by force too often", RetryAfter: recent[0].Add(forcedWhile).Sub(now)}
 	}
 	return append(recent, now), nil
 }

@@ -89,8 +89,9 @@ func (s *Service) backoff(failures int, retryAfter time.Duration) (caller, sweep
 }
 
 // freshFor reports whether the access token lives long enough at now: minTTL,
-// or as long as the platform gives. A token that was issued a moment ago is
-// all that the platform gives; asking again would rotate it for nothing.
+// or as long as the platform gives. What a refresh brought a moment ago is all
+// that the platform gives; asking again would rotate it for nothing. What a
+// consent or an import brought does not tell.
 func (c Connection) freshFor(minTTL time.Duration, now time.Time) bool {
 	if c.ExpiresAt.IsZero() {
 		return true
@@ -102,7 +103,7 @@ func (c Connection) freshFor(minTTL time.Duration, now time.Time) bool {
 	if left >= minTTL {
 		return true
 	}
-	if c.IssuedAt.IsZero() {
+	if c.IssuedAt.IsZero() || c.LastRefreshedAt.IsZero() {
 		return false
 	}
 	life, age := c.ExpiresAt.Sub(c.IssuedAt), now.Sub(c.IssuedAt)

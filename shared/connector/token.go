@@ -77,7 +77,7 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	}
 
 	renewed, failure := s.renew(ctx, c, need{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
-	if failure != nil && (!servable(renewed, s.Now()) || r.ForceRefresh && errors.Is(failure, RateLimited)) {
+	if failure != nil && (!servable(renewed, s.Now()) || AsError(failure).Reason == reasonForcedTooOften) {
 		return Token{}, failure
 	}
 	t, err := s.token(ctx, renewed, r.Full)

@@ -58,26 +58,35 @@ func TestToken_MinTTL(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name      string
+		renewed   bool          // the token is from a refresh, not from the consent
 		age       time.Duration // of a token that lives 7,200 seconds
 		minTTL    time.Duration
 		refreshes int
 	}{
-		{"enough left", time.Hour, time.Hour - time.Minute, 0},
-		{"too little left", time.Hour, time.Hour + time.Minute, 1},
-		{"more than the platform gives, young", 5 * time.Minute, 3 * time.Hour, 0},
-		{"more than the platform gives, old", time.Hour, 3 * time.Hour, 1},
-		{"expired", 2*time.Hour + time.Second, 0, 1},
+		{"enough left", false, time.Hour, time.Hour - time.Minute, 0},
+		{"too little left", false, time.Hour, time.Hour + time.Minute, 1},
+		{"more than the consent gave, young", false, time.Second, 3 * time.Hour, 1},
+		{"more than a refresh gives, young", true, 5 * time.Minute, 3 * time.Hour, 0},
+		{"more than a refresh gives, old", true, time.Hour, 3 * time.Hour, 1},
+		{"expired", false, 2*time.Hour + time.Second, 0, 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench(t)
 			c := b.connect(t, "twitter")
+			if test.renewed {
+				b.clock.Advance(time.Second)
+				if _, err := b.Refresh(t.Context(), c.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := b.refreshes("twitter")
 			b.clock.Advance(test.age)
 			token, err := b.Token(t.Context(), connector.TokenRequest{ConnectionID: c.ID, MinTTL: test.minTTL})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := b.refreshes("twitter"); n != test.refreshes {
+			if n := b.refreshes("twitter") - before; n != test.refreshes {
 				t.Errorf("%d refreshes, want %d", n, test.refreshes)
 			}
 			if left := token.ExpiresAt.Sub(b.clock.Now()); left < min(test.minTTL, 110*time.Minute) {
@@ -256,6 +265,17 @@ func TestToken_ForcedTooOften(t *testing.T) {
 	b.clock.Advance(10 * time.Minute)
 	if _, err := b.Token(t.Context(), connector.TokenRequest{ConnectionID: c.ID, ForceRefresh: true}); err != nil {
 		t.Errorf("ten minutes later: %v", err)
+	}
+}
+
+func TestToken_ForcedWhileThePlatformThrottles(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.connect(t, "twitter")
+	b.sandbox.Fault(sandbox.Fault{Kind: sandbox.Throttled, Platform: "twitter", Endpoint: "token", Times: 1})
+	token, err := b.Token(t.Context(), connector.TokenRequest{ConnectionID: c.ID, ForceRefresh: true})
+	if err != nil || !token.Degraded || token.DegradedReason != connector.RateLimited || token.AccessToken.Empty() {
+		t.Errorf("got %+v, %v; want the token that still lives, degraded", token, err)
 	}
 }
 
