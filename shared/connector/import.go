@@ -30,13 +30,8 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	if err != nil {
 		return Imported{}, err
 	}
-	if err := checkOwner(r.Owner); err != nil {
+	if err := r.check(); err != nil {
 		return Imported{}, err
-	}
-	if r.AccountName != "" {
-		if err := checkText("account_name", r.AccountName, 256); err != nil {
-			return Imported{}, err
-		}
 	}
 	if !mayActFor(ctx, r.Owner) {
 		return Imported{}, errConnectionNotFound()
@@ -55,12 +50,6 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 		}
 		return Imported{Connections: []Connection{c}}, nil
 	}
-	for name, value := range r.Credentials {
-		if len(value.Reveal()) > maxAppField {
-			return Imported{}, Invalid("credentials."+name, "too long")
-		}
-	}
-
 	grants, err := withEither(ctx, s, app, clientRefused, func(app App) ([]Grant, error) {
 		return p.Import(ctx, app, r.Credentials, !r.SkipVerify)
 	})
@@ -69,6 +58,29 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	}
 	ctx, cancel := finish(ctx)
 	defer cancel()
+	return s.keepImported(ctx, p, r, grants)
+}
+
+// check holds the request against what any platform takes.
+func (r ImportRequest) check() error {
+	if err := checkOwner(r.Owner); err != nil {
+		return err
+	}
+	if r.AccountName != "" {
+		if err := checkText("account_name", r.AccountName, 256); err != nil {
+			return err
+		}
+	}
+	for name, value := range r.Credentials {
+		if len(value.Reveal()) > maxAppField {
+			return Invalid("credentials."+name, "too long")
+		}
+	}
+	return nil
+}
+
+// keepImported stores what a platform made of the credentials of r.
+func (s *Service) keepImported(ctx context.Context, p Platform, r ImportRequest, grants []Grant) (Imported, error) {
 	var imported Imported
 	for _, g := range grants {
 		if g.Account.ID == "" {

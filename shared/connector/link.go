@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,24 +63,8 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 	if err != nil {
 		return MintedLink{}, err
 	}
-	if err := checkOwner(r.Owner); err != nil {
+	if err := s.checkLinkRequest(r); err != nil {
 		return MintedLink{}, err
-	}
-	if err := checkScopes(r.Scopes); err != nil {
-		return MintedLink{}, err
-	}
-	if err := s.checkReturnURL(r.ReturnURL); err != nil {
-		return MintedLink{}, err
-	}
-	if r.Confirm && r.ReturnURL == "" {
-		return MintedLink{}, Invalid("return_url", "missing: with confirm the confirmation is sent there")
-	}
-	life := r.ExpiresIn
-	if life == 0 {
-		life = DefaultLinkLife
-	}
-	if life < 0 || life > MaxLinkLife {
-		return MintedLink{}, Invalid("expires_in", fmt.Sprintf("not between 1 and %d seconds", int(MaxLinkLife.Seconds())))
 	}
 	if !mayActFor(ctx, r.Owner) {
 		return MintedLink{}, errConnectionNotFound()
@@ -108,12 +93,32 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 		Scopes:       requestedScopes(p.Describe(), r.Scopes),
 		ReturnURL:    r.ReturnURL,
 		Confirm:      r.Confirm,
-		ExpiresAt:    s.Now().Add(life).UTC(),
+		ExpiresAt:    s.Now().Add(cmp.Or(r.ExpiresIn, DefaultLinkLife)).UTC(),
 	}
 	if err := s.putTicket(ctx, LinkTicket, hash(token), "", link, link.ExpiresAt); err != nil {
 		return MintedLink{}, err
 	}
 	return MintedLink{URL: NewSecret(s.PublicURL + "/connect/" + token.Reveal()), ExpiresAt: link.ExpiresAt}, nil
+}
+
+// checkLinkRequest holds a request against what any platform takes.
+func (s *Service) checkLinkRequest(r LinkRequest) error {
+	if err := checkOwner(r.Owner); err != nil {
+		return err
+	}
+	if err := checkScopes(r.Scopes); err != nil {
+		return err
+	}
+	if err := s.checkReturnURL(r.ReturnURL); err != nil {
+		return err
+	}
+	if r.Confirm && r.ReturnURL == "" {
+		return Invalid("return_url", "missing: with confirm the confirmation is sent there")
+	}
+	if r.ExpiresIn < 0 || r.ExpiresIn > MaxLinkLife {
+		return Invalid("expires_in", fmt.Sprintf("not between 1 and %d seconds", int(MaxLinkLife.Seconds())))
+	}
+	return nil
 }
 
 // consentApp returns the platform's app if it may ask a person for consent.

@@ -12,7 +12,8 @@ import (
 )
 
 // Service is the connector. Its fields are set once, before the first call;
-// its methods may be called from any goroutine. Every method returns *Error.
+// its methods may be called from any goroutine. What they return as an error is
+// an *Error or wraps one: see AsError.
 type Service struct {
 	Platforms []Platform // in the order in which people see them
 	Store     Store
