@@ -77,16 +77,11 @@ func Parse(get func(string) string) (Config, error) {
 			fail(PublicURL, problem)
 		}
 	}
-	for origin := range strings.SplitSeq(get(ReturnOrigins), ",") {
-		if origin = strings.TrimSpace(origin); origin == "" {
-			continue
-		}
-		if problem := checkOrigin(origin); problem != "" {
-			fail(ReturnOrigins, problem)
-			break
-		}
-		c.ReturnOrigins = append(c.ReturnOrigins, strings.ToLower(strings.TrimRight(origin, "/")))
+	origins, problem := parseOrigins(get(ReturnOrigins))
+	if problem != "" {
+		fail(ReturnOrigins, problem)
 	}
+	c.ReturnOrigins = origins
 	if value := get(AllowFullCredentials); value != "" {
 		allow, err := strconv.ParseBool(value)
 		if err != nil {
@@ -136,6 +131,20 @@ func checkPublicURL(s string) string {
 		return ""
 	}
 	return "neither https nor http on loopback"
+}
+
+// parseOrigins reads origins that are separated by commas.
+func parseOrigins(s string) (origins []string, problem string) {
+	for origin := range strings.SplitSeq(s, ",") {
+		if origin = strings.TrimSpace(origin); origin == "" {
+			continue
+		}
+		if problem := checkOrigin(origin); problem != "" {
+			return nil, problem
+		}
+		origins = append(origins, strings.ToLower(strings.TrimRight(origin, "/")))
+	}
+	return origins, ""
 }
 
 func checkOrigin(s string) string {
