@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // banner tells a person where everything is and what to do next.
 func (s *stack) banner() {
@@ -12,7 +15,7 @@ func (s *stack) banner() {
 		t.print(fmt.Sprintf("  %-12s %s", name, t.paint(green, url)) + t.paint(dim, note))
 	}
 	row("Start page", s.servers.front.url+"/", "")
-	row("AWS", s.servers.aws.url, "  "+describe(s.endpoint, s.embedded))
+	row("AWS", s.servers.aws.url, "  "+describeAWS(s.endpoint, s.embedded))
 	if s.box != nil {
 		row("Sandbox", s.sandboxURL(), "  the platforms, played")
 	}
@@ -24,4 +27,12 @@ func (s *stack) banner() {
 	t.print("")
 	t.print(t.paint(dim, "  Ctrl-C ends everything."))
 	t.print("")
+}
+
+// describeAWS names the AWS for people.
+func describeAWS(endpoint string, embedded bool) string {
+	if embedded {
+		return "embedded DynamoDB, Secrets Manager, SQS, EventBridge, and Lambda invoke"
+	}
+	return "Lambda invoke; everything else is " + strings.TrimRight(endpoint, "/")
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -123,11 +122,3 @@ func (c cloud) queueARN(ctx context.Context, url string) (string, error) {
 }
 
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
-
-// describe names the AWS for people.
-func describe(endpoint string, embedded bool) string {
-	if embedded {
-		return "embedded DynamoDB, Secrets Manager, SQS, EventBridge, and Lambda invoke"
-	}
-	return "Lambda invoke; everything else is " + strings.TrimRight(endpoint, "/")
-}

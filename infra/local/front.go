@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -96,6 +97,11 @@ func refuse(r *http.Request) string {
 		return "Forbidden: this route does not answer to other sites"
 	}
 	return ""
+}
+
+// hostname returns host without its port.
+func hostname(host string) string {
+	return (&url.URL{Host: host}).Hostname()
 }
 
 var codePattern = regexp.MustCompile(`^[A-Za-z]{1,40}$`)

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"strings"
 )
 
@@ -36,16 +35,3 @@ func traceID(requestID string) string {
 
 // newGatewayID returns a request id of the HTTP API's form.
 func newGatewayID() string { return rand.Text()[:15] + "=" }
-
-// hostname returns host without its port.
-func hostname(host string) string {
-	return (&url.URL{Host: host}).Hostname()
-}
-
-// plural counts things.
-func plural(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}

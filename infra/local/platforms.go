@@ -1,73 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 
 	"platform-api-connector/shared/sandbox"
 )
-
-// caller uses the routes of the HTTP API from inside, as the operator's
-// product does from outside.
-type caller struct {
-	gateway *gateway
-	base    string // the URL of -addr
-}
-
-// call makes one request and decodes its answer into out, which may be nil.
-// An answer that is no success is a *refusedError.
-func (c caller) call(ctx context.Context, method, path string, in, out any) error {
-	var body []byte
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("encoding a request: %w", err)
-		}
-		body = b
-	}
-	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("making a request: %w", err)
-	}
-	r.RemoteAddr = "127.0.0.1:0"
-	r.Header.Set("Accept", "application/json")
-	if in != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	m, found := c.gateway.find(method, r.URL.Path)
-	if !found {
-		return &refusedError{key: method, status: http.StatusNotFound}
-	}
-	answer := c.gateway.answer(r, m)
-	if answer.status >= 300 {
-		refused := &refusedError{key: m.route.Key(), status: answer.status}
-		_ = json.Unmarshal(answer.body, refused)
-		return refused
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(answer.body, out); err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", m.route.Key(), err)
-	}
-	return nil
-}
-
-// refusedError is an answer that is no success.
-type refusedError struct {
-	key    string
-	status int
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-}
-
-func (e *refusedError) Error() string {
-	return fmt.Sprintf("%s answered %d %s %s", e.key, e.status, e.Code, e.Detail)
-}
 
 // platformSummary is a platform as GET /platforms lists it.
 type platformSummary struct {
@@ -94,7 +33,7 @@ func seed(ctx context.Context, c caller, box *sandbox.Sandbox) error {
 	for _, p := range platforms {
 		app := box.AppOf(p.Name)
 		body := map[string]any{"client_id": app.ClientID, "client_secret": app.ClientSecret, "mode": "live"}
-		for name, value := range maps.All(app.Extras) {
+		for name, value := range app.Extras {
 			body[name] = value
 		}
 		if err := c.call(ctx, http.MethodPut, "/platforms/"+p.Name+"/app", body, nil); err != nil {

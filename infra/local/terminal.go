@@ -92,6 +92,14 @@ func brief(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
+// plural counts things.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // notify tells of what concerns the stack itself.
 func (t *terminal) notify(format string, args ...any) { t.line(yellow, format, args...) }
 
