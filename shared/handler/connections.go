@@ -86,7 +86,7 @@ func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, er
 	asked := connector.LinkRequest{
 		Platform:     connector.Name(o.text("platform")),
 		Owner:        o.text("owner"),
-		ConnectionID: connector.ID(o.text("connection_id")),
+		ConnectionID: connector.ID(o.selector("connection_id")),
 		Scopes:       o.list("scopes"),
 		ReturnURL:    o.text("return_url"),
 		ExpiresIn:    seconds(o.number("expires_in", 1, int(connector.MaxLinkLife.Seconds()), 0)),

@@ -119,6 +119,18 @@ func (o *object) text(name string) (s string) {
 	return s
 }
 
+// selector reads a string that says what is meant. An empty one is refused:
+// to somebody who forgot to fill it in, it would select more than they meant.
+func (o *object) selector(name string) string {
+	raw := o.fields[name]
+	given := raw != nil && string(raw) != "null"
+	text := o.text(name)
+	if given && text == "" {
+		o.fail(name, "empty")
+	}
+	return text
+}
+
 func (o *object) secret(name string) (s connector.Secret) {
 	o.decode(name, &s, "not a string")
 	return s

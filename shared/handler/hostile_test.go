@@ -77,6 +77,7 @@ func TestHostile(t *testing.T) {
 		{"clock_goes_back", clockGoesBack},
 		{"leaked_app_secret_is_ended", leakedSecretEnded},
 		{"old_data_deletion_replayed", oldDeletionReplayed},
+		{"selectors_left_empty", emptySelectors},
 		{"imported_client_that_is_refused", importedClientRefused},
 		{"import_under_the_id_of_a_person", importUnderPerson},
 	} {
@@ -1196,4 +1197,21 @@ func oldDeletionReplayed(t *testing.T, s *stack) {
 	if got := status(t, s, again); got != "active" {
 		t.Errorf("after the app's secret was replaced, a replay made what was connected since %s", got)
 	}
+}
+
+func emptySelectors(t *testing.T, s *stack) {
+	id := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
+	for _, payload := range []string{
+		`{"connection_id":"` + id + `","owner":""}`,
+		`{"connection_id":"` + id + `","platform":""}`,
+		`{"connection_id":"` + id + `","account_id":""}`,
+		`{"connection_id":"","owner":"acme","platform":"youtube"}`,
+		`{"owner":"acme","platform":"youtube","account_id":""}`,
+	} {
+		if answer, failure := s.invoke(t, "token-get", payload); failure == nil || failure.Type != "InvalidRequest" || !strings.HasSuffix(failure.Message, ": empty") {
+			t.Errorf("%s: %v, %+v", payload, answer["owner"], failure)
+		}
+	}
+	_, e := event(t, http.MethodPost, "/links", withBody(jsonType, `{"platform":"youtube","owner":"acme","connection_id":""}`))
+	s.send(t, "connections", encode(t, e)).refused(t, 400, connector.InvalidRequest)
 }

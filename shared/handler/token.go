@@ -35,10 +35,10 @@ func (h *Handler) tokenDirect(ctx context.Context, c *call, payload []byte) (any
 		return nil, err
 	}
 	asked := connector.TokenRequest{
-		ConnectionID: connector.ID(o.text("connection_id")),
-		Owner:        o.text("owner"),
-		Platform:     connector.Name(o.text("platform")),
-		AccountID:    o.text("account_id"),
+		ConnectionID: connector.ID(o.selector("connection_id")),
+		Owner:        o.selector("owner"),
+		Platform:     connector.Name(o.selector("platform")),
+		AccountID:    o.selector("account_id"),
 		MinTTL:       seconds(o.number("min_ttl_seconds", 0, maxMinTTLSeconds, minTTLSeconds)),
 		Scopes:       o.list("scopes"),
 		ForceRefresh: o.flag("force_refresh", false),
