@@ -395,9 +395,10 @@ func TestStory_what_is_due_goes_through_the_queue(t *testing.T) {
 	if n := w.box.Count("tiktok", "token/refresh_token"); n != 1 {
 		t.Errorf("%d refreshes, want 1", n)
 	}
-	if !strings.Contains(w.said.String(), "Connection Refreshed, active") {
-		t.Errorf("the terminal shows no event:\n%s", w.said)
-	}
+	// The event comes after the record.
+	waitFor(t, "the terminal to show the event", func() bool {
+		return strings.Contains(w.said.String(), "Connection Refreshed, active")
+	})
 }
 
 func TestStory_no_secret_in_the_table(t *testing.T) {
