@@ -40,7 +40,8 @@
 // read again, are still those that were refused. A refused app condemns nobody.
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
-// unless the connection is condemned. A dead one is never handed out.
+// unless the connection is condemned or was refreshed by force too often. A dead
+// one is never handed out.
 //
 // I7. Credentials that are in the vault but not in the record, because a
 // writer died in between, are taken over by the next reader; the platform is

@@ -1,5 +1,5 @@
 // Package handler is the Lambda edge of the connector: events in, answers
-// out. It takes a payload apart, checks its form, calls one method of
+// out. It takes a payload apart, checks its form, calls the use case of
 // connector.Service and renders what comes back. It holds no rule of the
 // domain.
 //
