@@ -225,11 +225,13 @@ func (s *Service) giveOneBack(ctx context.Context, p Platform, app App, g Grant)
 	return s.revokeWith(ctx, revoker, app, g.Credentials, user)
 }
 
-// refusal says what a platform's error parameter means. Its description is
-// never looked at: it is anybody's text.
+// refusal says what a platform's error parameter means (RFC 6749, 4.1.2.1). Its
+// description is never looked at: it is anybody's text.
 func refusal(d Description, code string) error {
 	switch code {
-	case "invalid_client", "unauthorized_client", "invalid_scope", "redirect_uri_mismatch", "unsupported_response_type", "invalid_request", "client_key", "redirect_uri", "scope":
+	case "invalid_client", "unauthorized_client", "invalid_scope", "unsupported_response_type", "invalid_request",
+		"redirect_uri_mismatch", // Google's
+		"client_key", "redirect_uri", "scope": // TikTok's, which names what is wrong; assumed
 		return &Error{Code: AppMisconfigured, Message: d.Title + " refuses the app: check its client id, redirect URI and scopes"}
 	case "server_error", "temporarily_unavailable":
 		return &Error{Code: PlatformUnavailable, Message: d.Title + " failed: try again"}
