@@ -230,7 +230,7 @@ func (s *Service) giveOneBack(ctx context.Context, p Platform, app App, g Grant)
 func refusal(d Description, code string) error {
 	switch code {
 	case "invalid_client", "unauthorized_client", "invalid_scope", "unsupported_response_type", "invalid_request",
-		"redirect_uri_mismatch", // Google's
+		"redirect_uri_mismatch",               // Google's
 		"client_key", "redirect_uri", "scope": // TikTok's, which names what is wrong; assumed
 		return &Error{Code: AppMisconfigured, Message: d.Title + " refuses the app: check its client id, redirect URI and scopes"}
 	case "server_error", "temporarily_unavailable":
