@@ -116,7 +116,7 @@ func (s *Service) keepOn(ctx context.Context, p Platform, c Connection, g Grant,
 	if err != nil {
 		return Connection{}, err
 	}
-	was := c.Status
+	id, was := c.ID, c.Status
 	for {
 		g, generation := s.succeed(ctx, c, g)
 		g.Credentials.Generation = generation
@@ -147,10 +147,13 @@ func (s *Service) keepOn(ctx context.Context, p Platform, c Connection, g Grant,
 		// Either the write got through and its answer was lost, or a refresh
 		// of the grant before was committed in between: then what the person
 		// gave just now comes after it.
-		if c, err = s.Connection(ctx, c.ID); err != nil {
-			return Connection{}, err
-		}
+		c, err = s.Store.Connection(ctx, c.ID)
 		switch {
+		case errors.Is(err, ErrNotFound):
+			s.deleteUnrecorded(ctx, id)
+			return Connection{}, errConnectionNotFound()
+		case err != nil:
+			return Connection{}, internal("reading a connection", err)
 		case c.Status == Disconnected:
 			return Connection{}, errConnectionNotFound()
 		case c.ConsentID == consent:

@@ -475,6 +475,35 @@ func TestProtocol_AConsentDoesNotResurrect(t *testing.T) {
 	}
 }
 
+// What a consent brings to a connection that was purged meanwhile is not left
+// in the vault, where nobody would find it again.
+func TestProtocol_AConsentLeavesNothingOfAPurgedConnection(t *testing.T) {
+	t.Parallel()
+	for _, ended := range []string{"before the write", "after the write"} {
+		b, id := stale(t, "twitter")
+		end := func() {
+			if err := b.Disconnect(t.Context(), id, true); err != nil {
+				t.Errorf("%s: %v", ended, err)
+			}
+		}
+		b.Vault = vaultHook{b.vault, func(act func() (string, error)) (string, error) {
+			if ended == "before the write" {
+				end()
+				return act()
+			}
+			version, err := act()
+			end()
+			return version, err
+		}}
+		if err := b.reauthorize(t, "twitter", id); !errors.Is(err, connector.ConnectionNotFound) {
+			t.Errorf("%s: got %v, want %s", ended, err, connector.ConnectionNotFound)
+		}
+		if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
+			t.Errorf("%s: the credentials are in the vault: %v", ended, err)
+		}
+	}
+}
+
 // A write may get through although its answer is lost, and then meet itself.
 func TestProtocol_AWriteThatMeetsItselfIsSeen(t *testing.T) {
 	t.Parallel()
