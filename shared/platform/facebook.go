@@ -173,7 +173,7 @@ func (f *facebook) grants(ctx context.Context, c client, user connector.Secret, 
 		return nil, err
 	}
 	consented := []connector.Grant{{UserID: person.ID, Credentials: connector.Credentials{Fields: foreign.Clone()}}}
-	scopes, err := f.permissions(ctx, c, user)
+	scopes, err := f.granted(ctx, c, user)
 	if err != nil {
 		return consented, err
 	}

@@ -3,6 +3,7 @@ package platform_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -257,6 +258,61 @@ func TestFacebookWarnsOfPageTokensThatExpire(t *testing.T) {
 		if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, field) {
 			t.Errorf("another %s: %q", field, e.Message)
 		}
+	}
+}
+
+// graphOf plays a graph that has these answers, by the end of the path, and
+// refuses whatever else it is asked.
+func graphOf(t *testing.T, answers map[string]string) connector.Platform {
+	graph := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		answer, ok := answers[path]
+		if !ok {
+			w.WriteHeader(http.StatusBadRequest)
+			answer = `{"error":{"message":"refused","type":"OAuthException","code":190}}`
+		}
+		fmt.Fprint(w, answer)
+	}))
+	t.Cleanup(graph.Close)
+	return find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}})
+}
+
+func TestFacebookImportsWhatCannotBeInspected(t *testing.T) {
+	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
+	page := connector.Fields{}
+	page.Set("page_id", "42")
+	page.Set("page_access_token", "test-page-token")
+	answers := map[string]string{"me": `{"id":"42","name":"Page"}`, "42": `{"id":"42"}`}
+	// What is refused here is the app's own token, not the Page's.
+	grants, err := graphOf(t, answers).Import(t.Context(), app, page, true)
+	if err != nil || !strings.HasPrefix(grants[0].Warning, "expiry_unknown:") {
+		t.Errorf("debug_token refused: got %+v, error %v", grants, err)
+	}
+	answers["debug_token"] = `{"data":{"is_valid":false,"error":{"code":190,"message":"expired","subcode":463}}}`
+	if _, err := graphOf(t, answers).Import(t.Context(), app, page, true); !errors.Is(err, connector.ReauthorizationRequired) {
+		t.Errorf("a token that is not valid: %v", err)
+	}
+}
+
+func TestFacebookScopesWithoutTheListOfPermissions(t *testing.T) {
+	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
+	answers := map[string]string{
+		"oauth/access_token": `{"access_token":"test-user-token"}`,
+		"me":                 `{"id":"1","name":"Test"}`,
+		"me/permissions":     `{"error":{"message":"unknown path","type":"OAuthException","code":2500}}`,
+		"me/accounts":        `{"data":[{"id":"42","name":"Page","access_token":"test-page-token"}]}`,
+		"debug_token":        `{"data":{"is_valid":true,"expires_at":0,"scopes":["pages_show_list","pages_manage_posts"]}}`,
+	}
+	grants, err := graphOf(t, answers).Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"pages_show_list", "pages_manage_posts"}, grants[0].Credentials.Scopes); diff != "" {
+		t.Errorf("granted scopes (-want +got):\n%s", diff)
+	}
+	delete(answers, "debug_token")
+	if _, err := graphOf(t, answers).Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.PlatformUnavailable) {
+		t.Errorf("with neither: %v", err)
 	}
 }
 

@@ -69,7 +69,23 @@ func (f *facebook) me(ctx context.Context, c client, token connector.Secret) (co
 	return found, nil
 }
 
-// permissions returns what the person granted
+// granted returns what the person granted. Where there is no list of it, the
+// token itself tells.
+func (f *facebook) granted(ctx context.Context, c client, user connector.Secret) ([]string, error) {
+	scopes, err := f.permissions(ctx, c, user)
+	if err == nil {
+		return scopes, nil
+	}
+	if code := connector.AsError(err).Code; code.GrantDead() || code == connector.RateLimited {
+		return nil, err
+	}
+	if seen, inspectErr := f.inspect(ctx, c, user); inspectErr == nil && len(seen.scopes) > 0 {
+		return seen.scopes, nil
+	}
+	return nil, err
+}
+
+// permissions returns the list of what the person granted
 // (https://developers.facebook.com/docs/graph-api/reference/user/permissions/,
 // read 2026-11-23).
 func (f *facebook) permissions(ctx context.Context, c client, user connector.Secret) ([]string, error) {
@@ -241,6 +257,10 @@ func (f *facebook) inspect(ctx context.Context, c client, token connector.Secret
 		}
 	}
 	err := f.get(ctx, c, c.appToken(), "debug_token", query("input_token", token.Reveal()), &answer)
+	if e := connector.AsError(err); e != nil && e.Code.GrantDead() {
+		// A refusal is of the app's token; of the other the answer tells.
+		return inspection{}, f.clientRefused("check its id and secret", e.Err)
+	}
 	if err != nil {
 		return inspection{}, err
 	}

@@ -329,7 +329,7 @@ func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNot
 		Event      string          `json:"event"`
 		CreateTime json.RawMessage `json:"create_time"`
 		OpenID     identifier      `json:"user_openid"`
-		Content    string          `json:"content"` // JSON in a string
+		Content    json.RawMessage `json:"content"` // JSON in a string
 	}
 	if err := decode(raw.Body, &event); err != nil {
 		return connector.Notice{}, connector.Invalid("body", "not an event")
@@ -344,7 +344,7 @@ func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNot
 	if !accountPattern.MatchString(string(event.OpenID)) {
 		return connector.Notice{}, connector.Invalid("user_openid", "missing")
 	}
-	notice.UserID, notice.Revoked, notice.Reason = string(event.OpenID), true, removedBecause(event.Content)
+	notice.UserID, notice.Revoked, notice.Reason = string(event.OpenID), true, removedBecause(text(event.Content))
 	return notice, nil
 }
 

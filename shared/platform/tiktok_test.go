@@ -1,6 +1,9 @@
 package platform_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +102,9 @@ func TestTikTokNotices(t *testing.T) {
 	if got, err = noticer.ReadNotice(w.app, "webhook", notice(otherSignature, other)); err != nil || got.UserID != "" || got.Revoked {
 		t.Errorf("another event: got %+v, error %v", got, err)
 	}
+	if got, err = noticer.ReadNotice(w.app, "webhook", w.signedNotice(`{"reason":1}`)); err != nil || got.UserID != tiktokRow.account || !got.Revoked {
+		t.Errorf("content that is no string: got %+v, error %v", got, err)
+	}
 	for name, raw := range map[string]connector.RawNotice{
 		"no signature":         notice("", body),
 		"of another body":      notice(signature, other),
@@ -122,4 +128,16 @@ func TestTikTokNotices(t *testing.T) {
 	w.fails(err, connector.StateInvalid, false)
 	_, err = noticer.ReadNotice(w.app, "deauthorize", notice(signature, body))
 	w.fails(err, connector.InvalidRequest, false)
+}
+
+// signedNotice says that the first person's authorization was removed, with
+// content of any JSON.
+func (w *world) signedNotice(content string) connector.RawNotice {
+	at := w.now.Unix()
+	body := fmt.Sprintf(`{"client_key":%q,"event":"authorization.removed","create_time":%d,"user_openid":%q,"content":%s}`,
+		w.app.ClientID, at, tiktokRow.account, content)
+	mac := hmac.New(sha256.New, []byte(w.app.ClientSecret.Reveal()))
+	fmt.Fprintf(mac, "%d.%s", at, body)
+	signature := fmt.Sprintf("t=%d,s=%x", at, mac.Sum(nil))
+	return connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: []byte(body)}
 }

@@ -299,12 +299,12 @@ func (x *twitter) Verify(ctx context.Context, app connector.App, c connector.Cre
 	return v, nil
 }
 
-// keyScopes says in scopes what OAuth 1.0a keys may do. x-access-level is
-// read, read-write or read-write-directmessages; it was fixed when the keys
-// were generated
+// keyScopes says in scopes what OAuth 1.0a keys may do. They have no end, which
+// is what offline.access stands for. x-access-level is read, read-write or
+// read-write-directmessages; it was fixed when the keys were generated
 // (https://docs.x.com/fundamentals/developer-apps, read 2026-11-23).
 func keyScopes(level string) (scopes []string, warning string) {
-	scopes = []string{"tweet.read", "users.read"}
+	scopes = []string{"tweet.read", "users.read", "offline.access"}
 	switch {
 	case strings.Contains(level, "write"):
 		return append(scopes, "tweet.write", "media.write"), ""

@@ -1,6 +1,7 @@
 package platform_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,9 @@ func TestTwitterReadOnlyKeysAreFoundOut(t *testing.T) {
 		g := grants[0]
 		if got := len(without([]string{"tweet.write"}, g.Credentials.Scopes)) == 0; got != writes {
 			t.Errorf("%s: scopes %v", level, g.Credentials.Scopes)
+		}
+		if !slices.Contains(g.Credentials.Scopes, "offline.access") {
+			t.Errorf("%s: keys that have no end miss offline.access: %v", level, g.Credentials.Scopes)
 		}
 		if warned := strings.HasPrefix(g.Warning, "read_only_keys:"); warned == writes {
 			t.Errorf("%s: warning %q", level, g.Warning)
