@@ -14,7 +14,9 @@ import (
 
 	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/shared/awscloud"
+	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/metrics"
+	"platform-api-connector/shared/platform"
 )
 
 // alarm wakes someone. Its description says why it rings and what to look at.
@@ -77,15 +79,6 @@ func (d *deployment) alarmTopic() awssns.ITopic {
 func (d *deployment) alarms() []alarm {
 	alarms := []alarm{
 		{
-			id:          "RefreshFailures",
-			description: "More than a quarter of at least eight refreshes failed for 15 minutes. See which platform on the dashboard; tokens are served for as long as they live.",
-			metric: d.share("failed", 8, map[string]awscloudwatch.IMetric{
-				"failed": d.metric(metrics.FailedRefreshes, "Sum", nil),
-				"all":    d.metric(metrics.Refreshes, "Sum", nil),
-			}),
-			above: 25, periods: 3,
-		},
-		{
 			id:          "NeedsReauth",
 			description: "More than five connections, and more than one refresh in fifty, began to need a person within an hour. People leave one by one: so many at once are more likely an app, a scope or a platform.",
 			metric: math("IF(lost > 5, 100 * lost / (lost + all), 0)", "lost, % of refreshes", awscdk.Duration_Hours(jsii.Number(1)), map[string]awscloudwatch.IMetric{
@@ -137,6 +130,9 @@ func (d *deployment) alarms() []alarm {
 			above:       0, periods: 3,
 		},
 	}
+	for _, p := range platform.All(platform.Options{}) {
+		alarms = append(alarms, d.refreshFailures(p.Describe()))
+	}
 	for _, queue := range d.deadLetters {
 		alarms = append(alarms, alarm{
 			id:          *queue.Node().Id(),
@@ -146,6 +142,22 @@ func (d *deployment) alarms() []alarm {
 		})
 	}
 	return alarms
+}
+
+// refreshFailures rings while a platform fails. Then the breaker lets a call
+// through every two minutes at most, for however many connections: too few to
+// show in five minutes, or among the calls of other platforms.
+func (d *deployment) refreshFailures(p connector.Description) alarm {
+	of := map[string]*string{metrics.Platform: jsii.String(string(p.Name))}
+	return alarm{
+		id:          "RefreshFailures" + camel(string(p.Name)),
+		description: "More than a quarter of " + p.Title + "'s refreshes, and at least five, failed within 15 minutes. Tokens are served for as long as they live; the outcomes on the dashboard say what the platform answers.",
+		metric: math("IF(failed >= 5, 100 * failed / all, 0)", "failed, %", awscdk.Duration_Minutes(jsii.Number(15)), map[string]awscloudwatch.IMetric{
+			"failed": d.metric(metrics.FailedRefreshes, "Sum", of),
+			"all":    d.metric(metrics.Refreshes, "Sum", of),
+		}),
+		above: 25, periods: 1,
+	}
 }
 
 // metric is one of ours; see package metrics.
@@ -160,12 +172,6 @@ func (d *deployment) metric(name, statistic string, dimensions map[string]*strin
 		props.DimensionsMap = &dimensions
 	}
 	return awscloudwatch.NewMetric(props)
-}
-
-// share is part as a percentage of all, and zero where there are too few to
-// tell.
-func (d *deployment) share(part string, least int, using map[string]awscloudwatch.IMetric) awscloudwatch.IMetric {
-	return math(fmt.Sprintf("IF(all >= %d, 100 * %s / all, 0)", least, part), part+", %", fiveMinutes(), using)
 }
 
 // functionSum adds up a metric of Lambda's over all functions.

@@ -31,7 +31,7 @@ func (d *deployment) addDashboard() {
 		d.graph("Token-get latency, ms",
 			d.metric(metrics.TokenGetLatency, "p50", nil),
 			d.metric(metrics.TokenGetLatency, "p99", nil)),
-		d.graph("Token-get cache hits, %", d.share("hits", 1, map[string]awscloudwatch.IMetric{
+		d.graph("Token-get cache hits, %", math("100 * hits / all", "hits, %", fiveMinutes(), map[string]awscloudwatch.IMetric{
 			"hits": d.metric(metrics.TokenCacheHits, "Sum", nil),
 			"all":  d.metric(metrics.TokenGets, "Sum", nil),
 		})),

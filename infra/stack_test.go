@@ -14,6 +14,7 @@ import (
 	"platform-api-connector/shared/awscloud"
 	"platform-api-connector/shared/config"
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/metrics"
 	"platform-api-connector/shared/platform"
 )
 
@@ -314,7 +315,7 @@ func TestAlarmsRingSomewhere(t *testing.T) {
 			}
 		}
 		for _, name := range []string{
-			"RefreshFailures", "NeedsReauth", "OldestDueAge", "RefreshQueueAge", "AppRefused", "ServerErrors",
+			"RefreshFailuresFacebook", "RefreshFailuresYoutube", "RefreshFailuresTwitter", "RefreshFailuresTiktok", "NeedsReauth", "OldestDueAge", "RefreshQueueAge", "AppRefused", "ServerErrors",
 			"Defects", "FunctionThrottles", "TableThrottles", "RefreshDeadLetters", "ScheduleDeadLetters",
 		} {
 			if !names[name] {
@@ -377,8 +378,8 @@ func TestTableThrottlesCountTheIndexes(t *testing.T) {
 	both(t, func(t *testing.T, s template) {
 		_, alarm := s.the(t, "AWS::CloudWatch::Alarm", "TableThrottlesAlarm")
 		var got []string
-		metrics, _ := alarm.Properties["Metrics"].([]any)
-		for _, metric := range metrics {
+		list, _ := alarm.Properties["Metrics"].([]any)
+		for _, metric := range list {
 			name := text(at(metric, "MetricStat", "Metric", "MetricName"))
 			if name == "null" {
 				continue
@@ -398,6 +399,41 @@ func TestTableThrottlesCountTheIndexes(t *testing.T) {
 		}
 		if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" {
 			t.Errorf("counted (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// While a platform is down the breaker lets one call through every two
+// minutes at most, for however many connections, and the others go on: only
+// among its own calls of a quarter of an hour do its failures show.
+func TestRefreshFailuresRingForOnePlatform(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		for _, p := range platform.All(platform.Options{}) {
+			name := string(p.Describe().Name)
+			_, alarm := s.the(t, "AWS::CloudWatch::Alarm", "RefreshFailures"+camel(name)+"Alarm")
+			got := map[string]string{}
+			list, _ := alarm.Properties["Metrics"].([]any)
+			for _, metric := range list {
+				id := text(at(metric, "Id"))
+				if expression, ok := at(metric, "Expression").(string); ok {
+					got["rings at"] = expression
+					continue
+				}
+				got[id] = fmt.Sprintf("%s of %s in %v s", text(at(metric, "MetricStat", "Metric", "MetricName")),
+					text(at(metric, "MetricStat", "Metric", "Dimensions")), at(metric, "MetricStat", "Period"))
+			}
+			of := fmt.Sprintf(`{"Name":"Platform","Value":%q} in 900 s`, name)
+			want := map[string]string{
+				"rings at": "IF(failed >= 5, 100 * failed / all, 0)",
+				"failed":   metrics.FailedRefreshes + " of " + of,
+				"all":      metrics.Refreshes + " of " + of,
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+			if alarm.Properties["EvaluationPeriods"] != 1.0 || alarm.Properties["Threshold"] != 25.0 {
+				t.Errorf("%s rings above %v %% in %v periods", name, alarm.Properties["Threshold"], alarm.Properties["EvaluationPeriods"])
+			}
 		}
 	})
 }
