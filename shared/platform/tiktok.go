@@ -348,7 +348,8 @@ func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNot
 	return notice, nil
 }
 
-// removedBecause says in a word why an authorization was removed.
+// removedBecause says in a word why an authorization was removed
+// (https://developers.tiktok.com/doc/webhooks-events/, read 2026-11-23).
 func removedBecause(content string) string {
 	var why struct{ Reason json.RawMessage }
 	if json.Unmarshal([]byte(content), &why) != nil {

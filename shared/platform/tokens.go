@@ -56,8 +56,9 @@ func readTokens(body []byte) (tokens, error) {
 	}
 	// TikTok calls it refresh_expires_in
 	// (https://developers.tiktok.com/doc/oauth-user-access-token-management,
-	// read 2026-11-23), Google refresh_token_expires_in: so others report its
-	// answers for apps in Testing; no page of Google's that says so was seen.
+	// read 2026-11-23), Google refresh_token_expires_in
+	// (https://github.com/google/GoogleSignIn-iOS/issues/565, read 2026-11-23;
+	// no page of Google's that says so was seen).
 	t.refreshExpiresIn = max(seconds(raw["refresh_token_expires_in"]), seconds(raw["refresh_expires_in"]))
 	if scope, ok := raw["scope"]; ok {
 		t.scopes = splitScopes(text(scope))

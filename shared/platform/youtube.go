@@ -185,7 +185,8 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 		"client_secret", of.secret.Reveal(),
 	)}, y.tokenRefused(false, func(e refused) *connector.Error {
 		// A Workspace's session control ends grants on purpose, and will again
-		// until its administrator trusts the app.
+		// until its administrator trusts the app
+		// (https://github.com/openclaw/gogcli/issues/338, read 2026-11-23).
 		if e.code == "invalid_grant" && e.subtype == "invalid_rapt" {
 			return y.grantDead("invalid_rapt", e)
 		}
