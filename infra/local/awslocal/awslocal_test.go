@@ -17,6 +17,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"platform-api-connector/infra/local/awslocal"
+	"platform-api-connector/shared/connectortest"
 )
 
 // cloud is a stand-in on loopback with a clock of its own, as the SDK sees
@@ -24,19 +25,19 @@ import (
 type cloud struct {
 	aws.Config
 	*awslocal.Server
+	*connectortest.Clock
 	url string
 
 	mu       sync.Mutex
-	now      time.Time
 	told     []awslocal.Event
 	warnings []string
 }
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
-	c := &cloud{now: time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)}
+	c := &cloud{Clock: connectortest.NewClock(time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC))}
 	c.Server = awslocal.New(awslocal.Options{
-		Now:    c.clock,
+		Now:    c.Now,
 		Random: rand.Reader,
 		OnEvent: func(e awslocal.Event) {
 			c.mu.Lock()
@@ -65,18 +66,6 @@ func newCloud(t *testing.T) *cloud {
 		}
 	})
 	return c
-}
-
-func (c *cloud) clock() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *cloud) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
 }
 
 // wantCode wants err to be what AWS calls code.

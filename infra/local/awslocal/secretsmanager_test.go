@@ -90,7 +90,7 @@ func TestSecretsManager_RecoveryWindow(t *testing.T) {
 	_, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: id})
 	wantCode(t, "reading it", err, "InvalidRequestException")
 
-	c.advance(7*24*time.Hour - time.Second)
+	c.Advance(7*24*time.Hour - time.Second)
 	if _, err := client.RestoreSecret(ctx, &secretsmanager.RestoreSecretInput{SecretId: id}); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestSecretsManager_RecoveryWindow(t *testing.T) {
 	if err := remove(7); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(7 * 24 * time.Hour)
+	c.Advance(7 * 24 * time.Hour)
 	_, err = client.RestoreSecret(ctx, &secretsmanager.RestoreSecretInput{SecretId: id})
 	wantCode(t, "restoring after the window", err, "ResourceNotFoundException")
 	create()

@@ -72,9 +72,9 @@ func TestSQS_VisibilityTimeout(t *testing.T) {
 	q.wantReceived("while they are in flight")
 	q.remove(first[1].ReceiptHandle)
 
-	c.advance(59 * time.Second)
+	c.Advance(59 * time.Second)
 	q.wantReceived("just before the timeout")
-	c.advance(time.Second)
+	c.Advance(time.Second)
 	second := q.wantReceived("after the timeout", "a")
 	if count := second[0].Attributes["ApproximateReceiveCount"]; count != "2" {
 		t.Errorf("ApproximateReceiveCount %s, want 2", count)
@@ -86,7 +86,7 @@ func TestSQS_VisibilityTimeout(t *testing.T) {
 	}
 	third := q.wantReceived("after a deletion by the old receipt, and made visible", "a")
 	q.remove(third[0].ReceiptHandle)
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	q.wantReceived("after its deletion")
 }
 
@@ -100,7 +100,7 @@ func TestSQS_Redrive(t *testing.T) {
 	q.send("poison")
 	for range 3 {
 		q.wantReceived("up to 3 times", "poison")
-		c.advance(time.Minute)
+		c.Advance(time.Minute)
 	}
 	dead.wantReceived("before the fourth attempt")
 	q.wantReceived("at the fourth attempt")
@@ -112,9 +112,9 @@ func TestSQS_DelayAndRetention(t *testing.T) {
 	q := newQueue(t, c, "refresh", map[string]string{"DelaySeconds": "5", "MessageRetentionPeriod": "60"})
 	q.send("a")
 	q.wantReceived("at once")
-	c.advance(5 * time.Second)
+	c.Advance(5 * time.Second)
 	q.wantReceived("after the delay", "a")
-	c.advance(61 * time.Second)
+	c.Advance(61 * time.Second)
 	q.wantReceived("after the retention period")
 }
 
@@ -195,6 +195,6 @@ func TestSQS_Queues(t *testing.T) {
 	if _, err := q.client.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: q.url}); err != nil {
 		t.Fatal(err)
 	}
-	c.advance(time.Hour)
+	c.Advance(time.Hour)
 	q.wantReceived("after the purge")
 }
