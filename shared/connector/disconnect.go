@@ -10,10 +10,14 @@ import (
 // deleted all the same.
 const maxRevocations = 20
 
+// revokedWithin is how long a revocation may take before the sweep sees to it.
+const revokedWithin = time.Minute
+
 // Disconnect ends a connection at once, revokes its grant at the platform
 // where it can, and deletes its secret, with seven days to recover it or, with
 // purge, for good together with the record. A platform that cannot be reached
-// is tried again later by the worker. Disconnecting twice is no error.
+// is tried again later by the worker. Disconnecting twice is no error, and
+// takes nothing back.
 func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 	c, err := s.Connection(ctx, id)
 	if err != nil {
@@ -22,24 +26,54 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 	ctx, cancel := finish(ctx)
 	defer cancel()
 	if c.Status != Disconnected {
-		was := c.Status
 		if c, err = s.markDisconnected(ctx, c); err != nil {
 			return err
 		}
-		s.publish(ctx, EventDisconnected, c, "")
-		if was == Active {
-			if err := s.revoke(ctx, c); err != nil && !purge {
-				return s.postponeRevocation(ctx, c, err)
+	}
+	pending := c.StatusReason == reasonRevocationPending
+	switch {
+	case purge:
+		if pending {
+			if err := s.revoke(ctx, c); err != nil {
+				s.Log.WarnContext(ctx, "revoking a grant, for the last time", "connection", string(id), "error", err)
 			}
 		}
-	}
-	if purge {
 		return s.purge(ctx, c)
+	case pending && c.Failures > 0:
+		return nil // it is the sweep's to revoke, and needs the secret for it
+	case pending:
+		return s.revokeNow(ctx, c)
 	}
 	if err := s.Vault.Delete(ctx, credentialsName(id), false); err != nil {
 		return internal("deleting credentials", err)
 	}
 	return nil
+}
+
+// markDisconnected ends a connection, and says so. If it was of use, its grant
+// is to be revoked: by the sweep, should nobody get to do it before.
+func (s *Service) markDisconnected(ctx context.Context, c Connection) (Connection, error) {
+	marked, err := s.commit(ctx, c, func(c *Connection) error {
+		revocable := c.Status == Active
+		disconnect(c)
+		if revocable {
+			c.StatusReason, c.RefreshAt = reasonRevocationPending, s.Now().UTC().Add(revokedWithin)
+		}
+		return nil
+	})
+	if errors.Is(err, errSuperseded) {
+		return s.Connection(ctx, c.ID)
+	}
+	if err == nil {
+		s.publish(ctx, EventDisconnected, marked, "")
+	}
+	return marked, err
+}
+
+func disconnect(c *Connection) {
+	c.Status, c.StatusReason = Disconnected, ""
+	c.RefreshAt, c.Failures = time.Time{}, 0
+	c.Lease, c.Attempt = Lease{}, Attempt{}
 }
 
 // purge deletes what is left of a disconnected connection: the secret, and
@@ -52,23 +86,6 @@ func (s *Service) purge(ctx context.Context, c Connection) error {
 		return internal("deleting a connection", err)
 	}
 	return nil
-}
-
-func (s *Service) markDisconnected(ctx context.Context, c Connection) (Connection, error) {
-	marked, err := s.commit(ctx, c, func(c *Connection) error {
-		disconnect(c)
-		return nil
-	})
-	if errors.Is(err, errSuperseded) {
-		return s.Connection(ctx, c.ID)
-	}
-	return marked, err
-}
-
-func disconnect(c *Connection) {
-	c.Status, c.StatusReason = Disconnected, ""
-	c.RefreshAt = time.Time{}
-	c.Lease, c.Attempt = Lease{}, Attempt{}
 }
 
 // revoke ends the grant of a disconnected connection at the platform, unless
@@ -125,9 +142,10 @@ func (s *Service) postponeRevocation(ctx context.Context, c Connection, cause er
 	return nil
 }
 
-// revokeLate tries a postponed revocation again, and deletes the secret once
-// it is done or has failed too often.
-func (s *Service) revokeLate(ctx context.Context, c Connection) error {
+// revokeNow revokes the grant of a disconnected connection and deletes the
+// secret once that is done or has failed too often; else it is left to the
+// worker.
+func (s *Service) revokeNow(ctx context.Context, c Connection) error {
 	if err := s.revoke(ctx, c); err != nil && c.Failures < maxRevocations {
 		return s.postponeRevocation(ctx, c, err)
 	}

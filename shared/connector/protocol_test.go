@@ -786,3 +786,50 @@ func TestProtocol_ADataDeletionMeetsItself(t *testing.T) {
 		t.Errorf("the connection: %v", err)
 	}
 }
+
+// eventsHook runs something before an event is sent.
+type eventsHook struct {
+	connector.Events
+	before func()
+}
+
+func (e eventsHook) Publish(ctx context.Context, events ...connector.Event) error {
+	e.before()
+	return e.Events.Publish(ctx, events...)
+}
+
+// However often a connection is disconnected, and however closely, its grant
+// is revoked.
+func TestProtocol_DisconnectingTwiceRevokesTheGrant(t *testing.T) {
+	t.Parallel()
+	for _, purge := range []bool{false, true} {
+		b, id := stale(t, "tiktok")
+		first := *b.Service
+		first.Events = eventsHook{b.events, func() {
+			if err := b.Disconnect(t.Context(), id, purge); err != nil {
+				t.Errorf("purge %v, at once: %v", purge, err)
+			}
+		}}
+		if err := first.Disconnect(t.Context(), id, purge); err != nil {
+			t.Errorf("purge %v: %v", purge, err)
+		}
+		if live := b.sandbox.Kill("tiktok", "", 0); live != 0 {
+			t.Errorf("purge %v, at once: the grant still lives at the platform", purge)
+		}
+	}
+	b, id := stale(t, "tiktok")
+	b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage})
+	for range 30 {
+		if err := b.Disconnect(t.Context(), id, false); err != nil {
+			t.Error(err)
+		}
+	}
+	b.clock.Advance(time.Hour)
+	b.sweep(t)
+	if live := b.sandbox.Kill("tiktok", "", 0); live != 0 {
+		t.Error("during an outage: the grant still lives at the platform")
+	}
+	if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
+		t.Errorf("its secret is in the vault: %v", err)
+	}
+}
