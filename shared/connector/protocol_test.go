@@ -833,3 +833,36 @@ func TestProtocol_DisconnectingTwiceRevokesTheGrant(t *testing.T) {
 		t.Errorf("its secret is in the vault: %v", err)
 	}
 }
+
+// As long as the access token works, a refresh token that may be spent is shown
+// again only while the platform promises to take it all the same.
+func TestProtocol_ASpentTokenIsShownAgainOnlyInTheGraceOfThePlatform(t *testing.T) {
+	t.Parallel()
+	for grace, want := range map[time.Duration]int{0: 0, 10 * time.Minute: 1} {
+		b := newBench(t)
+		for i, p := range b.Platforms {
+			if d := p.Describe(); d.Name == "twitter" {
+				d.Traits.Cadence.Grace = grace
+				b.Platforms[i] = paced{p, d.Traits.Cadence}
+			}
+		}
+		c := b.connect(t, "twitter")
+		b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Cut})
+		force := func() connector.Token {
+			token, err := b.Token(t.Context(), connector.TokenRequest{ConnectionID: c.ID, ForceRefresh: true})
+			if err != nil {
+				t.Fatalf("grace %v: %v", grace, err)
+			}
+			return token
+		}
+		if token := force(); !token.Degraded {
+			t.Fatalf("grace %v: a lost answer went unseen", grace)
+		}
+		b.outlive()
+		before := b.refreshes("twitter")
+		token := force()
+		if n := b.refreshes("twitter") - before; n != want || token.Degraded != (want == 0) {
+			t.Errorf("grace %v: %d exchanges, want %d; degraded %v", grace, n, want, token.Degraded)
+		}
+	}
+}
