@@ -27,7 +27,8 @@ const (
 	facebookTokens  = facebookGraph + "oauth/access_token"
 	facebookIssuer  = "https://www.facebook.com"
 	pageFields      = "id,name,access_token,instagram_business_account{id,username}"
-	mostGraphPages  = 50 // of 100 rows each
+	graphPage       = 100 // rows of a list at a time
+	mostGraphPages  = 50
 	mostBusinesses  = 25
 	pageListScope   = "pages_show_list"
 	businessesScope = "business_management"

@@ -168,6 +168,22 @@ func TestFacebookListsAreReadToTheEnd(t *testing.T) {
 	}
 }
 
+func TestFacebookListsHaveAnEnd(t *testing.T) {
+	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
+	row := `,{"id":"42","access_token":"test-page-token"}`
+	for rows, want := range map[int]error{5000: nil, 5001: connector.PlatformUnavailable} {
+		p := graphOf(t, map[string]string{
+			"oauth/access_token": `{"access_token":"test-user-token"}`,
+			"me":                 `{"id":"1","name":"Test"}`,
+			"me/permissions":     `{"data":[{"permission":"pages_show_list","status":"granted"}]}`,
+			"me/accounts":        `{"data":[` + strings.Repeat(row, rows)[1:] + `]}`,
+		})
+		if _, err := p.Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, want) {
+			t.Errorf("%d rows: %v, want %v", rows, err, want)
+		}
+	}
+}
+
 // userToken is what the Graph API Explorer gives: a short-lived user token.
 func (w *world) userToken() string {
 	w.t.Helper()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -189,7 +190,7 @@ func (f *facebook) list(ctx context.Context, c client, user connector.Secret, pa
 	if path == "me/businesses" {
 		fields = "id,name"
 	}
-	next := query("fields", fields, "limit", "100")
+	next := query("fields", fields, "limit", strconv.Itoa(graphPage))
 	var rows []page
 	for range mostGraphPages {
 		var answer struct {
@@ -202,11 +203,13 @@ func (f *facebook) list(ctx context.Context, c client, user connector.Secret, pa
 		if err := f.get(ctx, c, user, path, next, &answer); err != nil {
 			return nil, err
 		}
-		rows = append(rows, answer.Data...)
+		if rows = append(rows, answer.Data...); len(rows) > mostGraphPages*graphPage {
+			break
+		}
 		if answer.Paging.Next == "" {
 			return rows, nil
 		}
-		after := query("fields", fields, "limit", "100")
+		after := query("fields", fields, "limit", strconv.Itoa(graphPage))
 		if cursor := answer.Paging.Cursors.After; cursor != "" {
 			after.Set("after", cursor)
 		} else if u, err := url.Parse(answer.Paging.Next); err == nil {
