@@ -107,7 +107,7 @@ func (d *deployment) alarms() []alarm {
 		},
 		{
 			id:          "ServerErrors",
-			description: "The API answered more than five times in five minutes with a 5xx. Search the functions' logs for level ERROR, and for the correlation id that a caller quotes.",
+			description: "The API answered more than five times in five minutes with a 5xx. While a platform is down (503) or refuses the app (502), other alarms ring too: see to them first. Else search the functions' logs for level ERROR, and for the correlation id that a caller quotes.",
 			metric:      d.api.MetricServerError(&awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}),
 			above:       5, periods: 1,
 		},
