@@ -33,6 +33,14 @@ const googleLifetime = time.Hour
 // 2026-11-23), here the shortest six there are.
 const googleLapse = 181 * 24 * time.Hour
 
+// googleTesting is how long refresh tokens of an app in Testing live
+// (https://developers.google.com/identity/protocols/oauth2#expiration, read
+// 2026-11-23). An end that is further off is one that the person chose: Google
+// calls it time-based access
+// (https://developers.google.com/identity/protocols/oauth2/web-server#exchange-authorization-code,
+// read 2026-11-23).
+const googleTesting = 7 * 24 * time.Hour
+
 // youtube is YouTube, through Google's OAuth. The person picks the channel
 // during consent, so one consent yields one channel.
 type youtube struct {
@@ -121,6 +129,8 @@ func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.A
 	case t.refresh.Empty():
 		grant.Warning = "no_refresh_token: Google gave no refresh token, so this ends within the hour; " +
 			"remove the app at myaccount.google.com/permissions and connect again"
+	case c.GrantExpiresAt.Sub(c.IssuedAt) > googleTesting:
+		grant.Warning = "access_limited: the person allowed it until " + c.GrantExpiresAt.Format(time.DateOnly) + " only"
 	case !c.GrantExpiresAt.IsZero():
 		grant.Warning = "app_in_testing: Google ends this on " + c.GrantExpiresAt.Format(time.DateOnly) +
 			" because the app is in Testing; publish it and connect again"

@@ -1,7 +1,9 @@
 package platform_test
 
 import (
+	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +40,16 @@ func TestYouTubeTellsThatAnAppIsInTesting(t *testing.T) {
 	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.Testing = true })
 	g := w.connect()
 	if want := w.now.Add(604799 * time.Second); !g.Credentials.GrantExpiresAt.Equal(want) || !strings.HasPrefix(g.Warning, "app_in_testing:") {
+		t.Errorf("grant ends %v, want %v; warning %q", g.Credentials.GrantExpiresAt, want, g.Warning)
+	}
+}
+
+func TestYouTubeTellsThatThePersonLimitedAccess(t *testing.T) {
+	w := newWorld(t, youtubeRow)
+	const seconds = 180 * 24 * 60 * 60
+	w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"refresh_token_expires_in": json.RawMessage(strconv.Itoa(seconds))}})
+	g := w.connect()
+	if want := w.now.Add(seconds * time.Second); !g.Credentials.GrantExpiresAt.Equal(want) || !strings.HasPrefix(g.Warning, "access_limited:") {
 		t.Errorf("grant ends %v, want %v; warning %q", g.Credentials.GrantExpiresAt, want, g.Warning)
 	}
 }
