@@ -496,7 +496,7 @@ func tokenEndpointRedirects(t *testing.T, s *stack) {
 }
 
 func identityFails(t *testing.T, s *stack) {
-	identity := map[string]string{"facebook": "permissions", "youtube": "channels", "twitter": "me", "tiktok": "me"}
+	identity := map[string]string{"facebook": "accounts", "youtube": "channels", "twitter": "me", "tiktok": "me"}
 	revoke := map[string]string{"facebook": "revoke", "youtube": "revoke", "twitter": "revoke", "tiktok": "revoke"}
 	for _, name := range platforms() {
 		s.sandbox.Fault(sandbox.Fault{Platform: name, Endpoint: identity[name], Kind: sandbox.Outage})
