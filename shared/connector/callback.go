@@ -75,6 +75,7 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	})
 	for i := range grants {
 		grants[i].Credentials.ClientID = app.ClientID
+		grants[i].VerifiedAt = s.Now().UTC()
 	}
 
 	// The code is spent: from here on the work is done even if the browser

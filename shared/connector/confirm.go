@@ -24,7 +24,7 @@ const (
 // credentials are in the vault, the n-th under "pending/<id>/<n>":
 //
 //	{"authorization":{…}, "grants":[{"account_id":…, "account_name":…,
-//	 "user_id":…, "warning":…}], "confirm_before":…}
+//	 "user_id":…, "warning":…, "verified_at":…}], "confirm_before":…}
 type pending struct {
 	Authorization Authorization  `json:"authorization"`
 	Grants        []pendingGrant `json:"grants"`
@@ -33,10 +33,11 @@ type pending struct {
 
 // pendingGrant is a Grant without its credentials.
 type pendingGrant struct {
-	AccountID   string `json:"account_id"`
-	AccountName string `json:"account_name,omitempty"`
-	UserID      string `json:"user_id,omitempty"`
-	Warning     string `json:"warning,omitempty"`
+	AccountID   string    `json:"account_id"`
+	AccountName string    `json:"account_name,omitempty"`
+	UserID      string    `json:"user_id,omitempty"`
+	Warning     string    `json:"warning,omitempty"`
+	VerifiedAt  time.Time `json:"verified_at,omitzero"`
 }
 
 // confirmed is what a confirmation stands for: the body of its ticket.
@@ -84,7 +85,7 @@ func (s *Service) putPending(ctx context.Context, a Authorization, grants []Gran
 	now := s.Now().UTC()
 	waiting := pending{Authorization: a, ConfirmBefore: now.Add(confirmationLife)}
 	for _, g := range grants {
-		waiting.Grants = append(waiting.Grants, pendingGrant{AccountID: g.Account.ID, AccountName: g.Account.Name, UserID: g.UserID, Warning: g.Warning})
+		waiting.Grants = append(waiting.Grants, pendingGrant{AccountID: g.Account.ID, AccountName: g.Account.Name, UserID: g.UserID, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
 	}
 	body, err := json.Marshal(waiting)
 	if err != nil {
@@ -218,7 +219,7 @@ func (s *Service) heldGrants(ctx context.Context, id ID, waiting pending) ([]Gra
 		if err != nil {
 			return nil, internal("reading what waits to be confirmed", err)
 		}
-		grants = append(grants, Grant{Account: Account{ID: g.AccountID, Name: g.AccountName}, UserID: g.UserID, Credentials: creds, Warning: g.Warning})
+		grants = append(grants, Grant{Account: Account{ID: g.AccountID, Name: g.AccountName}, UserID: g.UserID, Credentials: creds, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
 	}
 	return grants, nil
 }

@@ -109,6 +109,7 @@ func TestService_Confirm(t *testing.T) {
 			if name == "facebook" {
 				choice.Pages, want = []string{"200000000000001", "200000000000002"}, 2
 			}
+			consented := b.clock.Now()
 			confirmation := b.hold(t, name, choice)
 			if _, err := b.Token(t.Context(), connector.TokenRequest{Owner: "acme", Platform: name}); !errors.Is(err, connector.ConnectionNotFound) {
 				t.Errorf("token before the confirmation: %v", err)
@@ -123,6 +124,9 @@ func TestService_Confirm(t *testing.T) {
 				t.Fatalf("confirmed %d, %v", len(connections), err)
 			}
 			for _, c := range connections {
+				if !c.VerifiedAt.Equal(consented) {
+					t.Errorf("verified %v, want %v", c.VerifiedAt, consented)
+				}
 				if token, err := b.token(t, c.ID); err != nil || token.AccessToken.Empty() {
 					t.Errorf("token: %v", err)
 				}

@@ -83,6 +83,9 @@ func (r ImportRequest) check() error {
 func (s *Service) keepImported(ctx context.Context, p Platform, r ImportRequest, grants []Grant) (Imported, error) {
 	var imported Imported
 	for _, g := range grants {
+		if !r.SkipVerify {
+			g.VerifiedAt = s.Now().UTC()
+		}
 		if g.Account.ID == "" {
 			g.Account.ID = provisionalID(g.Credentials)
 		}

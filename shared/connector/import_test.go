@@ -63,6 +63,36 @@ func TestImport_WithoutVerifyingLearnsTheAccountLater(t *testing.T) {
 	}
 }
 
+func TestConnections_SayWhenThePlatformWasAsked(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	connected := b.connect(t, "youtube")
+	if at := b.clock.Now(); !connected.VerifiedAt.Equal(at) {
+		t.Errorf("after a consent: verified %v, want %v", connected.VerifiedAt, at)
+	}
+	token, err := b.Token(t.Context(), connector.TokenRequest{ConnectionID: connected.ID, Full: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		skip bool
+	}{{"verified", false}, {"not verified", true}} {
+		b.clock.Advance(time.Second)
+		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "youtube", Owner: test.name, Credentials: token.Full, SkipVerify: test.skip})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want time.Time
+		if !test.skip {
+			want = b.clock.Now()
+		}
+		if got := imported.Connections[0].VerifiedAt; !got.Equal(want) {
+			t.Errorf("an import that was %s: verified %v, want %v", test.name, got, want)
+		}
+	}
+}
+
 func TestImport_ManualModeNeedsNoCredentials(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

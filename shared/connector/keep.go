@@ -199,7 +199,7 @@ func (s *Service) settle(c *Connection, p Platform, g Grant, wanted []string, ke
 	c.MissingScopes = missing(wanted, c.Scopes)
 	c.Attempt = Attempt{}
 	c.Failures = 0
-	c.LastRefreshedAt = time.Time{}
+	c.LastRefreshedAt, c.VerifiedAt = time.Time{}, g.VerifiedAt
 	s.adopt(c, p, g.Credentials, kept)
 }
 

@@ -256,6 +256,9 @@ type Grant struct {
 	Account     Account
 	UserID      string // see Connection.UserID
 	Credentials Credentials
+	// VerifiedAt is when the platform said that the credentials work; zero
+	// where it was not asked. A Platform leaves it to its caller.
+	VerifiedAt time.Time
 	// ScopesUnknown says that Credentials.Scopes are those proven so far, and
 	// that more may have been granted.
 	ScopesUnknown bool
