@@ -153,9 +153,10 @@ func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.A
 	return []connector.Grant{grant}, nil
 }
 
-// authenticated adds what says which app calls: HTTP Basic for one with a
-// secret, its bare id for one without
-// (https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code,
+// authenticated adds what says which app calls: HTTP Basic as RFC 2617 has it,
+// not form-encoded first as in RFC 6749, for one with a secret; its bare id for
+// one without
+// (https://docs.x.com/fundamentals/authentication/oauth-2-0/user-access-token,
 // read 2026-11-23).
 func authenticated(c client, to call) call {
 	if c.secret.Empty() {

@@ -1,6 +1,9 @@
 package platform_test
 
 import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/platform"
 	"platform-api-connector/shared/sandbox"
 )
 
@@ -212,6 +216,23 @@ func TestTwitterPublicClient(t *testing.T) {
 		if call.Header.Get("Authorization") != "" || call.Form.Get("client_id") != w.app.ClientID {
 			t.Error("an app without a secret did not name itself in the form")
 		}
+	}
+}
+
+func TestTwitterClientIsNamedAsItStands(t *testing.T) {
+	var user, password string
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ = r.BasicAuth()
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(api.Close)
+	p := find(t, "twitter", platform.Options{Endpoints: map[string]string{"https://api.x.com": api.URL}})
+	app := connector.App{ClientID: "a b", ClientSecret: connector.NewSecret("c+d/e=:%f")}
+	if _, err := p.Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.PlatformUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if user != "a b" || password != "c+d/e=:%f" {
+		t.Errorf("the client called itself %q, %q", user, password)
 	}
 }
 

@@ -257,8 +257,7 @@ func (w wire) request(ctx context.Context, c call) (*http.Request, error) {
 		request.Header.Set("Authorization", "Bearer "+c.bearer.Reveal())
 	}
 	if c.user != "" {
-		// RFC 6749, 2.3.1: both are form-encoded before they are joined.
-		request.SetBasicAuth(url.QueryEscape(c.user), url.QueryEscape(c.password))
+		request.SetBasicAuth(c.user, c.password)
 	}
 	return request, nil
 }
