@@ -59,18 +59,9 @@ func TestCommand_ends_with_all_that_it_started(t *testing.T) {
 			ready := filepath.Join(t.TempDir(), "ready.json")
 			arguments := append(c.command[1:], "-addr", "127.0.0.1:0", "-aws", "127.0.0.1:0", "-sandbox", "127.0.0.1:0",
 				"-build", functions, "-ready-file", ready)
-			command := exec.Command(c.command[0], arguments...)
-			var said bytes.Buffer
-			command.Stdout, command.Stderr = &said, &said
-			command.WaitDelay = time.Minute
-			if err := command.Start(); err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan error, 1)
-			go func() { ended <- command.Wait() }()
-			t.Cleanup(func() { _ = command.Process.Kill() })
+			command := launch(t, exec.Command(c.command[0], arguments...))
 
-			urls := readReady(t, ready)
+			urls := readReady(t, ready, command)
 			started := descendants(t, command.Process.Pid)
 			if want := len(blueprint.Functions()); len(started) < want {
 				t.Fatalf("%d processes, want %d functions at least", len(started), want)
@@ -95,12 +86,12 @@ func TestCommand_ends_with_all_that_it_started(t *testing.T) {
 				t.Errorf("it took %v to end", took)
 			}
 			stopLoad()
-			err := <-ended
+			<-command.ended
 			if _, err := http.Get(urls["addr"]); err == nil {
 				t.Error("something still listens")
 			}
-			if c.command[0] == binary && c.signal != syscall.SIGKILL && err != nil {
-				t.Errorf("ended with %v\n%s", err, said.String())
+			if c.command[0] == binary && c.signal != syscall.SIGKILL && command.err != nil {
+				t.Errorf("ended with %v\n%s", command.err, command.said)
 			}
 		})
 	}
@@ -132,12 +123,44 @@ func load(addr string) (stop func()) {
 	}
 }
 
-// readReady waits for the ready file and holds the stack to its word: at that
-// moment everything answers.
-func readReady(t *testing.T, path string) map[string]string {
+// running is a command that was started.
+type running struct {
+	*exec.Cmd
+	said  *spoken
+	ended chan struct{} // closed when it has
+	err   error         // that it ended with
+}
+
+func launch(t *testing.T, command *exec.Cmd) *running {
+	t.Helper()
+	r := &running{Cmd: command, said: &spoken{}, ended: make(chan struct{})}
+	command.Stdout, command.Stderr = r.said, r.said
+	command.WaitDelay = time.Minute
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(r.ended)
+		r.err = command.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		<-r.ended
+	})
+	return r
+}
+
+// readReady waits for the ready file of a command and holds the stack to its
+// word: at that moment everything answers.
+func readReady(t *testing.T, path string, command *running) map[string]string {
 	t.Helper()
 	var b []byte
 	waitFor(t, "the ready file", func() bool {
+		select {
+		case <-command.ended:
+			t.Fatalf("it ended before it was ready: %v\n%s", command.err, command.said)
+		default:
+		}
 		var err error
 		b, err = os.ReadFile(path)
 		return err == nil

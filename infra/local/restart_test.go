@@ -307,9 +307,8 @@ func (g *gates) open(end chan struct{}) {
 
 // commanded is the command in a process of its own.
 type commanded struct {
-	command *exec.Cmd
-	urls    map[string]string
-	said    *spoken
+	*running
+	urls map[string]string
 }
 
 func startCommand(t *testing.T, environment map[string]string, concurrency int) *commanded {
@@ -323,19 +322,14 @@ func startCommand(t *testing.T, environment map[string]string, concurrency int) 
 		t.Fatal(err)
 	}
 	ready := filepath.Join(t.TempDir(), "ready.json")
-	c := &commanded{said: &spoken{}, command: exec.Command(binary, "-addr", "127.0.0.1:0", "-aws", "127.0.0.1:0",
-		"-build", functions, "-ready-file", ready, "-concurrency", fmt.Sprint(concurrency))}
-	c.command.Env = os.Environ()
+	command := exec.Command(binary, "-addr", "127.0.0.1:0", "-aws", "127.0.0.1:0",
+		"-build", functions, "-ready-file", ready, "-concurrency", fmt.Sprint(concurrency))
+	command.Env = os.Environ()
 	for name, value := range environment {
-		c.command.Env = append(c.command.Env, name+"="+value)
+		command.Env = append(command.Env, name+"="+value)
 	}
-	c.command.Stdout, c.command.Stderr = c.said, c.said
-	c.command.WaitDelay = time.Minute
-	if err := c.command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.command.Process.Kill() })
-	c.urls = readReady(t, ready)
+	c := &commanded{running: launch(t, command)}
+	c.urls = readReady(t, ready, c.running)
 	return c
 }
 
@@ -355,17 +349,17 @@ func (c *commanded) ask(id string) {
 // SIGTERM, and never happens after SIGKILL.
 func (c *commanded) end(t *testing.T, signal syscall.Signal, g *gates) {
 	t.Helper()
-	if err := c.command.Process.Signal(signal); err != nil {
+	if err := c.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
 	if signal == syscall.SIGKILL {
-		_ = c.command.Wait()
+		<-c.ended
 		g.open(g.dropped)
 		return
 	}
 	waitFor(t, "the end to begin", func() bool { return strings.Contains(c.said.String(), "ending") })
 	g.open(g.released)
-	if err := c.command.Wait(); err != nil {
-		t.Errorf("the command ended with %v", err)
+	if <-c.ended; c.err != nil {
+		t.Errorf("the command ended with %v", c.err)
 	}
 }
