@@ -73,7 +73,8 @@ type Connection struct {
 	Revision int64
 
 	// UserID is who consented, as the platform's notices name them; often the
-	// account itself. It is not shown.
+	// account itself. Where nobody asked the platform it stands for nobody, so
+	// that an import cannot claim to be somebody's. It is not shown.
 	UserID string
 
 	// ConsentID names the consent that the credentials descend from, through

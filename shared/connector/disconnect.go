@@ -120,7 +120,11 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 	if err != nil {
 		return err
 	}
-	err = s.revokeWith(ctx, revoker, app, creds, c.UserID)
+	user := c.UserID
+	if provisional(user) {
+		user = ""
+	}
+	err = s.revokeWith(ctx, revoker, app, creds, user)
 	if AsError(err) != nil && !AsError(err).Code.TryLater() {
 		// It will not go better later: forgetting is all that is left.
 		s.Log.WarnContext(ctx, "revoking a grant", "connection", string(c.ID), "error", err)

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// provisionalPrefix begins the account id of credentials that were imported
-// without asking the platform. The first verification puts the real one in
-// its place.
+// provisionalPrefix begins the user id, and where they do not tell it the
+// account id, of credentials that were imported without asking the platform.
+// The first verification puts the real ones in their place.
 const provisionalPrefix = "unverified-"
 
 func provisional(accountID string) bool { return strings.HasPrefix(accountID, provisionalPrefix) }
@@ -194,7 +194,9 @@ func (s *Service) settle(c *Connection, p Platform, g Grant, wanted []string, ke
 	if g.Account.Name != "" {
 		c.AccountName = g.Account.Name
 	}
-	c.UserID = userOf(g)
+	if user := userOf(g); c.UserID == "" || !provisional(user) {
+		c.UserID = user
+	}
 	c.Scopes = slices.Clone(g.Credentials.Scopes)
 	c.MissingScopes = missing(wanted, c.Scopes)
 	c.Attempt = Attempt{}

