@@ -128,6 +128,14 @@ func (i *identifier) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// known returns the id, empty where it cannot be one.
+func (i identifier) known() string {
+	if !accountPattern.MatchString(string(i)) {
+		return ""
+	}
+	return string(i)
+}
+
 // longestLife is the longest lifetime that is believed. The longest known is
 // 365 days, of TikTok's refresh tokens until 2026.
 const longestLife = 366 * 24 * time.Hour

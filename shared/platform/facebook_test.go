@@ -304,6 +304,10 @@ func TestFacebookImportsWhatCannotBeInspected(t *testing.T) {
 	if err != nil || !strings.HasPrefix(grants[0].Warning, "expiry_unknown:") {
 		t.Errorf("debug_token refused: got %+v, error %v", grants, err)
 	}
+	answers["debug_token"] = `{"data":{"is_valid":true,"user_id":"1/../2#3"}}`
+	if grants, err := graphOf(t, answers).Import(t.Context(), app, page, true); err != nil || grants[0].UserID != "" {
+		t.Errorf("a user id that cannot be one: got %+v, error %v", grants, err)
+	}
 	answers["debug_token"] = `{"data":{"is_valid":false,"error":{"code":190,"message":"expired","subcode":463}}}`
 	if _, err := graphOf(t, answers).Import(t.Context(), app, page, true); !errors.Is(err, connector.ReauthorizationRequired) {
 		t.Errorf("a token that is not valid: %v", err)

@@ -117,12 +117,7 @@ type page struct {
 
 // instagram returns the id of the Page's Instagram account, empty where it has
 // none.
-func (p page) instagram() string {
-	if !accountPattern.MatchString(string(p.Instagram.ID)) {
-		return ""
-	}
-	return string(p.Instagram.ID)
-}
+func (p page) instagram() string { return p.Instagram.ID.known() }
 
 // pages returns the Pages behind a user token, with their tokens. Those that
 // came through a business portfolio stand in its lists alone, at times without
@@ -275,7 +270,7 @@ func (f *facebook) inspect(ctx context.Context, c client, token connector.Secret
 	}
 	return inspection{
 		known:           true,
-		userID:          string(answer.Data.UserID),
+		userID:          answer.Data.UserID.known(),
 		scopes:          splitScopes(strings.Join(answer.Data.Scopes, ",")),
 		expiresAt:       unix(answer.Data.Expires),
 		dataAccessUntil: unix(answer.Data.Data),
