@@ -10,8 +10,9 @@ import (
 // the caller does not say.
 const DefaultMinTTL = 300 * time.Second
 
-// MaxMinTTL is the most that a caller may ask for.
-const MaxMinTTL = 24 * time.Hour
+// MaxMinTTL is the most that a caller may ask for, and longer than any token
+// lives.
+const MaxMinTTL = 365 * 24 * time.Hour
 
 // TokenRequest selects a connection by ConnectionID, or by Owner and Platform
 // and, where the owner has several, AccountID; and says what the caller needs.
@@ -57,7 +58,7 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 		return Token{}, Invalid("full", "this deployment does not allow it (ALLOW_FULL_CREDENTIALS)")
 	}
 	if r.MinTTL < 0 || r.MinTTL > MaxMinTTL {
-		return Token{}, Invalid("min_ttl_seconds", "not between 0 and 86400")
+		return Token{}, Invalid("min_ttl_seconds", "not between 0 and 31536000")
 	}
 	if err := checkScopes(r.Scopes); err != nil {
 		return Token{}, err

@@ -66,6 +66,7 @@ func TestToken_MinTTL(t *testing.T) {
 		{"enough left", false, time.Hour, time.Hour - time.Minute, 0},
 		{"too little left", false, time.Hour, time.Hour + time.Minute, 1},
 		{"more than the consent gave, young", false, time.Second, 3 * time.Hour, 1},
+		{"more than any platform gives", false, time.Second, 30 * 24 * time.Hour, 1},
 		{"more than a refresh gives, young", true, 5 * time.Minute, 3 * time.Hour, 0},
 		{"more than a refresh gives, old", true, time.Hour, 3 * time.Hour, 1},
 		{"expired", false, 2*time.Hour + time.Second, 0, 1},

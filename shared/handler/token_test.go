@@ -101,7 +101,7 @@ func TestToken_FailuresAreTyped(t *testing.T) {
 		`{"owner":"acme","platform":"facebook"}`:               "AmbiguousConnection",
 		`{"connection_id":"` + pages[0] + `","owner":"other"}`: "ConnectionNotFound no such connection",
 		`{"connection_id":"` + pages[0] + `","scopes":["ads_management"]}`:                     "ScopeMissing",
-		`{"connection_id":"` + pages[0] + `","min_ttl_seconds":86401}`:                         "InvalidRequest min_ttl_seconds",
+		`{"connection_id":"` + pages[0] + `","min_ttl_seconds":31536001}`:                      "InvalidRequest min_ttl_seconds",
 		`{"connection_id":"` + pages[0] + `","min_ttl":1}`:                                     "InvalidRequest min_ttl",
 		`{"connection_id":"` + pages[0] + `","connection_id":"` + pages[1] + `"}`:              "InvalidRequest connection_id",
 		`{"connection_id":"` + pages[0] + `","padding":"` + strings.Repeat("a", 70<<10) + `"}`: "InvalidRequest event",
