@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -81,6 +82,7 @@ func TestHostile(t *testing.T) {
 		{"imported_client_that_is_refused", importedClientRefused},
 		{"import_under_the_id_of_a_person", importUnderPerson},
 		{"import_that_claims_somebody_elses_account", importClaimsAccount},
+		{"import_that_borrows_the_apps_keys", importBorrowsKeys},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			t.Parallel()
@@ -1236,4 +1238,24 @@ func importClaimsAccount(t *testing.T, s *stack) {
 	if got := s.do(t, http.MethodDelete, "/connections/"+again); got.StatusCode != 204 || s.sandbox.Count("tiktok", "revoke") != 1 {
 		t.Errorf("%d, %d revocations, want 1", got.StatusCode, s.sandbox.Count("tiktok", "revoke"))
 	}
+}
+
+func importBorrowsKeys(t *testing.T, s *stack) {
+	app := s.sandbox.AppOf("twitter").Extras
+	user := map[string]string{"access_token": "1-test", "access_token_secret": "test-secret"}
+	for _, brought := range []map[string]string{
+		{},
+		{"api_key": app["api_key"]},
+		{"api_key": app["api_key"], "api_secret": "test-guess"},
+		{"api_secret": "test-guess"},
+		{"api_key": app["api_key"], "bearer_token": app["bearer_token"]},
+	} {
+		credentials := maps.Clone(user)
+		maps.Copy(credentials, brought)
+		s.do(t, http.MethodPost, "/connections", withJSON(t, map[string]any{
+			"platform": "twitter", "owner": "mallory", "verify": false, "credentials": credentials,
+		})).refused(t, 400, connector.InvalidRequest)
+	}
+	user["api_key"], user["api_secret"] = app["api_key"], app["api_secret"]
+	s.bring(t, "twitter", "acme", user)
 }

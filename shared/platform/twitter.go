@@ -237,6 +237,12 @@ func (x *twitter) importKeys(ctx context.Context, app connector.App, fields conn
 	if err != nil {
 		return nil, err
 	}
+	// Whoever gets a token of such a connection gets the app's keys with it, so
+	// they are lent to what X knows as the app's, or to whoever has them.
+	secret := connector.NewSecret(strings.TrimSpace(fields.Get("api_secret")))
+	if !verify && taken["api_key"].Empty() && !secret.Equal(app.Extras["api_secret"]) {
+		return nil, connector.Invalid("credentials.api_secret", "not that of the stored app, which only a verified import may leave out")
+	}
 	if taken["bearer_token"].Equal(app.Extras["bearer_token"]) {
 		delete(taken, "bearer_token")
 	}
