@@ -239,13 +239,18 @@ func (p *parameters) number(name string, least, most, otherwise int) int {
 	return n
 }
 
-// list reads values that are separated by commas.
+// list reads values that are separated by commas or, as scopes are in OAuth, by
+// spaces; it may stand there several times.
 func (p *parameters) list(name string) []string {
-	text := p.text(name, 4<<10)
-	if text == "" {
-		return nil
+	if all := p.values[name]; len(all) > 1 {
+		p.values[name] = []string{strings.Join(all, ",")}
 	}
-	return strings.Split(text, ",")
+	text := p.text(name, 4<<10)
+	values := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+	if text != "" && len(values) == 0 {
+		p.fail(name, "empty")
+	}
+	return values
 }
 
 func (p *parameters) end() error {

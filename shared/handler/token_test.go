@@ -121,8 +121,15 @@ func TestToken_FailuresAreTyped(t *testing.T) {
 	if !strings.Contains(ambiguous.Message, pages[0]) || !strings.Contains(ambiguous.Message, pages[1]) || !strings.Contains(lacking.Message, "ads_management") {
 		t.Errorf("messages do not list what is at issue: %q, %q", ambiguous.Message, lacking.Message)
 	}
-	overHTTP := s.do(t, "GET", "/connections/"+pages[0]+"/token?scopes=ads_management,pages_show_list").refused(t, 403, connector.ScopeMissing)
-	if len(overHTTP.MissingScopes) != 1 || overHTTP.MissingScopes[0] != "ads_management" {
-		t.Errorf("missing_scopes %v", overHTTP.MissingScopes)
+	for _, query := range []string{
+		"scopes=ads_management,pages_show_list",
+		"scopes=ads_management%20pages_show_list",
+		"scopes=pages_show_list&scopes=ads_management",
+	} {
+		overHTTP := s.do(t, "GET", "/connections/"+pages[0]+"/token?"+query).refused(t, 403, connector.ScopeMissing)
+		if len(overHTTP.MissingScopes) != 1 || overHTTP.MissingScopes[0] != "ads_management" {
+			t.Errorf("%s: missing_scopes %v", query, overHTTP.MissingScopes)
+		}
 	}
+	s.do(t, "GET", "/connections/"+pages[0]+"/token?scopes=,").refused(t, 400, connector.InvalidRequest)
 }
