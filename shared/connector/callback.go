@@ -90,12 +90,13 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 		result.Confirmation, err = s.holdGrants(ctx, p, app, a, grants)
 		return result, err
 	}
-	result.Connections, err = s.keepGrants(ctx, p, a, grants)
-	if err != nil {
+	kept, err := s.keepGrants(ctx, p, a, grants)
+	if err == nil {
+		result.Connections = kept
+	} else if len(kept) == 0 {
 		s.giveBack(ctx, p, app, grants)
-		return result, err
 	}
-	return result, nil
+	return result, err
 }
 
 // takeAuthorization returns the authorization that the state names, to the
@@ -130,7 +131,9 @@ func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (Aut
 	return a, nil
 }
 
-// keepGrants spends the link and stores what a consent yielded.
+// keepGrants spends the link and stores what a consent yielded. What was stored
+// is returned beside an error, too: it stands, and on the same person as the
+// rest.
 func (s *Service) keepGrants(ctx context.Context, p Platform, a Authorization, grants []Grant) ([]Connection, error) {
 	target, grants, err := s.fitting(ctx, a, grants)
 	if err != nil {
@@ -155,11 +158,28 @@ func (s *Service) fitting(ctx context.Context, a Authorization, grants []Grant) 
 	if c.Status == Disconnected || c.Owner != a.Owner {
 		return nil, nil, errConnectionNotFound()
 	}
-	fit = slices.DeleteFunc(slices.Clone(grants), func(g Grant) bool { return !c.takes(g.Account) })
-	if len(fit) == 0 {
-		return nil, nil, &Error{Code: AccountMismatch, Message: "the consent was given for another account than the one to be re-authorized: choose " + c.AccountName}
+	mismatch := &Error{Code: AccountMismatch, Message: "the consent was given for another account than the one to be re-authorized: choose " + c.AccountName}
+	for _, g := range grants {
+		if c.AccountID == g.Account.ID {
+			return &c, []Grant{g}, nil
+		}
+		if !c.takes(g.Account) {
+			continue
+		}
+		_, err := s.Store.FindAccount(ctx, c.Owner, c.Platform, g.Account.ID)
+		if errors.Is(err, ErrNotFound) {
+			return &c, []Grant{g}, nil
+		}
+		if err != nil {
+			return nil, nil, internal("finding the connection", err)
+		}
+		mismatch = errAccountHeld()
 	}
-	return &c, fit[:1], nil
+	return nil, nil, mismatch
+}
+
+func errAccountHeld() *Error {
+	return &Error{Code: AccountMismatch, Message: "the owner has another connection to that account"}
 }
 
 // spendLink takes the link that began a. It counts as it stood when the person
@@ -182,7 +202,7 @@ func (s *Service) storeGrants(ctx context.Context, p Platform, a Authorization, 
 	for _, grant := range grants {
 		c, err := s.keep(ctx, p, a.Owner, grant, a.Scopes, target)
 		if err != nil {
-			return nil, err
+			return connections, err
 		}
 		connections = append(connections, c)
 	}

@@ -10,14 +10,15 @@ import (
 // deleted all the same.
 const maxRevocations = 20
 
-// revokedWithin is how long a revocation may take before the sweep sees to it.
-const revokedWithin = time.Minute
+// endedWithin is how long the end of a connection may take, its revocation and
+// the deletion of its secret, before the sweep sees to it.
+const endedWithin = time.Minute
 
 // Disconnect ends a connection at once, revokes its grant at the platform
 // where it can, and deletes its secret, with seven days to recover it or, with
 // purge, for good together with the record. A platform that cannot be reached
 // is tried again later by the worker. Disconnecting twice is no error, and
-// takes nothing back.
+// takes nothing back; a data deletion that was begun is finished.
 func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 	c, err := s.Connection(ctx, id)
 	if err != nil {
@@ -32,7 +33,7 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 	}
 	pending := c.StatusReason == reasonRevocationPending
 	switch {
-	case purge:
+	case purge || c.StatusReason == reasonDataDeletion:
 		if pending {
 			if err := s.revoke(ctx, c); err != nil {
 				s.Log.WarnContext(ctx, "revoking a grant, for the last time", "connection", string(id), "error", err)
@@ -41,23 +42,20 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 		return s.purge(ctx, c)
 	case pending && c.Failures > 0:
 		return nil // it is the sweep's to revoke, and needs the secret for it
-	case pending:
-		return s.revokeNow(ctx, c)
 	}
-	if err := s.Vault.Delete(ctx, credentialsName(id), false); err != nil {
-		return internal("deleting credentials", err)
-	}
-	return nil
+	return s.end(ctx, c)
 }
 
-// markDisconnected ends a connection, and says so. If it was of use, its grant
-// is to be revoked: by the sweep, should nobody get to do it before.
+// markDisconnected ends a connection, and says so. What is left of it, a grant
+// to be revoked if it was of use, and a secret, is the sweep's should nobody
+// get to it before.
 func (s *Service) markDisconnected(ctx context.Context, c Connection) (Connection, error) {
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
 		revocable := c.Status == Active
 		disconnect(c)
+		c.RefreshAt = s.Now().UTC().Add(endedWithin)
 		if revocable {
-			c.StatusReason, c.RefreshAt = reasonRevocationPending, s.Now().UTC().Add(revokedWithin)
+			c.StatusReason = reasonRevocationPending
 		}
 		return nil
 	})
@@ -146,15 +144,20 @@ func (s *Service) postponeRevocation(ctx context.Context, c Connection, cause er
 	return nil
 }
 
-// revokeNow revokes the grant of a disconnected connection and deletes the
-// secret once that is done or has failed too often; else it is left to the
-// worker.
-func (s *Service) revokeNow(ctx context.Context, c Connection) error {
-	if err := s.revoke(ctx, c); err != nil && c.Failures < maxRevocations {
-		return s.postponeRevocation(ctx, c, err)
+// end revokes the grant of a disconnected connection where that is still to be
+// done, and deletes the secret once it is or has failed too often; else it is
+// left to the worker.
+func (s *Service) end(ctx context.Context, c Connection) error {
+	if c.StatusReason == reasonRevocationPending {
+		if err := s.revoke(ctx, c); err != nil && c.Failures < maxRevocations {
+			return s.postponeRevocation(ctx, c, err)
+		}
 	}
 	if err := s.Vault.Delete(ctx, credentialsName(c.ID), false); err != nil {
 		return internal("deleting credentials", err)
+	}
+	if c.RefreshAt.IsZero() {
+		return nil // it had ended before
 	}
 	c.StatusReason, c.RefreshAt = "", time.Time{}
 	if _, err := s.Store.Update(ctx, c); err != nil && !errors.Is(err, ErrConflict) {

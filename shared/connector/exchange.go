@@ -64,7 +64,9 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 		defer cancel()
 		return p.Refresh(exchangeCtx, app, creds)
 	})
-	if !importRefused(creds, err) {
+	if importRefused(creds, err) {
+		s.passOn(ctx, breaker)
+	} else {
 		s.report(ctx, breaker, err)
 	}
 	if err != nil {
@@ -128,8 +130,19 @@ func (s *Service) renewed(ctx context.Context, p Platform, c Connection, app App
 	return committed, nil
 }
 
-// vaultTries is how often the vault is tried before its stand-in.
-const vaultTries = 3
+// The vault is tried vaultTries times, for vaultTime each, before its stand-in.
+const (
+	vaultTries = 3
+	vaultTime  = time.Second
+)
+
+// putBriefly puts credentials into the vault, which has another place beside it
+// and is not waited for.
+func (s *Service) putBriefly(ctx context.Context, id ID, creds Credentials) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, vaultTime)
+	defer cancel()
+	return s.putCredentials(ctx, id, creds)
+}
 
 // putDurably puts renewed credentials into the vault or, where that cannot be
 // written, seals them for the record: after a rotation they are the only ones
@@ -137,9 +150,7 @@ const vaultTries = 3
 // is gone.
 func (s *Service) putDurably(ctx context.Context, c Connection, creds Credentials) (safekept, error) {
 	for try := 1; ; try++ {
-		putCtx, cancel := context.WithTimeout(ctx, time.Second)
-		version, err := s.putCredentials(putCtx, c.ID, creds)
-		cancel()
+		version, err := s.putBriefly(ctx, c.ID, creds)
 		if err == nil {
 			return safekept{version: version}, nil
 		}
@@ -171,7 +182,7 @@ func (s *Service) seal(ctx context.Context, id ID, creds Credentials) ([]byte, e
 
 // unseal moves credentials from the record into the vault.
 func (s *Service) unseal(ctx context.Context, p Platform, c Connection, creds Credentials) (Connection, error) {
-	version, err := s.putCredentials(ctx, c.ID, creds)
+	version, err := s.putBriefly(ctx, c.ID, creds)
 	if err != nil {
 		return c, err
 	}

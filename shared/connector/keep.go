@@ -141,6 +141,10 @@ func (s *Service) keepOn(ctx context.Context, p Platform, c Connection, g Grant,
 			s.publish(ctx, connectedEvent(was), committed, "")
 			return committed, nil
 		}
+		if errors.Is(err, ErrConflict) {
+			s.release(ctx, c, holder)
+			return Connection{}, errAccountHeld()
+		}
 		if !errors.Is(err, errSuperseded) {
 			return Connection{}, err
 		}

@@ -142,6 +142,9 @@ func (s *Service) commit(ctx context.Context, c Connection, change func(*Connect
 		if err := change(&next); err != nil {
 			return c, err
 		}
+		if next.Status == NeedsReauth {
+			next.RefreshAt = time.Time{} // for whatever ended late: there is nothing to do
+		}
 		next.UpdatedAt = s.Now().UTC()
 		updated, err := s.Store.Update(ctx, next)
 		if err == nil {

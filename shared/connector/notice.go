@@ -159,9 +159,6 @@ func (n Notice) precedes(c Connection) bool {
 	return !n.At.IsZero() && c.IssuedAt.Truncate(time.Second).After(n.At)
 }
 
-// erasedWithin is how long an erasure may take before the sweep finishes it.
-const erasedWithin = time.Minute
-
 // erase removes a connection whose person asked for it: record, secret and
 // all. The platform has ended the grant already. Should we fail or die in
 // between, nobody finds the connection by its person any more, so it is left
@@ -172,7 +169,7 @@ func (s *Service) erase(ctx context.Context, c Connection, notice Notice) (bool,
 			return errSuperseded
 		}
 		disconnect(c)
-		c.StatusReason, c.RefreshAt = reasonDataDeletion, s.Now().UTC().Add(erasedWithin)
+		c.StatusReason, c.RefreshAt = reasonDataDeletion, s.Now().UTC().Add(endedWithin)
 		return nil
 	})
 	if errors.Is(err, errSuperseded) {

@@ -866,3 +866,218 @@ func TestProtocol_ASpentTokenIsShownAgainOnlyInTheGraceOfThePlatform(t *testing.
 		}
 	}
 }
+
+// A refresh that is under way when a platform says that the grant is gone ends
+// after it: no token is handed out, and nothing is due any more.
+func TestProtocol_ALateRenewalDoesNotHideANotice(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "tiktok")
+	late := b.another(nil, func() {
+		c, err := b.Connection(t.Context(), id)
+		if err != nil {
+			t.Error(err)
+		}
+		body, signature := b.sandbox.TikTokNotice("authorization.removed", c.AccountID)
+		raw := connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: body}
+		if _, err := b.TakeNotice(t.Context(), "tiktok", "webhook", raw); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.ReauthorizationRequired) {
+		t.Errorf("got %v, want %s", err, connector.ReauthorizationRequired)
+	}
+	b.clock.Advance(30 * 24 * time.Hour)
+	if sweep, err := b.QueueDue(t.Context()); err != nil || sweep.Queued != 0 {
+		t.Errorf("the sweep finds what only a person can mend: %+v, %v", sweep, err)
+	}
+}
+
+// Whatever a connection was good for: should the one who disconnects it die,
+// its secret does not stay behind, where no record names it a week later.
+func TestProtocol_ADeadDisconnectionLeavesNoSecret(t *testing.T) {
+	t.Parallel()
+	for _, revoked := range []bool{false, true} {
+		b, id := stale(t, "twitter")
+		if revoked {
+			b.sandbox.Kill("twitter", "", 0)
+			if _, err := b.token(t, id); !errors.Is(err, connector.ReauthorizationRequired) {
+				t.Fatalf("got %v, want %s", err, connector.ReauthorizationRequired)
+			}
+		}
+		dying := *b.Service
+		dying.Events = eventsHook{b.events, func() { panic(crash{}) }}
+		dies(t, func() { dying.Disconnect(t.Context(), id, false) })
+		b.clock.Advance(time.Hour)
+		b.sweep(t)
+		if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
+			t.Errorf("revoked before: %v: its secret is in the vault: %v", revoked, err)
+		}
+		b.clock.Advance(time.Hour)
+		if sweep, err := b.QueueDue(t.Context()); err != nil || sweep.Queued != 0 {
+			t.Errorf("revoked before: %v: it is due again: %+v, %v", revoked, sweep, err)
+		}
+	}
+}
+
+// A person's data deletion that was begun is not taken back by an operator who
+// disconnects.
+func TestProtocol_ADisconnectionFinishesADataDeletion(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	onePage := sandbox.Choice{Account: b.sandbox.People("facebook")[1].ID}
+	request, err := b.consent(t.Context(), "facebook", b.mint(t, connector.LinkRequest{Platform: "facebook", Owner: "acme"}), onePage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := b.Callback(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := result.Connections[0]
+	b.clock.Advance(time.Minute)
+	dying := *b.Service
+	dying.Store = &storeHook{Store: b.store, update: func(_ int, act func() (connector.Connection, error)) (connector.Connection, error) {
+		act()
+		panic(crash{})
+	}}
+	raw := connector.RawNotice{Body: []byte("signed_request=" + b.sandbox.SignedRequest(c.UserID))}
+	dies(t, func() { dying.TakeNotice(t.Context(), "facebook", "data-deletion", raw) })
+	if marked, err := b.Connection(t.Context(), c.ID); err != nil || marked.Status != connector.Disconnected {
+		t.Fatalf("the connection is %s, %v", marked.Status, err)
+	}
+	if err := b.Disconnect(t.Context(), c.ID, false); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Connection(t.Context(), c.ID); !errors.Is(err, connector.ConnectionNotFound) {
+		t.Errorf("the record is still there: %v", err)
+	}
+}
+
+// A connection whose account is not known yet does not become a second one to
+// an account that the owner has connected: what it held stays.
+func TestProtocol_NoSecondConnectionToAnAccount(t *testing.T) {
+	t.Parallel()
+	for _, confirm := range []bool{false, true} {
+		b := newBench(t)
+		held := b.connect(t, "twitter")
+		brought := b.full(t, held.ID)
+		brought.Set("access_token", "brought-access-token")
+		brought.Set("refresh_token", "brought-refresh-token")
+		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "twitter", Owner: "acme", Credentials: brought, SkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := imported.Connections[0].ID
+		_, before, err := b.vault.Get(t.Context(), "connections/"+string(id), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := b.consent(t.Context(), "twitter", b.mint(t, connector.LinkRequest{
+			Platform: "twitter", Owner: "acme", ConnectionID: id, ReturnURL: returnURL, Confirm: confirm,
+		}), allowed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Callback(t.Context(), request); !errors.Is(err, connector.AccountMismatch) {
+			t.Errorf("confirm %v: got %v, want %s", confirm, err, connector.AccountMismatch)
+		}
+		if _, after, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); err != nil || after != before {
+			t.Errorf("confirm %v: other credentials wait in the vault to be taken over, %v", confirm, err)
+		}
+		b.wantActive(t, held.ID)
+	}
+}
+
+func TestProtocol_ARefusedAccountLeavesNoSecret(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	if _, err := b.PutApp(t.Context(), "youtube", connector.App{Mode: connector.ByHand}); err != nil {
+		t.Fatal(err)
+	}
+	byHand, err := b.Import(t.Context(), connector.ImportRequest{Platform: "youtube", Owner: "acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := b.sandbox.AppOf("youtube")
+	if _, err := b.PutApp(t.Context(), "youtube", connector.App{ClientID: app.ClientID, ClientSecret: connector.NewSecret(app.ClientSecret)}); err != nil {
+		t.Fatal(err)
+	}
+	held, id := b.connect(t, "youtube"), byHand.Connections[0].ID
+	if err := b.reauthorize(t, "youtube", id); !errors.Is(err, connector.AccountMismatch) {
+		t.Errorf("got %v, want %s", err, connector.AccountMismatch)
+	}
+	if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
+		t.Errorf("its credentials are in the vault: %v", err)
+	}
+	b.wantActive(t, held.ID)
+}
+
+// laggingStore is a store whose index of persons does not show what was
+// written a moment ago.
+type laggingStore struct{ connector.Store }
+
+func (laggingStore) UserConnections(context.Context, connector.Name, string) ([]connector.Connection, error) {
+	return nil, nil
+}
+
+// Of one consent to several accounts not all may get stored. To give the rest
+// back would end those that are.
+func TestProtocol_WhatStandsIsNotGivenBackWithTheRest(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	request, err := b.consent(t.Context(), "facebook", b.mint(t, connector.LinkRequest{Platform: "facebook", Owner: "acme"}), allowed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	puts := 0
+	b.Store = laggingStore{b.store}
+	b.Vault = vaultHook{b.vault, func(act func() (string, error)) (string, error) {
+		if puts++; puts > 1 {
+			return "", errFlaky
+		}
+		return act()
+	}}
+	if _, err := b.Callback(t.Context(), request); err == nil {
+		t.Error("a consent that was stored in part is a success")
+	}
+	b.Store, b.Vault = b.store, b.vault
+	page, _, err := b.Connections(t.Context(), connector.Filter{Owner: "acme"}, "", 100)
+	if err != nil || len(page) != 1 {
+		t.Fatalf("%d connections, %v; want one", len(page), err)
+	}
+	if _, err := b.Verify(t.Context(), page[0].ID); err != nil {
+		t.Errorf("the one that was stored: %v", err)
+	}
+}
+
+// deadlineVault takes no writes, and notes how long one may take.
+type deadlineVault struct {
+	connector.Vault
+	longest time.Duration
+}
+
+func (v *deadlineVault) Put(ctx context.Context, _ string, _ connector.Secret) (string, error) {
+	left := time.Hour
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	v.longest = max(v.longest, left)
+	return "", errFlaky
+}
+
+// A vault that hangs does not take the time that an exchange needs.
+func TestProtocol_ASlowVaultIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	slow := &deadlineVault{Vault: b.vault}
+	b.Vault = slow
+	for range 2 { // the second time what was sealed the first is to be moved before
+		if _, err := b.token(t, id); err != nil {
+			t.Fatal(err)
+		}
+		b.expire(t, id)
+	}
+	if slow.longest > 5*time.Second {
+		t.Errorf("a write to the vault may take %v", slow.longest)
+	}
+}

@@ -111,7 +111,7 @@ func (s *Service) RefreshDue(ctx context.Context, id ID) (Outcome, error) {
 	case c.Status == Disconnected && c.StatusReason == reasonDataDeletion:
 		return Gone, s.purge(ctx, c)
 	case c.Status == Disconnected:
-		return Gone, s.revokeNow(ctx, c)
+		return Gone, s.end(ctx, c)
 	case c.Status != Active:
 		return Gone, nil
 	}

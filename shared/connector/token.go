@@ -78,6 +78,9 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	}
 
 	renewed, failure := s.renew(ctx, c, need{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
+	if failure == nil {
+		failure = s.usable(renewed) // it may have been given up meanwhile
+	}
 	if failure != nil && (!servable(renewed, s.Now()) || AsError(failure).Reason == reasonForcedTooOften) {
 		return Token{}, failure
 	}

@@ -84,7 +84,7 @@ func (s *Service) verified(ctx context.Context, c Connection, v Verification) er
 	})
 	switch {
 	case errors.Is(err, ErrConflict):
-		return &Error{Code: AccountMismatch, Message: "the owner has another connection to that account"}
+		return errAccountHeld()
 	case errors.Is(err, errSuperseded):
 		return errConnectionNotFound()
 	case err != nil:
