@@ -90,6 +90,18 @@ func (s *Service) report(ctx context.Context, b Breaker, outcome error) {
 	}
 }
 
+// passOn lets the next caller try at once, where what this one met says nothing
+// of the app.
+func (s *Service) passOn(ctx context.Context, b Breaker) {
+	if b.Openings == 0 {
+		return
+	}
+	b.OpenUntil = s.Now().UTC()
+	if _, err := s.Store.PutBreaker(ctx, b); err != nil && !errors.Is(err, ErrConflict) {
+		s.Log.WarnContext(ctx, "writing a breaker", "platform", string(b.Platform), "error", err)
+	}
+}
+
 // closeBreaker forgets what a platform's app met, when the operator stores
 // another.
 func (s *Service) closeBreaker(ctx context.Context, name Name) error {

@@ -1148,6 +1148,17 @@ func importedClientRefused(t *testing.T, s *stack) {
 		}
 		s.do(t, http.MethodGet, "/connections/"+sound+"/token").decode(t, 200, &struct{}{})
 
+		// After an outage it does not keep others from finding out that it is over.
+		s.sandbox.Fault(sandbox.Fault{Platform: name, Endpoint: "token/refresh_token", Kind: sandbox.Outage, Times: -1})
+		for range 10 {
+			s.do(t, http.MethodPost, "/connections/"+sound+"/refresh")
+			s.clock.Advance(time.Minute)
+		}
+		s.sandbox.ClearFaults()
+		s.clock.Advance(2 * time.Hour)
+		s.do(t, http.MethodPost, "/connections/"+refused+"/refresh").refused(t, 502, connector.AppMisconfigured)
+		s.do(t, http.MethodGet, "/connections/"+sound+"/token").decode(t, 200, &struct{}{})
+
 		// It is refused alone, and asked about ever more rarely.
 		if c := s.show(t, refused); c["status"] != "active" || c["failures"] == 0.0 {
 			t.Errorf("%s: %v", name, c)
