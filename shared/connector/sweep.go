@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -17,64 +18,97 @@ const (
 	// sweeps. A message that got lost costs that much.
 	claimLife  = 12 * time.Minute
 	sweepBatch = 100
+	// sweepClaims is how many connections are claimed at once.
+	sweepClaims = 8
 	// sweepReserve is the time that a sweep keeps for its end.
 	sweepReserve = 5 * time.Second
 )
 
-// QueueDue finds what is due and queues it, shard by shard, until all is
-// queued or the time of ctx is nearly up. Each connection is claimed first, so
-// that sweeps that overlap do no double work; a claim whose message was lost
-// runs out.
+// QueueDue finds what is due and queues it, a batch of each shard at a time so
+// that none waits for another's backlog, until all is queued or the time of ctx
+// is nearly up. Each connection is claimed first, so that sweeps that overlap do
+// no double work; a claim whose message was lost runs out. A shard that fails
+// is left to the next sweep, and does not keep the others from being swept.
 func (s *Service) QueueDue(ctx context.Context) (Sweep, error) {
 	var sweep Sweep
+	var problems []error
 	first := int(s.jitter(DueShards))
+	var shards []int
 	for i := range DueShards {
-		shard := (first + i) % DueShards
-		for {
+		shards = append(shards, (first+i)%DueShards)
+	}
+	for len(shards) > 0 {
+		var more []int
+		for _, shard := range shards {
 			if s.left(ctx) < sweepReserve {
-				return sweep, nil
+				return sweep, errors.Join(problems...)
 			}
-			now := s.Now().UTC()
-			due, err := s.Store.Due(ctx, shard, now, sweepBatch)
-			if err != nil {
-				return sweep, internal("finding what is due", err)
-			}
-			queued, err := s.queue(ctx, due, now.Add(claimLife))
+			queued, full, err := s.queueShard(ctx, shard)
 			sweep.Queued += queued
 			if err != nil {
-				return sweep, err
-			}
-			if len(due) < sweepBatch || queued == 0 {
-				break
+				problems = append(problems, err)
+			} else if full && queued > 0 {
+				more = append(more, shard)
 			}
 		}
+		shards = more
 	}
-	sweep.Complete = true
-	return sweep, nil
+	sweep.Complete = len(problems) == 0
+	return sweep, errors.Join(problems...)
 }
 
-// queue claims and queues a batch.
-func (s *Service) queue(ctx context.Context, due []Due, until time.Time) (int, error) {
-	var ids []ID
-	for _, d := range due {
-		switch err := s.Store.Claim(ctx, d, until); {
-		case err == nil:
-			ids = append(ids, d.ID)
-		case !errors.Is(err, ErrConflict):
-			return 0, internal("claiming what is due", err)
-		}
+// queueShard queues one batch of a shard, and reports whether it was a full one,
+// behind which there may be more.
+func (s *Service) queueShard(ctx context.Context, shard int) (queued int, full bool, err error) {
+	now := s.Now().UTC()
+	due, err := s.Store.Due(ctx, shard, now, sweepBatch)
+	if err != nil {
+		return 0, false, internal("finding what is due", err)
 	}
+	ids, problem := s.claim(ctx, due, now.Add(claimLife))
 	if len(ids) == 0 {
-		return 0, nil
+		return 0, false, problem
 	}
 	failed, err := s.Queue.Enqueue(ctx, ids)
 	if err != nil {
-		return 0, internal("queueing what is due", err)
+		return 0, false, errors.Join(problem, internal("queueing what is due", err))
 	}
 	if len(failed) > 0 {
 		s.Log.WarnContext(ctx, "queueing what is due", "failed", len(failed))
 	}
-	return len(ids) - len(failed), nil
+	return len(ids) - len(failed), len(due) == sweepBatch, problem
+}
+
+// claim claims a batch, a few at a time, and returns what is now the caller's
+// to queue, also beside an error.
+func (s *Service) claim(ctx context.Context, due []Due, until time.Time) ([]ID, error) {
+	outcomes := make([]error, len(due))
+	slots := make(chan struct{}, sweepClaims)
+	var running sync.WaitGroup
+	for i, d := range due {
+		slots <- struct{}{}
+		if s.left(ctx) < sweepReserve {
+			due = due[:i]
+			break
+		}
+		running.Go(func() {
+			defer func() { <-slots }()
+			outcomes[i] = s.Store.Claim(ctx, d, until)
+		})
+	}
+	running.Wait()
+
+	var ids []ID
+	var problem error
+	for i, d := range due {
+		switch err := outcomes[i]; {
+		case err == nil:
+			ids = append(ids, d.ID)
+		case !errors.Is(err, ErrConflict):
+			problem = internal("claiming what is due", err)
+		}
+	}
+	return ids, problem
 }
 
 // Outcome is what RefreshDue did, for logs and metrics.

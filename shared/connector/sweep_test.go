@@ -2,6 +2,7 @@ package connector_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -86,6 +87,59 @@ func TestQueueDue_StopsInTimeAndGoesOn(t *testing.T) {
 	sweep, err = b.QueueDue(t.Context())
 	if err != nil || !sweep.Complete || sweep.Queued != len(want) {
 		t.Errorf("the next sweep: %+v, %v", sweep, err)
+	}
+}
+
+// sweptStore is a store that notes which shards are looked into, and does not
+// let one connection be claimed.
+type sweptStore struct {
+	connector.Store
+	shards    []int
+	unclaimed connector.ID
+}
+
+func (s *sweptStore) Due(ctx context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
+	s.shards = append(s.shards, shard)
+	return s.Store.Due(ctx, shard, now, limit)
+}
+
+func (s *sweptStore) Claim(ctx context.Context, d connector.Due, until time.Time) error {
+	if d.ID == s.unclaimed {
+		return errFlaky
+	}
+	return s.Store.Claim(ctx, d, until)
+}
+
+// One that cannot be claimed holds up nobody else, in its shard or another.
+func TestQueueDue_OneThatFailsHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ids := b.many(t, 300)
+	b.Store = &sweptStore{Store: b.store, unclaimed: ids[100]}
+	if sweep, err := b.QueueDue(t.Context()); !errors.Is(err, connector.Internal) || sweep.Complete || sweep.Queued != len(ids)-1 {
+		t.Errorf("%+v, %v; want %d queued, and the failure told", sweep, err, len(ids)-1)
+	}
+	if got := b.queue.Drain(); len(got) != len(ids)-1 || slices.Contains(got, ids[100]) {
+		t.Errorf("%d ids were queued of %d", len(got), len(ids))
+	}
+}
+
+// Where time is short, no shard waits for the backlog of another.
+func TestQueueDue_NoShardWaitsForTheBacklogOfAnother(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	want := b.many(t, 200*connector.DueShards)
+	swept := &sweptStore{Store: b.store}
+	b.Store = swept
+	if sweep, err := b.QueueDue(t.Context()); err != nil || !sweep.Complete || sweep.Queued != len(want) {
+		t.Fatalf("%+v, %v", sweep, err)
+	}
+	for round := 0; round < 2; round++ {
+		shards := slices.Clone(swept.shards[round*connector.DueShards:][:connector.DueShards])
+		slices.Sort(shards)
+		if len(slices.Compact(shards)) != connector.DueShards {
+			t.Errorf("round %d looked into the shards %v", round+1, shards)
+		}
 	}
 }
 
