@@ -245,7 +245,7 @@ func (s *Service) forgetPending(ctx context.Context, id ID, waiting pending) err
 func (s *Service) endPending(ctx context.Context, id ID) (Outcome, error) {
 	waiting, err := s.pending(ctx, id)
 	if errors.Is(err, ErrNotFound) {
-		return Gone, nil
+		return s.endUnrecorded(ctx, id)
 	}
 	if err != nil {
 		return Failed, err

@@ -64,4 +64,7 @@
 // only its owner's confirmation, taken once and in time, makes it one, and
 // else it is revoked and deleted. The ticket by which the sweep finds it is
 // written before its secrets, and deleted after them.
+//
+// I13. No secret outlives its record, nor stays where none came to be: its
+// ticket is written before it, and the sweep ends what is left.
 package connector

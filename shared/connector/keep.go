@@ -57,6 +57,10 @@ func (s *Service) keepNew(ctx context.Context, p Platform, owner string, g Grant
 	if c.ConsentID, err = s.newConsentID(); err != nil {
 		return Connection{}, err
 	}
+	ticket, err := s.announce(ctx, c, g)
+	if err != nil {
+		return Connection{}, err
+	}
 	g.Credentials.Generation = 1
 	version, err := s.putCredentials(ctx, id, g.Credentials)
 	if err != nil {
@@ -79,6 +83,9 @@ func (s *Service) keepNew(ctx context.Context, p Platform, owner string, g Grant
 			}
 			return Connection{}, internal("storing a connection", err)
 		}
+	}
+	if err := s.recorded(ctx, ticket); err != nil {
+		s.Log.WarnContext(ctx, "storing a connection", "connection", string(id), "error", err)
 	}
 	s.publish(ctx, EventConnected, created, "")
 	return created, nil

@@ -109,6 +109,8 @@ const (
 
 	ConfirmationTicket TicketKind = "confirmation" // the right to confirm a pending consent, bound to its owner
 	PendingTicket      TicketKind = "pending"      // a consent that is not confirmed yet, under its id in place of a hash
+
+	UnrecordedTicket TicketKind = "unrecorded" // a secret that has no record yet, under an id in place of a hash
 )
 
 // Ticket is a record that stands for a random value that somebody else holds:

@@ -1081,3 +1081,135 @@ func TestProtocol_ASlowVaultIsNotWaitedFor(t *testing.T) {
 		t.Errorf("a write to the vault may take %v", slow.longest)
 	}
 }
+
+// putHook is a vault that runs something after a write.
+type putHook struct {
+	connector.Vault
+	after func(name string)
+}
+
+func (v putHook) Put(ctx context.Context, name string, value connector.Secret) (string, error) {
+	version, err := v.Vault.Put(ctx, name, value)
+	v.after(name)
+	return version, err
+}
+
+// Who connects an account and dies between the secret and its record leaves a
+// live grant that nobody knows of. It is given back and forgotten, unless the
+// account was connected again; what somebody imported stays theirs.
+func TestProtocol_WhatGotNoRecordIsGivenBack(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name      string
+		imported  bool
+		again     bool // the person does it once more
+		down      bool // the platform, for a while
+		dies      bool // and else the store fails, as long as the connecting lasts
+		wantAlive bool
+	}{
+		{name: "who connects dies", dies: true},
+		{name: "the store fails"},
+		{name: "the platform cannot be reached at first", dies: true, down: true},
+		{name: "connected again", dies: true, again: true, wantAlive: true},
+		{name: "imported", imported: true, dies: true, wantAlive: true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			var left string
+			broken := b.another(nil, nil)
+			broken.Vault = putHook{b.vault, func(name string) { left = name }}
+			broken.Store = &storeHook{Store: b.store, create: func(func() (connector.Connection, error)) (connector.Connection, error) {
+				if test.dies {
+					panic(crash{})
+				}
+				broken.Store = downStore{b.store}
+				return connector.Connection{}, errFlaky
+			}}
+			connect := func() { broken.Callback(t.Context(), b.consented(t, "tiktok")) }
+			if test.imported {
+				c := b.connect(t, "tiktok")
+				fields := b.full(t, c.ID)
+				if err := b.store.Delete(t.Context(), c.ID, c.Revision); err != nil {
+					t.Fatal(err)
+				}
+				connect = func() {
+					broken.Import(t.Context(), connector.ImportRequest{Platform: "tiktok", Owner: "beta", Credentials: fields})
+				}
+			}
+			if test.dies {
+				dies(t, connect)
+			} else {
+				connect()
+			}
+			if _, _, err := b.vault.Get(t.Context(), left, ""); err != nil {
+				t.Fatalf("nothing was left behind: %v", err)
+			}
+			if test.again {
+				b.connect(t, "tiktok")
+			}
+			if test.down {
+				b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage})
+				b.clock.Advance(30 * time.Minute)
+				b.wantSwept(t, "while the platform is down", connector.Failed)
+			}
+			b.clock.Advance(30 * time.Minute)
+			b.sweep(t)
+			if _, _, err := b.vault.Get(t.Context(), left, ""); !errors.Is(err, connector.ErrNotFound) {
+				t.Errorf("the secret without a record is in the vault: %v", err)
+			}
+			if alive := b.sandbox.Kill("tiktok", "", 0) > 0; alive != test.wantAlive {
+				t.Errorf("the grant lives at the platform: %v, want %v", alive, test.wantAlive)
+			}
+			b.clock.Advance(time.Hour)
+			if sweep, err := b.QueueDue(t.Context()); err != nil || sweep.Queued != 0 {
+				t.Errorf("something is due again: %+v, %v", sweep, err)
+			}
+		})
+	}
+}
+
+// The ticket of a new connection is of no consequence once it stands.
+func TestProtocol_AnAnnouncementThatStayedEndsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dying := b.another(nil, nil)
+	dying.Store = &storeHook{Store: b.store, create: func(act func() (connector.Connection, error)) (connector.Connection, error) {
+		act()
+		panic(crash{})
+	}}
+	dies(t, func() { dying.Callback(t.Context(), b.consented(t, "tiktok")) })
+	b.clock.Advance(2 * time.Minute)
+	b.wantSwept(t, "with a record", connector.Gone)
+	b.clock.Advance(time.Hour)
+	b.wantSwept(t, "afterwards")
+	page, _, err := b.Connections(t.Context(), connector.Filter{Owner: "acme"}, "", 10)
+	if err != nil || len(page) != 1 {
+		t.Fatalf("%d connections, %v; want one", len(page), err)
+	}
+	if _, err := b.token(t, page[0].ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// downStore is a store that cannot be reached.
+type downStore struct{ connector.Store }
+
+func (downStore) Connection(context.Context, connector.ID) (connector.Connection, error) {
+	return connector.Connection{}, errFlaky
+}
+
+func (downStore) UserConnections(context.Context, connector.Name, string) ([]connector.Connection, error) {
+	return nil, errFlaky
+}
+
+// consented returns what the browser of a person brings back who said yes.
+func (b *bench) consented(t *testing.T, name connector.Name) connector.CallbackRequest {
+	t.Helper()
+	request, err := b.consent(t.Context(), name, b.mint(t, connector.LinkRequest{Platform: name, Owner: "acme"}), allowed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request
+}

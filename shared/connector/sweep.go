@@ -127,9 +127,10 @@ const (
 
 // RefreshDue does what QueueDue queued: it renews the connection with that id
 // if it is due, finishes what a disconnection left undone or, where the id is
-// that of a consent that nobody confirmed, ends the consent. A failure that is
-// recorded on the connection is an outcome; an error means that it could not be
-// recorded, and that the message should come again.
+// that of a consent that nobody confirmed, or of a secret that got no record,
+// ends that. A failure that is recorded on the connection is an outcome; an
+// error means that it could not be recorded, and that the message should come
+// again.
 func (s *Service) RefreshDue(ctx context.Context, id ID) (Outcome, error) {
 	c, err := s.Store.Connection(ctx, id)
 	switch {
