@@ -100,6 +100,14 @@ func TestTable_WriteSucceedsThoughItsAnswerIsLost(t *testing.T) {
 	if err := table.Delete(ctx, c.ID, c.Revision); err != nil {
 		t.Errorf("Delete: %v", err)
 	}
+	ticket := connector.Ticket{Kind: connector.PendingTicket, Hash: "hash", ExpiresAt: now.Add(time.Minute)}
+	network.loseNext("PutItem")
+	if err := table.PutTicket(ctx, ticket); err != nil {
+		t.Errorf("PutTicket: %v", err)
+	}
+	if err := table.PutTicket(ctx, ticket); !errors.Is(err, connector.ErrConflict) {
+		t.Errorf("PutTicket of what is there: %v, want %v", err, connector.ErrConflict)
+	}
 }
 
 func TestTable_TicketIsNeverTakenTwiceThoughAnAnswerIsLost(t *testing.T) {

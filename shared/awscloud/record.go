@@ -148,9 +148,10 @@ func decodeConnection(i item) (connector.Connection, error) {
 	return c, r.err
 }
 
-func encodeTicket(t connector.Ticket) item {
+func encodeTicket(t connector.Ticket, write string) item {
 	i := item{
 		"pk":      text(ticketKey(t.Kind, t.Hash)),
+		"write":   text(write),
 		"expires": sweepAfter(t.ExpiresAt),
 	}
 	i.setText("bound", t.Bound)

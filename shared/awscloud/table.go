@@ -129,12 +129,10 @@ func (t *Table) move(ctx context.Context, c connector.Connection, next item, rev
 	if err != nil {
 		return err
 	}
-	before, after := &reader{item: i}, &reader{item: next}
-	if before.text("write") == after.text("write") {
-		// The write got through and its answer was lost; the condition then
-		// failed for the SDK's second attempt.
+	if sameWrite(i, next) {
 		return nil
 	}
+	before, after := &reader{item: i}, &reader{item: next}
 	if before.number("revision") != revision {
 		return connector.ErrConflict
 	}
@@ -153,6 +151,14 @@ func (t *Table) move(ctx context.Context, c connector.Connection, next item, rev
 		writes = append(writes, t.putNew(encodeAccount(claimed, c)))
 	}
 	return t.transact(ctx, writes)
+}
+
+// sameWrite reports whether what is there came of the very write that its
+// condition refused: it got through, its answer was lost, and the condition
+// then failed for the SDK's second attempt.
+func sameWrite(there, written item) bool {
+	found, own := &reader{item: there}, &reader{item: written}
+	return found.text("write") == own.text("write")
 }
 
 // Delete implements connector.Store.

@@ -2,6 +2,7 @@ package awscloud
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -15,12 +16,19 @@ import (
 
 // PutTicket implements connector.Store.
 func (t *Table) PutTicket(ctx context.Context, ticket connector.Ticket) error {
+	i := encodeTicket(ticket, rand.Text())
 	_, err := t.client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName:           t.name,
-		Item:                encodeTicket(ticket),
+		Item:                i,
 		ConditionExpression: aws.String("attribute_not_exists(pk)"),
 	})
-	if err := portError(err); err != nil {
+	err = portError(err)
+	if errors.Is(err, connector.ErrConflict) {
+		if there, readErr := t.get(ctx, ticketKey(ticket.Kind, ticket.Hash)); readErr == nil && sameWrite(there, i) {
+			return nil
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("keeping a ticket: %w", err)
 	}
 	return nil
