@@ -71,6 +71,11 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 		return result, Invalid("return_url", "there is none that the confirmation could be sent to")
 	}
 	grants, err := withEither(ctx, s, app, clientRefused, func(app App) ([]Grant, error) {
+		ctx, cancel, err := s.beforeStoring(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer cancel()
 		return p.Exchange(ctx, app, a, r.Code)
 	})
 	for i := range grants {

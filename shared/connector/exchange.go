@@ -76,7 +76,7 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 }
 
 func errTooLate() error {
-	return &Error{Code: PlatformUnavailable, Message: "too little time was left to refresh safely: try again", RetryAfter: time.Second}
+	return &Error{Code: PlatformUnavailable, Message: "too little time was left to store what the platform would give: try again", RetryAfter: time.Second}
 }
 
 func errNoRefreshToken() error {

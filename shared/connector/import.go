@@ -51,6 +51,11 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 		return Imported{Connections: []Connection{c}}, nil
 	}
 	grants, err := withEither(ctx, s, app, clientRefused, func(app App) ([]Grant, error) {
+		ctx, cancel, err := s.beforeStoring(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer cancel()
 		return p.Import(ctx, app, r.Credentials, !r.SkipVerify)
 	})
 	if err != nil {

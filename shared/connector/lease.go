@@ -91,6 +91,20 @@ func (s *Service) left(ctx context.Context) time.Duration {
 	return time.Until(deadline)
 }
 
+// beforeStoring returns a context that ends while there is time left to store
+// what came of the work.
+func (s *Service) beforeStoring(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if s.left(ctx) < exchangeTime+storeTime {
+		return nil, nil, errTooLate()
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(finishTime)
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-storeTime))
+	return ctx, cancel, nil
+}
+
 // finishTime is what finish gives to a context without a deadline.
 const finishTime = 20 * time.Second
 

@@ -3,6 +3,7 @@ package connector_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -386,6 +387,21 @@ func TestProtocol_NoExchangeBeginsWithTooLittleTimeLeft(t *testing.T) {
 	}
 }
 
+// Nor is a code redeemed whose grant could not be stored any more.
+func TestProtocol_NoCodeIsRedeemedWithTooLittleTimeLeft(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	request := b.consented(t, "twitter")
+	ctx, cancel := context.WithTimeout(t.Context(), 14*time.Second)
+	defer cancel()
+	if _, err := b.Callback(ctx, request); !errors.Is(err, connector.PlatformUnavailable) {
+		t.Errorf("got %v, want %s", err, connector.PlatformUnavailable)
+	}
+	if calls := b.sandbox.Calls("twitter", "token"); len(calls) != 0 {
+		t.Errorf("%d exchanges with 14 s left", len(calls))
+	}
+}
+
 func TestProtocol_AnExchangeOutlastsItsCaller(t *testing.T) {
 	t.Parallel()
 	for _, timeout := range []time.Duration{0, 29 * time.Second} {
@@ -699,17 +715,32 @@ func TestProtocol_NoExchangeBeginsThatCouldNotBeSealed(t *testing.T) {
 	}
 }
 
-// timedPlatform notes how long a refresh may take.
+// timedPlatform notes how long a refresh, a code's exchange or an import may
+// take.
 type timedPlatform struct {
 	connector.Platform
 	limit time.Duration
 }
 
-func (p *timedPlatform) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+func (p *timedPlatform) note(ctx context.Context) {
 	if deadline, ok := ctx.Deadline(); ok {
 		p.limit = time.Until(deadline)
 	}
+}
+
+func (p *timedPlatform) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	p.note(ctx)
 	return p.Platform.Refresh(ctx, app, c)
+}
+
+func (p *timedPlatform) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+	p.note(ctx)
+	return p.Platform.Exchange(ctx, app, a, code)
+}
+
+func (p *timedPlatform) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
+	p.note(ctx)
+	return p.Platform.Import(ctx, app, fields, verify)
 }
 
 // What the platform may take is not taken from the time to store the result.
@@ -726,10 +757,18 @@ func TestProtocol_AnExchangeLeavesTimeToStore(t *testing.T) {
 	if _, err := b.Token(ctx, connector.TokenRequest{ConnectionID: id}); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range timed {
-		if p.Describe().Name == "twitter" && (p.limit <= 0 || p.limit > 10*time.Second) {
-			t.Errorf("the platform may take %v of 29 s, want 10 s", p.limit)
-		}
+	twitter := timed[slices.IndexFunc(timed, func(p *timedPlatform) bool { return p.Describe().Name == "twitter" })]
+	if twitter.limit <= 0 || twitter.limit > 10*time.Second {
+		t.Errorf("the platform may take %v of 29 s to refresh, want 10 s", twitter.limit)
+	}
+	twitter.limit = 0
+	if _, err := b.Callback(ctx, b.consented(t, "twitter")); err != nil || twitter.limit <= 0 || twitter.limit > 24*time.Second {
+		t.Errorf("the platform may take %v of 29 s for a code, want 24 s (%v)", twitter.limit, err)
+	}
+	twitter.limit = 0
+	request := connector.ImportRequest{Platform: "twitter", Owner: "acme", Credentials: b.full(t, id)}
+	if _, err := b.Import(ctx, request); err != nil || twitter.limit <= 0 || twitter.limit > 24*time.Second {
+		t.Errorf("the platform may take %v of 29 s for an import, want 24 s (%v)", twitter.limit, err)
 	}
 }
 
