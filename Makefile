@@ -16,7 +16,7 @@ setup:
 
 run: setup ## Run the whole connector on this machine, with sandbox platforms
 	@echo "building the local stack; the first time takes a minute…"
-	@go run ./infra/local $(ARGS)
+	@go build -buildvcs=false -o build/stack ./infra/local && exec build/stack $(ARGS)
 
 build: setup ## Build the functions as they deploy (arm64, reproducible) into build/functions
 	@mkdir -p build/linked
@@ -43,6 +43,7 @@ fmt: setup ## Format the code
 
 EVENT ?= token-get/by-owner
 invoke: ## Send a sample event to the running local stack (EVENT=token-get/by-owner)
+	@[ -f events/$(EVENT).json ] || { echo "There is no events/$(EVENT).json; EVENT is the path of a file in events, without its .json"; exit 1; }
 	@curl -sS --data-binary @events/$(EVENT).json $${AWS_ENDPOINT_URL:-http://127.0.0.1:4566}/2015-03-31/functions/$(firstword $(subst /, ,$(EVENT)))/invocations; echo
 
 clean: ## Remove what was built

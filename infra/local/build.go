@@ -32,7 +32,8 @@ func moduleRoot(ctx context.Context) (string, error) {
 // buildFunctions builds every function of the blueprint into dir, for this
 // machine and stripped, as they deploy. It sets neither -trimpath nor
 // CGO_ENABLED: either would have Go compile the whole AWS SDK a second time,
-// after it did so for this command.
+// after it did so for this command. Git is not asked, since it refuses a
+// checkout that belongs to somebody else, as many in containers do.
 func buildFunctions(ctx context.Context, root, dir string, functions []blueprint.Function, t *terminal) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the folder of the binaries: %w", err)
@@ -43,7 +44,7 @@ func buildFunctions(ctx context.Context, root, dir string, functions []blueprint
 	}
 	defer unlock()
 
-	args := []string{"build", "-v", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
+	args := []string{"build", "-v", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}
 	for _, f := range functions {
 		args = append(args, "./functions/"+f.Name)
 	}

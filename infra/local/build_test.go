@@ -1,0 +1,28 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"platform-api-connector/infra/blueprint"
+)
+
+// In a checkout that belongs to somebody else, git refuses to answer.
+func TestBuild_asks_git_nothing(t *testing.T) {
+	root, err := moduleRoot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := t.TempDir()
+	if err := os.WriteFile(filepath.Join(programs, "git"), []byte("#!/bin/sh\nexit 128\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", programs+string(os.PathListSeparator)+os.Getenv("PATH"))
+	silent := &terminal{out: io.Discard, now: time.Now}
+	if err := buildFunctions(t.Context(), root, t.TempDir(), blueprint.Functions()[:1], silent); err != nil {
+		t.Error(err)
+	}
+}
