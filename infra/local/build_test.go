@@ -21,6 +21,7 @@ func TestBuild_asks_git_nothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", programs+string(os.PathListSeparator)+os.Getenv("PATH"))
+	t.Setenv("GOFLAGS", "-buildvcs=auto")
 	silent := &terminal{out: io.Discard, now: time.Now}
 	if err := buildFunctions(t.Context(), root, t.TempDir(), blueprint.Functions()[:1], silent); err != nil {
 		t.Error(err)
