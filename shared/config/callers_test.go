@@ -17,6 +17,7 @@ func TestParse_CallerOwners(t *testing.T) {
 	}{
 		{`{"` + arn + `*":["acme","globex"]}`, map[string][]string{arn + "*": {"acme", "globex"}}},
 		{`{"` + arn + `x":["*"],"*":[]}`, map[string][]string{arn + "x": {"*"}, "*": {}}},
+		{`{"` + arn + `x":["` + strings.Repeat("ü", 128) + `"]}`, map[string][]string{arn + "x": {strings.Repeat("ü", 128)}}},
 		{`{}`, nil},
 		{`null`, nil},
 		{`[]`, nil},

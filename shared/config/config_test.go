@@ -20,7 +20,7 @@ func good() map[string]string {
 		config.EventBusName:         "connector",
 		config.ReturnOrigins:        "https://Product.example.com, http://localhost:3000/",
 		config.AllowFullCredentials: "true",
-		config.PlatformEndpoints:    `{"https://graph.facebook.com":"http://127.0.0.1:9001/graph/"}`,
+		config.PlatformEndpoints:    `{"https://graph.facebook.com":"http://127.0.0.1:9001/graph/","https://api.x.com":"https://x.example.com"}`,
 		config.LogLevel:             "debug",
 	}
 }
@@ -41,11 +41,23 @@ func TestParse(t *testing.T) {
 	if want := []string{"https://product.example.com", "http://localhost:3000"}; !reflect.DeepEqual(c.ReturnOrigins, want) {
 		t.Errorf("return origins %q, want %q", c.ReturnOrigins, want)
 	}
-	if c.PlatformEndpoints["https://graph.facebook.com"] != "http://127.0.0.1:9001/graph" {
+	if c.PlatformEndpoints["https://graph.facebook.com"] != "http://127.0.0.1:9001/graph" || c.PlatformEndpoints["https://api.x.com"] != "https://x.example.com" {
 		t.Errorf("platform endpoints %q", c.PlatformEndpoints)
+	}
+	if c.TableName != "connections" || c.EventBusName != "connector" || c.RefreshQueueURL != "https://sqs.us-east-1.amazonaws.com/000000000000/refresh" {
+		t.Errorf("table %q, bus %q, queue %q", c.TableName, c.EventBusName, c.RefreshQueueURL)
 	}
 	if !c.AllowFullCredentials || c.LogLevel != slog.LevelDebug {
 		t.Errorf("got %+v", c)
+	}
+}
+
+func TestParse_PublicURLOnLoopback(t *testing.T) {
+	t.Parallel()
+	environment := good()
+	environment[config.PublicURL] = "http://127.0.0.1:8422"
+	if c, err := parse(environment); err != nil || c.PublicURL != "http://127.0.0.1:8422" {
+		t.Errorf("public URL %q, %v", c.PublicURL, err)
 	}
 }
 
@@ -67,15 +79,16 @@ func TestParse_DefaultsAreTheSafeOnes(t *testing.T) {
 func TestParse_NamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for name, values := range map[string][]string{
-		config.PublicURL:            {"", "connect.example.com", "http://connect.example.com", "https://", "https://u@example.com", "https://example.com/?a=b", "ftp://example.com"},
+		config.PublicURL:            {"", "connect.example.com", "http://connect.example.com", "https://", "https://u@example.com", "https://example.com/?a=b", "https://example.com/#a", "ftp://example.com", "ftp://localhost"},
 		config.TableName:            {""},
 		config.SecretPrefix:         {""},
 		config.RefreshQueueURL:      {""},
 		config.EventBusName:         {""},
-		config.ReturnOrigins:        {"product.example.com", "https://product.example.com/path", "https://a@example.com", "javascript:alert(1)", "https://ok.example.com,*"},
+		config.ReturnOrigins:        {"product.example.com", "https://product.example.com/path", "https://a@example.com", "https://example.com?a=b", "https://example.com#a", "https://", "ftp://example.com", "javascript:alert(1)", "https://ok.example.com,*"},
 		config.AllowFullCredentials: {"yes please"},
-		config.PlatformEndpoints:    {"[]", `{"graph.facebook.com":"http://127.0.0.1"}`, `{"https://graph.facebook.com":"127.0.0.1"}`, `{"https://graph.facebook.com":"http://127.0.0.1?x"}`},
-		config.LogLevel:             {"loud"},
+		config.PlatformEndpoints: {"[]", `{"graph.facebook.com":"http://127.0.0.1"}`, `{"https://graph.facebook.com":"127.0.0.1"}`, `{"https://graph.facebook.com":"http://127.0.0.1?x"}`,
+			`{"https://graph.facebook.com":"http://127.0.0.1#x"}`, `{"https://graph.facebook.com":"http://u@127.0.0.1"}`, `{"https://graph.facebook.com":"http://"}`, `{"https://graph.facebook.com":"ftp://127.0.0.1"}`},
+		config.LogLevel: {"loud"},
 	} {
 		for _, value := range values {
 			environment := maps.Clone(good())
