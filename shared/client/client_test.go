@@ -213,7 +213,7 @@ func TestTokenSource(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if token.AccessToken != "test-access-token" || token.Type() != "Bearer" {
+				if token.AccessToken != "test-access-token" || token.Type() != "Bearer" || token.Expiry.IsZero() != (c.life == 0) {
 					t.Errorf("token = %+v", token)
 				}
 			}
@@ -229,18 +229,20 @@ func TestTokenSource(t *testing.T) {
 
 func TestTokenSourceAsksAgain(t *testing.T) {
 	t.Parallel()
-	asked, s := newClient(t, func(string) (string, bool) {
-		return `{"access_token":"test-access-token","token_type":"Bearer"}`, false
-	})
-	// Half of this is no time at all.
-	source := asked.TokenSource(t.Context(), client.Request{Owner: "acme", Platform: "facebook", MinTTL: time.Nanosecond})
-	for range 2 {
-		if _, err := source.Token(); err != nil {
-			t.Fatal(err)
+	for _, expiry := range []string{"", `,"expires_at":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"`} {
+		asked, s := newClient(t, func(string) (string, bool) {
+			return `{"access_token":"test-access-token","token_type":"Bearer"` + expiry + `}`, false
+		})
+		// Half of this is no time at all.
+		source := asked.TokenSource(t.Context(), client.Request{Owner: "acme", Platform: "facebook", MinTTL: time.Nanosecond})
+		for range 2 {
+			if _, err := source.Token(); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if got := len(s.requests); got != 2 {
-		t.Errorf("%d invocations, want 2", got)
+		if got := len(s.requests); got != 2 {
+			t.Errorf("%d invocations, want 2 (expiry %q)", got, expiry)
+		}
 	}
 }
 
