@@ -42,14 +42,15 @@ func newRig(t *testing.T, platforms ...connector.Platform) *rig {
 	return r
 }
 
-// patient is a store that, as one on a network does, gives up with ctx.
+// patient is a store that, as one on a network does, gives up with ctx, and
+// gives less at a time than it is asked for.
 type patient struct{ connector.Store }
 
 func (p patient) Connections(ctx context.Context, f connector.Filter, cursor string, limit int) ([]connector.Connection, string, error) {
 	if ctx.Err() != nil {
 		return nil, "", ctx.Err()
 	}
-	return p.Store.Connections(ctx, f, cursor, limit)
+	return p.Store.Connections(ctx, f, cursor, min(limit, 1))
 }
 
 // written returns each value that CloudWatch would file, keyed by the metric
@@ -124,6 +125,10 @@ func (p answering) Refresh(context.Context, connector.App, connector.Credentials
 	return connector.Credentials{}, p.err
 }
 
+func (p answering) Exchange(context.Context, connector.App, connector.Authorization, connector.Secret) ([]connector.Grant, error) {
+	return nil, p.err
+}
+
 func (p answering) Verify(context.Context, connector.App, connector.Credentials) (connector.Verification, error) {
 	return connector.Verification{}, p.err
 }
@@ -167,6 +172,19 @@ func TestRefreshes(t *testing.T) {
 				t.Errorf("written (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestAppRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, answering{err: &connector.Error{Code: connector.AppMisconfigured}})
+	_, exchanged := r.service.Platforms[0].Exchange(t.Context(), connector.App{}, connector.Authorization{}, connector.Secret{})
+	_, verified := r.service.Platforms[0].Verify(t.Context(), connector.App{}, connector.Credentials{})
+	if exchanged == nil || verified == nil {
+		t.Fatal("the error was swallowed")
+	}
+	if diff := cmp.Diff(map[string]float64{"AppRefused": 2, "AppRefused Platform=tiktok": 2}, r.written(t)); diff != "" {
+		t.Errorf("written (-want +got):\n%s", diff)
 	}
 }
 
@@ -238,7 +256,7 @@ func TestTokens(t *testing.T) {
 		"refreshed first": {`{"statusCode":200}`, nil, true,
 			map[string]float64{"TokenGets": 1, "TokenCacheHits": 0, "TokenGetLatency": 1500}},
 		"failed invocation":  {"", messages.InvokeResponse_Error{Type: "ConnectionNotFound"}, false, map[string]float64{}},
-		"failed HTTP answer": {`{"statusCode":404}`, nil, false, map[string]float64{}},
+		"failed HTTP answer": {`{"statusCode":400}`, nil, false, map[string]float64{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -263,6 +281,26 @@ func TestTokens(t *testing.T) {
 				t.Errorf("written (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestTokens_InOneProcessAfterAnother(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, answering{})
+	refreshes := true
+	get := r.meter.Invocations(r.meter.Tokens(func(ctx context.Context, _ []byte) ([]byte, error) {
+		if refreshes {
+			_, _ = r.service.Platforms[0].Refresh(ctx, connector.App{}, connector.Credentials{})
+		}
+		return []byte(`{"access_token":"…"}`), nil
+	}))
+	for _, refreshes = range []bool{true, false} {
+		if _, err := get(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := r.written(t); got["TokenGets"] != 2 || got["TokenCacheHits"] != 1 {
+		t.Errorf("%v tokens, %v of them stored ones, want 2 and 1", got["TokenGets"], got["TokenCacheHits"])
 	}
 }
 
