@@ -191,6 +191,9 @@ func (s *Service) token(ctx context.Context, c Connection, full bool) (Token, er
 		}
 	}
 	t := Token{Connection: c, ExpiresAt: creds.ExpiresAt}
+	if creds.Generation == c.Generation {
+		t.ExpiresAt = c.ExpiresAt // a check may have found it since they were stored
+	}
 	t.AccessToken, t.TokenType, t.Credentials = p.Token(app, creds)
 	if full {
 		t.Full = p.Full(app, creds)

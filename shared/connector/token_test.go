@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -375,5 +376,39 @@ func TestToken_CacheSparesTheVaultAndIsNeverStale(t *testing.T) {
 	}
 	if _, err := b.token(t, c.ID); !errors.Is(err, connector.ConnectionNotFound) {
 		t.Errorf("a disconnected connection: %v", err)
+	}
+}
+
+// ending is a platform whose checks tell when a token ends.
+type ending struct {
+	connector.Platform
+	at time.Time
+}
+
+func (p ending) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	c, err := p.Platform.Refresh(ctx, app, c)
+	c.ExpiresAt = p.at
+	return c, err
+}
+
+// A check may tell the end of a token that was stored without one; from then
+// on callers are told.
+func TestToken_TellsTheEndThatACheckFound(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.connect(t, "facebook")
+	end := noon.Add(60 * 24 * time.Hour)
+	for i, p := range b.Platforms {
+		b.Platforms[i] = ending{p, end}
+	}
+	if _, err := b.Refresh(t.Context(), c.ID); err != nil {
+		t.Fatal(err)
+	}
+	if token, err := b.token(t, c.ID); err != nil || !token.ExpiresAt.Equal(end) {
+		t.Errorf("callers are told %v, want %v (%v)", token.ExpiresAt, end, err)
+	}
+	b.clock.Advance(61 * 24 * time.Hour)
+	if token, err := b.token(t, c.ID); err == nil {
+		t.Errorf("an expired token is handed out, good until %v", token.ExpiresAt)
 	}
 }
