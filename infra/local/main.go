@@ -34,6 +34,10 @@ func main() {
 	flag.IntVar(&o.concurrency, "concurrency", 10, "how many processes each function may have")
 	flag.StringVar(&o.build, "build", "", "the `folder` of the function binaries (default build/local)")
 	tell := flag.Bool("describe", false, "write what would run, as JSON, and start nothing")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "The flags of go run ./infra/local, which make run takes as ARGS='…':")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	if err := checkFlags(o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "local:", err)
@@ -56,11 +60,11 @@ func main() {
 func checkFlags(o options, rest []string) error {
 	switch {
 	case len(rest) > 0:
-		return fmt.Errorf("%q is no flag", rest[0])
+		return fmt.Errorf("%q is no flag; -h lists them", rest[0])
 	case o.concurrency < 1:
-		return errors.New("-concurrency: less than 1")
+		return errors.New("-concurrency: has to be at least 1")
 	case o.refreshEvery < time.Second:
-		return errors.New("-refresh-every: less than 1s")
+		return errors.New("-refresh-every: has to be at least 1s")
 	}
 	return nil
 }

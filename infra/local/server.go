@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"platform-api-connector/shared/config"
@@ -23,12 +25,15 @@ type server struct {
 func listen(addr string) (*server, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not host:port", addr)
+		return nil, fmt.Errorf("%q is not host:port, such as 127.0.0.1:8422", addr)
 	}
 	if !config.Loopback(host) {
 		return nil, fmt.Errorf("%q is not on loopback: nobody has to sign requests here, so only this machine may send them", addr)
 	}
 	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is taken, perhaps by another local stack: end what runs there, or name another port; 0 picks a free one (make run ARGS='-addr 127.0.0.1:0 -aws 127.0.0.1:0 -sandbox 127.0.0.1:0')", addr)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}

@@ -61,7 +61,7 @@ type servers struct{ front, aws, sandbox, runtime *server }
 func start(ctx context.Context, o options) (*stack, error) {
 	s := &stack{options: o, plan: newPlan(o.refreshEvery), pools: map[string]*pool{}, stop: func() {}, running: make(chan struct{}), ended: make(chan struct{})}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.serveSandbox, s.serveAWS, s.prepareCloud, s.startFunctions, s.serveFront, s.runBackground, s.check, s.writeReadyFile,
+		s.listen, s.serveSandbox, s.serveAWS, s.prepareCloud, s.checkSettings, s.startFunctions, s.serveFront, s.runBackground, s.check, s.writeReadyFile,
 	} {
 		if err := step(ctx); err != nil {
 			s.close()
@@ -158,6 +158,16 @@ func (s *stack) prepareCloud(ctx context.Context) error {
 		return fmt.Errorf("preparing AWS at %s: %w", s.endpoint, err)
 	}
 	s.settings.values[config.RefreshQueueURL] = url
+	return nil
+}
+
+// checkSettings says what is wrong with a variable once, where every function
+// that has it would say so and end.
+func (s *stack) checkSettings(context.Context) error {
+	_, err := config.Parse(func(name string) string { return s.settings.values[name] })
+	if err != nil {
+		return fmt.Errorf("checking the settings: %w", err)
+	}
 	return nil
 }
 

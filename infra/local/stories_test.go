@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -544,13 +545,19 @@ func TestStart_names_what_is_wrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
 	for name, c := range map[string]struct {
 		change func(*options)
 		want   string
 	}{
 		"not loopback":  {func(o *options) { o.addr = "0.0.0.0:0" }, "not on loopback"},
 		"no such file":  {func(o *options) { o.platformEndpoints = "nowhere.json" }, "nowhere.json"},
-		"bad variable":  {func(o *options) { o.getenv = lookup(map[string]string{config.ReturnOrigins: "ftp://x"}) }, "oauth-callback does not start"},
+		"bad variable":  {func(o *options) { o.getenv = lookup(map[string]string{config.ReturnOrigins: "ftp://x"}) }, "RETURN_ORIGINS: not an http or https origin"},
+		"taken":         {func(o *options) { o.sandbox = taken.Addr().String() }, "-sandbox: " + taken.Addr().String() + " is taken"},
 		"AWS not there": {func(o *options) { o.getenv = lookup(map[string]string{config.AWSEndpointURL: "http://127.0.0.1:1"}) }, "preparing AWS at http://127.0.0.1:1"},
 	} {
 		said := &spoken{}
@@ -566,8 +573,8 @@ func TestStart_names_what_is_wrong(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
-		if name == "bad variable" && !strings.Contains(said.String(), "RETURN_ORIGINS") {
-			t.Errorf("the function's own words are missing:\n%s", said)
+		if told := said.String(); strings.Contains(told, "crashed") {
+			t.Errorf("%s: the functions were started:\n%s", name, told)
 		}
 	}
 }
