@@ -91,7 +91,7 @@ func (h *Handler) connected(r *request, result connector.CallbackResult) (answer
 		return redirect(returnTo(result.ReturnURL, added)), nil
 	}
 	if r.wantsPage() {
-		return connectedPage(result.Platform.Title, result.Connections)
+		return connectedPage(result.Platform, result.Connections)
 	}
 	return jsonAnswer(http.StatusOK, map[string]any{
 		"status":      "connected",

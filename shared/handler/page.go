@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -62,12 +63,39 @@ func pageAnswer(status int, name string, data any) (answer, error) {
 }
 
 // connectedPage shows what a consent led to.
-func connectedPage(platform string, connections []connector.Connection) (answer, error) {
+func connectedPage(platform connector.Description, connections []connector.Connection) (answer, error) {
+	type account struct {
+		connector.Connection
+		NotGranted []connector.GuideScope
+	}
+	accounts := make([]account, len(connections))
+	for i, connection := range connections {
+		accounts[i].Connection = connection
+		for _, scope := range connection.MissingScopes {
+			accounts[i].NotGranted = append(accounts[i].NotGranted, purpose(platform.Guide, scope))
+		}
+	}
 	return pageAnswer(http.StatusOK, "connected", struct {
 		pageHead
 		Platform string
-		Accounts []connector.Connection
-	}{head("Connected"), platform, connections})
+		Accounts []account
+	}{head("Connected"), platform.Title, accounts})
+}
+
+// purpose returns a scope with what the guide says it is for, if it does.
+func purpose(guide connector.Guide, scope string) connector.GuideScope {
+	for _, explained := range guide.Scopes {
+		if explained.Name == scope {
+			return explained
+		}
+	}
+	return connector.GuideScope{Name: scope}
+}
+
+// headings stand above a problem where its title says nothing to a person.
+var headings = map[connector.Code]string{
+	connector.InvalidRequest: "This page cannot be shown",
+	connector.StateInvalid:   "You cannot go on from here",
 }
 
 // failurePage shows a problem to a person.
@@ -80,16 +108,16 @@ func failurePage(p problemBody) (string, error) {
 		pageHead
 		Problem problemBody
 		Person  string
-	}{head(p.Title), p, meanings[p.Code].person})
+	}{head(cmp.Or(headings[p.Code], p.Title)), p, meanings[p.Code].person})
 }
 
 // deletionPage shows what became of a data deletion.
 func deletionPage(d connector.Deletion) (answer, error) {
 	return pageAnswer(http.StatusOK, "deletion", struct {
 		pageHead
-		RequestedAt string
+		RequestedAt time.Time
 		Deleted     int
-	}{head("Data deletion"), instant(d.RequestedAt).Format(time.RFC3339), d.Deleted})
+	}{head("Data deletion"), instant(d.RequestedAt), d.Deleted})
 }
 
 // wantsPage reports whether the client prefers HTML to JSON, which browsers

@@ -92,11 +92,52 @@ func TestProblem_UnknownTroubleIsInternal(t *testing.T) {
 
 func TestPage_EscapesWhatItShows(t *testing.T) {
 	t.Parallel()
-	a, err := connectedPage("YouTube", []connector.Connection{{AccountID: "1", AccountName: `<script>alert("x")</script>`, MissingScopes: []string{"<b>"}}})
+	a, err := connectedPage(connector.Description{Title: "YouTube"}, []connector.Connection{{AccountID: "1", AccountName: `<script>alert("x")</script>`, MissingScopes: []string{"<b>"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<b>") || !strings.Contains(a.body, "&lt;script&gt;") {
 		t.Errorf("page %s", a.body)
+	}
+}
+
+func TestPage_SaysWhatAPersonCanDo(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[connector.Code][2]string{
+		// Whoever reloads the page of a success gets StateInvalid.
+		connector.StateInvalid:   {"<h1>You cannot go on from here</h1>", "before that you are connected, all is well"},
+		connector.LinkGone:       {"<h1>This link is no longer good</h1>", "connected with it already, there is nothing left to do"},
+		connector.InvalidRequest: {"<h1>This page cannot be shown</h1>", "start again"},
+		connector.AccessDenied:   {"<h1>Access was declined</h1>", "Nothing was connected"},
+	} {
+		page := quiet().problem(&connector.Error{Code: code, Message: "what is wrong"}, "id-1", true).body
+		for _, words := range want {
+			if !strings.Contains(page, words) {
+				t.Errorf("%s: the page lacks %q:\n%s", code, words, page)
+			}
+		}
+	}
+}
+
+func TestPage_NamesWhatWasNotGranted(t *testing.T) {
+	t.Parallel()
+	platform := connector.Description{Title: "TikTok", Guide: connector.Guide{Scopes: []connector.GuideScope{{Name: "video.upload", For: "putting drafts into the inbox"}}}}
+	a, err := connectedPage(platform, []connector.Connection{{AccountName: "A", MissingScopes: []string{"video.upload", "other"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "Not granted: putting drafts into the inbox <code>video.upload</code>; <code>other</code>."; !strings.Contains(a.body, want) {
+		t.Errorf("the page lacks %q:\n%s", want, a.body)
+	}
+}
+
+func TestPage_TellsWhenADeletionWasAskedFor(t *testing.T) {
+	t.Parallel()
+	a, err := deletionPage(connector.Deletion{RequestedAt: time.Date(2026, 12, 1, 0, 4, 5, 0, time.FixedZone("", 3600)), Deleted: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `<time datetime="2026-11-30T23:04:05Z">30 November 2026, 23:04 UTC</time>`; !strings.Contains(a.body, want) {
+		t.Errorf("the page lacks %q:\n%s", want, a.body)
 	}
 }
