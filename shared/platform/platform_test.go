@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +45,10 @@ type row struct {
 	untick  string // a scope that the person may refuse; empty where it is all or nothing
 	expires bool   // whether access tokens do
 	rotates bool
+	cadence connector.Cadence
 }
+
+const sixMonths = 181 * 24 * time.Hour
 
 var rows = []row{
 	{
@@ -56,6 +60,7 @@ var rows = []row{
 		account:  "200000000000001", accounts: 3,
 		public: []string{"page_id", "ig_user_id"},
 		me:     "node", refresh: "node", untick: "instagram_content_publish",
+		cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
 	},
 	{
 		name: "youtube",
@@ -66,6 +71,7 @@ var rows = []row{
 		optional: []string{"token_expiry"},
 		account:  "UCsandbox-channel-one-01", accounts: 1,
 		me: "channels", refresh: "token", untick: "https://www.googleapis.com/auth/youtube.upload", expires: true,
+		cadence: connector.Cadence{Model: connector.Stable, Lifetime: time.Hour, Lapse: sixMonths},
 	},
 	{
 		name: "twitter",
@@ -76,6 +82,7 @@ var rows = []row{
 		optional: []string{"token_expiry"},
 		account:  "1500000000000000001", accounts: 1,
 		me: "me", refresh: "token", expires: true, rotates: true,
+		cadence: connector.Cadence{Model: connector.Rotating, Lifetime: 2 * time.Hour, Lapse: sixMonths, CheckEvery: 7 * 24 * time.Hour},
 	},
 	{
 		name: "tiktok",
@@ -87,6 +94,7 @@ var rows = []row{
 		account:  "-000sandbox-open-id-one", accounts: 1,
 		public: []string{"open_id"},
 		me:     "me", refresh: "token", untick: "video.publish", expires: true, rotates: true,
+		cadence: connector.Cadence{Model: connector.Rotating, Lifetime: 2 * time.Hour},
 	},
 }
 
@@ -496,6 +504,9 @@ func checkCodeOnce(t *testing.T, row row) {
 
 func checkRefresh(t *testing.T, row row) {
 	w := newWorld(t, row)
+	if diff := cmp.Diff(row.cadence, w.platform.Describe().Traits.Cadence); diff != "" {
+		t.Errorf("cadence (-want +got):\n%s", diff)
+	}
 	before := w.connect().Credentials
 	w.now = w.now.Add(time.Hour)
 	after, err := w.platform.Refresh(t.Context(), w.app, before)
@@ -546,8 +557,8 @@ func checkExpiresIn(t *testing.T, row row) {
 		return
 	}
 	for value, seconds := range map[string]int{
-		`"3600"`: 3600, `3600.0`: 3600, `900`: 900,
-		`-1`: 0, `0`: 0, `1e18`: 0, `1e400`: 0, `"abc"`: 0, `null`: 0, `{}`: 0, `[3600]`: 0, `true`: 0, `missing`: 0,
+		`"3600"`: 3600, `3600.0`: 3600, `900`: 900, `31622400`: 31622400,
+		`31622401`: 0, `"NaN"`: 0, `-1`: 0, `0`: 0, `1e18`: 0, `1e400`: 0, `"abc"`: 0, `null`: 0, `{}`: 0, `[3600]`: 0, `true`: 0, `missing`: 0,
 	} {
 		t.Run(value, func(t *testing.T) {
 			w := newWorld(t, row)
@@ -646,9 +657,11 @@ func checkErrorIn200(t *testing.T, row row) {
 	if _, err := w.platform.Exchange(t.Context(), w.app, a, code); err == nil || errors.Is(err, connector.PlatformUnavailable) {
 		t.Errorf("got %v, want the platform's refusal", err)
 	}
-	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"error": json.RawMessage(`"invalid_grant"`)}})
-	if _, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{})); err == nil {
-		t.Error("an error beside a token passed for a success")
+	for beside, good := range map[string]bool{`"invalid_grant"`: false, `""`: true, `null`: true} {
+		w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"error": json.RawMessage(beside)}})
+		if _, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{})); good != (err == nil) {
+			t.Errorf("the error %s beside a token: got %v", beside, err)
+		}
 	}
 }
 
@@ -686,14 +699,12 @@ func checkTimeout(t *testing.T, row row) {
 }
 
 func checkRefusedConnection(t *testing.T, row row) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	w := newWorld(t, row, func(o *platform.Options) { o.Endpoints = sandbox.Endpoints("http://" + address) })
-	_, err = w.platform.Exchange(t.Context(), w.app, w.authorization(), connector.NewSecret("test-code"))
+	w := newWorld(t, row, func(o *platform.Options) {
+		o.HTTP = &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+		}}}
+	})
+	_, err := w.platform.Exchange(t.Context(), w.app, w.authorization(), connector.NewSecret("test-code"))
 	w.fails(err, connector.PlatformUnavailable, false)
 }
 
@@ -757,8 +768,11 @@ func checkRoundTrip(t *testing.T, row row) {
 		if err != nil {
 			t.Fatalf("Import: %v", err)
 		}
-		if len(grants) != 1 || grants[0].Account.ID != row.account || grants[0].Account.Name == "" {
-			t.Fatalf("got %d grants, the first of %+v", len(grants), grants[0].Account)
+		if len(grants) != 1 || grants[0].Account.ID != row.account || grants[0].Account.Name == "" || grants[0].UserID == "" {
+			t.Fatalf("got %d grants, the first %+v", len(grants), grants[0])
+		}
+		if !grants[0].Credentials.IssuedAt.Equal(w.now) {
+			t.Errorf("issued at %v, want %v", grants[0].Credentials.IssuedAt, w.now)
 		}
 		if diff := cmp.Diff(full.Reveal(), w.platform.Full(app, grants[0].Credentials).Reveal()); diff != "" {
 			t.Errorf("given back (-brought +got):\n%s", diff)
@@ -817,12 +831,20 @@ func checkImportFields(t *testing.T, row row) {
 	if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, "credentials.password") {
 		t.Errorf("an unknown field: %q does not name it", e.Message)
 	}
+	pasted := full.Clone()
+	pasted.Set("EAAcanary42", "test")
+	_, err = w.platform.Import(t.Context(), w.app, pasted, false)
+	if e := w.fails(err, connector.InvalidRequest, false); strings.Contains(e.Message, "canary") {
+		t.Errorf("a token in place of a name is repeated: %q", e.Message)
+	}
 	token := row.shape[3]
-	broken := full.Clone()
-	broken.Set(token, "two\r\nlines")
-	_, err = w.platform.Import(t.Context(), w.app, broken, false)
-	if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, token) {
-		t.Errorf("a value with line breaks: %q does not name it", e.Message)
+	for name, value := range map[string]string{"line breaks": "two\r\nlines", "other letters": "tökén", "9 KiB": strings.Repeat("x", 9<<10)} {
+		broken := full.Clone()
+		broken.Set(token, value)
+		_, err = w.platform.Import(t.Context(), w.app, broken, false)
+		if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, token) {
+			t.Errorf("a value with %s: %q does not name it", name, e.Message)
+		}
 	}
 	if !row.expires {
 		return
@@ -839,8 +861,14 @@ func checkImportFields(t *testing.T, row row) {
 			t.Errorf("token_expiry %q: got error %v", value, err)
 			continue
 		}
-		if want := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC); good && !grants[0].Credentials.ExpiresAt.Truncate(time.Second).Equal(want) {
+		if !good {
+			continue
+		}
+		if want := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC); !grants[0].Credentials.ExpiresAt.Truncate(time.Second).Equal(want) {
 			t.Errorf("token_expiry %q: got %v, want %v", value, grants[0].Credentials.ExpiresAt, want)
+		}
+		if got := w.platform.Full(w.app, grants[0].Credentials).Get("token_expiry"); got != "2026-11-23T10:00:00Z" {
+			t.Errorf("token_expiry %q: given back as %q", value, got)
 		}
 	}
 }
