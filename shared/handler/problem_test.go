@@ -126,7 +126,7 @@ func TestPage_NamesWhatWasNotGranted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "Not granted: putting drafts into the inbox <code>video.upload</code>; <code>other</code>."; !strings.Contains(a.body, want) {
+	if want := "Not granted: putting drafts into the inbox (<code>video.upload</code>); <code>other</code>."; !strings.Contains(a.body, want) {
 		t.Errorf("the page lacks %q:\n%s", want, a.body)
 	}
 }
