@@ -106,15 +106,29 @@ func hostname(host string) string {
 
 var codePattern = regexp.MustCompile(`^[A-Za-z]{1,40}$`)
 
-// problemCode returns the code of an error answer, for the terminal.
+// codeOnPage is where a page for people has its code.
+var codeOnPage = regexp.MustCompile(`<span id="code">([A-Za-z]{1,40})</span>`)
+
+// problemCode returns the code of a failure, for the terminal: that of a
+// problem, of a page, or of the return URL that a person is sent back to.
 func problemCode(a reply) string {
-	if a.status < 400 {
-		return ""
+	code := ""
+	switch {
+	case a.status >= 400 && strings.HasPrefix(a.header.Get("Content-Type"), "text/html"):
+		if found := codeOnPage.FindSubmatch(a.body); found != nil {
+			code = string(found[1])
+		}
+	case a.status >= 400:
+		var problem struct{ Code string }
+		_ = json.Unmarshal(a.body, &problem)
+		code = problem.Code
+	case a.status >= 300:
+		if u, err := url.Parse(a.header.Get("Location")); err == nil {
+			code = u.Query().Get("error")
+		}
 	}
-	var problem struct{ Code string }
-	_ = json.Unmarshal(a.body, &problem)
-	if codePattern.MatchString(problem.Code) {
-		return problem.Code
+	if codePattern.MatchString(code) {
+		return code
 	}
 	return ""
 }

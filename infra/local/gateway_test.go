@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -307,6 +308,22 @@ func TestFront_shows_no_path_and_no_query(t *testing.T) {
 	}
 	if !strings.Contains(said.String(), "GET /oauth/{platform}/callback") || !strings.Contains(said.String(), "400 StateInvalid") {
 		t.Errorf("the terminal does not tell what happened:\n%s", said)
+	}
+}
+
+func TestFront_tells_how_a_consent_ended(t *testing.T) {
+	t.Parallel()
+	for payload, want := range map[string]string{
+		`{"statusCode":302,"headers":{"location":"https://product.example.com/done?tab=1&error=AccessDenied"}}`: "302 AccessDenied",
+		`{"statusCode":302,"headers":{"location":"https://product.example.com/done?status=connected"}}`:         "302 0 ms",
+		`{"statusCode":302,"headers":{"location":"https://product.example.com/done?error=the%20words"}}`:        "302 0 ms",
+		`{"statusCode":410,"headers":{"content-type":"text/html"},"body":"<span id=\"code\">LinkGone</span>"}`:  "410 LinkGone",
+	} {
+		f, said := newTestFront(answers(payload))
+		ask(t, f, "GET", "/oauth/youtube/callback", nil, "")
+		if told := regexp.MustCompile(`\d+ ms`).ReplaceAllString(said.String(), "0 ms"); !strings.Contains(told, want) {
+			t.Errorf("%s: the terminal tells %q, want %q", payload, told, want)
+		}
 	}
 }
 

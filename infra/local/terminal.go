@@ -65,7 +65,7 @@ func (t *terminal) request(key, function string, status int, code string, took t
 	switch {
 	case status >= 500:
 		colour = red
-	case status >= 400:
+	case status >= 400, code != "":
 		colour = yellow
 	}
 	t.line(plain, "%-38s %-16s %s %s", key, cmp.Or(function, "-"),
