@@ -121,14 +121,14 @@ func (b tab) connect(home, platform string, answer chromedp.CSS) {
 }
 
 func TestBrowser_connects_all_four_from_the_start_page(t *testing.T) {
+	b := openTab(t)
 	w := newWorld(t, nil)
 	home := w.s.servers.front.url + "/"
-	b := openTab(t)
 	b.do(chromedp.Navigate(home))
 	b.picture("start-empty")
 
 	b.connect(home, "youtube", "#deny")
-	if notice := b.text("#notice"); notice != "Not connected: AccessDenied." {
+	if notice := b.text("#notice"); notice != "Not connected: access was declined on the platform's page (AccessDenied)." {
 		t.Errorf("after a no, the page says %q", notice)
 	}
 	for platform, accounts := range accountsOf {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type connectionRecord struct {
 type connectionCard struct {
 	connectionRecord
 	Title                   string // of the platform
+	Reason                  string // why the status is what it is
 	StatusText, StatusClass string
 	Expiry, LastRefreshed   string
 	Actions                 []action
@@ -33,8 +35,13 @@ type connectionCard struct {
 // action is a button of a connection.
 type action struct{ Name, Label string }
 
-func newConnectionCard(c connectionRecord, title string, now time.Time) connectionCard {
-	card := connectionCard{connectionRecord: c, Title: title, Expiry: expiry(c.ExpiresAt, now)}
+func newConnectionCard(c connectionRecord, platform platformSummary, now time.Time) connectionCard {
+	card := connectionCard{
+		connectionRecord: c,
+		Title:            platform.Title,
+		Reason:           strings.ReplaceAll(c.StatusReason, "_", " "),
+		Expiry:           expiry(c.ExpiresAt, now),
+	}
 	if !c.LastRefreshedAt.IsZero() {
 		card.LastRefreshed = ago(now.Sub(c.LastRefreshedAt))
 	}
@@ -42,6 +49,9 @@ func newConnectionCard(c connectionRecord, title string, now time.Time) connecti
 	switch c.Status {
 	case "active":
 		card.StatusText, card.StatusClass = "active", "good"
+		if !c.ExpiresAt.IsZero() && !c.ExpiresAt.After(now) {
+			card.Expiry += "; refreshed when it is asked for"
+		}
 		card.Actions = []action{{"token", "Get token"}, {"verify", "Verify"}, {"refresh", "Refresh"}, disconnect}
 		if len(c.MissingScopes) > 0 {
 			card.Actions = append([]action{{"reconnect", "Reconnect"}}, card.Actions...)
@@ -54,6 +64,9 @@ func newConnectionCard(c connectionRecord, title string, now time.Time) connecti
 		card.StatusText, card.StatusClass = "manual: post by hand", "warn"
 		card.Expiry = "none"
 		card.Actions = []action{disconnect}
+		if platform.Connectable() {
+			card.Actions = []action{{"reconnect", "Connect"}, disconnect}
+		}
 	default:
 		card.StatusText = c.Status
 	}

@@ -17,6 +17,13 @@ type platformSummary struct {
 	RedirectURI   string `json:"redirect_uri"`
 }
 
+// connectable reports whether a person can be sent to the platform: there is
+// an app, and the platform has let it in.
+func (p platformSummary) Connectable() bool { return p.AppConfigured && p.AppMode != "manual" }
+
+// ByHand reports whether posts are made by hand until the app is approved.
+func (p platformSummary) ByHand() bool { return p.AppConfigured && p.AppMode == "manual" }
+
 func (c caller) platforms(ctx context.Context) ([]platformSummary, error) {
 	var answer struct{ Platforms []platformSummary }
 	err := c.call(ctx, http.MethodGet, "/platforms", nil, &answer)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -10,6 +11,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -105,9 +107,9 @@ func (p *startPage) view(ctx context.Context) (pageView, error) {
 	view := pageView{Sandbox: p.sandbox, Platforms: make([]platformGuide, len(platforms))}
 	failures := make([]error, len(platforms)+1)
 	var asking sync.WaitGroup
-	titles := map[string]string{}
+	places := map[string]int{}
 	for i, platform := range platforms {
-		titles[platform.Name] = platform.Title
+		places[platform.Name] = i
 		asking.Go(func() {
 			failures[i] = p.caller.call(ctx, http.MethodGet, "/platforms/"+platform.Name, nil, &view.Platforms[i])
 		})
@@ -120,8 +122,11 @@ func (p *startPage) view(ctx context.Context) (pageView, error) {
 		failures[len(platforms)] = p.caller.call(ctx, http.MethodGet, "/connections?limit=100", nil, &listed)
 	})
 	asking.Wait()
+	slices.SortStableFunc(listed.Connections, func(a, b connectionRecord) int {
+		return cmp.Or(cmp.Compare(a.Owner, b.Owner), cmp.Compare(places[a.Platform], places[b.Platform]), cmp.Compare(a.AccountName, b.AccountName))
+	})
 	for _, c := range listed.Connections {
-		view.Connections = append(view.Connections, newConnectionCard(c, titles[c.Platform], p.now()))
+		view.Connections = append(view.Connections, newConnectionCard(c, platforms[places[c.Platform]], p.now()))
 	}
 	view.More = listed.NextCursor != ""
 	return view, errors.Join(failures...)
@@ -237,10 +242,38 @@ func (p *startPage) notice(query url.Values) *notice {
 		return &n
 	case query.Get("status") == "connected":
 		return &notice{Text: plural(max(1, len(query["connection_id"])), "account") + " connected."}
+	case query.Get("status") == "confirm":
+		return &notice{Text: "The consent is held for ten minutes, until POST /connections/confirm gets the confirmation that stands in this page's address, with its owner."}
 	case codePattern.MatchString(query.Get("error")):
-		return &notice{Text: "Not connected: " + query.Get("error") + ".", Failed: true}
+		return &notice{Text: notConnected(query.Get("error")), Failed: true}
 	}
 	return nil
+}
+
+// endings are the codes that a consent can end with, in words.
+var endings = map[string]string{
+	"AccessDenied":            "access was declined on the platform's page",
+	"AccountMismatch":         "another account was chosen than the one to reconnect",
+	"AppMisconfigured":        "the platform refuses the app; check its client id, secret and redirect URI",
+	"AppNotConfigured":        "the platform has no app any more",
+	"ConnectionNotFound":      "the connection to reconnect is gone",
+	"InvalidRequest":          "the platform sent back something that cannot be used",
+	"LinkGone":                "the link was used already, or has expired",
+	"ManualMode":              "the platform has not approved the app yet",
+	"PlatformUnavailable":     "the platform does not answer; try again later",
+	"QuotaExhausted":          "the app has used up what it may call; try again later",
+	"RateLimited":             "there were too many requests; wait a few minutes",
+	"ReauthorizationRequired": "the platform took the authorization back at once; try again",
+	"ScopeMissing":            "permissions that a connection cannot do without were not granted",
+	"StateInvalid":            "the consent came too late, or a second time; start again",
+}
+
+func notConnected(code string) string {
+	words, known := endings[code]
+	if !known {
+		words = "something failed; the terminal of the local stack says what"
+	}
+	return "Not connected: " + words + " (" + code + ")."
 }
 
 // notice is one line for the person.
