@@ -59,11 +59,41 @@ func TestFacebookFindsPagesOfBusinesses(t *testing.T) {
 		if got := accounts(grants); !slices.Contains(got, "200000000000003") {
 			t.Errorf("rows with tokens %t: the portfolio's Page is not among %v", tokens, got)
 		}
+		// A field that a business has not fails the whole call.
+		if got := w.box.Calls("facebook", "businesses")[0].Query.Get("fields"); got != "id,name" {
+			t.Errorf("businesses were asked for %q", got)
+		}
 		w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: "businesses", Kind: sandbox.HTML})
 		grants, err = w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
 		if err != nil || len(grants) != 2 {
 			t.Errorf("trouble with portfolios: got %v, error %v", accounts(grants), err)
 		}
+	}
+}
+
+func TestFacebookPagesThatStandInSeveralLists(t *testing.T) {
+	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
+	grants, err := graphOf(t, map[string]string{
+		"oauth/access_token": `{"access_token":"test-user-token"}`,
+		"me":                 `{"id":"1","name":"Test"}`,
+		"me/permissions":     `{"data":[{"permission":"pages_show_list","status":"granted"},{"permission":"business_management","status":"granted"}]}`,
+		"me/accounts":        `{"data":[{"id":"41","access_token":"test-41"},{"id":"42"},{"id":"43"},{"id":"44"},{"id":"45"},{"id":"46","access_token":"two\nlines"}]}`,
+		"me/businesses":      `{"data":[{"id":"7"},{"id":"8"}]}`,
+		"7/owned_pages":      `{"data":[{"id":"41","access_token":"test-41-again"},{"id":"42","access_token":"test-42"}]}`,
+		"8/client_pages":     `{"data":[{"id":"42"},{"id":"47","access_token":"test-47"}]}`,
+		"43":                 `{"id":"43","access_token":"test-43"}`,
+		"44":                 `{"id":"99","access_token":"test-99"}`,
+		"45":                 `{"id":"45"}`,
+	}).Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, g := range grants {
+		got = append(got, g.Account.ID+" "+g.Credentials.Fields.Get("page_access_token"))
+	}
+	if diff := cmp.Diff([]string{"41 test-41", "42 test-42", "43 test-43", "47 test-47"}, got); diff != "" {
+		t.Errorf("Pages and tokens (-want +got):\n%s", diff)
 	}
 }
 
@@ -114,6 +144,60 @@ func TestFacebookConfigurationReplacesScopes(t *testing.T) {
 	}
 }
 
+func TestFacebookTokensThatCannotBeExtended(t *testing.T) {
+	for name, test := range map[string]struct {
+		configuration string
+		extension     string
+		code          connector.Code // empty: connected
+	}{
+		"of a system user":            {"test-configuration", `{"error":{"message":"no","code":190}}`, ""},
+		"of a person":                 {"", `{"error":{"message":"no","code":190}}`, connector.ReauthorizationRequired},
+		"because Facebook is down":    {"test-configuration", `{"error":{"message":"no","code":2}}`, connector.PlatformUnavailable},
+		"because the secret is wrong": {"", `{"error":{"message":"Error validating client secret.","code":1}}`, connector.AppMisconfigured},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answers := map[string]string{
+				"me":             `{"id":"1","name":"Test"}`,
+				"me/permissions": `{"data":[{"permission":"pages_show_list","status":"granted"}]}`,
+				"me/accounts":    `{"data":[{"id":"42","name":"Page","access_token":"test-page-token"}]}`,
+				"debug_token":    `{"data":{"is_valid":true,"expires_at":1800000000,"data_access_expires_at":1790000000}}`,
+			}
+			graph := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+				switch {
+				case path != "oauth/access_token":
+					fmt.Fprint(w, answers[path])
+				case r.FormValue("grant_type") == "fb_exchange_token":
+					w.WriteHeader(http.StatusBadRequest)
+					fmt.Fprint(w, test.extension)
+				default:
+					fmt.Fprint(w, `{"access_token":"test-user-token"}`)
+				}
+			}))
+			t.Cleanup(graph.Close)
+			p := find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}})
+			app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret"), Extras: connector.Fields{}}
+			app.Extras.Set("config_id", test.configuration)
+			grants, err := p.Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code"))
+			if test.code != "" {
+				// The code was redeemed before: it must not be sent again.
+				if e := connector.AsError(err); e == nil || e.Code != test.code || e.ClientRefused {
+					t.Errorf("got %v, want %s", err, test.code)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := grants[0]
+			if !g.Credentials.ExpiresAt.Equal(time.Unix(1800000000, 0)) || !g.Credentials.GrantExpiresAt.Equal(time.Unix(1790000000, 0)) ||
+				!strings.HasPrefix(g.Warning, "page_token_expires:") {
+				t.Errorf("expires %v, data access until %v, warning %q", g.Credentials.ExpiresAt, g.Credentials.GrantExpiresAt, g.Warning)
+			}
+		})
+	}
+}
+
 func TestFacebookListsAreReadToTheEnd(t *testing.T) {
 	const pages = 250
 	foreign := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -129,6 +213,9 @@ func TestFacebookListsAreReadToTheEnd(t *testing.T) {
 				case strings.HasSuffix(r.URL.Path, "/me/permissions"):
 					fmt.Fprint(w, `{"data":[{"permission":"pages_show_list","status":"granted"},{"permission":"instagram_basic","status":"declined"}]}`)
 				case strings.HasSuffix(r.URL.Path, "/me/accounts"):
+					if q := r.URL.Query(); !strings.Contains(q.Get("fields"), "access_token") || q.Get("limit") != "100" {
+						t.Errorf("rows were asked for with %v", q)
+					}
 					var from int
 					fmt.Sscan(r.URL.Query().Get("after"), &from)
 					answer := map[string]any{}
@@ -224,6 +311,13 @@ func TestFacebookImportsExplorerTokens(t *testing.T) {
 	if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, "app_id") {
 		t.Errorf("without any app: %q", e.Message)
 	}
+	own := fields.Clone()
+	own.Set("app_id", w.app.ClientID)
+	own["app_secret"] = w.app.ClientSecret
+	grants, err = w.platform.Import(t.Context(), connector.App{}, own, true)
+	if err != nil || len(grants) != 3 || !grants[2].Credentials.Fields["app_secret"].Equal(w.app.ClientSecret) {
+		t.Errorf("with an app of one's own: got %v, error %v", accounts(grants), err)
+	}
 	w.box.Kill("facebook", "", 463)
 	_, err = w.platform.Import(t.Context(), w.app, fields, true)
 	w.fails(err, connector.ReauthorizationRequired, false)
@@ -262,9 +356,18 @@ func TestFacebookWarnsOfPageTokensThatExpire(t *testing.T) {
 	if got := g.Credentials.Fields.Get("ig_user_id"); got != "17841400000000001" {
 		t.Errorf("the Instagram account was not looked up: %q", got)
 	}
+	v, err := w.platform.Verify(t.Context(), w.app, g.Credentials)
+	if err != nil || !strings.HasPrefix(v.Warning, "page_token_expires:") {
+		t.Errorf("verifying: warning %q, error %v", v.Warning, err)
+	}
+	if _, err := w.platform.Refresh(t.Context(), w.app, g.Credentials); err != nil {
+		t.Errorf("before its end: %v", err)
+	}
 	w.now = w.now.Add(2 * time.Hour)
 	_, err = w.platform.Refresh(t.Context(), w.app, g.Credentials)
-	w.fails(err, connector.ReauthorizationRequired, false)
+	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "page_token_expired" {
+		t.Errorf("after its end: reason %q", e.Reason)
+	}
 
 	for field, value := range map[string]string{"page_id": "200000000000002", "ig_user_id": "17841400000000004"} {
 		w := newWorld(t, facebookRow)
@@ -308,9 +411,85 @@ func TestFacebookImportsWhatCannotBeInspected(t *testing.T) {
 	if grants, err := graphOf(t, answers).Import(t.Context(), app, page, true); err != nil || grants[0].UserID != "" {
 		t.Errorf("a user id that cannot be one: got %+v, error %v", grants, err)
 	}
+	answers["debug_token"] = `{"data":{}}`
+	if grants, err := graphOf(t, answers).Import(t.Context(), app, page, true); err != nil || !strings.HasPrefix(grants[0].Warning, "expiry_unknown:") {
+		t.Errorf("debug_token without a word: got %+v, error %v", grants, err)
+	}
 	answers["debug_token"] = `{"data":{"is_valid":false,"error":{"code":190,"message":"expired","subcode":463}}}`
 	if _, err := graphOf(t, answers).Import(t.Context(), app, page, true); !errors.Is(err, connector.ReauthorizationRequired) {
 		t.Errorf("a token that is not valid: %v", err)
+	}
+}
+
+func TestFacebookImportsWhatIsTold(t *testing.T) {
+	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
+	page := connector.Fields{}
+	page.Set("page_id", "42")
+	page.Set("page_access_token", "test-page-token")
+	page.Set("ig_user_id", "17841400000000001")
+	answers := map[string]string{
+		"me": `{"id":"42","name":"Page"}`, "42": `{"id":"42"}`,
+		"debug_token": `{"data":{"is_valid":true,"user_id":"1","expires_at":0,"data_access_expires_at":1800000000,"scopes":["pages_show_list"]}}`,
+	}
+	grants, err := graphOf(t, answers).Import(t.Context(), app, page, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grants[0]
+	if g.UserID != "1" || !g.Credentials.GrantExpiresAt.Equal(time.Unix(1800000000, 0)) || !slices.Equal(g.Credentials.Scopes, []string{"pages_show_list"}) {
+		t.Errorf("got %+v", g)
+	}
+	if got := g.Credentials.Fields.Get("ig_user_id"); got != "17841400000000001" {
+		t.Errorf("an Instagram account that cannot be seen: got %q", got)
+	}
+
+	answers["debug_token"] = `{"data":{"is_valid":true,"expires_at":1900000000,"data_access_expires_at":1850000000,"scopes":["pages_show_list","pages_manage_posts"]}}`
+	renewed, err := graphOf(t, answers).Refresh(t.Context(), app, g.Credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !renewed.ExpiresAt.Equal(time.Unix(1900000000, 0)) || !renewed.GrantExpiresAt.Equal(time.Unix(1850000000, 0)) || len(renewed.Scopes) != 2 {
+		t.Errorf("a check tells %+v", renewed)
+	}
+	v, err := graphOf(t, answers).Verify(t.Context(), app, g.Credentials)
+	if err != nil || len(v.Scopes) != 2 {
+		t.Errorf("verifying tells %+v, error %v", v, err)
+	}
+	delete(answers, "debug_token")
+	if renewed, err = graphOf(t, answers).Refresh(t.Context(), app, renewed); err != nil || renewed.GrantExpiresAt.IsZero() || len(renewed.Scopes) != 2 {
+		t.Errorf("a check of which debug_token tells nothing: %+v, error %v", renewed, err)
+	}
+	if v, err := graphOf(t, answers).Verify(t.Context(), app, g.Credentials); err != nil || len(v.Scopes) != 1 {
+		t.Errorf("verifying without debug_token tells %+v, error %v", v, err)
+	}
+
+	answers["42"] = `{"error":{"message":"slow down","code":4}}`
+	if _, err := graphOf(t, answers).Import(t.Context(), app, page, true); !errors.Is(err, connector.RateLimited) {
+		t.Errorf("the lookup of the Instagram account is throttled: %v", err)
+	}
+	page.Set("page_id", "../1")
+	if _, err := graphOf(t, answers).Import(t.Context(), app, page, false); !errors.Is(err, connector.InvalidRequest) {
+		t.Errorf("an id that cannot be a Page's: %v", err)
+	}
+}
+
+func TestFacebookRevokesThePersonsGrant(t *testing.T) {
+	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
+	for name, test := range map[string]struct {
+		userID, answer string
+		want           error
+	}{
+		"revoked":                {"1", `{"success":true}`, nil},
+		"nobody is known":        {"", `{"error":{"code":2}}`, nil},
+		"no person's id":         {"../42", `{"error":{"code":2}}`, nil},
+		"removed before":         {"1", `{"error":{"code":190,"error_subcode":458}}`, nil},
+		"not visible any more":   {"1", `{"error":{"code":100,"error_subcode":33}}`, nil},
+		"the app's token is not": {"1", `{"error":{"code":190}}`, connector.AppMisconfigured},
+	} {
+		p := graphOf(t, map[string]string{"1/permissions": test.answer, "permissions": test.answer, "/permissions": test.answer})
+		if err := p.(connector.Revoker).Revoke(t.Context(), app, connector.Credentials{}, test.userID); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
 	}
 }
 
@@ -333,6 +512,11 @@ func TestFacebookScopesWithoutTheListOfPermissions(t *testing.T) {
 	delete(answers, "debug_token")
 	if _, err := graphOf(t, answers).Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.PlatformUnavailable) {
 		t.Errorf("with neither: %v", err)
+	}
+	answers["debug_token"] = `{"data":{"is_valid":true,"scopes":["pages_show_list"]}}`
+	answers["me/permissions"] = `{"error":{"message":"slow down","type":"OAuthException","code":17}}`
+	if _, err := graphOf(t, answers).Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.RateLimited) {
+		t.Errorf("throttled: %v", err)
 	}
 }
 
@@ -359,7 +543,10 @@ func TestFacebookErrorsBecomeCodes(t *testing.T) {
 		{"permission missing", graph(10, 0, ""), connector.ScopeMissing, ""},
 		{"permission removed", graph(200, 0, ""), connector.ScopeMissing, ""},
 		{"capability missing", graph(3, 0, ""), connector.ScopeMissing, ""},
+		{"the last of the permissions", graph(299, 0, ""), connector.ScopeMissing, ""},
 		{"unknown app", graph(101, 0, ""), connector.AppMisconfigured, ""},
+		{"redirect URI of no app", graph(191, 0, ""), connector.AppMisconfigured, ""},
+		{"another app's proof", `{"error":{"message":"Invalid appsecret_proof provided in the API argument","code":100}}`, connector.AppMisconfigured, ""},
 		{"not visible", graph(100, 33, ""), connector.ScopeMissing, "not_visible"},
 		{"outage", graph(1, 0, ""), connector.PlatformUnavailable, ""},
 		{"service", graph(2, 0, ""), connector.PlatformUnavailable, ""},
@@ -369,10 +556,14 @@ func TestFacebookErrorsBecomeCodes(t *testing.T) {
 		{"page throttled", graph(32, 0, ""), connector.RateLimited, ""},
 		{"application limit", graph(341, 0, ""), connector.RateLimited, ""},
 		{"custom limit", graph(613, 0, ""), connector.RateLimited, ""},
-		{"business limit", graph(80001, 0, ""), connector.RateLimited, ""},
+		{"first business limit", graph(80000, 0, ""), connector.RateLimited, ""},
+		{"last business limit", graph(80014, 0, ""), connector.RateLimited, ""},
+		{"no business limit", graph(80015, 0, ""), connector.PlatformUnavailable, ""},
 		{"policy", graph(368, 0, ""), connector.PlatformUnavailable, "blocked_for_policy"},
 		{"publishing authorization", graph(0, 1404078, ""), connector.ReauthorizationRequired, "page_publishing_authorization"},
 		{"identity", graph(0, 4854002, ""), connector.PlatformUnavailable, "identity_confirmation"},
+		{"publishing authorization by code", graph(1404078, 0, ""), connector.ReauthorizationRequired, "page_publishing_authorization"},
+		{"identity by code", graph(4854002, 0, ""), connector.PlatformUnavailable, "identity_confirmation"},
 		{"a digit more", graph(1900, 0, ""), connector.PlatformUnavailable, ""},
 		{"a code in a string", `{"error":{"message":"canary","code":"190","error_subcode":"460"}}`, connector.ReauthorizationRequired, "password_changed"},
 		{"no object", `{"error":"canary"}`, connector.PlatformUnavailable, ""},
@@ -386,6 +577,9 @@ func TestFacebookErrorsBecomeCodes(t *testing.T) {
 				e := w.fails(err, test.code, false)
 				if e.Reason != test.reason {
 					t.Errorf("reason %q, want %q", e.Reason, test.reason)
+				}
+				if logIn := strings.Contains(e.Message, "log in on facebook.com"); logIn != (test.reason == "checkpoint") {
+					t.Errorf("told to log in on facebook.com: %t", logIn)
 				}
 				if strings.Contains(err.Error(), "canary") {
 					t.Errorf("the platform's words are repeated: %v", err)
@@ -433,8 +627,8 @@ func TestFacebookNotices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !got.Delete || got.Revoked || got.UserID != "100000000000001" {
-		t.Errorf("data-deletion: got %+v", got)
+	if diff := cmp.Diff(connector.Notice{UserID: "100000000000001", Delete: true, Reason: "data_deletion", At: w.now}, got); diff != "" {
+		t.Errorf("data-deletion (-want +got):\n%s", diff)
 	}
 
 	signature, payload, _ := strings.Cut(signed, ".")
@@ -458,7 +652,7 @@ func TestFacebookNotices(t *testing.T) {
 	w.fails(err, connector.AppNotConfigured, false)
 	_, err = noticer.ReadNotice(w.app, "webhook", notice(signed))
 	w.fails(err, connector.InvalidRequest, false)
-	for _, body := range []string{"", "signed_request=", "signed_request=a&signed_request=b", "%zz"} {
+	for _, body := range []string{"", "signed_request=", "signed_request=" + signed + "&signed_request=b", "%zz"} {
 		if _, err := noticer.ReadNotice(w.app, "deauthorize", connector.RawNotice{Body: []byte(body)}); err == nil {
 			t.Errorf("body %q was taken", body)
 		}

@@ -399,7 +399,13 @@ func checkExchange(t *testing.T, row row) {
 	if _, err := w.platform.Exchange(t.Context(), w.app, a, code); err != nil {
 		t.Fatal(err)
 	}
-	form := w.box.Calls(row.name, "token")[0].Form
+	call := w.box.Calls(row.name, "token")[0]
+	for name, want := range map[string]string{"Accept": "application/json", "Cache-Control": "no-cache", "User-Agent": "platform-api-connector"} {
+		if got := call.Header.Get(name); got != want {
+			t.Errorf("%s at the token endpoint: got %q, want %q", name, got, want)
+		}
+	}
+	form := call.Form
 	if got := form.Get("redirect_uri"); got != a.RedirectURI {
 		t.Errorf("redirect_uri at the token endpoint: got %q, want %q", got, a.RedirectURI)
 	}
@@ -481,6 +487,13 @@ func checkNarrowerScopes(t *testing.T, row row) {
 		if diff := cmp.Diff([]string{lost}, without(a.Scopes, g.Credentials.Scopes)); diff != "" {
 			t.Errorf("missing scopes (-want +got):\n%s", diff)
 		}
+	}
+	if !row.expires {
+		return
+	}
+	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"scope"}})
+	if got := w.connect().Credentials.Scopes; len(without(a.Scopes, got)) > 0 {
+		t.Errorf("without a word of what was granted it is what was asked for: got %v", got)
 	}
 }
 
@@ -590,21 +603,22 @@ func checkPageTokenExpiry(t *testing.T, row row) {
 // spoilt are answers after which nobody knows whether the platform acted.
 func spoilt() map[string]sandbox.Fault {
 	return map[string]sandbox.Fault{
-		"html":           {Kind: sandbox.HTML},
-		"empty":          {Kind: sandbox.Empty},
-		"oversize":       {Kind: sandbox.Oversize},
-		"gzip_bomb":      {Kind: sandbox.GzipBomb},
-		"truncated":      {Kind: sandbox.Truncated},
-		"duplicate_keys": {Kind: sandbox.DuplicateKeys},
-		"deep":           {Kind: sandbox.Deep},
-		"lost_reply":     {Kind: sandbox.Cut, Acts: true},
-		"no_token":       {Kind: sandbox.Body, Text: `{"access_token":"","token_type":"bearer"}`},
-		"control_bytes":  {Kind: sandbox.Body, Text: `{"access_token":"a\r\nb","expires_in":60}`},
-		"array":          {Kind: sandbox.Body, Text: `[{"access_token":"test"}]`},
-		"two_values":     {Kind: sandbox.Body, Text: `{"access_token":"test"} {"access_token":"test-2"}`},
-		"status_500":     {Kind: sandbox.HTML, Status: 500},
-		"status_502":     {Kind: sandbox.HTML, Status: 502},
-		"status_504":     {Kind: sandbox.Empty, Status: 504},
+		"html":            {Kind: sandbox.HTML},
+		"empty":           {Kind: sandbox.Empty},
+		"oversize":        {Kind: sandbox.Oversize},
+		"gzip_bomb":       {Kind: sandbox.GzipBomb},
+		"truncated":       {Kind: sandbox.Truncated},
+		"duplicate_keys":  {Kind: sandbox.DuplicateKeys},
+		"deep":            {Kind: sandbox.Deep},
+		"lost_reply":      {Kind: sandbox.Cut, Acts: true},
+		"no_token":        {Kind: sandbox.Body, Text: `{"access_token":"","token_type":"bearer"}`},
+		"control_bytes":   {Kind: sandbox.Body, Text: `{"access_token":"a\r\nb","expires_in":60}`},
+		"control_bytes_2": {Kind: sandbox.Body, Text: `{"access_token":"a","refresh_token":"a\r\nb"}`},
+		"array":           {Kind: sandbox.Body, Text: `[{"access_token":"test"}]`},
+		"two_values":      {Kind: sandbox.Body, Text: `{"access_token":"test"} {"access_token":"test-2"}`},
+		"status_500":      {Kind: sandbox.HTML, Status: 500},
+		"status_502":      {Kind: sandbox.HTML, Status: 502},
+		"status_504":      {Kind: sandbox.Empty, Status: 504},
 	}
 }
 
@@ -901,8 +915,11 @@ func checkVerify(t *testing.T, row row) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.Account.ID != row.account || v.Account.Name == "" || !v.CheckedAt.Equal(w.now) || len(v.Scopes) == 0 {
+	if v.Account.ID != row.account || v.Account.Name == "" || !v.CheckedAt.Equal(w.now) || v.Warning != "" {
 		t.Errorf("got %+v", v)
+	}
+	if diff := cmp.Diff(c.Scopes, v.Scopes); diff != "" || len(v.Scopes) == 0 {
+		t.Errorf("scopes (-granted +verified):\n%s", diff)
 	}
 	w.box.Kill(row.name, "", 0)
 	_, err = w.platform.Verify(t.Context(), w.app, c)

@@ -3,6 +3,7 @@ package platform_test
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -48,6 +49,57 @@ func TestTikTokLifetimesComeFromTheAnswer(t *testing.T) {
 	}
 }
 
+func TestTikTokAccounts(t *testing.T) {
+	w := newWorld(t, tiktokRow)
+	a := w.authorization()
+	spoil := func(fault sandbox.Fault) ([]connector.Grant, error) {
+		fault.Platform = "tiktok"
+		w.box.Fault(fault)
+		return w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+	}
+	_, err := spoil(sandbox.Fault{Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"open_id"}})
+	w.fails(err, connector.PlatformUnavailable, true)
+	_, err = spoil(sandbox.Fault{Endpoint: "me", Kind: sandbox.Body, Text: `{"data":{"user":{"open_id":"another"}},"error":{"code":"ok"}}`})
+	w.fails(err, connector.PlatformUnavailable, true)
+	grants, err := spoil(sandbox.Fault{Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"scope": json.RawMessage(`"video.publish"`)}})
+	if err != nil || grants[0].Account.ID != tiktokRow.account {
+		t.Fatalf("without user.info.basic: got %+v, error %v", grants, err)
+	}
+	w.box.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"open_id"}})
+	renewed, err := w.platform.Refresh(t.Context(), w.app, grants[0].Credentials)
+	if err != nil || renewed.Fields.Get("open_id") != tiktokRow.account {
+		t.Errorf("a refresh that leaves the open_id out: got %q, error %v", renewed.Fields.Get("open_id"), err)
+	}
+}
+
+func TestTikTokImportsOfAnotherAccount(t *testing.T) {
+	w := newWorld(t, tiktokRow)
+	for open, verify := range map[string]bool{"../me": false, "another": true} {
+		fields := w.brought()
+		fields.Set("open_id", open)
+		_, err := w.platform.Import(t.Context(), w.app, fields, verify)
+		if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, "open_id") {
+			t.Errorf("open_id %q: %q does not name it", open, e.Message)
+		}
+	}
+	endless := w.brought()
+	delete(endless, "refresh_token_expiry")
+	grants, err := w.platform.Import(t.Context(), w.app, endless, false)
+	if err != nil || grants[0].Credentials.Fields.Get("refresh_token_expiry") != "" {
+		t.Errorf("an end that nobody told: got %+v, error %v", grants, err)
+	}
+	endless.Set("refresh_token_expiry", "1795428000")
+	grants, err = w.platform.Import(t.Context(), w.app, endless, false)
+	if err != nil || grants[0].Credentials.Fields.Get("refresh_token_expiry") != "2026-11-23T10:00:00Z" {
+		t.Errorf("an end in seconds: got %+v, error %v", grants, err)
+	}
+	delete(grants[0].Credentials.Fields, "refresh_token")
+	_, err = w.platform.Refresh(t.Context(), w.app, grants[0].Credentials)
+	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "no_refresh_token" {
+		t.Errorf("reason %q", e.Reason)
+	}
+}
+
 func TestTikTokErrorsIn200(t *testing.T) {
 	w := newWorld(t, tiktokRow)
 	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.ErrorsIn200 = true })
@@ -65,19 +117,23 @@ func TestTikTokErrorsIn200(t *testing.T) {
 
 func TestTikTokErrorsBecomeCodes(t *testing.T) {
 	for code, want := range map[string]connector.Code{
-		"access_token_invalid":    connector.ReauthorizationRequired,
-		"scope_not_authorized":    connector.ScopeMissing,
-		"scope_permission_missed": connector.ScopeMissing,
-		"rate_limit_exceeded":     connector.RateLimited,
-		"reached_active_user_cap": connector.QuotaExhausted,
-		"internal_error":          connector.PlatformUnavailable,
-		"canary":                  connector.PlatformUnavailable,
+		"access_token_invalid":             connector.ReauthorizationRequired,
+		"scope_not_authorized":             connector.ScopeMissing,
+		"scope_permission_missed":          connector.ScopeMissing,
+		"rate_limit_exceeded":              connector.RateLimited,
+		"reached_active_user_cap":          connector.QuotaExhausted,
+		"spam_risk_too_many_posts":         connector.QuotaExhausted,
+		"spam_risk_too_many_pending_share": connector.QuotaExhausted,
+		"internal_error":                   connector.PlatformUnavailable,
+		"canary":                           connector.PlatformUnavailable,
 	} {
 		w := newWorld(t, tiktokRow)
 		c := w.connect().Credentials
 		w.box.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "me", Kind: sandbox.Body, Text: `{"data":{},"error":{"code":"` + code + `","message":"canary"}}`})
 		_, err := w.platform.Verify(t.Context(), w.app, c)
-		w.fails(err, want, false)
+		if e := w.fails(err, want, false); want == connector.QuotaExhausted && e.Reason != code {
+			t.Errorf("%s: reason %q", code, e.Reason)
+		}
 		if strings.Contains(err.Error(), "canary") {
 			t.Errorf("the platform's words are repeated: %v", err)
 		}
@@ -123,7 +179,16 @@ func TestTikTokNotices(t *testing.T) {
 	another.ClientID = "another-client"
 	_, err = noticer.ReadNotice(another, "webhook", notice(signature, body))
 	w.fails(err, connector.StateInvalid, false)
-	w.now = w.now.Add(5*time.Minute + time.Second)
+	_, err = noticer.ReadNotice(connector.App{ClientID: w.app.ClientID}, "webhook", notice(signature, body))
+	w.fails(err, connector.AppNotConfigured, false)
+	odd, oddSignature := w.box.TikTokNotice("authorization.removed", "../me")
+	_, err = noticer.ReadNotice(w.app, "webhook", notice(oddSignature, odd))
+	w.fails(err, connector.InvalidRequest, false)
+	w.now = w.now.Add(5 * time.Minute)
+	if _, err := noticer.ReadNotice(w.app, "webhook", notice(signature, body)); err != nil {
+		t.Errorf("after five minutes: %v", err)
+	}
+	w.now = w.now.Add(time.Second)
 	_, err = noticer.ReadNotice(w.app, "webhook", notice(signature, body))
 	w.fails(err, connector.StateInvalid, false)
 	_, err = noticer.ReadNotice(w.app, "deauthorize", notice(signature, body))

@@ -1,6 +1,7 @@
 package platform_test
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -85,6 +86,10 @@ func TestTwitterReadOnlyKeysAreFoundOut(t *testing.T) {
 		if warned := strings.HasPrefix(g.Warning, "read_only_keys:"); warned == writes {
 			t.Errorf("%s: warning %q", level, g.Warning)
 		}
+		checked, err := w.platform.Refresh(t.Context(), w.app, connector.Credentials{Fields: g.Credentials.Fields})
+		if diff := cmp.Diff(g.Credentials.Scopes, checked.Scopes); diff != "" || err != nil {
+			t.Errorf("%s: scopes after a check, error %v (-want +got):\n%s", level, err, diff)
+		}
 	}
 }
 
@@ -118,6 +123,39 @@ func TestTwitterKeysOfTheApp(t *testing.T) {
 	grants, err := w.platform.Import(t.Context(), connector.App{}, keys, false)
 	if err != nil || grants[0].Account.ID != "1500000000000000001" {
 		t.Errorf("unverified: got %+v, error %v", grants, err)
+	}
+}
+
+func TestTwitterKeysOfAnotherApp(t *testing.T) {
+	w := newWorld(t, twitterRow)
+	w.app.Extras.Set("bearer_token", "test-bearer-of-the-app")
+	own, short := w.keys("read-write"), w.keys("read-write")
+	delete(own, "bearer_token")
+	delete(short, "api_key")
+	delete(short, "api_secret")
+	oauth2 := w.connect().Credentials.Fields
+	for name, test := range map[string]struct {
+		fields   connector.Fields
+		bearer   string
+		needsApp bool
+	}{
+		"keys with their own app":    {own, "", false},
+		"keys with their own bearer": {short, short.Get("bearer_token"), true},
+		"tokens":                     {oauth2, "", false},
+	} {
+		c := connector.Credentials{Fields: test.fields}
+		if got := w.platform.Full(w.app, c).Get("bearer_token"); got != test.bearer {
+			t.Errorf("%s: given back with the bearer token %q, want %q", name, got, test.bearer)
+		}
+		if got := w.platform.TokenNeedsApp(c); got != test.needsApp {
+			t.Errorf("%s: needs the app: %t", name, got)
+		}
+	}
+	unnamed := w.keys("read-write")
+	unnamed.Set("access_token", "test-without-a-number")
+	grants, err := w.platform.Import(t.Context(), connector.App{}, unnamed, false)
+	if err != nil || grants[0].Account.ID != "" || grants[0].UserID != "" {
+		t.Errorf("an access token without an account in it: got %+v, error %v", grants, err)
 	}
 }
 
@@ -180,6 +218,8 @@ func TestTwitterErrorsBecomeCodes(t *testing.T) {
 		"an app-only token":      {403, problem("unsupported-authentication"), connector.ReauthorizationRequired, "not_a_user_token"},
 		"a cap told with 402":    {402, problem("usage-capped"), connector.QuotaExhausted, "usage_capped"},
 		"a cap told with 403":    {403, problem("usage-capped"), connector.QuotaExhausted, "usage_capped"},
+		"no money":               {402, `{}`, connector.QuotaExhausted, "credits_depleted"},
+		"a client that may not":  {403, problem("client-forbidden"), connector.AppMisconfigured, ""},
 		"a type in a list":       {403, `{"errors":[{"type":"https://api.twitter.com/2/problems/credits"}]}`, connector.QuotaExhausted, "credits_depleted"},
 		"wrong keys":             {401, `{"errors":[{"code":32,"message":"canary"}]}`, connector.AppMisconfigured, ""},
 		"a dead token":           {403, `{"errors":[{"code":89}]}`, connector.ReauthorizationRequired, ""},
@@ -201,6 +241,97 @@ func TestTwitterErrorsBecomeCodes(t *testing.T) {
 				t.Errorf("the platform's words are repeated: %v", err)
 			}
 		})
+	}
+}
+
+func TestTwitterAnswersWithErrorsBesideData(t *testing.T) {
+	w := newWorld(t, twitterRow)
+	c := w.connect().Credentials
+	body := `{"data":{"id":"` + twitterRow.account + `","username":"sandbox_one"},"errors":[{"type":"https://api.x.com/2/problems/client-forbidden"}]}`
+	w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "me", Kind: sandbox.Body, Text: body, Status: 200})
+	if v, err := w.platform.Verify(t.Context(), w.app, c); err != nil || v.Account.ID != twitterRow.account {
+		t.Errorf("got %+v, error %v", v, err)
+	}
+}
+
+func TestTwitterRefusalsOfTheTokenEndpoint(t *testing.T) {
+	invalid := func(what string) string {
+		return `{"error":"invalid_request","error_description":"` + what + `"}`
+	}
+	for name, test := range map[string]struct {
+		status            int
+		body              string
+		forCode, forRenew connector.Code
+	}{
+		"a dead token":         {400, invalid("Value passed for the token was invalid."), connector.StateInvalid, connector.ReauthorizationRequired},
+		"a dead code":          {400, invalid("Value passed for the authorization code was invalid."), connector.StateInvalid, connector.AppMisconfigured},
+		"another verifier":     {400, invalid("Value passed for the code verifier did not match the code challenge."), connector.StateInvalid, connector.AppMisconfigured},
+		"a malformed request":  {400, invalid("Missing required parameter [grant_type]."), connector.AppMisconfigured, connector.AppMisconfigured},
+		"a confidential app":   {401, `{"error":"unauthorized_client","error_description":"Missing valid authorization header"}`, connector.AppMisconfigured, connector.AppMisconfigured},
+		"a cap told with 429":  {429, `{"type":"https://api.x.com/2/problems/usage-capped"}`, connector.QuotaExhausted, connector.QuotaExhausted},
+		"a throttle with code": {429, `{"errors":[{"code":88}]}`, connector.RateLimited, connector.RateLimited},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, twitterRow)
+			c := w.connect().Credentials
+			a := w.authorization()
+			code := w.consent(a, sandbox.Choice{})
+			w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Body, Text: test.body, Status: test.status, Times: 2})
+			_, err := w.platform.Exchange(t.Context(), w.app, a, code)
+			w.fails(err, test.forCode, false)
+			_, err = w.platform.Refresh(t.Context(), w.app, c)
+			w.fails(err, test.forRenew, false)
+		})
+	}
+}
+
+func TestTwitterNamesWhatAGrantLacks(t *testing.T) {
+	w := newWorld(t, twitterRow)
+	a := w.authorization()
+	for _, scope := range []string{"tweet.read", "users.read"} {
+		left, err := json.Marshal(strings.Join(without(a.Scopes, []string{scope}), " "))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"scope": left}})
+		grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+		if e := w.fails(err, connector.ScopeMissing, false); !slices.Contains(e.MissingScopes, scope) {
+			t.Errorf("without %s: missing scopes %v", scope, e.MissingScopes)
+		}
+		if len(grants) != 1 || grants[0].Credentials.Fields["access_token"].Empty() {
+			t.Errorf("without %s: nothing is left to revoke", scope)
+		}
+	}
+	w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"refresh_token"}})
+	g := w.connect()
+	if !strings.HasPrefix(g.Warning, "no_refresh_token:") {
+		t.Errorf("without a refresh token: warning %q", g.Warning)
+	}
+	if err := w.platform.(connector.Revoker).Revoke(t.Context(), w.app, g.Credentials, ""); err != nil || w.box.Count("twitter", "revoke") != 1 {
+		t.Errorf("revoking an access token alone: %d calls, error %v", w.box.Count("twitter", "revoke"), err)
+	}
+}
+
+func TestTwitterRevokesBothTokens(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		want   error
+		calls  int
+	}{
+		"both live":            {200, `{"revoked":true}`, nil, 2},
+		"both dead":            {400, `{"error":"invalid_token"}`, nil, 2},
+		"dead, in X's words":   {400, `{"error":"invalid_request","error_description":"Value passed for the token was invalid."}`, nil, 2},
+		"the app is refused":   {401, `{"error":"invalid_client"}`, connector.AppMisconfigured, 1},
+		"something in between": {403, `<html>`, connector.PlatformUnavailable, 1},
+	} {
+		w := newWorld(t, twitterRow)
+		c := w.connect().Credentials
+		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "revoke", Kind: sandbox.Body, Text: test.body, Status: test.status, Times: 2})
+		err := w.platform.(connector.Revoker).Revoke(t.Context(), w.app, c, "")
+		if calls := w.box.Count("twitter", "revoke"); !errors.Is(err, test.want) || calls != test.calls {
+			t.Errorf("%s: %d calls, error %v, want %d and %v", name, calls, err, test.calls, test.want)
+		}
 	}
 }
 
@@ -251,14 +382,21 @@ func TestImportsSpendARefreshTokenOnlyInNeed(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t, row)
 			full := w.brought()
-			if _, err := w.platform.Import(t.Context(), w.app, full, true); err != nil {
+			grants, err := w.platform.Import(t.Context(), w.app, full, true)
+			if err != nil {
 				t.Fatal(err)
 			}
+			if g := grants[0]; !g.ScopesUnknown || !strings.HasPrefix(g.Warning, "scopes_unknown:") || len(g.Credentials.Scopes) == 0 {
+				t.Errorf("without renewing: scopes %v, unknown %t, warning %q", g.Credentials.Scopes, g.ScopesUnknown, g.Warning)
+			}
+			w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: row.me, Kind: sandbox.Outage})
+			_, err = w.platform.Import(t.Context(), w.app, full, true)
+			w.fails(err, connector.PlatformUnavailable, false)
 			if got := w.box.Count(row.name, "token/refresh_token"); got != 0 {
 				t.Errorf("a token that works was renewed %d times", got)
 			}
 			w.box.Expire(row.name)
-			grants, err := w.platform.Import(t.Context(), w.app, full, true)
+			grants, err = w.platform.Import(t.Context(), w.app, full, true)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,10 +3,12 @@ package platform
 import (
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,6 +104,68 @@ func TestStatusesBecomeCodes(t *testing.T) {
 	}
 }
 
+func TestWaitsAreOfWhatPasses(t *testing.T) {
+	for name, test := range map[string]struct {
+		status  int
+		refusal *connector.Error
+		code    connector.Code
+		wait    time.Duration
+	}{
+		"a throttle":                       {400, &connector.Error{Code: connector.RateLimited}, connector.RateLimited, 7 * time.Second},
+		"a throttle that says how long":    {400, &connector.Error{Code: connector.RateLimited, RetryAfter: time.Minute}, connector.RateLimited, time.Minute},
+		"an outage":                        {400, &connector.Error{Code: connector.PlatformUnavailable}, connector.PlatformUnavailable, 7 * time.Second},
+		"a cap, which ends at another day": {429, &connector.Error{Code: connector.QuotaExhausted}, connector.QuotaExhausted, 0},
+		"what a failing server says":       {500, &connector.Error{Code: connector.ReauthorizationRequired}, connector.PlatformUnavailable, 7 * time.Second},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(test.status)
+		}))
+		w := newWire("Test", Options{Endpoints: map[string]string{"https://api.example": server.URL}})
+		_, err := w.do(t.Context(), call{method: http.MethodPost, url: "https://api.example/token"}, func(reply) *connector.Error { return test.refusal })
+		if e := connector.AsError(err); e == nil || e.Code != test.code || e.RetryAfter != test.wait {
+			t.Errorf("%s: got %v after %v, want %s after %v", name, err, e.RetryAfter, test.code, test.wait)
+		}
+		server.Close()
+	}
+	w := newWire("Test", Options{})
+	body := []byte(`{"error":"invalid_grant"}`)
+	if e := w.tokenRefused(false, nil)(reply{status: http.StatusTooManyRequests, body: body}); e != nil {
+		t.Errorf("a throttle says of the grant: %v", e)
+	}
+}
+
+func TestEveryPostHasAConnectionOfItsOwn(t *testing.T) {
+	var connections atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	w := newWire("Test", Options{Endpoints: map[string]string{"https://api.example": server.URL}})
+	t.Cleanup(w.reading.CloseIdleConnections)
+	for method, want := range map[string]int32{http.MethodGet: 1, http.MethodPost: 3, http.MethodDelete: 3} {
+		connections.Store(0)
+		for range 3 {
+			if _, err := w.send(t.Context(), call{method: method, url: "https://api.example/token"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := connections.Load(); got != want {
+			t.Errorf("three %s went over %d connections, want %d", method, got, want)
+		}
+	}
+}
+
+func TestKeysWhoseLevelIsNotTold(t *testing.T) {
+	if scopes, warning := keyScopes(""); !strings.HasPrefix(warning, "access_level_unknown:") || len(scopes) != 3 {
+		t.Errorf("scopes %v, warning %q", scopes, warning)
+	}
+}
+
 // talkative fails like a transport that repeats what it was given.
 type talkative struct{}
 
@@ -131,6 +195,8 @@ func TestRefusalsOfTokenEndpoints(t *testing.T) {
 	}{
 		{"invalid_grant", connector.StateInvalid, connector.ReauthorizationRequired},
 		{"access_denied", connector.AccessDenied, connector.ReauthorizationRequired},
+		{"admin_policy_enforced", connector.AccessDenied, connector.ReauthorizationRequired},
+		{"org_internal", connector.AccessDenied, connector.ReauthorizationRequired},
 		{"invalid_client", connector.AppMisconfigured, connector.AppMisconfigured},
 		{"deleted_client", connector.AppMisconfigured, connector.AppMisconfigured},
 		{"unauthorized_client", connector.AppMisconfigured, connector.AppMisconfigured},
@@ -138,15 +204,24 @@ func TestRefusalsOfTokenEndpoints(t *testing.T) {
 		{"invalid_scope", connector.AppMisconfigured, connector.AppMisconfigured},
 		{"unsupported_grant_type", connector.AppMisconfigured, connector.AppMisconfigured},
 		{"invalid_request", connector.AppMisconfigured, connector.AppMisconfigured},
+		{"unsupported_response_type", connector.AppMisconfigured, connector.AppMisconfigured},
 		{"slow_down", connector.RateLimited, connector.RateLimited},
+		{"rate_limit_exceeded", connector.RateLimited, connector.RateLimited},
 		{"temporarily_unavailable", connector.PlatformUnavailable, connector.PlatformUnavailable},
 		{"server_error", connector.PlatformUnavailable, connector.PlatformUnavailable},
+		{"internal_failure", connector.PlatformUnavailable, connector.PlatformUnavailable},
 		{"<script>canary", connector.PlatformUnavailable, connector.PlatformUnavailable},
 	} {
 		for forCode, want := range map[bool]connector.Code{true: test.forCode, false: test.forRenew} {
 			got := w.tokenError(refused{status: 400, code: test.code, description: "canary"}, forCode)
 			if got.Code != want {
 				t.Errorf("%s, for a code %t: got %s, want %s", test.code, forCode, got.Code, want)
+			}
+			if failed := test.code == "server_error" || test.code == "internal_failure"; got.Uncertain != failed {
+				t.Errorf("%s, for a code %t: uncertain %t", test.code, forCode, got.Uncertain)
+			}
+			if got.ClientRefused != (test.code == "invalid_client") {
+				t.Errorf("%s, for a code %t: client refused %t", test.code, forCode, got.ClientRefused)
 			}
 			if strings.Contains(got.Error(), "canary") {
 				t.Errorf("the platform's words are repeated: %v", got)
@@ -168,6 +243,25 @@ func TestFacebookTellsMinutesToWait(t *testing.T) {
 		if got := regainAccess(header); got != want {
 			t.Errorf("%s: got %v, want %v", usage, got, want)
 		}
+	}
+}
+
+func TestInstantsAreBelievedWithinReason(t *testing.T) {
+	for said, want := range map[string]time.Time{
+		`1795428000`: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), `"1795428000"`: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC),
+		`253402300800`: {}, `"NaN"`: {}, `0`: {}, `-1`: {}, `"soon"`: {}, ``: {},
+	} {
+		if got := unix([]byte(said)); !got.Equal(want) {
+			t.Errorf("%s: got %v, want %v", said, got, want)
+		}
+	}
+}
+
+func TestScopesAreFitForLists(t *testing.T) {
+	list := "a.b,https://c/d <script> " + strings.Repeat("x", 201) + strings.Repeat(" e", 200)
+	got := splitScopes(list)
+	if len(got) != 100 || got[0] != "a.b" || got[1] != "https://c/d" || got[2] != "e" {
+		t.Errorf("%d scopes: %q", len(got), got)
 	}
 }
 
