@@ -41,7 +41,9 @@ func (s *Service) PlatformStatus(ctx context.Context, name Name) (PlatformStatus
 	if err != nil {
 		return PlatformStatus{}, err
 	}
-	return PlatformStatus{Description: p.Describe(), App: app, RedirectURI: s.RedirectURI(name)}, nil
+	description := p.Describe()
+	description.Guide = description.Guide.of(s.PublicURL)
+	return PlatformStatus{Description: description, App: app, RedirectURI: s.RedirectURI(name)}, nil
 }
 
 // PutApp stores the operator's app of a platform. Every connection uses it

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -193,7 +194,7 @@ type Guide struct {
 	PortalURL string       `json:"portal_url"`
 	Checked   string       `json:"checked"` // the date on which the texts were held against the platform's pages
 	Products  []string     `json:"products"`
-	Steps     []string     `json:"steps"`
+	Steps     []string     `json:"steps"` // PUBLIC_URL stands for the deployment's own
 	Scopes    []GuideScope `json:"scopes"`
 	Review    string       `json:"review"`
 	Gotchas   []string     `json:"gotchas"`
@@ -201,6 +202,16 @@ type Guide struct {
 	Manual []string `json:"manual,omitempty"`
 	// Sources are the pages that the texts rest on.
 	Sources []string `json:"sources"`
+}
+
+// of returns the guide with the URLs of one deployment, to be pasted.
+func (g Guide) of(publicURL string) Guide {
+	steps := make([]string, len(g.Steps))
+	for i, step := range g.Steps {
+		steps[i] = strings.ReplaceAll(step, "PUBLIC_URL", publicURL)
+	}
+	g.Steps = steps
+	return g
 }
 
 // GuideScope says what a scope is for.

@@ -210,6 +210,11 @@ func TestPlatforms_ListAndGuides(t *testing.T) {
 		if guide.PortalURL == "" || len(guide.Steps) == 0 || guide.RedirectURI != list.Platforms[i].RedirectURI {
 			t.Errorf("%s: %+v", name, guide)
 		}
+		steps := strings.Join(guide.Steps, " ")
+		pasted := map[string]string{"facebook": publicURL + "/platforms/facebook/deauthorize", "tiktok": publicURL + "/platforms/tiktok/webhook"}[name]
+		if strings.Contains(steps, "PUBLIC_URL") || !strings.Contains(steps, pasted) {
+			t.Errorf("%s: the steps do not name %q, to be pasted: %s", name, pasted, steps)
+		}
 	}
 	for _, name := range []string{"myspace", "FACEBOOK", "..%2Ffacebook", "__proto__"} {
 		s.do(t, http.MethodGet, "/platforms/"+name).refused(t, 400, connector.InvalidRequest)
