@@ -31,6 +31,8 @@ func decode(body []byte, v any) error {
 	return nil
 }
 
+// checkJSON checks what json.Unmarshal does not: that the value is an object,
+// how deep it nests, and its keys. What follows the object is left to it.
 func checkJSON(body []byte) error {
 	type level struct {
 		keys  map[string]bool // nil in an array
@@ -70,12 +72,6 @@ func checkJSON(body []byte) error {
 		if len(levels) > mostDepth {
 			return errors.New("JSON nested too deeply")
 		}
-	}
-	if _, err := decoder.Token(); err == nil {
-		return errors.New("more than one JSON value")
-	}
-	if rest := bytes.TrimSpace(body[decoder.InputOffset():]); len(rest) > 0 {
-		return errors.New("something after the JSON object")
 	}
 	return nil
 }
