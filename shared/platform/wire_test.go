@@ -265,6 +265,19 @@ func TestScopesAreFitForLists(t *testing.T) {
 	}
 }
 
+func TestYouTubesQuotasStartAnew(t *testing.T) {
+	west := time.FixedZone("west", -8*60*60)
+	for now, want := range map[time.Time]time.Time{
+		time.Date(2026, 11, 23, 7, 59, 59, 0, time.UTC): time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC),
+		time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC):   time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC),
+		time.Date(2026, 11, 23, 23, 30, 0, 0, west):     time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC),
+	} {
+		if got := nextPacificMidnight(now); !got.Equal(want) {
+			t.Errorf("at %v: %v, want %v", now, got, want)
+		}
+	}
+}
+
 func TestTikTokTellsWhyItWasRemoved(t *testing.T) {
 	for content, want := range map[string]string{
 		`{"reason":1}`: "deauthorized", `{"reason":2}`: "account_deleted", `{"reason":3}`: "age_changed",

@@ -35,6 +35,17 @@ func TestYouTubeNamesWhatAGrantLacks(t *testing.T) {
 	}
 }
 
+func TestYouTubeScopesThatReadChannels(t *testing.T) {
+	for _, scope := range []string{"youtube", "youtube.force-ssl", "youtubepartner"} {
+		w := newWorld(t, youtubeRow)
+		granted := json.RawMessage(`"https://www.googleapis.com/auth/` + scope + `"`)
+		w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"scope": granted}})
+		if got := w.connect(); got.Account.ID != youtubeRow.account {
+			t.Errorf("%s: got %+v", scope, got.Account)
+		}
+	}
+}
+
 func TestYouTubeTellsThatAnAppIsInTesting(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.Testing = true })
@@ -80,6 +91,7 @@ func TestYouTubeErrorsBecomeCodes(t *testing.T) {
 		"API disabled":   {google("accessNotConfigured", ""), 403, connector.AppMisconfigured},
 		"no channel":     {google("youtubeSignupRequired", ""), 401, connector.AccessDenied},
 		"token":          {google("authError", "UNAUTHENTICATED"), 401, connector.ReauthorizationRequired},
+		"no reason":      {`{"error":{"code":401,"message":"canary"}}`, 401, connector.ReauthorizationRequired},
 		"token in a 200": {google("authError", "UNAUTHENTICATED"), 200, connector.ReauthorizationRequired},
 		"unknown":        {google("canary", ""), 403, connector.PlatformUnavailable},
 		"no object":      {`{"error":"canary"}`, 403, connector.PlatformUnavailable},
@@ -109,11 +121,47 @@ func TestYouTubeSessionControlIsNamed(t *testing.T) {
 	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "invalid_rapt" {
 		t.Errorf("reason %q", e.Reason)
 	}
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.SessionControl = false })
+	w.box.Kill("youtube", "", 0)
+	_, err = w.platform.Refresh(t.Context(), w.app, c)
+	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "" {
+		t.Errorf("a grant that was revoked: reason %q", e.Reason)
+	}
+}
+
+func TestYouTubeRevokesWhatEndsTheGrant(t *testing.T) {
+	w := newWorld(t, youtubeRow)
+	c := w.connect().Credentials
+	whole, short := c, c
+	short.Fields = c.Fields.Clone()
+	delete(short.Fields, "refresh_token")
+	for i, test := range []struct {
+		credentials connector.Credentials
+		token       connector.Secret
+	}{{whole, c.Fields["refresh_token"]}, {short, c.Fields["access_token"]}} {
+		w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "revoke", Kind: sandbox.Body, Text: `{"error":"invalid_grant"}`, Status: 400})
+		if err := w.platform.(connector.Revoker).Revoke(t.Context(), w.app, test.credentials, ""); err != nil {
+			t.Errorf("a grant that is dead already: %v", err)
+		}
+		if got := w.box.Calls("youtube", "revoke")[i].Form.Get("token"); got != test.token.Reveal() {
+			t.Errorf("refresh token there %t: another token was revoked", i == 0)
+		}
+	}
 }
 
 func TestYouTubeImportProvesTheRefreshToken(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	full := w.brought()
+	kept, err := w.platform.Import(t.Context(), w.app, full, true)
+	if err != nil || !kept[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || len(kept[0].Credentials.Scopes) != 2 {
+		t.Errorf("an access token that works: error %v, got %+v", err, kept)
+	}
+	late := full.Clone()
+	late.Set("token_expiry", "2020-01-01T00:00:00Z")
+	fresh, err := w.platform.Import(t.Context(), w.app, late, true)
+	if err != nil || fresh[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || fresh[0].UserID == "" {
+		t.Errorf("an access token whose end has come: error %v, got %+v", err, fresh)
+	}
 	w.box.Expire("youtube")
 	grants, err := w.platform.Import(t.Context(), w.app, full, true)
 	if err != nil {
