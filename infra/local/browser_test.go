@@ -128,7 +128,7 @@ func TestBrowser_connects_all_four_from_the_start_page(t *testing.T) {
 	b.picture("start-empty")
 
 	b.connect(home, "youtube", "#deny")
-	if notice := b.text("#notice"); notice != "Not connected: access was declined on the platform's page (AccessDenied)." {
+	if notice := b.text("#notice"); notice != "Not connected: access was declined, or there was nothing to connect (AccessDenied)." {
 		t.Errorf("after a no, the page says %q", notice)
 	}
 	for platform, accounts := range accountsOf {

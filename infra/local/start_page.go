@@ -252,7 +252,7 @@ func (p *startPage) notice(query url.Values) *notice {
 
 // endings are the codes that a consent can end with, in words.
 var endings = map[string]string{
-	"AccessDenied":            "access was declined on the platform's page",
+	"AccessDenied":            "access was declined, or there was nothing to connect",
 	"AccountMismatch":         "another account was chosen than the one to reconnect",
 	"AppMisconfigured":        "the platform refuses the app; check its client id, secret and redirect URI",
 	"AppNotConfigured":        "the platform has no app any more",

@@ -13,7 +13,7 @@ func TestStartPage_says_how_a_consent_ended(t *testing.T) {
 		"":                               "",
 		"status=connected":               "1 account connected.",
 		"status=confirm&confirmation=x":  "POST /connections/confirm",
-		"error=AccessDenied":             "declined on the platform's page (AccessDenied).",
+		"error=AccessDenied":             "declined, or there was nothing to connect (AccessDenied).",
 		"error=AccountMismatch":          "another account",
 		"error=Internal":                 "the terminal of the local stack says what (Internal).",
 		"error=%3Cscript%3E":             "",

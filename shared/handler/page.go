@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,9 +95,14 @@ func purpose(guide connector.Guide, scope string) connector.GuideScope {
 
 // headings stand above a problem where its title says nothing to a person.
 var headings = map[connector.Code]string{
+	connector.AccessDenied:   "Nothing was connected",
 	connector.InvalidRequest: "This page cannot be shown",
 	connector.StateInvalid:   "You cannot go on from here",
 }
+
+// personal are the codes whose details are about what the person chose. All
+// others are for those who can help.
+var personal = []connector.Code{connector.AccessDenied, connector.AccountMismatch, connector.ScopeMissing}
 
 // failurePage shows a problem to a person.
 func failurePage(p problemBody) (string, error) {
@@ -106,9 +112,10 @@ func failurePage(p problemBody) (string, error) {
 	}
 	return renderPage(name, struct {
 		pageHead
-		Problem problemBody
-		Person  string
-	}{head(cmp.Or(headings[p.Code], p.Title)), p, meanings[p.Code].person})
+		Problem  problemBody
+		Personal bool
+		Person   string
+	}{head(cmp.Or(headings[p.Code], p.Title)), p, slices.Contains(personal, p.Code), meanings[p.Code].person})
 }
 
 // deletionPage shows what became of a data deletion.

@@ -34,7 +34,7 @@ var meanings = map[connector.Code]meaning{
 		"If you were told here before that you are connected, all is well and you can close this window. Otherwise open the connect link again, and stay in the same browser until the end."},
 	connector.AccessDenied: {http.StatusForbidden, "Access was declined",
 		"Ask the person again.",
-		"Nothing was connected. Open the connect link again when you want to give access."},
+		"Open the connect link again when you want to give access."},
 	connector.ScopeMissing: {http.StatusForbidden, "Permissions are missing",
 		"Reconnect, and have the person leave every permission ticked.", "Open the connect link again and leave every permission ticked."},
 	connector.AccountMismatch: {http.StatusConflict, "Another account was chosen",

@@ -105,10 +105,11 @@ func TestPage_SaysWhatAPersonCanDo(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[connector.Code][2]string{
 		// Whoever reloads the page of a success gets StateInvalid.
-		connector.StateInvalid:   {"<h1>You cannot go on from here</h1>", "before that you are connected, all is well"},
-		connector.LinkGone:       {"<h1>This link is no longer good</h1>", "connected with it already, there is nothing left to do"},
-		connector.InvalidRequest: {"<h1>This page cannot be shown</h1>", "start again"},
-		connector.AccessDenied:   {"<h1>Access was declined</h1>", "Nothing was connected"},
+		connector.StateInvalid:    {"<h1>You cannot go on from here</h1>", "before that you are connected, all is well"},
+		connector.LinkGone:        {"<h1>This link is no longer good</h1>", "connected with it already, there is nothing left to do"},
+		connector.InvalidRequest:  {"<h1>This page cannot be shown</h1>", "start again"},
+		connector.AccessDenied:    {"<h1>Nothing was connected</h1>", "<p class=\"lead detail\">what is wrong.</p>"},
+		connector.AccountMismatch: {"<h1>Another account was chosen</h1>", "<p class=\"lead detail\">what is wrong.</p>"},
 	} {
 		page := quiet().problem(&connector.Error{Code: code, Message: "what is wrong"}, "id-1", true).body
 		for _, words := range want {
