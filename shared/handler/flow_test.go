@@ -114,6 +114,13 @@ func TestCallback_WithoutReturnURL(t *testing.T) {
 	if ended.Status != "connected" || len(ended.Connections) == 0 {
 		t.Errorf("JSON: %+v", ended)
 	}
+
+	callback, cookie = s.authorize(t, s.link(t, body), sandbox.Choice{Deny: true})
+	denied := s.do(t, http.MethodGet, callback, withCookie(cookie))
+	denied.refused(t, 403, connector.AccessDenied)
+	if len(denied.Cookies) != 1 || !strings.Contains(denied.Cookies[0], "Max-Age=0") {
+		t.Errorf("the cookie is not cleared: %q", denied.Cookies)
+	}
 }
 
 func TestCallback_ReadsTheCookieFromArrayAndHeader(t *testing.T) {
@@ -170,9 +177,9 @@ func TestPreviewsTouchNothing(t *testing.T) {
 	s := newStack(t)
 	link := s.link(t, map[string]any{"platform": "youtube", "owner": "acme", "return_url": returnURL})
 	callback, cookie := s.authorize(t, link, sandbox.Choice{})
-	for _, header := range []string{"sec-purpose", "purpose", "x-moz"} {
+	for header, purpose := range map[string]string{"sec-purpose": "Prefetch", "purpose": "prerender", "x-purpose": "preview", "x-moz": "prefetch"} {
 		for _, target := range []string{link, callback} {
-			passed := s.do(t, http.MethodGet, target, with(header, "prefetch;prerender"), withCookie(cookie))
+			passed := s.do(t, http.MethodGet, target, with(header, purpose), withCookie(cookie))
 			if passed.StatusCode != http.StatusForbidden || passed.Body != "" || len(passed.Cookies) != 0 {
 				t.Errorf("%s on %s: %+v", header, target, passed)
 			}
