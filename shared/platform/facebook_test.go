@@ -122,9 +122,12 @@ func TestFacebookConnectsTheChosenPages(t *testing.T) {
 		"a person without Pages": {Account: "100000000000003"},
 		"no Page chosen":         {Pages: []string{}},
 	} {
-		_, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, choice))
+		consented, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, choice))
 		if e := w.fails(err, connector.AccessDenied, false); e.Reason != "no_page" {
 			t.Errorf("%s: reason %q", name, e.Reason)
+		}
+		if len(consented) != 1 || consented[0].UserID == "" {
+			t.Errorf("%s: whose consent is to be revoked: %+v", name, consented)
 		}
 	}
 	_, err = w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"pages_show_list"}}))
@@ -166,6 +169,9 @@ func TestFacebookTokensThatCannotBeExtended(t *testing.T) {
 				_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 				switch {
 				case path != "oauth/access_token":
+					if got := r.Header.Get("Authorization"); path == "me/accounts" && got != "Bearer test-user-token" {
+						t.Errorf("Pages were asked for with %q", got)
+					}
 					fmt.Fprint(w, answers[path])
 				case r.FormValue("grant_type") == "fb_exchange_token":
 					w.WriteHeader(http.StatusBadRequest)
@@ -463,6 +469,10 @@ func TestFacebookImportsWhatIsTold(t *testing.T) {
 		t.Errorf("verifying without debug_token tells %+v, error %v", v, err)
 	}
 
+	answers["42"] = `{"error":{"message":"no permission","code":10}}`
+	if grants, err := graphOf(t, answers).Import(t.Context(), app, page, true); err != nil || grants[0].Credentials.Fields.Get("ig_user_id") == "" {
+		t.Errorf("no permission to see the Instagram account: got %+v, error %v", grants, err)
+	}
 	answers["42"] = `{"error":{"message":"slow down","code":4}}`
 	if _, err := graphOf(t, answers).Import(t.Context(), app, page, true); !errors.Is(err, connector.RateLimited) {
 		t.Errorf("the lookup of the Instagram account is throttled: %v", err)

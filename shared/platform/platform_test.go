@@ -46,6 +46,7 @@ type row struct {
 	expires bool   // whether access tokens do
 	rotates bool
 	cadence connector.Cadence
+	extras  []connector.AppField
 }
 
 const sixMonths = 181 * 24 * time.Hour
@@ -61,6 +62,7 @@ var rows = []row{
 		public: []string{"page_id", "ig_user_id"},
 		me:     "node", refresh: "node", untick: "instagram_content_publish",
 		cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
+		extras:  []connector.AppField{{Name: "config_id"}},
 	},
 	{
 		name: "youtube",
@@ -83,6 +85,10 @@ var rows = []row{
 		account:  "1500000000000000001", accounts: 1,
 		me: "me", refresh: "token", expires: true, rotates: true,
 		cadence: connector.Cadence{Model: connector.Rotating, Lifetime: 2 * time.Hour, Lapse: sixMonths, CheckEvery: 7 * 24 * time.Hour},
+		extras: []connector.AppField{
+			{Name: "api_key"}, {Name: "api_secret", Secret: true}, {Name: "bearer_token", Secret: true},
+			{Name: "tier"}, {Name: "monthly_post_limit", Number: true}, {Name: "billing_day", Number: true},
+		},
 	},
 	{
 		name: "tiktok",
@@ -165,6 +171,13 @@ func TestEveryPlatformHasItsParts(t *testing.T) {
 		}
 		if diff := cmp.Diff(sorted(d.Scopes), sorted(explained)); diff != "" {
 			t.Errorf("%s: scopes asked for and scopes explained differ:\n%s", d.Name, diff)
+		}
+		row := rows[slices.IndexFunc(rows, func(r row) bool { return r.name == string(d.Name) })]
+		if diff := cmp.Diff(row.cadence, d.Traits.Cadence); diff != "" {
+			t.Errorf("%s: cadence (-want +got):\n%s", d.Name, diff)
+		}
+		if diff := cmp.Diff(row.extras, d.AppFields); diff != "" {
+			t.Errorf("%s: extras of the app (-want +got):\n%s", d.Name, diff)
 		}
 		if (d.Name == "tiktok") != (len(g.Manual) > 0) {
 			t.Errorf("%s: steps for posting by hand: %d", d.Name, len(g.Manual))
@@ -517,9 +530,6 @@ func checkCodeOnce(t *testing.T, row row) {
 
 func checkRefresh(t *testing.T, row row) {
 	w := newWorld(t, row)
-	if diff := cmp.Diff(row.cadence, w.platform.Describe().Traits.Cadence); diff != "" {
-		t.Errorf("cadence (-want +got):\n%s", diff)
-	}
 	before := w.connect().Credentials
 	w.now = w.now.Add(time.Hour)
 	after, err := w.platform.Refresh(t.Context(), w.app, before)
