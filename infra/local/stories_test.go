@@ -488,7 +488,7 @@ func TestStory_start_page(t *testing.T) {
 	shows(page(press("/local/connections/"+id+"/refresh", nil)), "Refreshed: Sandbox Channel One.")
 	again := press("/local/connections/"+id+"/reconnect", nil)
 	_, home = b.visit(b.authorize(again, sandbox.Choice{Deny: true}))
-	shows(page(strings.TrimPrefix(home, w.s.servers.front.url)), "Not connected: AccessDenied.")
+	shows(page(strings.TrimPrefix(home, w.s.servers.front.url)), "Not connected: access was declined, or there was nothing to connect (AccessDenied).")
 	shows(page(press("/local/connections/"+id+"/disconnect", nil)), "Disconnected.", "None yet")
 	shows(page("/?error=%3Cscript%3E"), "None yet")
 	if strings.Contains(page("/?error=%3Cscript%3E"), "Not connected") {
