@@ -69,6 +69,23 @@ func TestConnections_Pages(t *testing.T) {
 	if string(none) != `{"connections":[]}` {
 		t.Errorf("nothing is listed as %s", none)
 	}
+	for i := range 51 {
+		id, err := connector.NewID(s.service.Random)
+		if err == nil {
+			_, err = s.store.Create(t.Context(), connector.Connection{ID: id, Platform: "youtube", Owner: "globex", AccountID: fmt.Sprint(i), Status: connector.Active, CreatedAt: noon, UpdatedAt: noon})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var first struct {
+		Connections []json.RawMessage
+		NextCursor  string `json:"next_cursor"`
+	}
+	s.do(t, http.MethodGet, "/connections?owner=globex").decode(t, 200, &first)
+	if len(first.Connections) != 50 || first.NextCursor == "" {
+		t.Errorf("without a limit: %d connections, cursor %q", len(first.Connections), first.NextCursor)
+	}
 }
 
 func TestLinks_ReauthorizeOneConnection(t *testing.T) {
