@@ -61,8 +61,9 @@ func TestTikTokAccounts(t *testing.T) {
 	w.fails(err, connector.PlatformUnavailable, true)
 	_, err = spoil(sandbox.Fault{Endpoint: "me", Kind: sandbox.Body, Text: `{"data":{"user":{"open_id":"another"}},"error":{"code":"ok"}}`})
 	w.fails(err, connector.PlatformUnavailable, true)
+	asked := w.box.Count("tiktok", "me")
 	grants, err := spoil(sandbox.Fault{Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"scope": json.RawMessage(`"video.publish"`)}})
-	if err != nil || grants[0].Account.ID != tiktokRow.account {
+	if err != nil || grants[0].Account.ID != tiktokRow.account || w.box.Count("tiktok", "me") != asked {
 		t.Fatalf("without user.info.basic: got %+v, error %v", grants, err)
 	}
 	w.box.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"open_id"}})

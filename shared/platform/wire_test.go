@@ -240,7 +240,7 @@ func TestFacebookTellsMinutesToWait(t *testing.T) {
 		``:           0,
 	} {
 		header := http.Header{"X-Business-Use-Case-Usage": {usage}}
-		if got := regainAccess(header); got != want {
+		if got := newFacebook(Options{}).graphError(graphError{code: 4, status: 400}, header).RetryAfter; got != want {
 			t.Errorf("%s: got %v, want %v", usage, got, want)
 		}
 	}
