@@ -110,6 +110,72 @@ func TestTable_WriteSucceedsThoughItsAnswerIsLost(t *testing.T) {
 	}
 }
 
+// contended turns some requests away as DynamoDB does while a transaction has
+// the record.
+type contended struct {
+	mu   sync.Mutex
+	left int
+}
+
+func (c *contended) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.mu.Lock()
+	turnedAway := strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".PutItem") && c.left > 0
+	if turnedAway {
+		c.left--
+	}
+	c.mu.Unlock()
+	if !turnedAway {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	body := `{"__type":"com.amazonaws.dynamodb.v20120810#TransactionConflictException","message":"Transaction is ongoing for the item"}`
+	return &http.Response{
+		StatusCode: http.StatusBadRequest, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}}, Body: io.NopCloser(strings.NewReader(body)),
+	}, nil
+}
+
+// A transaction on the same record says nothing about a write's condition: it
+// is tried again and, if that does not help, is for the caller to read again.
+func TestTable_ContentionIsNotAFailure(t *testing.T) {
+	t.Parallel()
+	cfg := endpoint(t, dynamoDBEndpoint)
+	network := &contended{}
+	cfg.HTTPClient = &http.Client{Transport: network}
+	table, _, _ := newTable(t, cfg)
+	for turnedAway, want := range map[int]error{1: nil, 100: connector.ErrConflict} {
+		network.left = turnedAway
+		_, err := table.PutBreaker(t.Context(), connector.Breaker{Platform: connector.Name(fmt.Sprint("platform-", turnedAway))})
+		if !errors.Is(err, want) {
+			t.Errorf("turned away %d times: %v, want %v", turnedAway, err, want)
+		}
+	}
+}
+
+// A lost record of who holds an account does not keep a connection from ending.
+func TestTable_AConnectionEndsWithoutTheRecordOfItsAccount(t *testing.T) {
+	t.Parallel()
+	table, client, name := newTable(t, endpoint(t, dynamoDBEndpoint))
+	c, err := table.Create(t.Context(), connection(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	items, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, item := range items.Items {
+		if pk := item["pk"]; strings.HasPrefix(pk.(*types.AttributeValueMemberS).Value, "account#") {
+			if _, err := client.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: &name, Key: map[string]types.AttributeValue{"pk": pk}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.Status = connector.Disconnected
+	if _, err := table.Update(t.Context(), c); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTable_TicketIsNeverTakenTwiceThoughAnAnswerIsLost(t *testing.T) {
 	t.Parallel()
 	cfg := endpoint(t, dynamoDBEndpoint)
