@@ -149,6 +149,9 @@ func (s *Service) keepOn(ctx context.Context, p Platform, c Connection, g Grant,
 			return committed, nil
 		}
 		if errors.Is(err, ErrConflict) {
+			if committed.Generation == 0 {
+				s.deleteUnrecorded(ctx, id)
+			}
 			s.release(ctx, c, holder)
 			return Connection{}, errAccountHeld()
 		}

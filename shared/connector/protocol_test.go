@@ -857,12 +857,13 @@ func TestProtocol_DisconnectingTwiceRevokesTheGrant(t *testing.T) {
 		}
 	}
 	b, id := stale(t, "tiktok")
-	b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage})
+	b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage, Times: -1})
 	for range 30 {
 		if err := b.Disconnect(t.Context(), id, false); err != nil {
 			t.Error(err)
 		}
 	}
+	b.sandbox.ClearFaults()
 	b.clock.Advance(time.Hour)
 	b.sweep(t)
 	if live := b.sandbox.Kill("tiktok", "", 0); live != 0 {
@@ -871,6 +872,24 @@ func TestProtocol_DisconnectingTwiceRevokesTheGrant(t *testing.T) {
 	if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
 		t.Errorf("its secret is in the vault: %v", err)
 	}
+}
+
+// A platform that never answers does not keep a secret for ever.
+func TestProtocol_WhatCannotBeRevokedIsForgottenInTheEnd(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "tiktok")
+	b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage, Times: -1})
+	if err := b.Disconnect(t.Context(), id, false); err != nil {
+		t.Fatal(err)
+	}
+	for range 24 {
+		b.clock.Advance(time.Hour)
+		b.sweep(t)
+	}
+	if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
+		t.Errorf("its secret is in the vault after a day: %v", err)
+	}
+	b.wantSwept(t, "afterwards")
 }
 
 // As long as the access token works, a refresh token that may be spent is shown
@@ -950,6 +969,9 @@ func TestProtocol_ADeadDisconnectionLeavesNoSecret(t *testing.T) {
 		b.sweep(t)
 		if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
 			t.Errorf("revoked before: %v: its secret is in the vault: %v", revoked, err)
+		}
+		if asked := b.sandbox.Count("twitter", "revoke") > 0; asked == revoked {
+			t.Errorf("revoked before: %v: the platform was asked to revoke: %v", revoked, asked)
 		}
 		b.clock.Advance(time.Hour)
 		if sweep, err := b.QueueDue(t.Context()); err != nil || sweep.Queued != 0 {
@@ -1041,14 +1063,85 @@ func TestProtocol_ARefusedAccountLeavesNoSecret(t *testing.T) {
 	if _, err := b.PutApp(t.Context(), "youtube", connector.App{ClientID: app.ClientID, ClientSecret: connector.NewSecret(app.ClientSecret)}); err != nil {
 		t.Fatal(err)
 	}
-	held, id := b.connect(t, "youtube"), byHand.Connections[0].ID
-	if err := b.reauthorize(t, "youtube", id); !errors.Is(err, connector.AccountMismatch) {
-		t.Errorf("got %v, want %s", err, connector.AccountMismatch)
+	id := byHand.Connections[0].ID
+	refused := func(when string) {
+		if err := b.reauthorize(t, "youtube", id); !errors.Is(err, connector.AccountMismatch) {
+			t.Errorf("connected %s: got %v, want %s", when, err, connector.AccountMismatch)
+		}
+		if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
+			t.Errorf("connected %s: its credentials are in the vault: %v", when, err)
+		}
+		if c, err := b.Connection(t.Context(), id); err != nil || c.Lease.Held(b.clock.Now()) {
+			t.Errorf("connected %s: a lease was left behind, %v", when, err)
+		}
 	}
-	if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
-		t.Errorf("its credentials are in the vault: %v", err)
-	}
+	var held connector.Connection
+	other := *b.Service
+	b.Vault = putHook{b.vault, func(name string) {
+		if name == "connections/"+string(id) {
+			held = (&bench{Service: &other, sandbox: b.sandbox}).connect(t, "youtube")
+		}
+	}}
+	refused("meanwhile")
+	b.Vault = b.vault
+	refused("before")
 	b.wantActive(t, held.ID)
+}
+
+// An answer that was not sent leaves nothing in doubt, also where what is
+// sealed could not be moved.
+func TestProtocol_AnUnsealingThatFailsLeavesNothingInDoubt(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	b.Vault = &deadlineVault{Vault: b.vault}
+	if _, err := b.token(t, id); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.Advance(2 * time.Minute)
+	if _, err := b.RefreshDue(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	b.Vault = b.vault
+	if _, err := b.Refresh(t.Context(), id); err != nil {
+		t.Errorf("while the access token lives: %v", err)
+	}
+}
+
+// A connection that works after all is looked after again.
+func TestProtocol_WhatWasMendedIsDueAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.connect(t, "tiktok")
+	b.clock.Advance(time.Minute)
+	body, signature := b.sandbox.TikTokNotice("authorization.removed", c.AccountID)
+	raw := connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: body}
+	if _, err := b.TakeNotice(t.Context(), "tiktok", "webhook", raw); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.Advance(2 * 24 * time.Hour)
+	b.wantSwept(t, "given up")
+	b.clock.Advance(-2 * 24 * time.Hour)
+	if _, err := b.Verify(t.Context(), c.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.wantSwept(t, "verified", connector.Refreshed)
+}
+
+// breakerlessStore is a store that cannot read breakers.
+type breakerlessStore struct{ connector.Store }
+
+func (breakerlessStore) Breaker(context.Context, connector.Name) (connector.Breaker, error) {
+	return connector.Breaker{}, errFlaky
+}
+
+// A failure of ours is on no record, so that the message has to come again.
+func TestProtocol_AMessageThatMetOurOwnFailureComesAgain(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "twitter")
+	b.Store = breakerlessStore{b.store}
+	if _, err := b.RefreshDue(t.Context(), id); !errors.Is(err, connector.Internal) {
+		t.Errorf("got %v, want %s", err, connector.Internal)
+	}
 }
 
 // laggingStore is a store whose index of persons does not show what was
@@ -1140,17 +1233,19 @@ func TestProtocol_WhatGotNoRecordIsGivenBack(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name      string
+		platform  connector.Name
 		imported  bool
 		again     bool // the person does it once more
 		down      bool // the platform, for a while
 		dies      bool // and else the store fails, as long as the connecting lasts
 		wantAlive bool
 	}{
-		{name: "who connects dies", dies: true},
-		{name: "the store fails"},
-		{name: "the platform cannot be reached at first", dies: true, down: true},
-		{name: "connected again", dies: true, again: true, wantAlive: true},
-		{name: "imported", imported: true, dies: true, wantAlive: true},
+		{name: "who connects dies", platform: "tiktok", dies: true},
+		{name: "who connects several accounts dies", platform: "facebook", dies: true},
+		{name: "the store fails", platform: "tiktok"},
+		{name: "the platform cannot be reached at first", platform: "tiktok", dies: true, down: true},
+		{name: "connected again", platform: "tiktok", dies: true, again: true, wantAlive: true},
+		{name: "imported", platform: "tiktok", imported: true, dies: true, wantAlive: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -1166,15 +1261,15 @@ func TestProtocol_WhatGotNoRecordIsGivenBack(t *testing.T) {
 				broken.Store = downStore{b.store}
 				return connector.Connection{}, errFlaky
 			}}
-			connect := func() { broken.Callback(t.Context(), b.consented(t, "tiktok")) }
+			connect := func() { broken.Callback(t.Context(), b.consented(t, test.platform)) }
 			if test.imported {
-				c := b.connect(t, "tiktok")
+				c := b.connect(t, test.platform)
 				fields := b.full(t, c.ID)
 				if err := b.store.Delete(t.Context(), c.ID, c.Revision); err != nil {
 					t.Fatal(err)
 				}
 				connect = func() {
-					broken.Import(t.Context(), connector.ImportRequest{Platform: "tiktok", Owner: "beta", Credentials: fields})
+					broken.Import(t.Context(), connector.ImportRequest{Platform: test.platform, Owner: "beta", Credentials: fields})
 				}
 			}
 			if test.dies {
@@ -1186,10 +1281,10 @@ func TestProtocol_WhatGotNoRecordIsGivenBack(t *testing.T) {
 				t.Fatalf("nothing was left behind: %v", err)
 			}
 			if test.again {
-				b.connect(t, "tiktok")
+				b.connect(t, test.platform)
 			}
 			if test.down {
-				b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage})
+				b.sandbox.Fault(sandbox.Fault{Platform: string(test.platform), Endpoint: "revoke", Kind: sandbox.Outage})
 				b.clock.Advance(30 * time.Minute)
 				b.wantSwept(t, "while the platform is down", connector.Failed)
 			}
@@ -1198,7 +1293,7 @@ func TestProtocol_WhatGotNoRecordIsGivenBack(t *testing.T) {
 			if _, _, err := b.vault.Get(t.Context(), left, ""); !errors.Is(err, connector.ErrNotFound) {
 				t.Errorf("the secret without a record is in the vault: %v", err)
 			}
-			if alive := b.sandbox.Kill("tiktok", "", 0) > 0; alive != test.wantAlive {
+			if alive := b.sandbox.Kill(string(test.platform), "", 0) > 0; alive != test.wantAlive {
 				t.Errorf("the grant lives at the platform: %v, want %v", alive, test.wantAlive)
 			}
 			b.clock.Advance(time.Hour)
@@ -1251,4 +1346,102 @@ func (b *bench) consented(t *testing.T, name connector.Name) connector.CallbackR
 		t.Fatal(err)
 	}
 	return request
+}
+
+// hookedSealer runs something in place of getting ready, and then is not.
+type hookedSealer struct {
+	connector.Sealer
+	before func()
+}
+
+func (s hookedSealer) Prepare(context.Context) error {
+	s.before()
+	return errFlaky
+}
+
+// The mark that a dead holder left says that its refresh token may be spent.
+// One who was taken for dead before, and ends late, does not wipe it off.
+func TestProtocol_ALateEndLeavesTheMarkOfTheNextHolder(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"refused", "unsent"} {
+		b, id := stale(t, "twitter")
+		next := func() {
+			b.outlive()
+			dies(t, func() {
+				b.another(nil, func() { panic(crash{}) }).Token(t.Context(), connector.TokenRequest{ConnectionID: id})
+			})
+		}
+		var late *connector.Service
+		if end == "unsent" {
+			late = b.another(nil, nil)
+			late.Sealer = hookedSealer{b.Sealer, next}
+		} else {
+			late = b.another(func() {
+				next()
+				b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Outage})
+			}, nil)
+		}
+		if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err == nil {
+			t.Errorf("%s: the late one got a token", end)
+		}
+		b.outlive()
+		if _, err := b.token(t, id); connector.AsError(err).Reason != "rotation_lost" {
+			t.Errorf("%s: got %v, want rotation_lost", end, err)
+		}
+	}
+}
+
+// A consent that could not get the lease, and died before the record, is found
+// as long as somebody may look for it.
+func TestProtocol_WhatADeadConsentLeftWithoutALeaseIsTakenOver(t *testing.T) {
+	t.Parallel()
+	for later, want := range map[time.Duration]error{30 * time.Minute: nil, 2 * time.Hour: connector.ReauthorizationRequired} {
+		b, id := stale(t, "twitter")
+		b.sandbox.Kill("twitter", "", 0)
+		if _, err := b.token(t, id); !errors.Is(err, connector.ReauthorizationRequired) {
+			t.Fatalf("got %v, want %s", err, connector.ReauthorizationRequired)
+		}
+		before := connectionIn(t, b, id)
+		dying := *b.Service
+		dying.Vault = putHook{b.vault, func(string) { panic(crash{}) }}
+		dies(t, func() { (&bench{Service: &dying, sandbox: b.sandbox}).reauthorize(t, "twitter", id) })
+		// The lease is taken away again, as if it had never been got.
+		leased := connectionIn(t, b, id)
+		leased.Lease, leased.UpdatedAt = connector.Lease{}, before.UpdatedAt
+		if _, err := b.store.Update(t.Context(), leased); err != nil {
+			t.Fatal(err)
+		}
+		b.clock.Advance(later)
+		if _, err := b.token(t, id); !errors.Is(err, want) {
+			t.Errorf("%v later: got %v, want %v", later, err, want)
+		}
+	}
+}
+
+func connectionIn(t *testing.T, b *bench, id connector.ID) connector.Connection {
+	t.Helper()
+	c, err := b.Connection(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A platform that asks for a day of silence is asked again before.
+func TestProtocol_APlatformIsHeardWithinBounds(t *testing.T) {
+	t.Parallel()
+	b, id := stale(t, "youtube")
+	b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Throttled, RetryAfter: 24 * 60 * 60})
+	_, err := b.token(t, id)
+	if wait := connector.AsError(err).RetryAfter; !errors.Is(err, connector.RateLimited) || wait < 15*time.Minute {
+		t.Fatalf("got %v, want %s", err, connector.RateLimited)
+	}
+	b.clock.Advance(14 * time.Minute)
+	if _, err := b.token(t, id); err == nil || b.refreshes("youtube") != 1 {
+		t.Errorf("14 minutes later: %v after %d exchanges, want none so soon", err, b.refreshes("youtube"))
+	}
+	b.clock.Advance(2 * time.Minute)
+	if _, err := b.token(t, id); err != nil {
+		t.Errorf("16 minutes later: %v", err)
+	}
 }
