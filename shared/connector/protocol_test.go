@@ -1445,3 +1445,63 @@ func TestProtocol_APlatformIsHeardWithinBounds(t *testing.T) {
 		t.Errorf("16 minutes later: %v", err)
 	}
 }
+
+// A refresh token goes on only where it is of the client that was consented to:
+// shown by another it would be refused, and the connection given up.
+func TestProtocol_ARefreshTokenOfAnotherClientDoesNotGoOn(t *testing.T) {
+	t.Parallel()
+	for _, imported := range []bool{false, true} {
+		b := newBench(t)
+		id := b.connect(t, "youtube").ID
+		before := b.full(t, id)
+		if imported { // whose client nobody knows
+			if _, err := b.Import(t.Context(), connector.ImportRequest{Platform: "youtube", Owner: "acme", Credentials: before}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.sandbox.Tune(func(k *sandbox.Knobs) { k.YouTube.OmitRefreshToken = true })
+		if err := b.reauthorize(t, "youtube", id); err != nil {
+			t.Fatal(err)
+		}
+		if goesOn := b.full(t, id).Get("refresh_token") == before.Get("refresh_token"); goesOn == imported {
+			t.Errorf("imported %v: the refresh token goes on: %v", imported, goesOn)
+		}
+	}
+}
+
+// timeless is a platform whose notices do not say when they were sent.
+type timeless struct {
+	connector.Platform
+	userID string
+}
+
+func (p timeless) ReadNotice(connector.App, string, connector.RawNotice) (connector.Notice, error) {
+	return connector.Notice{UserID: p.userID, Revoked: true, Reason: "deauthorized"}, nil
+}
+
+func TestProtocol_ANoticeWithoutATimeCounts(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.connect(t, "tiktok")
+	for i, p := range b.Platforms {
+		b.Platforms[i] = timeless{p, c.UserID}
+	}
+	result, err := b.TakeNotice(t.Context(), "tiktok", "webhook", connector.RawNotice{})
+	if err != nil || result.Affected != 1 {
+		t.Errorf("%+v, %v; want one connection", result, err)
+	}
+}
+
+// An app's secret that somebody has spoilt by hand can be stored anew.
+func TestPutApp_ReplacesWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	if _, err := b.vault.Put(t.Context(), "apps/youtube", connector.NewSecret("not JSON")); err != nil {
+		t.Fatal(err)
+	}
+	app := b.sandbox.AppOf("youtube")
+	if _, err := b.PutApp(t.Context(), "youtube", connector.App{ClientID: app.ClientID, ClientSecret: connector.NewSecret(app.ClientSecret)}); err != nil {
+		t.Fatal(err)
+	}
+	b.connect(t, "youtube")
+}
