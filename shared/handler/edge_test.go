@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -295,6 +296,44 @@ func TestLog_HasOneLineAndNoPath(t *testing.T) {
 	}
 	if _, ok := lines[0]["duration_ms"]; !ok {
 		t.Error("no duration_ms")
+	}
+}
+
+func TestLog_SaysWhatFailedAndForWhom(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	id := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
+	last := func() map[string]any {
+		lines := s.logs.lines(t)
+		return lines[len(lines)-1]
+	}
+	if line := last(); line["function"] != "oauth-callback" || line["connection_id"] != id {
+		t.Errorf("a consent: %v", line)
+	}
+	if _, failure := s.invoke(t, "refresh", `{}`); failure != nil || last()["queued"] != 0.0 || last()["complete"] != true {
+		t.Errorf("a sweep: %v, %v", last(), failure)
+	}
+	verify := func() { s.do(t, "POST", "/connections/"+id+"/verify", withBody(jsonType, "{}")) }
+	for name, test := range map[string]struct {
+		fault          *sandbox.Fault
+		ask            func()
+		level, outcome string
+	}{
+		"a caller's mistake": {nil, func() { s.do(t, "GET", "/connections/"+unknownID) }, "INFO", "ConnectionNotFound"},
+		"an outage":          {&sandbox.Fault{Endpoint: "channels", Kind: sandbox.Outage}, verify, "WARN", "PlatformUnavailable"},
+		"a refused app": {&sandbox.Fault{
+			Endpoint: "channels", Kind: sandbox.Body, Status: 403, Text: `{"error":{"errors":[{"reason":"accessNotConfigured"}]}}`,
+		}, verify, "WARN", "AppMisconfigured"},
+	} {
+		if test.fault != nil {
+			test.fault.Platform = "youtube"
+			s.sandbox.Fault(*test.fault)
+		}
+		test.ask()
+		line := last()
+		if line["level"] != test.level || line["outcome"] != test.outcome || !strings.HasPrefix(fmt.Sprint(line["error"]), test.outcome) {
+			t.Errorf("%s: %v", name, line)
+		}
 	}
 }
 

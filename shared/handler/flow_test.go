@@ -66,7 +66,7 @@ func TestCallback_KeepsTheReturnURLsOwnQuery(t *testing.T) {
 		t.Errorf("query %q", ended.RawQuery)
 	}
 	query := ended.Query()
-	if query.Has("error") || !slices.Equal(query["status"], []string{"connected"}) || len(query["connection_id"]) != 1 {
+	if query.Has("error") || query.Has("missing_scopes") || !slices.Equal(query["status"], []string{"connected"}) || len(query["connection_id"]) != 1 {
 		t.Errorf("query %v", query)
 	}
 }
@@ -194,9 +194,15 @@ func TestHeadTouchesNothing(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	link := s.link(t, map[string]any{"platform": "youtube", "owner": "acme"})
-	_, e := event(t, http.MethodGet, link)
-	e.RouteKey, e.RequestContext.HTTP.Method = "HEAD /connect/{link}", http.MethodHead
-	if got := s.send(t, "oauth-start", encode(t, e)); got.StatusCode != 204 || len(got.Cookies) != 0 {
-		t.Errorf("HEAD: %+v", got)
+	callback, cookie := s.authorize(t, link, sandbox.Choice{})
+	for target, name := range map[string]string{link: "oauth-start", callback: "oauth-callback"} {
+		_, e := event(t, http.MethodGet, target, withCookie(cookie))
+		e.RouteKey, e.RequestContext.HTTP.Method = strings.Replace(e.RouteKey, "GET", "HEAD", 1), http.MethodHead
+		if got := s.send(t, name, encode(t, e)); got.StatusCode != 204 || len(got.Cookies) != 0 {
+			t.Errorf("HEAD on %s: %+v", name, got)
+		}
+	}
+	if ended := s.do(t, http.MethodGet, callback, withCookie(cookie)); ended.StatusCode != 200 {
+		t.Errorf("after HEAD: %d %s", ended.StatusCode, ended.Body)
 	}
 }

@@ -177,7 +177,7 @@ func TestOwners_ConfinedCallersSetNoApp(t *testing.T) {
 // Who calls is what AWS says, whatever the request or payload says.
 func TestOwners_CallersCannotChooseWhoTheyAre(t *testing.T) {
 	t.Parallel()
-	s, _, globex := confinedStack(t)
+	s, acme, globex := confinedStack(t)
 	forged := with("x-amzn-iam-user-arn", role+"all/session")
 	s.do(t, http.MethodGet, "/connections/"+globex, as(role+"acme/session"), forged).refused(t, 404, connector.ConnectionNotFound)
 	s.do(t, http.MethodGet, "/connections/"+globex, forged).refused(t, 404, connector.ConnectionNotFound)
@@ -193,6 +193,14 @@ func TestOwners_CallersCannotChooseWhoTheyAre(t *testing.T) {
 		if err != nil || !strings.Contains(string(result), `"statusCode":404`) {
 			t.Errorf("%s: %s, %v", arn, result, err)
 		}
+	}
+	// API Gateway names no alias, and then the signer alone counts.
+	_, e = event(t, http.MethodGet, "/connections/"+acme, as(role+"acme/session"))
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{
+		AwsRequestID: requestID, InvokedFunctionArn: "arn:aws:lambda:eu-west-1:123456789012:function:connections",
+	})
+	if result, err := s.functions["connections"](ctx, encode(t, e)); err != nil || !strings.Contains(string(result), `"statusCode":200`) {
+		t.Errorf("one's own by way of API Gateway: %s, %v", result, err)
 	}
 	for _, arn := range []string{"", tokenGet + ":7", "arn:aws:lambda:eu-west-1:123456789012:function:another"} {
 		if failure := s.invokeAs(t, arn, `{"connection_id":"`+globex+`"}`); !strings.HasPrefix(failure, "ConnectionNotFound") {
