@@ -3,6 +3,9 @@ package awscloud_test
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"sync"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"platform-api-connector/infra/local/awslocal"
@@ -115,6 +119,64 @@ func TestSecretsAreMadeWithTheKeyThatIsAskedFor(t *testing.T) {
 				t.Errorf("%s is encrypted with %q, want %q", name, got, want)
 			}
 		}
+	}
+}
+
+// A connection that was disconnected by mistake can be had back for a week.
+func TestVault_DeletesWithAWeekToRecover(t *testing.T) {
+	t.Parallel()
+	for purge, want := range map[bool]string{
+		false: `{"RecoveryWindowInDays":7,"SecretId":"prefix/connections/test"}`,
+		true:  `{"ForceDeleteWithoutRecovery":true,"SecretId":"prefix/connections/test"}`,
+	} {
+		var asked []byte
+		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked, _ = io.ReadAll(r.Body)
+			io.WriteString(w, "{}")
+		}))
+		t.Cleanup(api.Close)
+		vault := awscloud.NewVault(secretsmanager.NewFromConfig(configFor(api.URL)), "prefix", "")
+		if err := vault.Delete(t.Context(), "connections/test", purge); err != nil || string(asked) != want {
+			t.Errorf("purge %t: asked for %s, %v, want %s", purge, asked, err, want)
+		}
+	}
+}
+
+// A refresh must be able to seal what it got even if Secrets Manager fails
+// between.
+func TestSealer_NeedsItsKeyOnce(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader}))
+	t.Cleanup(server.Close)
+	sealer := awscloud.NewSealer(secretsmanager.NewFromConfig(configFor(server.URL)), "prefix", "")
+	if err := sealer.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	sealed, err := sealer.Seal(t.Context(), connector.NewSecret("test-value"), "purpose")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, err := sealer.Open(t.Context(), sealed, "purpose"); err != nil || value.Reveal() != "test-value" {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+func TestTable_CountersAreSwept(t *testing.T) {
+	t.Parallel()
+	cfg, _ := cloud(t)
+	table, client, name := newTable(t, cfg)
+	ends := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	if _, err := table.Reserve(t.Context(), "test", 1, 10, ends); err != nil {
+		t.Fatal(err)
+	}
+	out, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: &name})
+	if err != nil || len(out.Items) != 1 {
+		t.Fatalf("%d records, %v", len(out.Items), err)
+	}
+	swept, ok := out.Items[0][awscloud.TableSchema().TTLAttribute].(*types.AttributeValueMemberN)
+	if want := fmt.Sprint(ends.Unix() + 1); !ok || swept.Value != want {
+		t.Errorf("swept at %+v, want %s", swept, want)
 	}
 }
 
