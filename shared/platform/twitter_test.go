@@ -121,7 +121,7 @@ func TestTwitterKeysOfTheApp(t *testing.T) {
 		}
 	}
 	grants, err := w.platform.Import(t.Context(), connector.App{}, keys, false)
-	if err != nil || grants[0].Account.ID != "1500000000000000001" {
+	if err != nil || grants[0].Account.ID != "1500000000000000001" || grants[0].UserID != "1500000000000000001" {
 		t.Errorf("unverified: got %+v, error %v", grants, err)
 	}
 }

@@ -159,7 +159,7 @@ func TestYouTubeImportProvesTheRefreshToken(t *testing.T) {
 	late := full.Clone()
 	late.Set("token_expiry", "2020-01-01T00:00:00Z")
 	fresh, err := w.platform.Import(t.Context(), w.app, late, true)
-	if err != nil || fresh[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || fresh[0].UserID == "" {
+	if err != nil || fresh[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || fresh[0].Account.ID != youtubeRow.account || fresh[0].UserID == "" {
 		t.Errorf("an access token whose end has come: error %v, got %+v", err, fresh)
 	}
 	w.box.Expire("youtube")
