@@ -80,6 +80,26 @@ func TestProblem_Extensions(t *testing.T) {
 	}
 }
 
+func TestInvokeError_HasInItsMessageWhatAProblemHasInFields(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		failure connector.Error
+		want    string
+	}{
+		{connector.Error{RetryAfter: 1500 * time.Millisecond}, "wait [retry_after: 2]"},
+		{connector.Error{ResetsAt: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)}, "wait [resets_at: 2026-12-01T00:00:00Z]"},
+		{connector.Error{MissingScopes: []string{"a.b", "https://c/d"}}, "wait [missing_scopes: a.b, https://c/d]"},
+		{connector.Error{ConnectionIDs: []connector.ID{"x", "y"}}, "wait [connection_ids: x, y]"},
+		{connector.Error{}, "wait"},
+	} {
+		test.failure.Code, test.failure.Message = connector.RateLimited, "wait"
+		got, ok := invokeError(&test.failure, "test-request").(messages.InvokeResponse_Error)
+		if !ok || got.Type != "RateLimited" || got.Message != test.want {
+			t.Errorf("got %+v, want %q", got, test.want)
+		}
+	}
+}
+
 func TestProblem_UnknownTroubleIsInternal(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{errors.New("cause-of-it"), &connector.Error{Code: "Odd", Message: "cause-of-it"}, &connector.Error{Code: connector.Internal, Message: "cause-of-it", MissingScopes: []string{"cause-of-it"}}} {

@@ -98,6 +98,9 @@ func TestWorker_PoisonIsDroppedAndLogged(t *testing.T) {
 	for _, line := range s.logs.lines(t) {
 		if line["route"] == "message" {
 			outcomes[line["outcome"]]++
+			if line["function"] != "refresh-worker" || line["request_id"] != requestID || line["outcome"] == "ok" && line["connection_id"] != unknownID {
+				t.Errorf("line %v", line)
+			}
 		}
 	}
 	if outcomes["InvalidRequest"] != 4 || outcomes["ok"] != 1 {
