@@ -14,9 +14,6 @@ func readApp(o *object, extras []connector.AppField) (connector.App, error) {
 		Mode:         connector.Mode(o.text("mode")),
 		Extras:       connector.Fields{},
 	}
-	if app.Mode == "" {
-		app.Mode = connector.Live
-	}
 	for _, f := range extras {
 		switch f.Name {
 		case "tier":

@@ -130,7 +130,7 @@ func TestApp_NeverShowsItsSecrets(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	put := s.do(t, http.MethodPut, "/platforms/twitter/app", withJSON(t, map[string]any{
-		"client_id": "test-client", "client_secret": "test-client-secret", "mode": "live",
+		"client_id": "test-client", "client_secret": "test-client-secret",
 		"api_key": "test-api-key", "api_secret": "test-api-secret", "bearer_token": "test-bearer",
 		"tier": "free", "monthly_post_limit": 2, "billing_day": 17,
 	}))
