@@ -623,6 +623,7 @@ func spoilt() map[string]sandbox.Fault {
 		"lost_reply":      {Kind: sandbox.Cut, Acts: true},
 		"no_token":        {Kind: sandbox.Body, Text: `{"access_token":"","token_type":"bearer"}`},
 		"control_bytes":   {Kind: sandbox.Body, Text: `{"access_token":"a\r\nb","expires_in":60}`},
+		"deep_beside":     {Kind: sandbox.Body, Text: `{"access_token":"test","x":` + strings.Repeat("[", 33) + strings.Repeat("]", 33) + `}`},
 		"control_bytes_2": {Kind: sandbox.Body, Text: `{"access_token":"a","refresh_token":"a\r\nb"}`},
 		"array":           {Kind: sandbox.Body, Text: `[{"access_token":"test"}]`},
 		"two_values":      {Kind: sandbox.Body, Text: `{"access_token":"test"} {"access_token":"test-2"}`},
