@@ -55,6 +55,42 @@ func TestToken_MinTTLRefreshesFirst(t *testing.T) {
 	}
 }
 
+func TestToken_ForcedIsANewOne(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	id := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
+	ask := map[string]func() string{
+		"direct": func() string {
+			answer, failure := s.invoke(t, "token-get", `{"owner":"acme","platform":"youtube","force_refresh":true}`)
+			if failure != nil {
+				t.Fatal(failure)
+			}
+			return answer["access_token"].(string)
+		},
+		"over HTTP": func() string {
+			var token struct {
+				AccessToken string `json:"access_token"`
+			}
+			s.do(t, http.MethodGet, "/connections/"+id+"/token?force_refresh=true").decode(t, 200, &token)
+			return token.AccessToken
+		},
+	}
+	seen := map[string]bool{}
+	for name, get := range ask {
+		for range 2 {
+			s.clock.Advance(10 * time.Minute)
+			if token := get(); seen[token] {
+				t.Errorf("%s: the token is the one before", name)
+			} else {
+				seen[token] = true
+			}
+			if lines := s.logs.lines(t); lines[len(lines)-1]["connection_id"] != id {
+				t.Errorf("%s: line %v", name, lines[len(lines)-1])
+			}
+		}
+	}
+}
+
 func TestToken_DegradedSaysWhy(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
