@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -298,7 +299,7 @@ func ids(count int) (ids []connector.ID) {
 func TestQueue_OneMessageForEachConnection(t *testing.T) {
 	t.Parallel()
 	queue, client, url := newQueue(t)
-	if failed, err := queue.Enqueue(t.Context(), ids(25)); err != nil || len(failed) > 0 {
+	if failed, err := queue.Enqueue(t.Context(), ids(25), 0); err != nil || len(failed) > 0 {
 		t.Fatalf("Enqueue: %v, %v", failed, err)
 	}
 	var got, want []string
@@ -317,15 +318,33 @@ func TestQueue_OneMessageForEachConnection(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("messages %q, want %q", got, want)
 	}
-	if failed, err := queue.Enqueue(t.Context(), nil); err != nil || failed != nil {
+	if failed, err := queue.Enqueue(t.Context(), nil, 0); err != nil || failed != nil {
 		t.Errorf("Enqueue of nothing: %v, %v", failed, err)
+	}
+}
+
+func TestQueue_AMessageForLaterComesLater(t *testing.T) {
+	t.Parallel()
+	queue, client, url := newQueue(t)
+	if failed, err := queue.Enqueue(t.Context(), ids(1), 4*time.Minute); err != nil || len(failed) > 0 {
+		t.Fatalf("Enqueue: %v, %v", failed, err)
+	}
+	out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: url, AttributeNames: []sqstypes.QueueAttributeName{
+		sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesDelayed,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesDelayed": "1"}
+	if !maps.Equal(out.Attributes, want) {
+		t.Errorf("messages %v, want %v", out.Attributes, want)
 	}
 }
 
 func TestQueue_WhatCouldNotBeAddedIsReturned(t *testing.T) {
 	t.Parallel()
 	_, client, url := newQueue(t)
-	failed, err := awscloud.NewQueue(client, *url+"-nope").Enqueue(t.Context(), ids(12))
+	failed, err := awscloud.NewQueue(client, *url+"-nope").Enqueue(t.Context(), ids(12), 0)
 	if notThere := new(sqstypes.QueueDoesNotExist); !errors.As(err, &notThere) || !slices.Equal(failed, ids(12)) {
 		t.Errorf("no queue: failed %v, %v, want all 12 and that the queue does not exist", failed, err)
 	}
@@ -335,7 +354,7 @@ func TestQueue_WhatCouldNotBeAddedIsReturned(t *testing.T) {
 		io.WriteString(w, `{"Successful":[],"Failed":[{"Id":"1","Code":"InternalError","SenderFault":false}]}`)
 	}))
 	t.Cleanup(partly.Close)
-	failed, err = awscloud.NewQueue(sqs.NewFromConfig(configFor(partly.URL)), *url).Enqueue(t.Context(), ids(12))
+	failed, err = awscloud.NewQueue(sqs.NewFromConfig(configFor(partly.URL)), *url).Enqueue(t.Context(), ids(12), 0)
 	if want := []connector.ID{ids(12)[1], ids(12)[11]}; err != nil || !slices.Equal(failed, want) {
 		t.Errorf("the second of each batch refused: failed %v, %v, want %v", failed, err, want)
 	}
@@ -389,7 +408,7 @@ func TestPorts_GiveUpWithTheirContext(t *testing.T) {
 	_, err := table.Connection(ctx, connection(1).ID)
 	_, createErr := table.Create(ctx, connection(1))
 	queue, _, _ := newQueue(t)
-	failed, queueErr := queue.Enqueue(ctx, ids(2))
+	failed, queueErr := queue.Enqueue(ctx, ids(2), 0)
 	for _, err := range []error{err, createErr, queueErr} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got error %v, want %v", err, context.Canceled)

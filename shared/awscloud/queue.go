@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -32,10 +33,10 @@ const batchSize = 10
 
 // Enqueue implements connector.Queue. A batch that fails does not keep the
 // next ones from being tried.
-func (q *Queue) Enqueue(ctx context.Context, ids []connector.ID) (failed []connector.ID, err error) {
+func (q *Queue) Enqueue(ctx context.Context, ids []connector.ID, after time.Duration) (failed []connector.ID, err error) {
 	var problems []error
 	for batch := range slices.Chunk(ids, batchSize) {
-		refused, err := q.send(ctx, batch)
+		refused, err := q.send(ctx, batch, after)
 		failed = append(failed, refused...)
 		if err != nil {
 			problems = append(problems, err)
@@ -44,7 +45,7 @@ func (q *Queue) Enqueue(ctx context.Context, ids []connector.ID) (failed []conne
 	return failed, errors.Join(problems...)
 }
 
-func (q *Queue) send(ctx context.Context, ids []connector.ID) ([]connector.ID, error) {
+func (q *Queue) send(ctx context.Context, ids []connector.ID, after time.Duration) ([]connector.ID, error) {
 	input := &sqs.SendMessageBatchInput{QueueUrl: &q.url}
 	for n, id := range ids {
 		body, err := json.Marshal(map[string]connector.ID{"connection_id": id})
@@ -53,6 +54,7 @@ func (q *Queue) send(ctx context.Context, ids []connector.ID) ([]connector.ID, e
 		}
 		input.Entries = append(input.Entries, types.SendMessageBatchRequestEntry{
 			Id: aws.String(strconv.Itoa(n)), MessageBody: aws.String(string(body)),
+			DelaySeconds: int32(after / time.Second),
 		})
 	}
 	out, err := q.client.SendMessageBatch(ctx, input)

@@ -395,8 +395,8 @@ type failingQueue struct {
 	failing *failing
 }
 
-func (q *failingQueue) Enqueue(ctx context.Context, ids []connector.ID) ([]connector.ID, error) {
-	return call(q.failing, "Enqueue", func() ([]connector.ID, error) { return q.Queue.Enqueue(ctx, ids) })
+func (q *failingQueue) Enqueue(ctx context.Context, ids []connector.ID, after time.Duration) ([]connector.ID, error) {
+	return call(q.failing, "Enqueue", func() ([]connector.ID, error) { return q.Queue.Enqueue(ctx, ids, after) })
 }
 
 type failingEvents struct {

@@ -157,8 +157,9 @@ type Sealer interface {
 
 // Queue is where the worker's batches come from.
 type Queue interface {
-	// Enqueue adds ids, and returns those that it could not add.
-	Enqueue(ctx context.Context, ids []ID) (failed []ID, err error)
+	// Enqueue adds ids, for the worker to get after a while of up to 15
+	// minutes, and returns those that it could not add.
+	Enqueue(ctx context.Context, ids []ID, after time.Duration) (failed []ID, err error)
 }
 
 // Events tells the operator's product what happened.

@@ -125,7 +125,7 @@ type world struct {
 
 func newWorld(seed uint64) *world {
 	w := &world{seed: seed, store: connectortest.NewStore(), vault: connectortest.NewVault(), durable: map[string]bool{}, began: time.Now()}
-	w.platform = &rotating{world: w, grants: map[string]*simulatedGrant{}}
+	w.platform = &rotating{world: w, life: simulatedLife, grants: map[string]*simulatedGrant{}}
 	return w
 }
 
@@ -459,6 +459,7 @@ func (k *worker) keep(text string) {
 // rotating is the platform of the simulation.
 type rotating struct {
 	world  *world
+	life   time.Duration // of an access token
 	grants map[string]*simulatedGrant
 
 	mu     sync.Mutex
@@ -543,7 +544,7 @@ func (r *rotating) issue(g *simulatedGrant) string {
 		r.access = map[string]time.Time{}
 	}
 	token := fmt.Sprintf("access-%s-%d", g.account, g.serial)
-	r.access[token] = time.Now().Add(simulatedLife)
+	r.access[token] = time.Now().Add(r.life)
 	return token
 }
 
@@ -583,7 +584,7 @@ type simulatedPlatform struct {
 func (p *simulatedPlatform) Describe() connector.Description {
 	return connector.Description{Name: "rotating", Title: "Rotating", Traits: connector.Traits{
 		RotatesRefreshToken: true,
-		Cadence:             connector.Cadence{Model: connector.Rotating, Lifetime: simulatedLife},
+		Cadence:             connector.Cadence{Model: connector.Rotating, Lifetime: p.life},
 	}}
 }
 
@@ -648,7 +649,7 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 		panic(crash{})
 	}
 	now := k.service.Now()
-	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(simulatedLife)}, nil
+	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(p.life)}, nil
 }
 
 func (p *simulatedPlatform) Import(_ context.Context, _ connector.App, fields connector.Fields, _ bool) ([]connector.Grant, error) {
@@ -657,7 +658,7 @@ func (p *simulatedPlatform) Import(_ context.Context, _ connector.App, fields co
 	p.mu.Unlock()
 	return []connector.Grant{{
 		Account:     connector.Account{ID: fields.Get("account"), Name: fields.Get("account")},
-		Credentials: connector.Credentials{Fields: fields, IssuedAt: expires.Add(-simulatedLife), ExpiresAt: expires},
+		Credentials: connector.Credentials{Fields: fields, IssuedAt: expires.Add(-p.life), ExpiresAt: expires},
 	}}, nil
 }
 

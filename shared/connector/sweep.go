@@ -20,6 +20,13 @@ const (
 	sweepBatch = 100
 	// sweepClaims is how many connections are claimed at once.
 	sweepClaims = 8
+	// sweepPace is how many connections a second a sweep gives the workers: as
+	// many as Secrets Manager takes writes, which no quota raises
+	// (https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
+	// read 2026-11-23). Where more are due than fit into sweepSpread, which the
+	// tokens of an hour can wait besides a sweep, it is a multiple.
+	sweepPace   = 50
+	sweepSpread = 2 * time.Minute
 	// sweepReserve is the time that a sweep keeps for its end.
 	sweepReserve = 5 * time.Second
 )
@@ -43,7 +50,8 @@ func (s *Service) QueueDue(ctx context.Context) (Sweep, error) {
 			if s.left(ctx) < sweepReserve {
 				return sweep, errors.Join(problems...)
 			}
-			queued, full, err := s.queueShard(ctx, shard)
+			after := time.Duration(sweep.Queued/sweepPace) * time.Second % sweepSpread
+			queued, full, err := s.queueShard(ctx, shard, after)
 			sweep.Queued += queued
 			if err != nil {
 				problems = append(problems, err)
@@ -57,9 +65,9 @@ func (s *Service) QueueDue(ctx context.Context) (Sweep, error) {
 	return sweep, errors.Join(problems...)
 }
 
-// queueShard queues one batch of a shard, and reports whether it was a full one,
-// behind which there may be more.
-func (s *Service) queueShard(ctx context.Context, shard int) (queued int, full bool, err error) {
+// queueShard queues one batch of a shard, for after a while, and reports whether
+// it was a full one, behind which there may be more.
+func (s *Service) queueShard(ctx context.Context, shard int, after time.Duration) (queued int, full bool, err error) {
 	now := s.Now().UTC()
 	due, err := s.Store.Due(ctx, shard, now, sweepBatch)
 	if err != nil {
@@ -69,7 +77,7 @@ func (s *Service) queueShard(ctx context.Context, shard int) (queued int, full b
 	if len(ids) == 0 {
 		return 0, false, problem
 	}
-	failed, err := s.Queue.Enqueue(ctx, ids)
+	failed, err := s.Queue.Enqueue(ctx, ids, after)
 	if err != nil {
 		return 0, false, errors.Join(problem, internal("queueing what is due", err))
 	}

@@ -3,6 +3,7 @@ package connectortest
 import (
 	"context"
 	"sync"
+	"time"
 
 	"platform-api-connector/shared/connector"
 )
@@ -18,8 +19,8 @@ var _ connector.Queue = (*Queue)(nil)
 // NewQueue returns an empty Queue.
 func NewQueue() *Queue { return &Queue{} }
 
-// Enqueue implements connector.Queue.
-func (q *Queue) Enqueue(_ context.Context, ids []connector.ID) ([]connector.ID, error) {
+// Enqueue implements connector.Queue. Nobody has to wait for what is added.
+func (q *Queue) Enqueue(_ context.Context, ids []connector.ID, _ time.Duration) ([]connector.ID, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ids = append(q.ids, ids...)

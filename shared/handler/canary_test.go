@@ -194,9 +194,9 @@ type recordingQueue struct {
 	c *canary
 }
 
-func (q recordingQueue) Enqueue(ctx context.Context, ids []connector.ID) ([]connector.ID, error) {
+func (q recordingQueue) Enqueue(ctx context.Context, ids []connector.ID, after time.Duration) ([]connector.ID, error) {
 	q.c.saw("message", fmt.Sprint(ids))
-	return q.Queue.Enqueue(ctx, ids)
+	return q.Queue.Enqueue(ctx, ids, after)
 }
 
 // begin opens an authorization and notes its secrets.
