@@ -88,6 +88,20 @@ func TestConnections_Pages(t *testing.T) {
 	}
 }
 
+func TestLinks_AskForTheirScopes(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	asked := []string{"https://www.googleapis.com/auth/youtube.readonly", "https://www.googleapis.com/auth/yt-analytics.readonly"}
+	started := s.do(t, http.MethodGet, s.link(t, map[string]any{"platform": "youtube", "owner": "acme", "scopes": asked}))
+	u, err := url.Parse(started.Headers["location"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Fields(u.Query().Get("scope")); !slices.Equal(got, asked) {
+		t.Errorf("the person is asked for %q, want %q", got, asked)
+	}
+}
+
 func TestLinks_ReauthorizeOneConnection(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
