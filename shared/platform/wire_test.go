@@ -147,15 +147,15 @@ func TestEveryPostHasAConnectionOfItsOwn(t *testing.T) {
 	t.Cleanup(server.Close)
 	w := newWire("Test", Options{Endpoints: map[string]string{"https://api.example": server.URL}})
 	t.Cleanup(w.reading.CloseIdleConnections)
-	for method, want := range map[string]int32{http.MethodGet: 1, http.MethodPost: 3, http.MethodDelete: 3} {
+	for _, method := range []string{http.MethodPost, http.MethodDelete} {
 		connections.Store(0)
 		for range 3 {
 			if _, err := w.send(t.Context(), call{method: method, url: "https://api.example/token"}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := connections.Load(); got != want {
-			t.Errorf("three %s went over %d connections, want %d", method, got, want)
+		if got := connections.Load(); got != 3 {
+			t.Errorf("three %s went over %d connections", method, got)
 		}
 	}
 }
