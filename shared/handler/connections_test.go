@@ -3,6 +3,7 @@ package handler_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -159,6 +160,15 @@ func TestApp_NeverShowsItsSecrets(t *testing.T) {
 		if app[field] != want {
 			t.Errorf("%s: %v, want %v", field, app[field], want)
 		}
+	}
+	var guide struct {
+		App       map[string]any
+		AppFields []map[string]any `json:"app_fields"`
+	}
+	s.do(t, http.MethodGet, "/platforms/twitter").decode(t, 200, &guide)
+	want := map[string]any{"name": "api_secret", "secret": true, "number": false}
+	if guide.App["client_id"] != "test-client" || !slices.ContainsFunc(guide.AppFields, func(f map[string]any) bool { return maps.Equal(f, want) }) {
+		t.Errorf("guide: app %v, fields %v", guide.App, guide.AppFields)
 	}
 	for _, answer := range []reply{put, s.do(t, http.MethodGet, "/platforms/twitter"), s.do(t, http.MethodGet, "/platforms")} {
 		for _, secret := range []string{"test-client-secret", "test-api-secret", "test-bearer"} {

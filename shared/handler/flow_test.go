@@ -104,6 +104,9 @@ func TestCallback_WithoutReturnURL(t *testing.T) {
 	if page.StatusCode != 200 || !strings.HasPrefix(page.Headers["content-type"], "text/html") || !strings.Contains(page.Body, "Sandbox Bakery") {
 		t.Errorf("page: status %d, %s", page.StatusCode, page.Body)
 	}
+	if policy := page.Headers["content-security-policy"]; !strings.Contains(policy, "; style-src 'sha256-") {
+		t.Errorf("the page's own style is not allowed: %s", policy)
+	}
 
 	callback, cookie = s.authorize(t, s.link(t, body), sandbox.Choice{})
 	var ended struct {
