@@ -28,6 +28,9 @@ var _ connector.Queue = (*Queue)(nil)
 // NewQueue returns the queue at that URL.
 func NewQueue(client *sqs.Client, url string) *Queue { return &Queue{client: client, url: url} }
 
+// longestDelay is the most that SQS lets a message wait.
+const longestDelay = 15 * time.Minute
+
 // batchSize is the most that SQS and EventBridge take in one call.
 const batchSize = 10
 
@@ -54,7 +57,7 @@ func (q *Queue) send(ctx context.Context, ids []connector.ID, after time.Duratio
 		}
 		input.Entries = append(input.Entries, types.SendMessageBatchRequestEntry{
 			Id: aws.String(strconv.Itoa(n)), MessageBody: aws.String(string(body)),
-			DelaySeconds: int32(after / time.Second),
+			DelaySeconds: int32(min(after, longestDelay) / time.Second), // #nosec G115 -- at most 900
 		})
 	}
 	out, err := q.client.SendMessageBatch(ctx, input)
