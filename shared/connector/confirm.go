@@ -68,7 +68,9 @@ func (s *Service) holdGrants(ctx context.Context, p Platform, app App, a Authori
 	if err != nil {
 		return Secret{}, internal("making a confirmation", err)
 	}
-	err = s.putTicket(ctx, ConfirmationTicket, hash(confirmation), ownerMark(a.Owner), confirmed{Pending: id}, s.Now().Add(confirmationLife).UTC())
+	err = s.putTicket(ctx, Ticket{
+		Kind: ConfirmationTicket, Hash: hash(confirmation), Bound: ownerMark(a.Owner), ExpiresAt: s.Now().Add(confirmationLife).UTC(),
+	}, confirmed{Pending: id})
 	return confirmation, err
 }
 
@@ -87,16 +89,12 @@ func (s *Service) putPending(ctx context.Context, a Authorization, grants []Gran
 	for _, g := range grants {
 		waiting.Grants = append(waiting.Grants, pendingGrant{AccountID: g.Account.ID, AccountName: g.Account.Name, UserID: g.UserID, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
 	}
-	body, err := json.Marshal(waiting)
-	if err != nil {
-		return "", internal("encoding a consent", err)
-	}
-	err = s.Store.PutTicket(ctx, Ticket{
-		Kind: PendingTicket, Hash: string(id), Body: body, ExpiresAt: now.Add(pendingLife),
+	err = s.putTicket(ctx, Ticket{
+		Kind: PendingTicket, Hash: string(id), ExpiresAt: now.Add(pendingLife),
 		DueAt: waiting.ConfirmBefore.Add(confirmationSlack),
-	})
+	}, waiting)
 	if err != nil {
-		return "", internal("holding a consent", err)
+		return "", err
 	}
 	for n, g := range grants {
 		value, err := g.Credentials.encode()
@@ -138,7 +136,7 @@ func (s *Service) Confirm(ctx context.Context, confirmation Secret, owner string
 	ctx, cancel := finish(ctx)
 	defer cancel()
 	connections, err := s.confirm(ctx, ticket)
-	if e := AsError(err); e != nil && (e.Code == Internal || e.Code.TryLater()) {
+	if goesBetterLater(err) {
 		if putErr := s.Store.PutTicket(ctx, ticket); putErr != nil {
 			s.Log.WarnContext(ctx, "putting a confirmation back", "error", putErr)
 		}
@@ -231,11 +229,7 @@ func (s *Service) forgetPending(ctx context.Context, id ID, waiting pending) err
 			return internal("deleting what waited to be confirmed", err)
 		}
 	}
-	_, err := s.Store.TakeTicket(ctx, PendingTicket, string(id), "", s.Now())
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return internal("forgetting a consent", err)
-	}
-	return nil
+	return s.dropTicket(ctx, PendingTicket, id)
 }
 
 // endPending revokes and deletes a consent that nobody confirmed in time. A
@@ -269,6 +263,12 @@ func (s *Service) endPending(ctx context.Context, id ID) (Outcome, error) {
 	return Expired, nil
 }
 
+// goesBetterLater reports whether the same may succeed another time.
+func goesBetterLater(err error) bool {
+	e := AsError(err)
+	return e != nil && (e.Code == Internal || e.Code.TryLater())
+}
+
 // revokeHeld revokes grants. Its error says that it may go better later.
 func (s *Service) revokeHeld(ctx context.Context, name Name, grants []Grant) error {
 	p, err := s.platform(name)
@@ -281,7 +281,7 @@ func (s *Service) revokeHeld(ctx context.Context, name Name, grants []Grant) err
 	}
 	for _, g := range grants {
 		err := s.giveOneBack(ctx, p, app, g)
-		if e := AsError(err); e != nil && (e.Code == Internal || e.Code.TryLater()) {
+		if goesBetterLater(err) {
 			return err
 		}
 		if err != nil {

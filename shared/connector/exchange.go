@@ -55,7 +55,7 @@ func (s *Service) exchange(ctx context.Context, p Platform, c Connection, before
 	if err := s.Sealer.Prepare(ctx); err != nil {
 		return s.unsent(ctx, c, before, internal("preparing the sealer", err))
 	}
-	if s.left(ctx) < exchangeTime+storeTime {
+	if s.tooLate(ctx) {
 		return s.unsent(ctx, c, before, errTooLate())
 	}
 

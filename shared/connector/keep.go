@@ -84,7 +84,8 @@ func (s *Service) keepNew(ctx context.Context, p Platform, owner string, g Grant
 			return Connection{}, internal("storing a connection", err)
 		}
 	}
-	if err := s.recorded(ctx, ticket); err != nil {
+	// A ticket that stays is the sweep's to take.
+	if err := s.dropTicket(ctx, UnrecordedTicket, ticket); err != nil {
 		s.Log.WarnContext(ctx, "storing a connection", "connection", string(id), "error", err)
 	}
 	s.publish(ctx, EventConnected, created, "")

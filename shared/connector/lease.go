@@ -91,10 +91,14 @@ func (s *Service) left(ctx context.Context) time.Duration {
 	return time.Until(deadline)
 }
 
+// tooLate reports whether ctx gives less time than the platform and the storing
+// of what it gives could need.
+func (s *Service) tooLate(ctx context.Context) bool { return s.left(ctx) < exchangeTime+storeTime }
+
 // beforeStoring returns a context that ends while there is time left to store
 // what came of the work.
 func (s *Service) beforeStoring(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if s.left(ctx) < exchangeTime+storeTime {
+	if s.tooLate(ctx) {
 		return nil, nil, errTooLate()
 	}
 	deadline, ok := ctx.Deadline()

@@ -95,7 +95,7 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 		Confirm:      r.Confirm,
 		ExpiresAt:    s.Now().Add(cmp.Or(r.ExpiresIn, DefaultLinkLife)).UTC(),
 	}
-	if err := s.putTicket(ctx, LinkTicket, hash(token), "", link, link.ExpiresAt); err != nil {
+	if err := s.putTicket(ctx, Ticket{Kind: LinkTicket, Hash: hash(token), ExpiresAt: link.ExpiresAt}, link); err != nil {
 		return MintedLink{}, err
 	}
 	return MintedLink{URL: NewSecret(s.PublicURL + "/connect/" + token.Reveal()), ExpiresAt: link.ExpiresAt}, nil
@@ -136,14 +136,24 @@ func (s *Service) consentApp(ctx context.Context, p Platform) (App, error) {
 	return app, nil
 }
 
-func (s *Service) putTicket(ctx context.Context, kind TicketKind, hash, bound string, body any, expiresAt time.Time) error {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return internal("encoding a "+string(kind), err)
+// putTicket stores a ticket with that body.
+func (s *Service) putTicket(ctx context.Context, t Ticket, body any) error {
+	var err error
+	if t.Body, err = json.Marshal(body); err != nil {
+		return internal("encoding a "+string(t.Kind), err)
 	}
-	err = s.Store.PutTicket(ctx, Ticket{Kind: kind, Hash: hash, Bound: bound, Body: b, ExpiresAt: expiresAt})
-	if err != nil {
-		return internal("storing a "+string(kind), err)
+	if err := s.Store.PutTicket(ctx, t); err != nil {
+		return internal("storing a "+string(t.Kind), err)
+	}
+	return nil
+}
+
+// dropTicket takes away one that stands under an id. One that is gone is no
+// error.
+func (s *Service) dropTicket(ctx context.Context, kind TicketKind, id ID) error {
+	_, err := s.Store.TakeTicket(ctx, kind, string(id), "", s.Now())
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return internal("taking a "+string(kind), err)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (s *Service) delete(ctx context.Context, name Name, app App, notice Notice)
 	}
 	now := s.Now().UTC()
 	body := Deletion{RequestedAt: now, Deleted: result.Affected}
-	err = s.putTicket(ctx, DeletionTicket, hash(code), "", body, now.Add(deletionLife))
+	err = s.putTicket(ctx, Ticket{Kind: DeletionTicket, Hash: hash(code), ExpiresAt: now.Add(deletionLife)}, body)
 	if err != nil && !errors.Is(err, ErrConflict) { // a conflict: the same request, at the same time
 		return NoticeResult{}, err
 	}

@@ -152,7 +152,7 @@ func (s *Service) attempt(ctx context.Context, c Connection, n need, breaker Bre
 	if err != nil {
 		return c, err
 	}
-	if s.left(ctx) < exchangeTime+storeTime {
+	if s.tooLate(ctx) {
 		return c, errTooLate()
 	}
 	now := s.Now().UTC()

@@ -34,7 +34,7 @@ func (a App) succeeding(before App, now time.Time) App {
 func withEither[T any](ctx context.Context, s *Service, app App, refused func(error) bool, do func(App) (T, error)) (T, error) {
 	result, err := do(app)
 	switch {
-	case err == nil || !refused(err), app.PreviousSecret.Empty(), !s.Now().Before(app.PreviousUntil), s.left(ctx) < exchangeTime+storeTime:
+	case err == nil || !refused(err), app.PreviousSecret.Empty(), !s.Now().Before(app.PreviousUntil), s.tooLate(ctx):
 		return result, err
 	}
 	previous := app

@@ -66,7 +66,7 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 	if err != nil {
 		return Started{}, internal("building the authorize URL", err)
 	}
-	if err := s.putTicket(ctx, StateTicket, hash(state), hash(browser), a, a.ExpiresAt); err != nil {
+	if err := s.putTicket(ctx, Ticket{Kind: StateTicket, Hash: hash(state), Bound: hash(browser), ExpiresAt: a.ExpiresAt}, a); err != nil {
 		return Started{}, err
 	}
 	return Started{

@@ -27,27 +27,11 @@ func (s *Service) announce(ctx context.Context, c Connection, g Grant) (ID, erro
 	if err != nil {
 		return "", internal("announcing a connection", err)
 	}
-	body, err := json.Marshal(unrecorded{ConnectionID: c.ID, Platform: c.Platform, AccountID: g.Account.ID, UserID: g.UserID, Since: c.CreatedAt})
-	if err != nil {
-		return "", internal("announcing a connection", err)
-	}
-	err = s.Store.PutTicket(ctx, Ticket{
-		Kind: UnrecordedTicket, Hash: string(ticket), Body: body,
+	err = s.putTicket(ctx, Ticket{
+		Kind: UnrecordedTicket, Hash: string(ticket),
 		ExpiresAt: c.CreatedAt.Add(pendingLife), DueAt: c.CreatedAt.Add(recordedWithin),
-	})
-	if err != nil {
-		return "", internal("announcing a connection", err)
-	}
-	return ticket, nil
-}
-
-// recorded takes the ticket away. One that stays is the sweep's to take.
-func (s *Service) recorded(ctx context.Context, ticket ID) error {
-	_, err := s.Store.TakeTicket(ctx, UnrecordedTicket, string(ticket), "", s.Now())
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return internal("taking an announcement back", err)
-	}
-	return nil
+	}, unrecorded{ConnectionID: c.ID, Platform: c.Platform, AccountID: g.Account.ID, UserID: g.UserID, Since: c.CreatedAt})
+	return ticket, err
 }
 
 // endUnrecorded looks after a secret whose writer did not say that it has its
@@ -68,7 +52,7 @@ func (s *Service) endUnrecorded(ctx context.Context, ticket ID) (Outcome, error)
 	_, err = s.Store.Connection(ctx, left.ConnectionID)
 	switch {
 	case err == nil:
-		return Gone, s.recorded(ctx, ticket)
+		return Gone, s.dropTicket(ctx, UnrecordedTicket, ticket)
 	case !errors.Is(err, ErrNotFound):
 		return Failed, internal("reading a connection", err)
 	}
@@ -80,7 +64,7 @@ func (s *Service) endUnrecorded(ctx context.Context, ticket ID) (Outcome, error)
 	if err := s.Vault.Delete(ctx, credentialsName(left.ConnectionID), true); err != nil {
 		return Failed, internal("deleting credentials without a record", err)
 	}
-	return Gone, s.recorded(ctx, ticket)
+	return Gone, s.dropTicket(ctx, UnrecordedTicket, ticket)
 }
 
 // revokeUnrecorded revokes what a person consented to. What was imported is
