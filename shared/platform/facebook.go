@@ -194,10 +194,8 @@ func (f *facebook) grants(ctx context.Context, c client, user connector.Secret, 
 		}
 	}
 	// All these tokens share the fate of the user token, so one tells of all.
-	seen, err := f.inspect(ctx, c, pages[0].Token)
-	if err != nil {
-		seen = inspection{}
-	}
+	// Where Facebook does not tell, nothing is known.
+	seen, _ := f.inspect(ctx, c, pages[0].Token)
 	var grants []connector.Grant
 	for _, p := range pages {
 		account, err := account(string(p.ID), p.Name)
@@ -344,10 +342,7 @@ func (f *facebook) check(ctx context.Context, app connector.App, c connector.Cre
 	if err != nil {
 		return connector.Account{}, inspection{}, err
 	}
-	seen, err := f.inspect(ctx, of, token)
-	if err != nil {
-		seen = inspection{}
-	}
+	seen, _ := f.inspect(ctx, of, token)
 	return found, seen, nil
 }
 
