@@ -93,6 +93,29 @@ func stale(t *testing.T, name connector.Name) (*bench, connector.ID) {
 	return b, c.ID
 }
 
+// overtaken returns a holder who asks the platform only once the next one, whose
+// lease came after, has got to where it stays until finish. finish returns how
+// the next one ended.
+func (b *bench) overtaken(t *testing.T, id connector.ID, next func(stay func()) *connector.Service) (late *connector.Service, finish func() error) {
+	there, goOn, over := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	holder := next(func() {
+		close(there)
+		<-goOn
+	})
+	late = b.another(func() {
+		b.outlive()
+		go func() {
+			_, err := holder.Token(t.Context(), connector.TokenRequest{ConnectionID: id})
+			over <- err
+		}()
+		<-there
+	}, nil)
+	return late, func() error {
+		close(goOn)
+		return <-over
+	}
+}
+
 // outlive makes every lease run out.
 func (b *bench) outlive() { b.clock.Advance(time.Minute) }
 
@@ -209,23 +232,10 @@ func TestProtocol_ALateRefusalCondemnsNobody(t *testing.T) {
 func TestProtocol_AVerdictIsNotWrittenOverARenewal(t *testing.T) {
 	t.Parallel()
 	b, id := stale(t, "tiktok")
-	rotated, goOn, renewed := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	other := b.another(nil, func() {
-		close(rotated)
-		<-goOn
-	})
-	late := b.another(func() {
-		b.outlive()
-		go func() {
-			defer close(renewed)
-			other.Token(t.Context(), connector.TokenRequest{ConnectionID: id})
-		}()
-		<-rotated
-	}, nil)
+	late, finish := b.overtaken(t, id, func(stay func()) *connector.Service { return b.another(nil, stay) })
 	late.Store = &storeHook{Store: b.store, update: func(n int, act func() (connector.Connection, error)) (connector.Connection, error) {
 		if n == 2 {
-			close(goOn)
-			<-renewed
+			_ = finish()
 		}
 		return act()
 	}}
@@ -299,26 +309,13 @@ func TestProtocol_ALateUnsealingDoesNotReplaceANewConsent(t *testing.T) {
 func TestProtocol_ALateVerdictLeavesTheNextHolderAlone(t *testing.T) {
 	t.Parallel()
 	b, id := stale(t, "tiktok")
-	rotated, goOn, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	next := b.another(nil, func() {
-		close(rotated)
-		<-goOn
-	})
-	late := b.another(func() {
-		b.outlive()
-		go func() {
-			defer close(over)
-			if _, err := next.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
-				t.Error(err)
-			}
-		}()
-		<-rotated
-	}, nil)
+	late, finish := b.overtaken(t, id, func(stay func()) *connector.Service { return b.another(nil, stay) })
 	if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.PlatformUnavailable) {
 		t.Errorf("the late one got %v, want %s", err, connector.PlatformUnavailable)
 	}
-	close(goOn)
-	<-over
+	if err := finish(); err != nil {
+		t.Error(err)
+	}
 	b.wantActive(t, id)
 	if _, err := b.token(t, id); err != nil {
 		t.Error(err)
@@ -328,29 +325,16 @@ func TestProtocol_ALateVerdictLeavesTheNextHolderAlone(t *testing.T) {
 func TestProtocol_ALateHolderLeavesTheNextOnesLeaseAlone(t *testing.T) {
 	t.Parallel()
 	b, id := stale(t, "tiktok")
-	holding, goOn, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	next := b.another(func() {
-		close(holding)
-		<-goOn
-	}, nil)
-	late := b.another(func() {
-		b.outlive()
-		go func() {
-			defer close(over)
-			if _, err := next.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
-				t.Error(err)
-			}
-		}()
-		<-holding
-	}, nil)
+	late, finish := b.overtaken(t, id, func(stay func()) *connector.Service { return b.another(stay, nil) })
 	if _, err := late.Refresh(t.Context(), id); err != nil {
 		t.Error(err)
 	}
 	if c, err := b.Connection(t.Context(), id); err != nil || !c.Lease.Held(b.clock.Now()) {
 		t.Errorf("a lease that is another's was given up: %v", err)
 	}
-	close(goOn)
-	<-over
+	if err := finish(); err != nil {
+		t.Error(err)
+	}
 	b.wantActive(t, id)
 }
 

@@ -177,6 +177,14 @@ func (s storeCheck) disconnect(t *testing.T, c connector.Connection) connector.C
 	return s.update(t, c)
 }
 
+// wantAccount holds that the owner's connection to an account is that one.
+func (s storeCheck) wantAccount(t *testing.T, account string, want connector.ID) {
+	t.Helper()
+	if got, err := s.FindAccount(t.Context(), s.owner, "youtube", account); err != nil || got.ID != want {
+		t.Errorf("FindAccount of %s = %v, %v, want %v", account, got.ID, err, want)
+	}
+}
+
 func disconnectingFreesTheAccount(t *testing.T, s storeCheck) {
 	first := s.disconnect(t, s.create(t, s.connection(t, "account")))
 	s.wantStored(t, first)
@@ -187,10 +195,7 @@ func disconnectingFreesTheAccount(t *testing.T, s storeCheck) {
 	first.StatusReason = "still there"
 	first = s.update(t, first)
 	s.wantStored(t, first)
-	got, err := s.FindAccount(t.Context(), s.owner, "youtube", "account")
-	if err != nil || got.ID != second.ID {
-		t.Errorf("FindAccount = %v, %v, want the second connection %v", got.ID, err, second.ID)
-	}
+	s.wantAccount(t, "account", second.ID)
 
 	first.Status = connector.Active
 	_, err = s.Update(t.Context(), first)
@@ -209,9 +214,7 @@ func deletingFreesTheAccount(t *testing.T, s storeCheck) {
 	if err := s.Delete(t.Context(), second.ID, second.Revision); err != nil {
 		t.Fatalf("Delete of a disconnected one: %v", err)
 	}
-	if got, err := s.FindAccount(t.Context(), s.owner, "youtube", "account"); err != nil || got.ID != third.ID {
-		t.Errorf("FindAccount = %v, %v, want the third connection %v", got.ID, err, third.ID)
-	}
+	s.wantAccount(t, "account", third.ID)
 }
 
 func anotherAccountIsClaimedAnew(t *testing.T, s storeCheck) {
@@ -220,11 +223,8 @@ func anotherAccountIsClaimedAnew(t *testing.T, s storeCheck) {
 	c = s.update(t, c)
 	s.wantStored(t, c)
 
-	got, err := s.FindAccount(t.Context(), s.owner, "youtube", "new")
-	if err != nil || got.ID != c.ID {
-		t.Errorf("FindAccount of the new account = %v, %v, want %v", got.ID, err, c.ID)
-	}
-	_, err = s.FindAccount(t.Context(), s.owner, "youtube", "old")
+	s.wantAccount(t, "new", c.ID)
+	_, err := s.FindAccount(t.Context(), s.owner, "youtube", "old")
 	wantError(t, "FindAccount of the old account", err, connector.ErrNotFound)
 	_, err = s.Create(t.Context(), s.connection(t, "new"))
 	wantError(t, "Create for the new account", err, connector.ErrConflict)
@@ -241,9 +241,7 @@ func refusedClaimChangesNothing(t *testing.T, s storeCheck) {
 
 	s.wantStored(t, holder)
 	s.wantStored(t, c)
-	if got, err := s.FindAccount(t.Context(), s.owner, "youtube", "own"); err != nil || got.ID != c.ID {
-		t.Errorf("FindAccount of its own account = %v, %v, want %v", got.ID, err, c.ID)
-	}
+	s.wantAccount(t, "own", c.ID)
 	c.AccountName = "can still be written"
 	s.update(t, c)
 }
