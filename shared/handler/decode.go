@@ -122,13 +122,15 @@ func (o *object) text(name string) (s string) {
 // selector reads a string that says what is meant. An empty one is refused:
 // to somebody who forgot to fill it in, it would select more than they meant.
 func (o *object) selector(name string) string {
-	raw := o.fields[name]
-	given := raw != nil && string(raw) != "null"
-	text := o.text(name)
-	if given && text == "" {
+	var given *string
+	o.decode(name, &given, "not a string")
+	if given == nil {
+		return ""
+	}
+	if *given == "" {
 		o.fail(name, "empty")
 	}
-	return text
+	return *given
 }
 
 func (o *object) secret(name string) (s connector.Secret) {
