@@ -68,7 +68,7 @@ func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatu
 	if err != nil && !errors.Is(err, errUnreadableApp) {
 		return PlatformStatus{}, err
 	}
-	app = app.succeeding(before, s.Now())
+	app = app.withPreviousSecret(before, s.Now())
 	value, err := app.encode()
 	if err != nil {
 		return PlatformStatus{}, internal("storing an app", err)
@@ -81,8 +81,6 @@ func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatu
 	}
 	return PlatformStatus{Description: p.Describe(), App: app, RedirectURI: s.RedirectURI(name)}, nil
 }
-
-const maxAppField = 4096
 
 func checkApp(d Description, app App) error {
 	switch app.Mode {
@@ -103,7 +101,7 @@ func checkApp(d Description, app App) error {
 		if fields[name] == "" {
 			continue
 		}
-		if err := checkText(name, fields[name], maxAppField); err != nil {
+		if err := checkText(name, fields[name], maxField); err != nil {
 			return err
 		}
 	}
@@ -155,14 +153,14 @@ type storedApp struct {
 	MonthlyPostLimit int               `json:"monthly_post_limit,omitempty"`
 	BillingDay       int               `json:"billing_day,omitempty"`
 	PreviousSecret   string            `json:"previous_client_secret,omitempty"`
-	PreviousUntil    *time.Time        `json:"previous_until,omitempty"`
+	PreviousUntil    time.Time         `json:"previous_until,omitzero"`
 }
 
 func (a App) encode() (Secret, error) {
 	b, err := json.Marshal(storedApp{
 		ClientID: a.ClientID, ClientSecret: a.ClientSecret.Reveal(), Mode: a.Mode, Extras: a.Extras.Reveal(),
 		Tier: a.Tier, MonthlyPostLimit: a.MonthlyPostLimit, BillingDay: a.BillingDay,
-		PreviousSecret: a.PreviousSecret.Reveal(), PreviousUntil: timeOrNil(a.PreviousUntil),
+		PreviousSecret: a.PreviousSecret.Reveal(), PreviousUntil: a.PreviousUntil.UTC(),
 	})
 	if err != nil {
 		return Secret{}, fmt.Errorf("encoding an app: %w", err)
@@ -181,7 +179,7 @@ func decodeApp(value Secret) (App, error) {
 	app := App{
 		ClientID: stored.ClientID, ClientSecret: NewSecret(stored.ClientSecret), Mode: stored.Mode, Extras: Fields{},
 		Tier: stored.Tier, MonthlyPostLimit: stored.MonthlyPostLimit, BillingDay: stored.BillingDay,
-		PreviousSecret: NewSecret(stored.PreviousSecret), PreviousUntil: timeOf(stored.PreviousUntil),
+		PreviousSecret: NewSecret(stored.PreviousSecret), PreviousUntil: stored.PreviousUntil.UTC(),
 	}
 	for name, value := range stored.Extras {
 		app.Extras.Set(name, value)

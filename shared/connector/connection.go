@@ -1,13 +1,12 @@
 package connector
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
+	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // ID names a connection: a UUID, version 4.
@@ -36,7 +35,7 @@ type Status string
 // The statuses.
 const (
 	Active       Status = "active"
-	NeedsReauth  Status = "needs_reauth" // only a person can mend it
+	NeedsReauth  Status = "needs_reauth" // only a new consent of the person helps
 	Manual       Status = "manual"       // no credentials: posts by hand
 	Disconnected Status = "disconnected"
 )
@@ -60,7 +59,7 @@ type Connection struct {
 	StatusReason  string
 
 	ExpiresAt       time.Time // when the access token dies; zero: it does not
-	GrantExpiresAt  time.Time // when the whole grant dies and only a person can mend it
+	GrantExpiresAt  time.Time // when the whole grant dies, unless the person consents again
 	RefreshAt       time.Time // when the scheduler should act; says nothing about validity
 	LastRefreshedAt time.Time
 	Failures        int // refreshes failed in a row
@@ -73,37 +72,28 @@ type Connection struct {
 	Revision int64
 
 	// UserID is who consented, as the platform's notices name them; often the
-	// account itself. Where nobody asked the platform it stands for nobody, so
-	// that an import cannot claim to be somebody's. It is not shown.
+	// account itself. Where the platform was not asked it is a provisional id,
+	// so that an import cannot claim to be another person's. It is not shown.
 	UserID string
 
 	// ConsentID names the consent that the credentials descend from, through
 	// all their renewals.
 	ConsentID string
 
-	// CredentialsVersion is the vault's version that this record points to,
-	// and Generation the one inside it. Both are empty for manual connections.
-	CredentialsVersion string
-	Generation         int64
-	IssuedAt           time.Time // when the access token was issued
-
-	// Sealed holds the credentials of Generation, encrypted, while the vault
-	// could not take them. CredentialsVersion is then that of older ones.
-	Sealed []byte
+	// Credentials is the reference to the credentials, with their generation.
+	// It is zero for manual connections.
+	Credentials CredentialsRef
+	IssuedAt    time.Time // when the access token was issued
 
 	// Lease is the sole right to refresh, until an instant.
 	Lease Lease
 
-	// Attempt is what is known of the last exchange that did not end well.
+	// Attempt is what is known of the last exchange that did not succeed.
 	Attempt Attempt
 
-	// ForcedAt holds the instants of recent forced refreshes, newest last; it
-	// bounds how fast a caller can make us rotate tokens.
-	ForcedAt []time.Time
-
-	// Warned is of how many days before GrantExpiresAt the owner was warned
-	// last; zero: not yet.
-	Warned int
+	// ExpiryNoticeDays is how many days before GrantExpiresAt the last
+	// Connection Expiring was about; zero: none was sent.
+	ExpiryNoticeDays int
 }
 
 // Lease is the sole right to refresh one connection until an instant.
@@ -112,20 +102,32 @@ type Lease struct {
 	Until  time.Time
 }
 
-// Held reports whether somebody holds the lease at now.
+// Held reports whether a holder has the lease at now.
 func (l Lease) Held(now time.Time) bool { return l.Holder != "" && now.Before(l.Until) }
 
-// Attempt is the write-ahead mark of an exchange, and what came of it. It is
-// written with the lease, before anything is sent, and cleared when the new
-// credentials are committed.
+// lostBy reports whether holder no longer has the lease: another holder took
+// it, and may have released it since. The result of holder's exchange must then
+// be discarded. A lease that ran out and that no one took is not lost.
+func (l Lease) lostBy(holder string) bool { return l.Holder != holder }
+
+// release ends the lease if holder has it. The lease of another holder stays.
+func (l *Lease) release(holder string) {
+	if l.Holder == holder {
+		*l = Lease{}
+	}
+}
+
+// Attempt is the write-ahead mark of an exchange, and how the exchange failed.
+// It is written with the lease, before anything is sent, and cleared when the
+// new credentials are committed.
 type Attempt struct {
 	// Generation is that of the credentials that were presented.
 	Generation int64
-	// At is when the lease for it was taken.
+	// At is when the lease for it was acquired.
 	At time.Time
 	// Uncertain says that a single-use refresh token of this generation may
-	// have been spent: it was, or was about to be, presented, and no answer
-	// is known. It is what a crashed holder leaves behind.
+	// be spent: it was presented, or was about to be, and no answer is known.
+	// A holder that crashes leaves this mark.
 	Uncertain bool
 	// Code and Message are how it failed; empty while it is under way.
 	Code    Code
@@ -134,13 +136,43 @@ type Attempt struct {
 	RetryAt time.Time
 }
 
+// err is the failure of the attempt, for other callers of the same connection.
+func (a Attempt) err(now time.Time) error {
+	return &Error{Code: cmp.Or(a.Code, PlatformUnavailable), Message: a.Message, RetryAfter: max(0, a.RetryAt.Sub(now))}
+}
+
+// provisionalPrefix begins the user id of credentials that were imported
+// without asking the platform, and their account id where the fields do not
+// tell it. The first verification replaces both.
+const provisionalPrefix = "unverified-"
+
+func provisional(id string) bool { return strings.HasPrefix(id, provisionalPrefix) }
+
+// accountUnknown reports whether no platform has said yet which account c is
+// a connection to.
+func (c Connection) accountUnknown() bool { return c.Status == Manual || provisional(c.AccountID) }
+
+// acceptsAccount reports whether a grant for account may be saved on c.
+func (c Connection) acceptsAccount(account Account) bool {
+	return c.AccountID == account.ID || c.accountUnknown()
+}
+
+// credentialsKey is the key of c's credentials.
+func (c Connection) credentialsKey() CredentialsKey {
+	key := CredentialsKey{Kind: OfConnection, ID: string(c.ID), Owner: c.Owner, Platform: c.Platform, AccountID: c.AccountID}
+	if c.accountUnknown() {
+		key.AccountID = ""
+	}
+	return key
+}
+
 // Filter selects connections of a listing. Empty fields select all; without a
 // Status, disconnected ones are left out.
 type Filter struct {
 	Owner    string
 	Platform Name
 	Status   Status
-	// Within are the owners that who asks may act for.
+	// Within are the owners that the caller may act for.
 	Within Owners
 }
 
@@ -155,40 +187,4 @@ func (f Filter) Match(c Connection) bool {
 		return false
 	}
 	return true
-}
-
-// missing returns those of wanted that are not granted, in wanted's order.
-func missing(wanted, granted []string) []string {
-	var out []string
-	for _, scope := range wanted {
-		if !slices.Contains(granted, scope) {
-			out = append(out, scope)
-		}
-	}
-	return out
-}
-
-// checkOwner holds an owner against the contract: 1 to 128 characters, and
-// none that could forge a log line or a page.
-func checkOwner(owner string) error {
-	return checkText("owner", owner, 128)
-}
-
-func checkText(field, text string, most int) error {
-	switch {
-	case text == "":
-		return Invalid(field, "missing")
-	case !utf8.ValidString(text):
-		return Invalid(field, "not valid UTF-8")
-	case utf8.RuneCountInString(text) > most:
-		return Invalid(field, fmt.Sprintf("longer than %d characters", most))
-	}
-	for _, r := range text {
-		// What was no character became U+FFFD on the way here, and two names
-		// that differ in it alone would be taken for one.
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			return Invalid(field, "has a character that cannot be printed")
-		}
-	}
-	return nil
 }

@@ -6,25 +6,17 @@ import (
 	"time"
 )
 
-// maxRevocations is how often a revocation is tried before the secret is
-// deleted all the same.
-const maxRevocations = 20
-
-// endedWithin is how long the end of a connection may take, its revocation and
-// the deletion of its secret, before the sweep sees to it.
-const endedWithin = time.Minute
-
 // Disconnect ends a connection at once, revokes its grant at the platform
-// where it can, and deletes its secret, with seven days to recover it or, with
-// purge, for good together with the record. A platform that cannot be reached
-// is tried again later by the worker. Disconnecting twice is no error, and
-// takes nothing back; a data deletion that was begun is finished.
+// where it can, and deletes its credentials: so that they can be recovered for
+// seven days or, with purge, for good and together with the record. The worker
+// tries a platform again that cannot be reached. A second Disconnect is no
+// error and undoes nothing; it finishes a data deletion that was begun.
 func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 	c, err := s.Connection(ctx, id)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := finish(ctx)
+	ctx, cancel := detachedContext(ctx)
 	defer cancel()
 	if c.Status != Disconnected {
 		if c, err = s.markDisconnected(ctx, c); err != nil {
@@ -41,25 +33,26 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 		}
 		return s.purge(ctx, c)
 	case pending && c.Failures > 0:
-		return nil // it is the sweep's to revoke, and needs the secret for it
+		return nil // the worker revokes the grant, and needs the credentials for it
 	}
-	return s.end(ctx, c)
+	return s.finishDisconnect(ctx, c)
 }
 
-// markDisconnected ends a connection, and says so. What is left of it, a grant
-// to be revoked if it was of use, and a secret, is the sweep's should nobody
-// get to it before.
+// markDisconnected marks a connection as disconnected and publishes that. The
+// record becomes due, so that the sweep finishes the disconnection if this
+// caller does not: it revokes a grant that was active and deletes the
+// credentials.
 func (s *Service) markDisconnected(ctx context.Context, c Connection) (Connection, error) {
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
 		revocable := c.Status == Active
 		disconnect(c)
-		c.RefreshAt = s.Now().UTC().Add(endedWithin)
+		c.RefreshAt = s.Now().UTC().Add(disconnectWithin)
 		if revocable {
 			c.StatusReason = reasonRevocationPending
 		}
 		return nil
 	})
-	if errors.Is(err, errSuperseded) {
+	if errors.Is(err, errStale) {
 		return s.Connection(ctx, c.ID)
 	}
 	if err == nil {
@@ -74,21 +67,21 @@ func disconnect(c *Connection) {
 	c.Lease, c.Attempt = Lease{}, Attempt{}
 }
 
-// purge deletes what is left of a disconnected connection: the secret, and
-// then the record.
+// purge deletes the credentials of a disconnected connection, and then its
+// record.
 func (s *Service) purge(ctx context.Context, c Connection) error {
-	if err := s.Vault.Delete(ctx, credentialsName(c.ID), true); err != nil {
+	if err := s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, true); err != nil {
 		return internal("deleting credentials", err)
 	}
-	if err := s.Store.Delete(ctx, c.ID, c.Revision); err != nil && !errors.Is(err, ErrConflict) {
+	if _, err := s.Store.Commit(ctx, Change{Before: &c}); err != nil && !errors.Is(err, ErrConflict) {
 		return internal("deleting a connection", err)
 	}
 	return nil
 }
 
-// revoke ends the grant of a disconnected connection at the platform, unless
-// another connection stands on the same person there: most platforms end
-// everything that a person ever granted to the app.
+// revoke revokes the grant of a disconnected connection, unless another
+// connection of the same person exists: most platforms end every grant that the
+// person gave to the app.
 func (s *Service) revoke(ctx context.Context, c Connection) error {
 	p, err := s.platform(c.Platform)
 	if err != nil {
@@ -107,12 +100,12 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 			return nil
 		}
 	}
-	creds, _, err := s.currentCredentials(ctx, c)
+	creds, _, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials, true)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return credentialsError(err)
 	}
 	app, err := s.app(ctx, c.Platform)
 	if err != nil {
@@ -124,43 +117,49 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 	}
 	err = s.revokeWith(ctx, revoker, app, creds, user)
 	if AsError(err) != nil && !AsError(err).Code.TryLater() {
-		// It will not go better later: forgetting is all that is left.
+		// Another try would fail as well. The credentials are deleted all the same.
 		s.Log.WarnContext(ctx, "revoking a grant", "connection", string(c.ID), "error", err)
 		return nil
 	}
 	return err
 }
 
-// postponeRevocation leaves a disconnected connection to the worker.
+// postponeRevocation leaves the revocation to the worker.
 func (s *Service) postponeRevocation(ctx context.Context, c Connection, cause error) error {
 	s.Log.WarnContext(ctx, "revoking a grant, to be tried again", "connection", string(c.ID), "error", cause)
-	c.StatusReason = reasonRevocationPending
-	c.Failures++
-	_, c.RefreshAt = s.backoff(c.Failures, AsError(cause).RetryAfter)
-	c.UpdatedAt = s.Now().UTC()
-	if _, err := s.Store.Update(ctx, c); err != nil && !errors.Is(err, ErrConflict) {
-		return internal("postponing a revocation", err)
-	}
-	return nil
+	next := c
+	next.StatusReason = reasonRevocationPending
+	next.Failures++
+	_, next.RefreshAt = s.backoff(next.Failures, AsError(cause).RetryAfter)
+	next.UpdatedAt = s.Now().UTC()
+	return s.commitDisconnected(ctx, c, next)
 }
 
-// end revokes the grant of a disconnected connection where that is still to be
-// done, and deletes the secret once it is or has failed too often; else it is
-// left to the worker.
-func (s *Service) end(ctx context.Context, c Connection) error {
+// finishDisconnect revokes the grant of a disconnected connection where that is
+// still to be done. Then, or after too many failures, it deletes the
+// credentials.
+func (s *Service) finishDisconnect(ctx context.Context, c Connection) error {
 	if c.StatusReason == reasonRevocationPending {
 		if err := s.revoke(ctx, c); err != nil && c.Failures < maxRevocations {
 			return s.postponeRevocation(ctx, c, err)
 		}
 	}
-	if err := s.Vault.Delete(ctx, credentialsName(c.ID), false); err != nil {
+	if err := s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, false); err != nil {
 		return internal("deleting credentials", err)
 	}
 	if c.RefreshAt.IsZero() {
-		return nil // it had ended before
+		return nil // it was finished before
 	}
-	c.StatusReason, c.RefreshAt = "", time.Time{}
-	if _, err := s.Store.Update(ctx, c); err != nil && !errors.Is(err, ErrConflict) {
+	next := c
+	next.StatusReason, next.RefreshAt = "", time.Time{}
+	return s.commitDisconnected(ctx, c, next)
+}
+
+// commitDisconnected writes a disconnected record. ErrConflict means that
+// another caller finished the disconnection.
+func (s *Service) commitDisconnected(ctx context.Context, c, next Connection) error {
+	_, err := s.Store.Commit(ctx, Change{Before: &c, After: &next})
+	if err != nil && !errors.Is(err, ErrConflict) {
 		return internal("writing a connection", err)
 	}
 	return nil

@@ -165,9 +165,16 @@ func Invalid(field, problem string) *Error {
 
 // The sentinels of the ports. They never leave the service.
 var (
-	// ErrNotFound is what a Store or Vault returns for what is not there.
+	// ErrNotFound is what a Store, Vault or CredentialStore returns for what
+	// does not exist.
 	ErrNotFound = errors.New("not found")
 	// ErrConflict is what a Store returns when a condition failed: the
 	// revision moved, or the account is taken.
 	ErrConflict = errors.New("conflict")
+	// ErrGone is what a CredentialStore returns for credentials that were
+	// deleted and that it must not create again.
+	ErrGone = errors.New("gone")
+	// ErrMismatch is what a CredentialStore returns for credentials that
+	// belong to another key.
+	ErrMismatch = errors.New("the credentials belong to another connection")
 )

@@ -1,8 +1,6 @@
 package connector
 
-import (
-	"context"
-)
+import "context"
 
 // ImportRequest brings credentials that a person has already.
 type ImportRequest struct {
@@ -44,14 +42,17 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 		if app.Mode != ByHand {
 			return Imported{}, Invalid("credentials", "missing")
 		}
-		c, err := s.keepManual(ctx, p, r.Owner, r.AccountName)
+		c, err := s.createManual(ctx, p, r.Owner, r.AccountName)
 		if err != nil {
 			return Imported{}, err
 		}
 		return Imported{Connections: []Connection{c}}, nil
 	}
-	grants, err := withEither(ctx, s, app, clientRefused, func(app App) ([]Grant, error) {
-		ctx, cancel, err := s.beforeStoring(ctx)
+	if err := s.CredentialStore.Prepare(ctx); err != nil {
+		return Imported{}, internal("preparing the credential store", err)
+	}
+	grants, err := withCurrentOrPreviousSecret(ctx, s, app, clientRefused, func(app App) ([]Grant, error) {
+		ctx, cancel, err := exchangeContext(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -61,35 +62,35 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	if err != nil {
 		return Imported{}, internal("importing credentials", err)
 	}
-	ctx, cancel := finish(ctx)
+	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	return s.keepImported(ctx, p, r, grants)
+	return s.saveImported(ctx, p, r, grants)
 }
 
-// check holds the request against what any platform takes.
+// check checks what does not depend on the platform.
 func (r ImportRequest) check() error {
 	if err := checkOwner(r.Owner); err != nil {
 		return err
 	}
 	if r.AccountName != "" {
-		if err := checkText("account_name", r.AccountName, 256); err != nil {
+		if err := checkText("account_name", r.AccountName, maxAccountName); err != nil {
 			return err
 		}
 	}
 	for name, value := range r.Credentials {
-		if len(value.Reveal()) > maxAppField {
+		if len(value.Reveal()) > maxField {
 			return Invalid("credentials."+name, "too long")
 		}
 	}
 	return nil
 }
 
-// keepImported stores what a platform made of the credentials of r.
-func (s *Service) keepImported(ctx context.Context, p Platform, r ImportRequest, grants []Grant) (Imported, error) {
+// saveImported saves the grants that a platform made of the credentials of r.
+func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest, grants []Grant) (Imported, error) {
 	var imported Imported
 	for _, g := range grants {
 		if r.SkipVerify {
-			g.UserID = provisionalID(g.Credentials) // what they claim counts for nobody else
+			g.UserID = provisionalID(g.Credentials) // a claim without proof reaches no other connection
 		} else {
 			g.VerifiedAt = s.Now().UTC()
 		}
@@ -99,11 +100,11 @@ func (s *Service) keepImported(ctx context.Context, p Platform, r ImportRequest,
 		if g.Account.Name == "" {
 			g.Account.Name = r.AccountName
 		}
-		wanted := p.Describe().Scopes
+		requested := p.Describe().Scopes
 		if g.ScopesUnknown || len(g.Credentials.Scopes) == 0 {
-			wanted = nil // nobody knows what is missing
+			requested = nil // what is missing is not known
 		}
-		c, err := s.keep(ctx, p, r.Owner, g, wanted, nil)
+		c, err := s.saveGrant(ctx, p, g, destination{owner: r.Owner, requested: requested})
 		if err != nil {
 			return Imported{}, err
 		}
@@ -115,8 +116,8 @@ func (s *Service) keepImported(ctx context.Context, p Platform, r ImportRequest,
 	return imported, nil
 }
 
-// provisionalID stands in for an account that nobody was asked about. It is
-// the same for the same credentials.
+// provisionalID stands for an account or a person that no platform has named
+// yet. It is the same for the same credentials.
 func provisionalID(c Credentials) string {
 	proof := c.Fields[refreshToken]
 	if proof.Empty() {
@@ -125,9 +126,9 @@ func provisionalID(c Credentials) string {
 	return provisionalPrefix + hash(proof)[:16]
 }
 
-// keepManual makes a connection without credentials, for an owner whose posts
-// go by hand until the platform approves the app.
-func (s *Service) keepManual(ctx context.Context, p Platform, owner, accountName string) (Connection, error) {
+// createManual creates a connection without credentials, for an owner who posts
+// by hand until the platform approves the app.
+func (s *Service) createManual(ctx context.Context, p Platform, owner, accountName string) (Connection, error) {
 	account := "manual"
 	if accountName != "" {
 		account += ":" + accountName
@@ -140,10 +141,10 @@ func (s *Service) keepManual(ctx context.Context, p Platform, owner, accountName
 		return Connection{}, internal("naming a connection", err)
 	}
 	now := s.Now().UTC()
-	c, err := s.Store.Create(ctx, Connection{
+	c, err := s.Store.Commit(ctx, Change{After: &Connection{
 		ID: id, Platform: p.Describe().Name, Owner: owner, AccountID: account, AccountName: accountName,
 		Status: Manual, StatusReason: reasonAppNotApproved, CreatedAt: now, UpdatedAt: now,
-	})
+	}})
 	if err != nil {
 		return Connection{}, internal("storing a connection", err)
 	}

@@ -7,8 +7,6 @@ import (
 	"slices"
 )
 
-const maxPage = 100
-
 // Connection returns one connection, also one that was disconnected in the
 // last days; ConnectionNotFound otherwise.
 func (s *Service) Connection(ctx context.Context, id ID) (Connection, error) {

@@ -5,14 +5,10 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 )
-
-// deletionLife is how long the status of a data deletion can be asked for.
-const deletionLife = 90 * 24 * time.Hour
 
 // Deletion is what became of a data deletion.
 type Deletion struct {
@@ -28,7 +24,7 @@ type NoticeResult struct {
 	StatusURL    Secret
 }
 
-// TakeNotice verifies what a platform sent on its own and acts on it: a
+// TakeNotice verifies what a platform sent on its own and applies it: a
 // revoked grant marks every connection of that person needs_reauth, a data
 // deletion purges them. A notice that comes again changes nothing more.
 //
@@ -51,27 +47,27 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 	if app.ClientSecret.Empty() {
 		return NoticeResult{}, errAppNotConfigured(p.Describe())
 	}
-	notice, err := withEither(ctx, s, app, notSigned, func(app App) (Notice, error) {
+	notice, err := withCurrentOrPreviousSecret(ctx, s, app, notSigned, func(app App) (Notice, error) {
 		return noticer.ReadNotice(app, kind, raw)
 	})
 	if err != nil {
 		return NoticeResult{}, internal("reading a notice", err)
 	}
 	if notice.Delete {
-		return s.delete(ctx, name, app, notice)
+		return s.deleteUserData(ctx, name, app, notice)
 	}
 	var result NoticeResult
 	if notice.UserID != "" && notice.Revoked {
-		if result.Affected, err = s.act(ctx, name, notice); err != nil {
+		if result.Affected, err = s.applyNotice(ctx, name, notice); err != nil {
 			return NoticeResult{}, err
 		}
 	}
 	return result, nil
 }
 
-// delete carries a data deletion out, once: the same request again gets the
-// same answer, and leaves alone what was connected since.
-func (s *Service) delete(ctx context.Context, name Name, app App, notice Notice) (NoticeResult, error) {
+// deleteUserData carries out a data deletion, once: the same request again gets
+// the same answer, and does not delete what was connected since.
+func (s *Service) deleteUserData(ctx context.Context, name Name, app App, notice Notice) (NoticeResult, error) {
 	code, err := s.deletionCode(app, notice)
 	if err != nil {
 		return NoticeResult{}, internal("naming a data deletion", err)
@@ -83,20 +79,23 @@ func (s *Service) delete(ctx context.Context, name Name, app App, notice Notice)
 	if _, err := s.DeletionStatus(ctx, code); err == nil {
 		return result, nil
 	}
-	if result.Affected, err = s.act(ctx, name, notice); err != nil {
+	if result.Affected, err = s.applyNotice(ctx, name, notice); err != nil {
 		return NoticeResult{}, err
 	}
 	now := s.Now().UTC()
 	body := Deletion{RequestedAt: now, Deleted: result.Affected}
-	err = s.putTicket(ctx, Ticket{Kind: DeletionTicket, Hash: hash(code), ExpiresAt: now.Add(deletionLife)}, body)
-	if err != nil && !errors.Is(err, ErrConflict) { // a conflict: the same request, at the same time
+	ticket, err := newTicket(DeletionKind, hash(code), now.Add(deletionLife), body)
+	if err != nil {
+		return NoticeResult{}, err
+	}
+	if err := s.putTicket(ctx, ticket); err != nil && !errors.Is(err, ErrConflict) { // the same request, at the same time
 		return NoticeResult{}, err
 	}
 	return result, nil
 }
 
-// deletionCode names a data deletion: the same for the same request, and known
-// to nobody else. One that does not say when it was made is always new.
+// deletionCode names a data deletion. It is the same for the same request, and
+// only the app's secret tells it. A request without a time is always a new one.
 func (s *Service) deletionCode(app App, notice Notice) (Secret, error) {
 	if notice.At.IsZero() {
 		return randomToken(s.Random)
@@ -109,41 +108,41 @@ func (s *Service) deletionCode(app App, notice Notice) (Secret, error) {
 	return NewSecret(base64.RawURLEncoding.EncodeToString(key)), nil
 }
 
-// act carries a notice out on every connection of its person, and returns how
-// many changed.
-func (s *Service) act(ctx context.Context, name Name, notice Notice) (int, error) {
+// applyNotice applies a notice to every connection of its person, and returns
+// how many it changed.
+func (s *Service) applyNotice(ctx context.Context, name Name, notice Notice) (int, error) {
 	connections, err := s.Store.UserConnections(ctx, name, notice.UserID)
 	if err != nil {
 		return 0, internal("finding a person's connections", err)
 	}
 	changed := 0
 	for _, c := range connections {
-		acted, err := s.actOn(ctx, c, notice)
+		applied, err := s.applyNoticeTo(ctx, c, notice)
 		if err != nil {
 			return changed, err
 		}
-		if acted {
+		if applied {
 			changed++
 		}
 	}
 	return changed, nil
 }
 
-// actOn carries a notice out on one connection, and reports whether it
-// concerned it.
-func (s *Service) actOn(ctx context.Context, c Connection, notice Notice) (bool, error) {
+// applyNoticeTo applies a notice to one connection, and reports whether it
+// concerned the connection.
+func (s *Service) applyNoticeTo(ctx context.Context, c Connection, notice Notice) (bool, error) {
 	if notice.Delete {
-		return s.erase(ctx, c, notice)
+		return s.deleteConnectionData(ctx, c, notice)
 	}
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Status != Active || notice.precedes(*c) {
-			return errSuperseded
+			return errStale
 		}
 		c.Status, c.StatusReason = NeedsReauth, notice.Reason
 		c.RefreshAt = time.Time{}
 		return nil
 	})
-	if errors.Is(err, errSuperseded) {
+	if errors.Is(err, errStale) {
 		return false, nil
 	}
 	if err != nil {
@@ -153,26 +152,26 @@ func (s *Service) actOn(ctx context.Context, c Connection, notice Notice) (bool,
 	return true, nil
 }
 
-// precedes reports whether the consent behind c was given after the notice was
-// sent, and thus stands. Platforms tell whole seconds.
+// precedes reports whether the consent of c was given after the notice was sent,
+// so that the notice is not about it. Platforms send whole seconds.
 func (n Notice) precedes(c Connection) bool {
 	return !n.At.IsZero() && c.IssuedAt.Truncate(time.Second).After(n.At)
 }
 
-// erase removes a connection whose person asked for it: record, secret and
-// all. The platform has ended the grant already. Should we fail or die in
-// between, nobody finds the connection by its person any more, so it is left
-// to the sweep first.
-func (s *Service) erase(ctx context.Context, c Connection, notice Notice) (bool, error) {
+// deleteConnectionData deletes a connection whose person asked for it: the
+// record and the credentials. The platform has ended the grant already. A
+// disconnected record is not found by its person, so it is made due first: the
+// sweep finishes a deletion that failed or crashed.
+func (s *Service) deleteConnectionData(ctx context.Context, c Connection, notice Notice) (bool, error) {
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
 		if notice.precedes(*c) {
-			return errSuperseded
+			return errStale
 		}
 		disconnect(c)
-		c.StatusReason, c.RefreshAt = reasonDataDeletion, s.Now().UTC().Add(endedWithin)
+		c.StatusReason, c.RefreshAt = reasonDataDeletion, s.Now().UTC().Add(disconnectWithin)
 		return nil
 	})
-	if errors.Is(err, errSuperseded) {
+	if errors.Is(err, errStale) {
 		marked, err = s.Store.Connection(ctx, c.ID)
 		if errors.Is(err, ErrNotFound) || err == nil && marked.Status != Disconnected {
 			return false, nil
@@ -195,16 +194,9 @@ func (s *Service) DeletionStatus(ctx context.Context, code Secret) (Deletion, er
 	if !wellFormedToken(code) {
 		return Deletion{}, gone
 	}
-	ticket, err := s.Store.Ticket(ctx, DeletionTicket, hash(code), s.Now())
+	d, err := ticketBody[Deletion](ctx, s, RecordKey{Kind: DeletionKind, ID: hash(code)})
 	if errors.Is(err, ErrNotFound) {
 		return Deletion{}, gone
 	}
-	if err != nil {
-		return Deletion{}, internal("reading a data deletion", err)
-	}
-	var d Deletion
-	if err := json.Unmarshal(ticket.Body, &d); err != nil {
-		return Deletion{}, internal("decoding a data deletion", err)
-	}
-	return d, nil
+	return d, err
 }

@@ -167,26 +167,17 @@ type Cadence struct {
 	// token lives. A token of unknown life is never taken to live forever.
 	Lifetime time.Duration
 
-	// Early and Late are the earliest and the latest moment of a renewal, as
-	// parts of the access token's life before its end; zero stands for a
-	// sixth and an eighth.
-	Early, Late float64
-
-	// MinInterval is how old an access token is at least when the schedule
-	// renews it; zero for any age.
-	MinInterval time.Duration
+	// MinimumAge is how old an access token is at least when it is renewed; zero
+	// for any age.
+	MinimumAge time.Duration
 
 	// CheckEvery is how often credentials that do not expire are checked.
 	CheckEvery time.Duration
 
-	// Lapse is how long a refresh token lives that nobody uses, where the
-	// platform does not say it with each one; zero where it does not lapse, or
-	// nobody knows. Every renewal begins it anew.
+	// Lapse is how long an unused refresh token lives, where the platform does not
+	// say it with each one; zero where it does not lapse, or where that is not
+	// known. Every renewal starts it again.
 	Lapse time.Duration
-
-	// Grace is how long after a rotation the spent refresh token still
-	// answers; zero where the platform promises none.
-	Grace time.Duration
 }
 
 // Guide tells a person how to get an app from the platform's developer portal.
@@ -280,9 +271,8 @@ type Grant struct {
 
 // Verification is what a platform said about credentials when asked.
 type Verification struct {
-	Account   Account
-	Scopes    []string
-	CheckedAt time.Time
+	Account Account
+	Scopes  []string
 	// Warning is as in Grant.
 	Warning string
 }

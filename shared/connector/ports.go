@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// Store keeps connections, tickets and counters. Its writes are conditional;
-// it knows nothing of what they mean. All times are UTC, with millisecond
-// precision at least.
+// Store holds connections, tickets, counters and breakers. Its writes are
+// conditional; it knows nothing of what they mean. All times are UTC, with
+// millisecond precision at least. A write that reached the database although
+// its answer was lost may be sent again without a second effect.
 type Store interface {
 	// Connection returns the connection, or ErrNotFound. The read is
 	// consistent: it sees every write that returned before.
@@ -20,56 +21,41 @@ type Store interface {
 	// Connections lists up to limit connections that f selects, in a stable
 	// order, after cursor, which is empty or came from a call with the same
 	// f. next is empty on the last page. A malformed cursor is an
-	// InvalidRequest. Writes of the last moment may not show yet.
+	// InvalidRequest. The latest writes may be missing.
 	Connections(ctx context.Context, f Filter, cursor string, limit int) (page []Connection, next string, err error)
 
 	// UserConnections returns every connection, of all owners, that a
-	// platform's user stands behind, but disconnected ones.
+	// platform's user authorized, except disconnected ones. The latest writes
+	// may be missing.
 	UserConnections(ctx context.Context, platform Name, userID string) ([]Connection, error)
 
-	// Create adds c with revision 1 and returns it. If the owner has a
-	// connection to that account already, or the id is taken, it returns
-	// ErrConflict. Of concurrent calls for one account exactly one succeeds.
-	Create(ctx context.Context, c Connection) (Connection, error)
+	// Commit writes all of the change in one transaction, or nothing. It
+	// returns the connection as it now stands, with its next revision.
+	Commit(ctx context.Context, change Change) (Connection, error)
 
-	// Update replaces the connection with c if it still has c.Revision, and
-	// returns it with the next one; else ErrConflict, also where it is gone.
-	// With another AccountID the new account is claimed as Create claims it.
-	// A connection that becomes Disconnected frees its account, and vanishes
-	// DisconnectedFor later.
-	Update(ctx context.Context, c Connection) (Connection, error)
-
-	// Delete removes the connection at once, if it still has the revision.
-	Delete(ctx context.Context, id ID, revision int64) error
-
-	// Due returns up to limit connections and tickets of one shard, 0 to
-	// DueShards-1, whose DueAt is not after now, longest due first. A
-	// connection's DueAt is the RefreshAt of the last Update, or what Claim
-	// set since; without a RefreshAt it is in no shard, whatever its status.
-	// A ticket with a DueAt is in a shard from PutTicket to TakeTicket.
+	// Due returns up to limit records of one shard, 0 to DueShards-1, whose
+	// DueAt is not after now, longest due first. A connection's DueAt is the
+	// RefreshAt of its last Commit, or what Claim set since; without a
+	// RefreshAt it is in no shard, whatever its status. A ticket with a DueAt
+	// is in a shard until it is taken or deleted.
 	Due(ctx context.Context, shard int, now time.Time, limit int) ([]Due, error)
 
-	// Claim puts the DueAt of d off until the given instant if nobody else
-	// changed it, else returns ErrConflict. A connection's revision does not
-	// move.
+	// Claim moves the DueAt of d to the given instant if nothing else changed
+	// it, else it returns ErrConflict. A connection's revision does not move.
 	Claim(ctx context.Context, d Due, until time.Time) error
 
-	// PutTicket adds a ticket. An existing one of the same kind and hash is
-	// ErrConflict.
-	PutTicket(ctx context.Context, t Ticket) error
-
 	// Ticket returns a ticket that has not expired at now, or ErrNotFound.
-	Ticket(ctx context.Context, kind TicketKind, hash string, now time.Time) (Ticket, error)
+	Ticket(ctx context.Context, key RecordKey, now time.Time) (Ticket, error)
 
 	// TakeTicket returns the ticket and removes it. Of any number of
 	// concurrent calls exactly one gets it; the others get ErrNotFound. A
-	// ticket that expired at now, or that is bound to something else, is
+	// ticket that expired at now, or that is bound to another value, is
 	// ErrNotFound and stays.
-	TakeTicket(ctx context.Context, kind TicketKind, hash, bound string, now time.Time) (Ticket, error)
+	TakeTicket(ctx context.Context, key RecordKey, bound string, now time.Time) (Ticket, error)
 
 	// Reserve adds n to the counter if that keeps it at or under limit, and
 	// returns the sum; else ErrConflict and the sum as it stands. The counter
-	// vanishes some time after expiresAt.
+	// is deleted some time after expiresAt.
 	Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error)
 
 	// Breaker returns the breaker of a platform's app, the zero Breaker where
@@ -81,43 +67,69 @@ type Store interface {
 	PutBreaker(ctx context.Context, b Breaker) (Breaker, error)
 }
 
+// Change is what one transaction writes. Any of its parts may be missing.
+//
+// Commit returns ErrConflict, and writes nothing, if the connection's revision
+// moved, if its id or its account is taken by another connection, or if a
+// ticket of Put exists.
+type Change struct {
+	// Before is the connection as it was read, After as it shall be. Without
+	// Before, After is created with revision 1. Without After, Before is
+	// deleted. Otherwise the attributes that differ are written; attributes
+	// that this version of the code does not know stay.
+	//
+	// A connection holds the claim to its account, and at most one connection
+	// of an owner can. A connection that becomes Disconnected frees its
+	// account, and is deleted DisconnectedFor later.
+	Before, After *Connection
+
+	Put  []Ticket
+	Drop []RecordKey // tickets to delete; one that is gone is no error
+}
+
 // DueShards is over how many partitions the index of what is due is spread.
 // One partition takes about 1,000 writes a second.
 const DueShards = 16
 
 // DisconnectedFor is how long the record of a disconnected connection can
-// still be seen: as long as its secret can be recovered.
+// still be read: as long as its secret can be recovered.
 const DisconnectedFor = 7 * 24 * time.Hour
 
-// Due is a connection whose time has come, or a ticket.
-type Due struct {
-	ID ID
-	// Ticket is the ticket's kind, and ID then its hash; empty for a
-	// connection.
-	Ticket TicketKind
-	DueAt  time.Time
+// RecordKey names a connection or a ticket: in the store, among what is due,
+// and in the messages of the queue.
+type RecordKey struct {
+	Kind Kind
+	// ID is a connection's id. For a ticket it is the hash of the random value
+	// that someone else holds, or an id of its own where there is no such value.
+	ID string
 }
 
-// TicketKind is what a ticket is for.
-type TicketKind string
+// Kind is what a record is.
+type Kind string
 
-// The kinds of ticket.
+// The kinds of record.
 const (
-	LinkTicket     TicketKind = "link"     // a connect link; Body is a Link
-	StateTicket    TicketKind = "state"    // an authorization in flight; Body is an Authorization
-	DeletionTicket TicketKind = "deletion" // the status of a data deletion, read many times
-
-	ConfirmationTicket TicketKind = "confirmation" // the right to confirm a pending consent, bound to its owner
-	PendingTicket      TicketKind = "pending"      // a consent that is not confirmed yet, under its id in place of a hash
-
-	UnrecordedTicket TicketKind = "unrecorded" // a secret that has no record yet, under an id in place of a hash
+	ConnectionKind   Kind = "connection"
+	LinkKind         Kind = "link"         // a connect link; Body is a Link
+	StateKind        Kind = "state"        // an authorization in flight; Body is an Authorization
+	DeletionKind     Kind = "deletion"     // the status of a data deletion, read many times
+	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent, bound to its owner
+	PendingKind      Kind = "pending"      // credentials that no connection refers to yet
+	// UnrecordedKind is a pending consent of one connection, in the form of the
+	// version before. This version reads it and writes none.
+	UnrecordedKind Kind = "unrecorded"
 )
 
-// Ticket is a record that stands for a random value that somebody else holds:
-// kept under its hash, expiring, and taken once.
+// Due is a connection or a ticket that the sweep should see to.
+type Due struct {
+	RecordKey
+	DueAt time.Time
+}
+
+// Ticket is a record that expires. Most stand for a random value that someone
+// else holds, and are taken once.
 type Ticket struct {
-	Kind TicketKind
-	Hash string
+	RecordKey
 	// Bound is the hash of a second value that must be shown to take it;
 	// empty where none is asked for.
 	Bound     string
@@ -127,8 +139,78 @@ type Ticket struct {
 	DueAt time.Time
 }
 
-// Vault keeps secrets in versions under names such as "connections/<id>",
-// "apps/<platform>" and "pending/<id>/<n>".
+// CredentialStore stores the credentials of connections and of consents that
+// no connection refers to yet. Where they lie is its own business.
+type CredentialStore interface {
+	// Prepare makes sure that the next Put will succeed whatever else fails.
+	// It is called before each exchange.
+	Prepare(ctx context.Context) error
+
+	// Put stores c and returns the reference to it, which the caller writes
+	// into the record: then c is durable. prev is the reference in the record,
+	// the zero reference for new credentials. Where prev was deleted meanwhile
+	// Put returns ErrGone and stores nothing.
+	Put(ctx context.Context, key CredentialsKey, prev CredentialsRef, c Credentials) (CredentialsRef, error)
+
+	// Rescue stores c where Latest finds it although no record refers to it.
+	// It is called where ref, which Put returned, could not be written into
+	// the record.
+	Rescue(ctx context.Context, key CredentialsKey, ref CredentialsRef, c Credentials) error
+
+	// Get returns the very credentials that ref names. It returns ErrNotFound
+	// if they are gone, and ErrMismatch if they belong to another key.
+	Get(ctx context.Context, key CredentialsKey, ref CredentialsRef) (Credentials, error)
+
+	// Latest returns the credentials with the highest generation and their
+	// reference: those that ref names, or newer ones that no record refers to.
+	// outcomeUnknown says that a writer may have crashed before it wrote the
+	// record; without it a store may look at ref alone. Errors are as Get's.
+	Latest(ctx context.Context, key CredentialsKey, ref CredentialsRef, outcomeUnknown bool) (Credentials, CredentialsRef, error)
+
+	// Stale reports whether the credentials of ref should be stored again: a
+	// stand-in holds them, or the store that was configured before.
+	Stale(ref CredentialsRef) bool
+
+	// Delete deletes the credentials: for good with purge, else so that they
+	// can be recovered for a while. What is not there is no error.
+	Delete(ctx context.Context, key CredentialsKey, ref CredentialsRef, purge bool) error
+}
+
+// CredentialsKey is whose credentials are meant. It is stored with them, so
+// that a changed record cannot pass somebody else's credentials off as its own.
+type CredentialsKey struct {
+	Kind     CredentialsKind
+	ID       string // of the connection; of the consent with the number of its grant
+	Owner    string
+	Platform Name
+	// AccountID is empty where the account is not known yet; it then matches
+	// any.
+	AccountID string
+}
+
+// CredentialsKind is what credentials belong to.
+type CredentialsKind string
+
+// The kinds of credentials.
+const (
+	OfConnection CredentialsKind = "connection"
+	OfConsent    CredentialsKind = "consent" // that no connection refers to yet
+)
+
+// CredentialsRef is where credentials are. Only a CredentialStore interprets
+// it, except for the generation, which orders the credentials of one
+// connection.
+type CredentialsRef struct {
+	Generation int64
+	Version    string // of a secret
+	Sealed     []byte // the encrypted credentials themselves
+}
+
+// IsZero reports whether ref refers to nothing.
+func (ref CredentialsRef) IsZero() bool { return ref.Version == "" && len(ref.Sealed) == 0 }
+
+// Vault stores the operator's apps: secrets under names such as
+// "apps/<platform>".
 type Vault interface {
 	// Put makes value the current version under name and returns that
 	// version once it is durable.
@@ -137,35 +219,19 @@ type Vault interface {
 	// Get returns a version of the secret, the current one if version is
 	// empty, or ErrNotFound. It sees every Put that returned before.
 	Get(ctx context.Context, name, version string) (value Secret, current string, err error)
-
-	// Delete schedules the secret for deletion after seven days or, with
-	// purge, deletes it at once. What is not there is no error.
-	Delete(ctx context.Context, name string, purge bool) error
-}
-
-// Sealer encrypts what must be kept outside the vault for a while.
-type Sealer interface {
-	// Prepare makes sure that Seal can work without any other service. It is
-	// called before each exchange and is cheap when nothing is to be done.
-	Prepare(ctx context.Context) error
-
-	// Seal encrypts plain and binds it to purpose: only Open with the same
-	// purpose returns it.
-	Seal(ctx context.Context, plain Secret, purpose string) ([]byte, error)
-	Open(ctx context.Context, sealed []byte, purpose string) (Secret, error)
 }
 
 // Queue is where the worker's batches come from.
 type Queue interface {
-	// Enqueue adds ids, for the worker to get after a while of up to 15
+	// Enqueue adds items, which the worker gets after a delay of up to 15
 	// minutes, and returns those that it could not add.
-	Enqueue(ctx context.Context, ids []ID, after time.Duration) (failed []ID, err error)
+	Enqueue(ctx context.Context, items []RecordKey, after time.Duration) (failed []RecordKey, err error)
 }
 
 // Events tells the operator's product what happened.
 type Events interface {
-	// Publish sends events. They are notices, not records: what fails to be
-	// sent is logged and never undoes what happened.
+	// Publish sends events. They are notices, not records: a failure to send
+	// is logged and never undoes what happened.
 	Publish(ctx context.Context, events ...Event) error
 }
 

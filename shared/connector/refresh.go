@@ -3,13 +3,13 @@ package connector
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
 	"time"
 )
 
 // Refresh renews the credentials of one connection now. When it returns nil
-// the new credentials are in the vault and the record points to them. On error
-// the record still points to what it did before.
+// the new credentials are durable and the record refers to them. On error the
+// record still refers to what it did before.
 func (s *Service) Refresh(ctx context.Context, id ID) (Connection, error) {
 	c, err := s.Connection(ctx, id)
 	if err != nil {
@@ -18,97 +18,103 @@ func (s *Service) Refresh(ctx context.Context, id ID) (Connection, error) {
 	if c.Status == Disconnected {
 		return Connection{}, errConnectionNotFound()
 	}
-	return s.renew(ctx, c, need{force: true, since: s.Now()})
+	return s.refresh(ctx, c, freshness{force: true, since: s.Now()})
 }
 
-// need is for whom, and how urgently, a connection is renewed.
-type need struct {
+// freshness is what the caller of a refresh needs.
+type freshness struct {
 	// force asks for a renewal after since, whatever the token's age.
 	force bool
 	since time.Time
 	// minTTL is the life that the token must have left.
 	minTTL time.Duration
-	// due is set by the sweep's worker, who renews what is due and waits for
-	// nobody.
+	// due is set by the worker, which renews what is due and waits for nothing.
 	due bool
 }
 
-// met reports whether c serves the need as it is.
-func (n need) met(c Connection, now time.Time) bool {
+// satisfiedBy reports whether c needs no renewal.
+func (f freshness) satisfiedBy(c Connection, now time.Time) bool {
 	switch {
-	case n.due:
+	case f.due:
 		return c.RefreshAt.IsZero() || now.Before(c.RefreshAt)
-	case n.force:
-		return c.LastRefreshedAt.After(n.since)
+	case f.force:
+		return c.LastRefreshedAt.After(f.since)
 	}
-	return c.freshFor(n.minTTL, now)
+	return c.freshFor(f.minTTL, now)
 }
 
-// errBusy says that somebody else is refreshing the connection.
+// errBusy says that another caller is refreshing the connection.
 var errBusy = errors.New("the lease is held")
 
-// renew brings the credentials of c up to what is needed. At most one
-// exchange of a connection is under way anywhere: who meets a lease waits for
-// its result, and takes it as their own, good or bad.
-func (s *Service) renew(ctx context.Context, c Connection, n need) (Connection, error) {
-	began := s.Now()
+// refresh renews the credentials of c until they satisfy f. At most one
+// exchange of a connection is under way anywhere (I3): a caller that meets a
+// lease waits for the result, and shares it, good or bad. Beside an error it
+// returns the connection as it was last read, whose token may still live (I6).
+func (s *Service) refresh(ctx context.Context, c Connection, f freshness) (Connection, error) {
+	started := s.Now()
 	for try := 0; ; try++ {
 		now := s.Now()
 		if err := s.usable(c); err != nil {
 			return c, err
 		}
-		if n.met(c, now) {
+		if f.satisfiedBy(c, now) {
 			return c, nil
 		}
-		waited := try > 0 && c.Attempt.Code != "" && c.Attempt.At.After(began)
-		switch {
-		case waited:
-			return c, c.Attempt.err(now)
-		case c.Lease.Held(now):
-			if n.due {
-				return c, errBusy
-			}
-			if s.left(ctx) < storeTime {
-				return c, &Error{Code: PlatformUnavailable, Message: "a refresh is under way and took too long: try again", RetryAfter: time.Second}
-			}
-			if err := s.pause(ctx, try); err != nil {
-				return c, internal("waiting for a refresh", err)
-			}
-		case now.Before(c.Attempt.RetryAt):
-			if err := s.waitUntil(ctx, c.Attempt.RetryAt, n, c.Attempt.err(now)); err != nil {
-				return c, err
-			}
-		default:
-			breaker, allowed, err := s.enter(ctx, c.Platform, now)
-			if err != nil {
-				return c, err
-			}
-			if !allowed {
-				if n.due {
-					return c, errors.Join(breaker.err(now), s.postpone(ctx, c, breaker.OpenUntil))
-				}
-				if err := s.waitUntil(ctx, breaker.OpenUntil, n, breaker.err(now)); err != nil {
-					return c, err
-				}
-				break
-			}
-			renewed, err := s.attempt(ctx, c, n, breaker)
+		if try > 0 && c.Attempt.Code != "" && c.Attempt.At.After(started) {
+			return c, c.Attempt.err(now) // the attempt that was waited for failed
+		}
+		breaker, ready, err := s.awaitTurn(ctx, c, f, try)
+		if err != nil {
+			return c, err
+		}
+		if ready {
+			attempted, err := s.attempt(ctx, c, f, breaker)
 			if !errors.Is(err, ErrConflict) {
-				return renewed, err
+				return attempted, err
 			}
 		}
-		var err error
-		if c, err = s.Store.Connection(ctx, c.ID); err != nil {
-			return c, internal("reading a connection", err)
+		fresh, err := s.Store.Connection(ctx, c.ID)
+		if err != nil {
+			return c, notFound(err)
 		}
+		c = fresh
 	}
 }
 
+// awaitTurn reports whether an attempt may begin now: no holder has the lease,
+// the connection does not back off, and the breaker allows a call. Otherwise it
+// waits, or returns the error of a caller that must not wait that long.
+func (s *Service) awaitTurn(ctx context.Context, c Connection, f freshness, try int) (breaker Breaker, ready bool, err error) {
+	now := s.Now()
+	switch {
+	case c.Lease.Held(now) && f.due:
+		return Breaker{}, false, errBusy
+	case c.Lease.Held(now):
+		if remaining(ctx) < StoreBudget {
+			return Breaker{}, false, &Error{Code: PlatformUnavailable, Message: "a refresh is under way and took too long: try again", RetryAfter: time.Second}
+		}
+		if err := s.pause(ctx, try); err != nil {
+			return Breaker{}, false, internal("waiting for a refresh", err)
+		}
+		return Breaker{}, false, nil
+	case now.Before(c.Attempt.RetryAt):
+		return Breaker{}, false, s.waitUntil(ctx, c.Attempt.RetryAt, f, c.Attempt.err(now))
+	}
+	breaker, allowed, err := s.allow(ctx, c.Platform, now)
+	if err != nil || allowed {
+		return breaker, allowed, err
+	}
+	if f.due {
+		return breaker, false, errors.Join(breaker.err(now), s.postpone(ctx, c, breaker.OpenUntil))
+	}
+	return breaker, false, s.waitUntil(ctx, breaker.OpenUntil, f, breaker.err(now))
+}
+
 // waitUntil waits, where that is short and leaves time enough for an exchange;
-// else it returns cause. The sweep's worker waits for nothing.
-func (s *Service) waitUntil(ctx context.Context, at time.Time, n need, cause error) error {
+// else it returns cause. The worker waits for nothing.
+func (s *Service) waitUntil(ctx context.Context, at time.Time, f freshness, cause error) error {
 	wait := at.Sub(s.Now())
-	if n.due || wait > maxCallerBackoff || s.left(ctx) < wait+exchangeTime+storeTime {
+	if f.due || wait > maxCallerBackoff || remaining(ctx) < wait+ExchangeBudget+StoreBudget {
 		return cause
 	}
 	if err := s.Sleep(ctx, max(wait, time.Millisecond)); err != nil {
@@ -117,7 +123,7 @@ func (s *Service) waitUntil(ctx context.Context, at time.Time, n need, cause err
 	return nil
 }
 
-// usable returns the error of a connection that has nothing to hand out or
+// usable returns the error of a connection that has nothing to hand out or to
 // renew.
 func (s *Service) usable(c Connection) error {
 	switch c.Status {
@@ -135,81 +141,225 @@ func (s *Service) usable(c Connection) error {
 	return errConnectionNotFound()
 }
 
-// err is the failure of an attempt, for those who came to the same
-// connection.
-func (a Attempt) err(now time.Time) error {
-	code := a.Code
-	if code == "" {
-		code = PlatformUnavailable
-	}
-	return &Error{Code: code, Message: a.Message, RetryAfter: max(0, a.RetryAt.Sub(now))}
+// attempt is one try to renew the credentials of one connection, by the holder
+// of its lease.
+type attempt struct {
+	*Service
+	platform    Platform
+	connection  Connection // with the lease
+	credentials Credentials
+	app         App
+	previous    Attempt // the mark that the lease replaced
+	freshness   freshness
+	breaker     Breaker
 }
 
-// attempt takes the lease of c, reads its credentials again and exchanges
-// them. ErrConflict: somebody else moved first.
-func (s *Service) attempt(ctx context.Context, c Connection, n need, breaker Breaker) (Connection, error) {
+// attempt acquires the lease of c and runs an attempt. ErrConflict: another
+// caller was first.
+func (s *Service) attempt(ctx context.Context, c Connection, f freshness, breaker Breaker) (Connection, error) {
 	p, err := s.platform(c.Platform)
 	if err != nil {
 		return c, err
 	}
-	if s.tooLate(ctx) {
-		return c, errTooLate()
+	if insufficientTime(ctx) {
+		return c, errInsufficientTime()
 	}
 	now := s.Now().UTC()
-	if n.force {
-		if c.ForcedAt, err = countForced(c.ForcedAt, now); err != nil {
-			return c, err
-		}
-	}
-	before := c.Attempt
-	if s.holdBack(p, c, now) {
+	if mustNotReplay(p, c, now) {
 		return c, &Error{Code: PlatformUnavailable, Reason: reasonOutcomeUnknown, RetryAfter: c.ExpiresAt.Sub(now),
 			Message: "the answer to the last refresh was lost; the refresh token is not shown again while the access token still works"}
 	}
-	leased, err := s.takeLease(ctx, c, Attempt{
-		Generation: c.Generation,
+	leased, err := s.acquireLease(ctx, c, Attempt{
+		Generation: c.Credentials.Generation,
 		At:         now,
 		Uncertain:  p.Describe().Traits.RotatesRefreshToken,
 	})
+	if errors.Is(err, ErrConflict) {
+		return c, err
+	}
 	if err != nil {
-		if errors.Is(err, ErrConflict) {
-			return c, err
-		}
-		return c, internal("taking the lease", err)
+		return c, internal("acquiring the lease", err)
 	}
 
-	// From here on somebody may be waiting for the result, and soon the
-	// platform will have acted: a caller who goes away changes nothing.
-	ctx, cancel := finish(ctx)
+	// Other callers may wait for the result from here on, and soon the platform
+	// will have acted: a caller that goes away changes nothing (I4).
+	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	return s.exchange(ctx, p, leased, before, n, breaker)
+	a := &attempt{Service: s, platform: p, connection: leased, previous: c.Attempt, freshness: f, breaker: breaker}
+	return a.run(ctx)
 }
 
-// holdBack reports whether a refresh token that may be spent must not be shown
-// again yet. Platforms take a second showing for theft and end the whole
-// family of tokens (RFC 9700, 4.14.2), so as long as the access token works it
-// is worth more than the try. Once it is dead nothing can be lost by trying
-// once more.
-func (s *Service) holdBack(p Platform, c Connection, now time.Time) bool {
-	traits := p.Describe().Traits
-	if !c.Attempt.Uncertain || c.Attempt.Generation != c.Generation || !traits.RotatesRefreshToken {
-		return false
-	}
-	return c.alive(now) && now.Sub(c.Attempt.At) >= traits.Cadence.Grace
+// mustNotReplay reports whether a refresh token that may be spent must not be
+// shown again yet. Platforms take a second showing for theft and end the whole
+// family of tokens (RFC 9700, 4.14.2). While the access token works it is worth
+// more than the try. Once it is dead nothing can be lost by one more try (I9).
+func mustNotReplay(p Platform, c Connection, now time.Time) bool {
+	return c.Attempt.Uncertain && c.Attempt.Generation == c.Credentials.Generation &&
+		p.Describe().Traits.RotatesRefreshToken && c.alive(now)
 }
 
-// How many refreshes of one connection callers can force in a while. Every
-// one of them rotates a token on some platforms.
-const (
-	maxForced   = 10
-	forcedWhile = 10 * time.Minute
-)
-
-// countForced adds a forced refresh at now, or says that it is one too many.
-func countForced(forced []time.Time, now time.Time) ([]time.Time, error) {
-	recent := slices.DeleteFunc(slices.Clone(forced), func(t time.Time) bool { return now.Sub(t) >= forcedWhile })
-	if len(recent) >= maxForced {
-		return forced, &Error{Code: RateLimited, Reason: reasonForcedTooOften, Message: "this connection was refreshed by force too often", RetryAfter: recent[0].Add(forcedWhile).Sub(now)}
+// reserveForced counts a refresh that a caller forces. It fails with
+// RateLimited where a window has too many.
+func (s *Service) reserveForced(ctx context.Context, id ID) error {
+	now := s.Now()
+	window := now.Truncate(forcedWindow)
+	ends := window.Add(forcedWindow)
+	_, err := s.Store.Reserve(ctx, fmt.Sprintf("forced/%s/%d", id, window.Unix()), 1, maxForced, ends)
+	if errors.Is(err, ErrConflict) {
+		return &Error{Code: RateLimited, Reason: reasonForcedTooOften, Message: "this connection was refreshed by force too often", RetryAfter: ends.Sub(now)}
 	}
-	return append(recent, now), nil
+	if err != nil {
+		return internal("counting forced refreshes", err)
+	}
+	return nil
+}
+
+// run is the protocol of one attempt: reconcile, still needed?, preconditions,
+// exchange, record the outcome.
+func (a *attempt) run(ctx context.Context) (Connection, error) {
+	if err := a.reconcile(ctx); err != nil {
+		return a.abort(ctx, err)
+	}
+	if !a.moveStale(ctx) {
+		return a.postponeMove(ctx)
+	}
+	if a.freshness.satisfiedBy(a.connection, a.Now()) {
+		return a.abort(ctx, nil)
+	}
+	if err := a.checkPreconditions(ctx); err != nil {
+		return a.abort(ctx, err)
+	}
+	renewed, err := a.exchange(ctx)
+	switch a.outcomeOf(renewed, err) {
+	case outcomeRenewed:
+		return a.storeRenewed(ctx, renewed)
+	case outcomeUnchanged:
+		return a.commitRenewed(ctx, renewed, a.connection.Credentials)
+	case outcomeGrantDead:
+		return a.markNeedsReauth(ctx, AsError(err))
+	case outcomeAppRefused:
+		return a.recordFailure(ctx, AsError(err), true)
+	default:
+		return a.recordFailure(ctx, AsError(err), false)
+	}
+}
+
+// reconcile reads the newest credentials. Where a crashed writer left some that
+// the record did not refer to, nothing is uncertain about them.
+func (a *attempt) reconcile(ctx context.Context) error {
+	before := a.connection.Credentials.Generation
+	c, creds, err := a.Service.reconcile(ctx, a.platform, a.connection, a.connection.Lease.Holder)
+	if err != nil {
+		return err
+	}
+	if c.Lease.lostBy(a.connection.Lease.Holder) || c.Credentials.Generation != creds.Generation {
+		return ErrConflict
+	}
+	if c.Credentials.Generation > before {
+		a.previous = Attempt{}
+	}
+	a.connection, a.credentials = c, creds
+	return nil
+}
+
+// moveStale stores credentials again that lie in the wrong place. It reports
+// whether the attempt should go on. Where the move failed, only a renewal that
+// is needed anyway does.
+func (a *attempt) moveStale(ctx context.Context) bool {
+	c := a.connection
+	if !a.CredentialStore.Stale(c.Credentials) {
+		return true
+	}
+	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, a.credentials)
+	if err == nil && a.CredentialStore.Stale(ref) {
+		err = errors.New("the credential store still uses its stand-in")
+	}
+	if err == nil {
+		c, err = a.commit(ctx, c, func(c *Connection) error {
+			if c.Credentials.Generation != ref.Generation {
+				return errStale
+			}
+			a.applyCredentials(c, a.platform, a.credentials, ref)
+			return nil
+		})
+	}
+	if err == nil {
+		a.connection = c
+		return true
+	}
+	a.Log.WarnContext(ctx, "moving stale credentials", "connection", string(c.ID), "error", err)
+	return !a.freshness.due || !a.Now().Before(a.refreshAt(a.platform.Describe().Traits.Cadence, a.credentials))
+}
+
+// postponeMove ends an attempt of the worker that only had to move credentials
+// and could not.
+func (a *attempt) postponeMove(ctx context.Context) (Connection, error) {
+	return a.release(ctx, func(c *Connection) error {
+		c.Attempt = a.previous
+		c.RefreshAt = a.Now().UTC().Add(restoreAfter)
+		return nil
+	})
+}
+
+// checkPreconditions makes sure that the exchange can be sent, and that its
+// result can be stored.
+func (a *attempt) checkPreconditions(ctx context.Context) error {
+	// What does not expire has nothing to renew either, and is checked: the
+	// OAuth 1.0a keys of a platform that otherwise rotates.
+	model := a.platform.Describe().Traits.Cadence.Model
+	if !a.credentials.renewable() && !a.credentials.ExpiresAt.IsZero() && model != Permanent && model != Extending && a.connection.alive(a.Now()) {
+		return &Error{Code: ReauthorizationRequired, Reason: reasonNoRefreshToken, Message: "the platform gave no refresh token: connect again with consent"}
+	}
+	app, err := a.Service.app(ctx, a.connection.Platform)
+	if err != nil {
+		return err
+	}
+	a.app = app
+	if a.freshness.force {
+		if err := a.reserveForced(ctx, a.connection.ID); err != nil {
+			return err
+		}
+	}
+	if err := a.CredentialStore.Prepare(ctx); err != nil {
+		return internal("preparing the credential store", err)
+	}
+	if insufficientTime(ctx) {
+		return errInsufficientTime()
+	}
+	return nil
+}
+
+// exchange shows the credentials to the platform, and records with the breaker
+// how that went.
+func (a *attempt) exchange(ctx context.Context) (Credentials, error) {
+	if a.credentials.ClientID != "" && a.app.ClientID != "" && a.credentials.ClientID != a.app.ClientID {
+		return Credentials{}, &Error{Code: AppMisconfigured, Reason: reasonAppReplaced,
+			Message: "the stored app is another one than this connection was authorized for: restore it, or connect again"}
+	}
+	renewed, err := withCurrentOrPreviousSecret(ctx, a.Service, a.app, clientRefused, func(app App) (Credentials, error) {
+		ctx, cancel := context.WithTimeout(ctx, ExchangeBudget)
+		defer cancel()
+		return a.platform.Refresh(ctx, app, a.credentials)
+	})
+	if a.clientOfImportRefused(err) {
+		a.releaseProbe(ctx, a.breaker)
+	} else {
+		a.record(ctx, a.breaker, err)
+	}
+	if err != nil {
+		return Credentials{}, err
+	}
+	renewed.ClientID, renewed.ConsentID, renewed.Generation = a.credentials.ClientID, a.connection.ConsentID, a.credentials.Generation
+	if !renewed.Fields.Equal(a.credentials.Fields) {
+		renewed.Generation++
+	}
+	return renewed, nil
+}
+
+// clientOfImportRefused reports whether the platform refused the client of
+// imported credentials. It may be a client that they brought, or the configured
+// one with tokens of another, so it says nothing about the app, and must not
+// stop the refreshes of other connections.
+func (a *attempt) clientOfImportRefused(err error) bool {
+	return err != nil && AsError(err).Code.AppRefused() && a.credentials.ClientID == ""
 }

@@ -2,22 +2,21 @@ package connector
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"time"
 )
 
-// refreshAt is when the scheduler should next look at a connection with these
-// credentials: in the last sixth of the access token's life, a random bit
-// into it so that what was connected together is not refreshed together, and
-// never after the grant's own end.
+// refreshAt is when a connection with these credentials is next due: in the
+// last sixth of the access token's life, and never after the grant's own end.
+// A random part of that sixth keeps connections that were created together from
+// being refreshed together.
 func (s *Service) refreshAt(cadence Cadence, creds Credentials) time.Time {
 	now := s.Now().UTC()
 	if cadence.Model == Permanent || creds.ExpiresAt.IsZero() {
-		every := cadence.CheckEvery
-		if every == 0 {
-			every = 7 * 24 * time.Hour
-		}
+		every := cmp.Or(cadence.CheckEvery, 7*day)
 		at := now.Add(every - s.jitter(every/14))
-		return clamp(clamp(at, now, nextWarning(creds.GrantExpiresAt, now)), now, creds.ExpiresAt)
+		return clamp(clamp(at, now, nextExpiryNotice(creds.GrantExpiresAt, now)), now, creds.ExpiresAt)
 	}
 	if !creds.renewable() && cadence.Model != Extending {
 		return creds.ExpiresAt
@@ -27,19 +26,16 @@ func (s *Service) refreshAt(cadence Cadence, creds Credentials) time.Time {
 		issued = now
 	}
 	life := max(0, creds.ExpiresAt.Sub(issued))
-	early := part(life, cmp.Or(cadence.Early, 1.0/6))
-	late := part(life, cmp.Or(cadence.Late, 1.0/8))
+	early, late := life/6, life/8
 	at := creds.ExpiresAt.Add(-early + s.jitter(early-late))
-	if young := issued.Add(cadence.MinInterval); at.Before(young) {
-		at = young
+	if oldEnough := issued.Add(cadence.MinimumAge); at.Before(oldEnough) {
+		at = oldEnough
 	}
 	if !creds.GrantExpiresAt.IsZero() {
 		at = earlier(at, creds.GrantExpiresAt.Add(-life/6))
 	}
 	return clamp(at, now, time.Time{})
 }
-
-func part(d time.Duration, of float64) time.Duration { return time.Duration(float64(d) * of) }
 
 // clamp returns t, but not before from, nor after until where that is set and
 // still to come.
@@ -60,25 +56,15 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// Backing off. A caller who asks for a token may try again soon, since
-// somebody is waiting; the sweep has time.
-const (
-	callerBackoff    = 500 * time.Millisecond
-	maxCallerBackoff = 4 * time.Second
-	sweepBackoff     = 30 * time.Second
-	maxSweepBackoff  = 30 * time.Minute
-	maxRetryAfter    = 15 * time.Minute
-)
-
 // backoff returns when a caller and when the sweep may try again after the
-// given number of failures in a row, with full jitter; not before what the
-// platform asked for, within bounds.
+// given number of failures in a row. Both have jitter, and neither is before
+// what the platform asked for, within bounds.
 func (s *Service) backoff(failures int, retryAfter time.Duration) (caller, sweep time.Time) {
 	now := s.Now().UTC()
 	asked := now.Add(min(max(retryAfter, 0), maxRetryAfter))
 	doublings := min(max(failures-1, 0), 16)
-	spread := func(first, most time.Duration) time.Time {
-		d := min(first<<doublings, most)
+	spread := func(first, longest time.Duration) time.Time {
+		d := min(first<<doublings, longest)
 		at := now.Add(d/2 + s.jitter(d/2))
 		if at.Before(asked) {
 			return asked
@@ -89,9 +75,9 @@ func (s *Service) backoff(failures int, retryAfter time.Duration) (caller, sweep
 }
 
 // freshFor reports whether the access token lives long enough at now: minTTL,
-// or as long as the platform gives. What a refresh brought a moment ago is all
-// that the platform gives; asking again would rotate it for nothing. What a
-// consent or an import brought does not tell.
+// or as long as the platform gives. A token that a refresh brought a moment ago
+// is as good as the platform gives; another refresh would rotate it for
+// nothing. The token of a consent or an import says nothing about that.
 func (c Connection) freshFor(minTTL time.Duration, now time.Time) bool {
 	if c.ExpiresAt.IsZero() {
 		return true
@@ -116,5 +102,41 @@ func (c Connection) freshFor(minTTL time.Duration, now time.Time) bool {
 // alive reports whether the access token still works at now, as far as its
 // expiry tells.
 func (c Connection) alive(now time.Time) bool {
-	return c.CredentialsVersion != "" && (c.ExpiresAt.IsZero() || now.Before(c.ExpiresAt))
+	return !c.Credentials.IsZero() && (c.ExpiresAt.IsZero() || now.Before(c.ExpiresAt))
+}
+
+const day = 24 * time.Hour
+
+// expiryNotices are how many days before a grant ends its owner is told, since
+// only the person can prevent it.
+func expiryNotices() []int { return []int{14, 7, 1} }
+
+// expiryNoticeDays returns of how many days before the end c's owner should have
+// been told by now, zero for none.
+func expiryNoticeDays(c Connection, now time.Time) int {
+	due := 0
+	for _, days := range expiryNotices() {
+		if !c.GrantExpiresAt.IsZero() && !now.Before(c.GrantExpiresAt.Add(-time.Duration(days)*day)) {
+			due = days
+		}
+	}
+	return due
+}
+
+// nextExpiryNotice returns when the next notice is due, zero for never.
+func nextExpiryNotice(grantExpiresAt, now time.Time) time.Time {
+	for _, days := range expiryNotices() {
+		if at := grantExpiresAt.Add(-time.Duration(days) * day); !grantExpiresAt.IsZero() && at.After(now) {
+			return at
+		}
+	}
+	return time.Time{}
+}
+
+// publishExpiring publishes the expiry notice that committed carries, unless it
+// is the one that was published before.
+func (s *Service) publishExpiring(ctx context.Context, committed Connection, before int) {
+	if days := committed.ExpiryNoticeDays; days != 0 && days != before {
+		s.publish(ctx, EventExpiring, committed, fmt.Sprintf("expires within %d days", days))
+	}
 }

@@ -18,9 +18,10 @@ type Service struct {
 	Platforms []Platform // in the order in which people see them
 	Store     Store
 	Vault     Vault
-	Sealer    Sealer
 	Queue     Queue
 	Events    Events
+
+	CredentialStore CredentialStore
 
 	Now    func() time.Time
 	Random io.Reader
@@ -33,9 +34,7 @@ type Service struct {
 	PublicURL string
 	// ReturnOrigins are the origins that a return URL may have.
 	ReturnOrigins []string
-	// Cache keeps credentials between calls; nil keeps none.
-	Cache *CredentialsCache
-	// Callers confines callers to owners; the edge says who calls.
+	// Callers confines callers to owners. The edge says who the caller is.
 	Callers Callers
 	// AllowFull lets Token hand out refresh tokens and client secrets.
 	AllowFull bool
@@ -83,8 +82,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// publish sends an event. What happened stands whether or not anybody hears
-// of it, so a failure is logged and goes no further.
+// publish sends an event. A failure is logged: it does not undo what happened.
 func (s *Service) publish(ctx context.Context, kind EventType, c Connection, reason string) {
 	err := s.Events.Publish(ctx, Event{Type: kind, Connection: c, Reason: reason})
 	if err != nil {
@@ -92,8 +90,8 @@ func (s *Service) publish(ctx context.Context, kind EventType, c Connection, rea
 	}
 }
 
-// internal wraps what a port returned. Callers learn nothing but that it was
-// not their fault.
+// internal wraps the error of a port. Callers are told only that the connector
+// failed.
 func internal(doing string, err error) error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -102,14 +100,14 @@ func internal(doing string, err error) error {
 	return &Error{Code: Internal, Message: "something failed inside the connector", Err: fmt.Errorf("%s: %w", doing, err)}
 }
 
-// jitter returns a random duration in [0, most).
-func (s *Service) jitter(most time.Duration) time.Duration {
-	if most <= 0 {
+// jitter returns a random duration in [0, longest).
+func (s *Service) jitter(longest time.Duration) time.Duration {
+	if longest <= 0 {
 		return 0
 	}
 	var b [8]byte
 	if _, err := io.ReadFull(s.Random, b[:]); err != nil {
-		return most / 2
+		return longest / 2
 	}
-	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(most)) // #nosec G115 -- less than most
+	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(longest)) // #nosec G115 -- less than longest
 }

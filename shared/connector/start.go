@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// authorizationLife is how long a person may take on the platform's pages.
-const authorizationLife = 10 * time.Minute
-
 // Started is an authorization that began: where the browser goes, and the
 // cookie that binds the authorization to it.
 type Started struct {
@@ -66,7 +63,12 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 	if err != nil {
 		return Started{}, internal("building the authorize URL", err)
 	}
-	if err := s.putTicket(ctx, Ticket{Kind: StateTicket, Hash: hash(state), Bound: hash(browser), ExpiresAt: a.ExpiresAt}, a); err != nil {
+	ticket, err := newTicket(StateKind, hash(state), a.ExpiresAt, a)
+	if err != nil {
+		return Started{}, err
+	}
+	ticket.Bound = hash(browser)
+	if err := s.putTicket(ctx, ticket); err != nil {
 		return Started{}, err
 	}
 	return Started{

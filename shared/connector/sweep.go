@@ -10,32 +10,15 @@ import (
 // Sweep is what one sweep did.
 type Sweep struct {
 	Queued   int
-	Complete bool // false where time ran out first; the next sweep goes on
+	Complete bool // false where time ran out; the next sweep continues
 }
 
-const (
-	// claimLife is how long a queued connection is left alone by later
-	// sweeps. A message that got lost costs that much.
-	claimLife  = 12 * time.Minute
-	sweepBatch = 100
-	// sweepClaims is how many connections are claimed at once.
-	sweepClaims = 8
-	// sweepPace is how many connections a second a sweep gives the workers: as
-	// many as Secrets Manager takes writes, which no quota raises
-	// (https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
-	// read 2026-11-23). Where more are due than fit into sweepSpread, which the
-	// tokens of an hour can wait besides a sweep, it is a multiple.
-	sweepPace   = 50
-	sweepSpread = 2 * time.Minute
-	// sweepReserve is the time that a sweep keeps for its end.
-	sweepReserve = 5 * time.Second
-)
-
-// QueueDue finds what is due and queues it, a batch of each shard at a time so
-// that none waits for another's backlog, until all is queued or the time of ctx
-// is nearly up. Each connection is claimed first, so that sweeps that overlap do
-// no double work; a claim whose message was lost runs out. A shard that fails
-// is left to the next sweep, and does not keep the others from being swept.
+// QueueDue is the sweep: it finds what is due and queues it for the workers. It
+// queues a batch of each shard in turn, so that no shard waits for another's
+// backlog, until all is queued or the time of ctx is nearly over. It claims each
+// record first, so that sweeps that overlap do no double work; a claim whose
+// message was lost runs out. A shard that fails is left to the next sweep, and
+// does not stop the others.
 func (s *Service) QueueDue(ctx context.Context) (Sweep, error) {
 	var sweep Sweep
 	var problems []error
@@ -47,7 +30,7 @@ func (s *Service) QueueDue(ctx context.Context) (Sweep, error) {
 	for len(shards) > 0 {
 		var more []int
 		for _, shard := range shards {
-			if s.left(ctx) < sweepReserve {
+			if remaining(ctx) < sweepReserve {
 				return sweep, errors.Join(problems...)
 			}
 			after := time.Duration(sweep.Queued/sweepPace) * time.Second % sweepSpread
@@ -65,37 +48,37 @@ func (s *Service) QueueDue(ctx context.Context) (Sweep, error) {
 	return sweep, errors.Join(problems...)
 }
 
-// queueShard queues one batch of a shard, for after a while, and reports whether
-// it was a full one, behind which there may be more.
+// queueShard queues one batch of a shard, to be delivered after a delay. It
+// reports whether the batch was full, so that there may be more.
 func (s *Service) queueShard(ctx context.Context, shard int, after time.Duration) (queued int, full bool, err error) {
 	now := s.Now().UTC()
 	due, err := s.Store.Due(ctx, shard, now, sweepBatch)
 	if err != nil {
 		return 0, false, internal("finding what is due", err)
 	}
-	ids, problem := s.claim(ctx, due, now.Add(claimLife))
-	if len(ids) == 0 {
+	claimed, problem := s.claim(ctx, due, now.Add(ClaimLife))
+	if len(claimed) == 0 {
 		return 0, false, problem
 	}
-	failed, err := s.Queue.Enqueue(ctx, ids, after)
+	failed, err := s.Queue.Enqueue(ctx, claimed, after)
 	if err != nil {
 		return 0, false, errors.Join(problem, internal("queueing what is due", err))
 	}
 	if len(failed) > 0 {
 		s.Log.WarnContext(ctx, "queueing what is due", "failed", len(failed))
 	}
-	return len(ids) - len(failed), len(due) == sweepBatch, problem
+	return len(claimed) - len(failed), len(due) == sweepBatch, problem
 }
 
-// claim claims a batch, a few at a time, and returns what is now the caller's
-// to queue, also beside an error.
-func (s *Service) claim(ctx context.Context, due []Due, until time.Time) ([]ID, error) {
+// claim claims a batch, a few records at a time, and returns those that it
+// claimed, also beside an error.
+func (s *Service) claim(ctx context.Context, due []Due, until time.Time) ([]RecordKey, error) {
 	outcomes := make([]error, len(due))
 	slots := make(chan struct{}, sweepClaims)
 	var running sync.WaitGroup
 	for i, d := range due {
 		slots <- struct{}{}
-		if s.left(ctx) < sweepReserve {
+		if remaining(ctx) < sweepReserve {
 			due = due[:i]
 			break
 		}
@@ -106,66 +89,88 @@ func (s *Service) claim(ctx context.Context, due []Due, until time.Time) ([]ID, 
 	}
 	running.Wait()
 
-	var ids []ID
+	var claimed []RecordKey
 	var problem error
 	for i, d := range due {
 		switch err := outcomes[i]; {
 		case err == nil:
-			ids = append(ids, d.ID)
+			claimed = append(claimed, d.RecordKey)
 		case !errors.Is(err, ErrConflict):
 			problem = internal("claiming what is due", err)
 		}
 	}
-	return ids, problem
+	return claimed, problem
 }
 
-// Outcome is what RefreshDue did, for logs and metrics.
-type Outcome string
+// DueResult is what HandleDue did, for logs and metrics.
+type DueResult string
 
-// The outcomes.
+// The results.
 const (
-	Refreshed Outcome = "refreshed"
-	NotDue    Outcome = "not_due"
-	Busy      Outcome = "busy"
-	Gone      Outcome = "gone"
-	Condemned Outcome = "needs_reauth"
-	Failed    Outcome = "failed"
-	Expired   Outcome = "expired" // a consent that nobody confirmed
+	Refreshed    DueResult = "refreshed"
+	NotDue       DueResult = "not_due"
+	Busy         DueResult = "busy"
+	Gone         DueResult = "gone"
+	MarkedReauth DueResult = "needs_reauth"
+	Failed       DueResult = "failed"
+	Expired      DueResult = "expired" // a consent that was not confirmed in time
 )
 
-// RefreshDue does what QueueDue queued: it renews the connection with that id
-// if it is due, finishes what a disconnection left undone or, where the id is
-// that of a consent that nobody confirmed, or of a secret that got no record,
-// ends that. A failure that is recorded on the connection is an outcome; an
-// error means that it could not be recorded, and that the message should come
-// again.
-func (s *Service) RefreshDue(ctx context.Context, id ID) (Outcome, error) {
+// HandleDue does what QueueDue queued: it refreshes a connection that is due,
+// finishes a disconnection, or ends a pending consent. A failure that is
+// recorded on the connection is a result; an error means that it could not be
+// recorded, and that the message should be delivered again.
+func (s *Service) HandleDue(ctx context.Context, due RecordKey) (DueResult, error) {
+	switch due.Kind {
+	case ConnectionKind:
+		return s.refreshDue(ctx, ID(due.ID))
+	case PendingKind, UnrecordedKind:
+		return s.endPending(ctx, due)
+	case "":
+		return s.handleUntyped(ctx, due.ID)
+	}
+	return Gone, nil
+}
+
+// handleUntyped handles a message of the version before, which names no kind.
+func (s *Service) handleUntyped(ctx context.Context, id string) (DueResult, error) {
+	_, err := s.Store.Connection(ctx, ID(id))
+	if !errors.Is(err, ErrNotFound) {
+		return s.refreshDue(ctx, ID(id))
+	}
+	if result, err := s.endPending(ctx, RecordKey{Kind: PendingKind, ID: id}); err != nil || result != Gone {
+		return result, err
+	}
+	return s.endPending(ctx, RecordKey{Kind: UnrecordedKind, ID: id})
+}
+
+// refreshDue refreshes a connection if it is due, or finishes its disconnection.
+func (s *Service) refreshDue(ctx context.Context, id ID) (DueResult, error) {
 	c, err := s.Store.Connection(ctx, id)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return s.endPending(ctx, id)
-	case err != nil:
+	if errors.Is(err, ErrNotFound) {
+		return Gone, nil
+	}
+	if err != nil {
 		return Failed, internal("reading a connection", err)
 	}
-	now := s.Now()
 	switch {
-	case c.RefreshAt.IsZero() || now.Before(c.RefreshAt):
+	case freshness{due: true}.satisfiedBy(c, s.Now()):
 		return NotDue, nil
 	case c.Status == Disconnected && c.StatusReason == reasonDataDeletion:
 		return Gone, s.purge(ctx, c)
 	case c.Status == Disconnected:
-		return Gone, s.end(ctx, c)
+		return Gone, s.finishDisconnect(ctx, c)
 	case c.Status != Active:
 		return Gone, nil
 	}
-	c, err = s.renew(ctx, c, need{due: true})
+	c, err = s.refresh(ctx, c, freshness{due: true})
 	switch {
 	case err == nil:
 		return Refreshed, nil
 	case errors.Is(err, errBusy):
 		return Busy, nil
 	case c.Status == NeedsReauth:
-		return Condemned, nil
+		return MarkedReauth, nil
 	case errors.Is(err, Internal):
 		return Failed, err
 	}

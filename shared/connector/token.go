@@ -1,18 +1,11 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
 )
-
-// DefaultMinTTL is how long a token that is handed out lives at least, where
-// the caller does not say.
-const DefaultMinTTL = 300 * time.Second
-
-// MaxMinTTL is the most that a caller may ask for, and longer than any token
-// lives.
-const MaxMinTTL = 365 * 24 * time.Hour
 
 // TokenRequest selects a connection by ConnectionID, or by Owner and Platform
 // and, where the owner has several, AccountID; and says what the caller needs.
@@ -54,20 +47,14 @@ type Token struct {
 // ManualMode, ReauthorizationRequired, InvalidRequest where Full is not
 // allowed, and what the platform answers to a refresh.
 func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
-	if r.Full && !s.AllowFull {
-		return Token{}, Invalid("full", "this deployment does not allow it (ALLOW_FULL_CREDENTIALS)")
-	}
-	if r.MinTTL < 0 || r.MinTTL > MaxMinTTL {
-		return Token{}, Invalid("min_ttl_seconds", "not between 0 and 31536000")
-	}
-	if err := checkScopes(r.Scopes); err != nil {
+	if err := s.checkTokenRequest(r); err != nil {
 		return Token{}, err
 	}
 	c, err := s.find(ctx, r)
 	if err != nil {
 		return Token{}, err
 	}
-	if c, err = s.takeOver(ctx, c); err != nil {
+	if c, err = s.reconcileConsent(ctx, c); err != nil {
 		return Token{}, err
 	}
 	if err := s.usable(c); err != nil {
@@ -77,28 +64,38 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 		return Token{}, &Error{Code: ScopeMissing, MissingScopes: lacking, Message: "the grant lacks scopes: connect again with consent to all of them"}
 	}
 
-	renewed, failure := s.renew(ctx, c, need{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
+	c, failure := s.refresh(ctx, c, freshness{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
 	if failure == nil {
-		failure = s.usable(renewed) // it may have been given up meanwhile
+		failure = s.usable(c) // it may have been marked needs_reauth meanwhile
 	}
-	if failure != nil && (!servable(renewed, s.Now()) || AsError(failure).Reason == reasonForcedTooOften) {
+	if failure != nil && (!servable(c, s.Now()) || AsError(failure).Reason == reasonForcedTooOften) {
 		return Token{}, failure
 	}
-	t, err := s.token(ctx, renewed, r.Full)
+	t, err := s.token(ctx, c, r.Full)
 	if err != nil {
 		return Token{}, err
 	}
 	if !t.ExpiresAt.IsZero() && !s.Now().Before(t.ExpiresAt) {
-		// It died while it was read.
-		if failure == nil {
-			failure = &Error{Code: PlatformUnavailable, Message: "the token expired while it was read: try again"}
-		}
-		return Token{}, failure
+		return Token{}, cmp.Or(failure, errExpiredMeanwhile())
 	}
 	if failure != nil {
 		t.Degraded, t.DegradedReason = true, AsError(failure).Code
 	}
 	return t, nil
+}
+
+func (s *Service) checkTokenRequest(r TokenRequest) error {
+	if r.Full && !s.AllowFull {
+		return Invalid("full", "this deployment does not allow it (ALLOW_FULL_CREDENTIALS)")
+	}
+	if r.MinTTL < 0 || r.MinTTL > MaxMinTTL {
+		return Invalid("min_ttl_seconds", "not between 0 and 31536000")
+	}
+	return checkScopes(r.Scopes)
+}
+
+func errExpiredMeanwhile() error {
+	return &Error{Code: PlatformUnavailable, Message: "the token expired while it was read: try again"}
 }
 
 // servable reports whether a token that could not be renewed is still worth
@@ -109,18 +106,22 @@ func servable(c Connection, now time.Time) bool {
 
 // find returns the connection that r selects.
 func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) {
-	if r.ConnectionID != "" {
-		c, err := s.Connection(ctx, r.ConnectionID)
-		if err != nil {
-			return Connection{}, err
-		}
-		// What is said beside the id must fit; a connection of somebody else
-		// looks like none.
-		if r.Owner != "" && r.Owner != c.Owner || r.Platform != "" && r.Platform != c.Platform || r.AccountID != "" && r.AccountID != c.AccountID {
-			return Connection{}, errConnectionNotFound()
-		}
-		return c, nil
+	if r.ConnectionID == "" {
+		return s.findByOwner(ctx, r)
 	}
+	c, err := s.Connection(ctx, r.ConnectionID)
+	if err != nil {
+		return Connection{}, err
+	}
+	// What the request says beside the id must match. A connection of another
+	// owner looks like none.
+	if r.Owner != "" && r.Owner != c.Owner || r.Platform != "" && r.Platform != c.Platform || r.AccountID != "" && r.AccountID != c.AccountID {
+		return Connection{}, errConnectionNotFound()
+	}
+	return c, nil
+}
+
+func (s *Service) findByOwner(ctx context.Context, r TokenRequest) (Connection, error) {
 	if r.Owner == "" {
 		return Connection{}, Invalid("connection_id", "missing, and so is owner with platform")
 	}
@@ -133,23 +134,21 @@ func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) 
 	if _, err := s.platform(r.Platform); err != nil {
 		return Connection{}, err
 	}
-	if r.AccountID != "" {
-		if err := checkText("account_id", r.AccountID, maxAccountID); err != nil {
-			return Connection{}, err
-		}
-		if !mayActFor(ctx, r.Owner) {
-			return Connection{}, errConnectionNotFound()
-		}
-		c, err := s.Store.FindAccount(ctx, r.Owner, r.Platform, r.AccountID)
-		if err != nil {
-			return Connection{}, notFound(err)
-		}
-		return c, nil
+	if r.AccountID == "" {
+		return s.findOnly(ctx, r.Owner, r.Platform)
 	}
-	return s.findOnly(ctx, r.Owner, r.Platform)
+	if err := checkText("account_id", r.AccountID, maxAccountID); err != nil {
+		return Connection{}, err
+	}
+	if !mayActFor(ctx, r.Owner) {
+		return Connection{}, errConnectionNotFound()
+	}
+	c, err := s.Store.FindAccount(ctx, r.Owner, r.Platform, r.AccountID)
+	if err != nil {
+		return Connection{}, notFound(err)
+	}
+	return c, nil
 }
-
-const maxAccountID = 256
 
 // findOnly returns the one connection that the owner has on the platform.
 func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Connection, error) {
@@ -171,18 +170,18 @@ func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Co
 	return Connection{}, e
 }
 
-// token reads the credentials that c points to.
+// token reads the credentials that c refers to.
 func (s *Service) token(ctx context.Context, c Connection, full bool) (Token, error) {
 	p, err := s.platform(c.Platform)
 	if err != nil {
 		return Token{}, err
 	}
-	creds, err := s.pinnedCredentials(ctx, c)
+	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
 	if errors.Is(err, ErrNotFound) {
-		creds, _, err = s.currentCredentials(ctx, c)
+		creds, _, err = s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials, true)
 	}
 	if err != nil {
-		return Token{}, err
+		return Token{}, credentialsError(err)
 	}
 	var app App
 	if full || p.TokenNeedsApp(creds) {
@@ -191,7 +190,7 @@ func (s *Service) token(ctx context.Context, c Connection, full bool) (Token, er
 		}
 	}
 	t := Token{Connection: c, ExpiresAt: creds.ExpiresAt}
-	if creds.Generation == c.Generation {
+	if creds.Generation == c.Credentials.Generation {
 		t.ExpiresAt = c.ExpiresAt // a check may have found it since they were stored
 	}
 	t.AccessToken, t.TokenType, t.Credentials = p.Token(app, creds)

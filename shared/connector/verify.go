@@ -3,62 +3,68 @@ package connector
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Verify asks the platform whether the credentials still work, and stores the
 // answer on the connection. Credentials that need it are refreshed first. A
-// connection that was given up, and works after all, is active again.
-func (s *Service) Verify(ctx context.Context, id ID) (Verification, error) {
+// connection that was marked needs_reauth, and works after all, is active again.
+func (s *Service) Verify(ctx context.Context, id ID) (Verified, error) {
 	c, err := s.Connection(ctx, id)
 	if err != nil {
-		return Verification{}, err
+		return Verified{}, err
 	}
 	if c.Status != NeedsReauth {
 		if err := s.usable(c); err != nil {
-			return Verification{}, err
+			return Verified{}, err
 		}
-		if c, err = s.renew(ctx, c, need{since: s.Now()}); err != nil && !servable(c, s.Now()) {
-			return Verification{}, err
+		if c, err = s.refresh(ctx, c, freshness{since: s.Now()}); err != nil && !servable(c, s.Now()) {
+			return Verified{}, err
 		}
 	}
-	p, err := s.platform(c.Platform)
-	if err != nil {
-		return Verification{}, err
-	}
-	v, err := s.ask(ctx, p, c)
+	v, err := s.callVerify(ctx, c)
 	if errors.Is(err, ReauthorizationRequired) && c.Status == Active {
-		// A token that died before its time may be replaced.
-		if c, err = s.renew(ctx, c, need{force: true, since: s.Now()}); err != nil {
-			return Verification{}, err
+		// A token that died before its time can be replaced by a refresh.
+		if c, err = s.refresh(ctx, c, freshness{force: true, since: s.Now()}); err != nil {
+			return Verified{}, err
 		}
-		v, err = s.ask(ctx, p, c)
+		v, err = s.callVerify(ctx, c)
 	}
 	if err != nil {
-		return Verification{}, err
+		return Verified{}, err
 	}
-	return v, s.verified(ctx, c, v)
+	return v, s.storeVerified(ctx, c, v)
 }
 
-// ask calls the platform with the credentials that c points to.
-func (s *Service) ask(ctx context.Context, p Platform, c Connection) (Verification, error) {
-	creds, err := s.pinnedCredentials(ctx, c)
+// Verified is the answer of a platform, and when it came.
+type Verified struct {
+	Verification
+	CheckedAt time.Time
+}
+
+// callVerify calls the platform with the credentials that c refers to.
+func (s *Service) callVerify(ctx context.Context, c Connection) (Verified, error) {
+	p, err := s.platform(c.Platform)
 	if err != nil {
-		return Verification{}, err
+		return Verified{}, err
+	}
+	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
+	if err != nil {
+		return Verified{}, credentialsError(err)
 	}
 	app, err := s.app(ctx, c.Platform)
 	if err != nil {
-		return Verification{}, err
+		return Verified{}, err
 	}
 	v, err := s.verifyWith(ctx, p, app, creds)
 	if err != nil {
-		return Verification{}, internal("verifying", err)
+		return Verified{}, internal("verifying", err)
 	}
-	v.CheckedAt = s.Now().UTC()
-	return v, nil
+	return Verified{Verification: v, CheckedAt: s.Now().UTC()}, nil
 }
 
-// verified stores what a verification found.
-func (s *Service) verified(ctx context.Context, c Connection, v Verification) error {
+// storeVerified stores what a verification found.
+func (s *Service) storeVerified(ctx context.Context, c Connection, v Verified) error {
 	if v.Account.ID != "" && v.Account.ID != c.AccountID && !provisional(c.AccountID) {
 		return &Error{Code: AccountMismatch, Message: "the credentials are those of another account"}
 	}
@@ -71,9 +77,7 @@ func (s *Service) verified(ctx context.Context, c Connection, v Verification) er
 			}
 			c.AccountID, c.AccountName = v.Account.ID, v.Account.Name
 		}
-		if len(v.Scopes) > 0 {
-			c.Scopes, c.MissingScopes = v.Scopes, missing(union(c.Scopes, c.MissingScopes), v.Scopes)
-		}
+		c.updateScopes(v.Scopes)
 		if v.Warning != "" || recovered {
 			c.StatusReason = v.Warning
 		}
@@ -85,7 +89,7 @@ func (s *Service) verified(ctx context.Context, c Connection, v Verification) er
 	switch {
 	case errors.Is(err, ErrConflict):
 		return errAccountHeld()
-	case errors.Is(err, errSuperseded):
+	case errors.Is(err, errStale):
 		return errConnectionNotFound()
 	case err != nil:
 		return err

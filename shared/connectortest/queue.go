@@ -10,8 +10,8 @@ import (
 
 // Queue is a connector.Queue in memory.
 type Queue struct {
-	mu  sync.Mutex
-	ids []connector.ID
+	mu    sync.Mutex
+	items []connector.RecordKey
 }
 
 var _ connector.Queue = (*Queue)(nil)
@@ -19,19 +19,19 @@ var _ connector.Queue = (*Queue)(nil)
 // NewQueue returns an empty Queue.
 func NewQueue() *Queue { return &Queue{} }
 
-// Enqueue implements connector.Queue. Nobody has to wait for what is added.
-func (q *Queue) Enqueue(_ context.Context, ids []connector.ID, _ time.Duration) ([]connector.ID, error) {
+// Enqueue implements connector.Queue, without the delay.
+func (q *Queue) Enqueue(_ context.Context, items []connector.RecordKey, _ time.Duration) ([]connector.RecordKey, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.ids = append(q.ids, ids...)
+	q.items = append(q.items, items...)
 	return nil, nil
 }
 
 // Drain returns what was added, in order, and empties the queue.
-func (q *Queue) Drain() []connector.ID {
+func (q *Queue) Drain() []connector.RecordKey {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	ids := q.ids
-	q.ids = nil
-	return ids
+	items := q.items
+	q.items = nil
+	return items
 }

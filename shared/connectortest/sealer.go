@@ -7,22 +7,23 @@ import (
 	"strings"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/credentialstore"
 )
 
-// Sealer is a connector.Sealer that binds, and hides nothing.
+// Sealer is a credentialstore.Sealer that binds, and hides nothing.
 type Sealer struct{}
 
-var _ connector.Sealer = Sealer{}
+var _ credentialstore.Sealer = Sealer{}
 
-// Prepare implements connector.Sealer.
+// Prepare implements credentialstore.Sealer.
 func (Sealer) Prepare(context.Context) error { return nil }
 
-// Seal implements connector.Sealer.
+// Seal implements credentialstore.Sealer.
 func (Sealer) Seal(_ context.Context, plain connector.Secret, purpose string) ([]byte, error) {
 	return fmt.Appendf(nil, "%s\n%s", purpose, plain.Reveal()), nil
 }
 
-// Open implements connector.Sealer.
+// Open implements credentialstore.Sealer.
 func (Sealer) Open(_ context.Context, sealed []byte, purpose string) (connector.Secret, error) {
 	plain, ok := strings.CutPrefix(string(sealed), purpose+"\n")
 	if !ok {

@@ -6,17 +6,18 @@ import (
 	"testing"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/credentialstore"
 )
 
 // TestSealer holds a sealer that hides what it seals against the duties of
-// connector.Sealer. open returns a sealer of its own each time; all have the
+// credentialstore.Sealer. open returns a sealer of its own each time; all have the
 // same key.
-func TestSealer(t *testing.T, open func(t *testing.T) connector.Sealer) {
+func TestSealer(t *testing.T, open func(t *testing.T) credentialstore.Sealer) {
 	const (
 		value   = `{"refresh_token":"test-refresh-token"}`
 		purpose = "connection a, generation 1"
 	)
-	seal := func(t *testing.T, s connector.Sealer) []byte {
+	seal := func(t *testing.T, s credentialstore.Sealer) []byte {
 		t.Helper()
 		sealed, err := s.Seal(t.Context(), connector.NewSecret(value), purpose)
 		if err != nil {

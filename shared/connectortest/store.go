@@ -19,7 +19,7 @@ type Store struct {
 	mu          sync.Mutex
 	connections map[connector.ID]stored
 	accounts    map[account]connector.ID
-	tickets     map[ticketKey]connector.Ticket
+	tickets     map[connector.RecordKey]connector.Ticket
 	counters    map[string]int
 	breakers    map[connector.Name]connector.Breaker
 }
@@ -37,11 +37,6 @@ type account struct {
 	accountID string
 }
 
-type ticketKey struct {
-	kind connector.TicketKind
-	hash string
-}
-
 var _ connector.Store = (*Store)(nil)
 
 // NewStore returns an empty Store.
@@ -49,7 +44,7 @@ func NewStore() *Store {
 	return &Store{
 		connections: map[connector.ID]stored{},
 		accounts:    map[account]connector.ID{},
-		tickets:     map[ticketKey]connector.Ticket{},
+		tickets:     map[connector.RecordKey]connector.Ticket{},
 		counters:    map[string]int{},
 		breakers:    map[connector.Name]connector.Breaker{},
 	}
@@ -132,41 +127,60 @@ func (s *Store) UserConnections(_ context.Context, platform connector.Name, user
 	return found, nil
 }
 
-// Create implements connector.Store.
-func (s *Store) Create(_ context.Context, c connector.Connection) (connector.Connection, error) {
+// Commit implements connector.Store.
+func (s *Store) Commit(_ context.Context, change connector.Change) (connector.Connection, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, taken := s.connections[c.ID]; taken {
+	if !s.mayCommit(change) {
 		return connector.Connection{}, connector.ErrConflict
 	}
-	c.Revision = 0
-	return s.put(c)
-}
-
-// Update implements connector.Store.
-func (s *Store) Update(_ context.Context, c connector.Connection) (connector.Connection, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r, ok := s.connections[c.ID]; !ok || r.connection.Revision != c.Revision {
-		return connector.Connection{}, connector.ErrConflict
+	for _, t := range change.Put {
+		s.tickets[t.RecordKey] = clone(t)
 	}
-	return s.put(c)
-}
-
-// put stores c with its next revision, if its account is free or its own.
-func (s *Store) put(c connector.Connection) (connector.Connection, error) {
-	claims := c.Status != connector.Disconnected
-	if holder, held := s.accounts[accountOf(c)]; claims && held && holder != c.ID {
-		return connector.Connection{}, connector.ErrConflict
+	for _, key := range change.Drop {
+		delete(s.tickets, key)
 	}
-	s.free(c.ID)
-	if claims {
+	if change.Before != nil {
+		s.free(change.Before.ID)
+		delete(s.connections, change.Before.ID)
+	}
+	if change.After == nil {
+		return connector.Connection{}, nil
+	}
+	c := clone(*change.After)
+	c.Revision = 1
+	if change.Before != nil {
+		c.Revision = change.Before.Revision + 1
+	}
+	if c.Status != connector.Disconnected {
 		s.accounts[accountOf(c)] = c.ID
 	}
-	c = clone(c)
-	c.Revision++
 	s.connections[c.ID] = stored{connection: c, dueAt: c.RefreshAt}
 	return clone(c), nil
+}
+
+// mayCommit reports whether the revision is right, and whether the id, the
+// account and the tickets of a change are free.
+func (s *Store) mayCommit(change connector.Change) bool {
+	for _, t := range change.Put {
+		if _, taken := s.tickets[t.RecordKey]; taken {
+			return false
+		}
+	}
+	if before := change.Before; before != nil {
+		if r, ok := s.connections[before.ID]; !ok || r.connection.Revision != before.Revision {
+			return false
+		}
+	}
+	after := change.After
+	if after == nil {
+		return true
+	}
+	if _, taken := s.connections[after.ID]; taken && change.Before == nil {
+		return false
+	}
+	holder, held := s.accounts[accountOf(*after)]
+	return after.Status == connector.Disconnected || !held || holder == after.ID
 }
 
 func (s *Store) free(id connector.ID) {
@@ -179,38 +193,27 @@ func accountOf(c connector.Connection) account {
 	return account{c.Owner, c.Platform, c.AccountID}
 }
 
-// Delete implements connector.Store.
-func (s *Store) Delete(_ context.Context, id connector.ID, revision int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r, ok := s.connections[id]; !ok || r.connection.Revision != revision {
-		return connector.ErrConflict
-	}
-	s.free(id)
-	delete(s.connections, id)
-	return nil
-}
-
 // Due implements connector.Store.
 func (s *Store) Due(_ context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var due []connector.Due
-	for id, r := range s.connections {
-		if shardOf(id) == shard && !r.dueAt.IsZero() && !r.dueAt.After(now) {
-			due = append(due, connector.Due{ID: id, DueAt: r.dueAt})
+	add := func(key connector.RecordKey, dueAt time.Time) {
+		if shardOf(key.ID) == shard && !dueAt.IsZero() && !dueAt.After(now) {
+			due = append(due, connector.Due{RecordKey: key, DueAt: dueAt})
 		}
 	}
+	for id, r := range s.connections {
+		add(connector.RecordKey{Kind: connector.ConnectionKind, ID: string(id)}, r.dueAt)
+	}
 	for key, t := range s.tickets {
-		if id := connector.ID(key.hash); shardOf(id) == shard && !t.DueAt.IsZero() && !t.DueAt.After(now) {
-			due = append(due, connector.Due{ID: id, Ticket: key.kind, DueAt: t.DueAt})
-		}
+		add(key, t.DueAt)
 	}
 	slices.SortFunc(due, func(a, b connector.Due) int { return a.DueAt.Compare(b.DueAt) })
 	return due[:min(limit, len(due))], nil
 }
 
-func shardOf(id connector.ID) int {
+func shardOf(id string) int {
 	h := fnv.New32a()
 	h.Write([]byte(id))
 	return int(h.Sum32() % connector.DueShards)
@@ -220,45 +223,31 @@ func shardOf(id connector.ID) int {
 func (s *Store) Claim(_ context.Context, d connector.Due, until time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d.Ticket != "" {
-		return s.claimTicket(ticketKey{d.Ticket, string(d.ID)}, d.DueAt, until)
+	until = until.Round(0).UTC()
+	if d.Kind == connector.ConnectionKind {
+		id := connector.ID(d.ID)
+		r, ok := s.connections[id]
+		if !ok || r.dueAt.IsZero() || !r.dueAt.Equal(d.DueAt) {
+			return connector.ErrConflict
+		}
+		r.dueAt = until
+		s.connections[id] = r
+		return nil
 	}
-	r, ok := s.connections[d.ID]
-	if !ok || r.dueAt.IsZero() || !r.dueAt.Equal(d.DueAt) {
+	t, ok := s.tickets[d.RecordKey]
+	if !ok || t.DueAt.IsZero() || !t.DueAt.Equal(d.DueAt) {
 		return connector.ErrConflict
 	}
-	r.dueAt = until.Round(0).UTC()
-	s.connections[d.ID] = r
-	return nil
-}
-
-func (s *Store) claimTicket(key ticketKey, seen, until time.Time) error {
-	t, ok := s.tickets[key]
-	if !ok || t.DueAt.IsZero() || !t.DueAt.Equal(seen) {
-		return connector.ErrConflict
-	}
-	t.DueAt = until.Round(0).UTC()
-	s.tickets[key] = t
-	return nil
-}
-
-// PutTicket implements connector.Store.
-func (s *Store) PutTicket(_ context.Context, t connector.Ticket) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := ticketKey{t.Kind, t.Hash}
-	if _, taken := s.tickets[key]; taken {
-		return connector.ErrConflict
-	}
-	s.tickets[key] = clone(t)
+	t.DueAt = until
+	s.tickets[d.RecordKey] = t
 	return nil
 }
 
 // Ticket implements connector.Store.
-func (s *Store) Ticket(_ context.Context, kind connector.TicketKind, hash string, now time.Time) (connector.Ticket, error) {
+func (s *Store) Ticket(_ context.Context, key connector.RecordKey, now time.Time) (connector.Ticket, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, ok := s.tickets[ticketKey{kind, hash}]
+	t, ok := s.tickets[key]
 	if !ok || !now.Before(t.ExpiresAt) {
 		return connector.Ticket{}, connector.ErrNotFound
 	}
@@ -266,10 +255,9 @@ func (s *Store) Ticket(_ context.Context, kind connector.TicketKind, hash string
 }
 
 // TakeTicket implements connector.Store.
-func (s *Store) TakeTicket(_ context.Context, kind connector.TicketKind, hash, bound string, now time.Time) (connector.Ticket, error) {
+func (s *Store) TakeTicket(_ context.Context, key connector.RecordKey, bound string, now time.Time) (connector.Ticket, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := ticketKey{kind, hash}
 	t, ok := s.tickets[key]
 	if !ok || !now.Before(t.ExpiresAt) || t.Bound != "" && t.Bound != bound {
 		return connector.Ticket{}, connector.ErrNotFound

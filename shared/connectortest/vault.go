@@ -10,9 +10,10 @@ import (
 	"sync"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/credentialstore"
 )
 
-// Vault is a connector.Vault in memory. A secret that is scheduled for
+// Vault is a credentialstore.Vault in memory. A secret that is scheduled for
 // deletion stays scheduled.
 type Vault struct {
 	mu      sync.Mutex
@@ -24,31 +25,42 @@ type secret struct {
 	scheduled bool
 }
 
-var _ connector.Vault = (*Vault)(nil)
+var _ credentialstore.Vault = (*Vault)(nil)
 
 // NewVault returns an empty Vault.
 func NewVault() *Vault { return &Vault{secrets: map[string]*secret{}} }
 
 var errScheduled = errors.New("the secret is scheduled for deletion")
 
-// Put implements connector.Vault. It fails for a secret that is scheduled
-// for deletion.
+// Put implements connector.Vault. It fails for a secret that is scheduled for
+// deletion.
 func (v *Vault) Put(_ context.Context, name string, value connector.Secret) (string, error) {
+	return v.put(name, value, true)
+}
+
+// PutVersion implements credentialstore.Vault.
+func (v *Vault) PutVersion(_ context.Context, name string, value connector.Secret) (string, error) {
+	return v.put(name, value, false)
+}
+
+func (v *Vault) put(name string, value connector.Secret, create bool) (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s, ok := v.secrets[name]
-	if !ok {
+	switch {
+	case !create && (!ok || s.scheduled):
+		return "", connector.ErrNotFound
+	case !ok:
 		s = &secret{}
 		v.secrets[name] = s
-	}
-	if s.scheduled {
+	case s.scheduled:
 		return "", errScheduled
 	}
 	s.versions = append(s.versions, value)
 	return versionName(len(s.versions) - 1), nil
 }
 
-// Get implements connector.Vault.
+// Get implements credentialstore.Vault.
 func (v *Vault) Get(_ context.Context, name, version string) (connector.Secret, string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -85,7 +97,7 @@ func (v *Vault) Names(prefix string) []string {
 	return names
 }
 
-// Delete implements connector.Vault.
+// Delete implements credentialstore.Vault.
 func (v *Vault) Delete(_ context.Context, name string, purge bool) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/credentialstore"
 )
 
-// TestVault holds a vault against the duties of connector.Vault. open returns
+// TestVault holds a vault against the duties of credentialstore.Vault. open returns
 // one vault, used by one check at a time; checks tell their secrets apart by
 // names of their own.
-func TestVault(t *testing.T, open func(t *testing.T) connector.Vault) {
+func TestVault(t *testing.T, open func(t *testing.T) credentialstore.Vault) {
 	for _, check := range []struct {
 		name string
 		run  func(t *testing.T, v vaultCheck)
@@ -38,7 +39,7 @@ func TestVault(t *testing.T, open func(t *testing.T) connector.Vault) {
 
 // vaultCheck is one check's view of a vault.
 type vaultCheck struct {
-	connector.Vault
+	credentialstore.Vault
 	name string // nobody else's
 }
 

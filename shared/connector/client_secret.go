@@ -6,35 +6,30 @@ import (
 	"time"
 )
 
-// previousLife is how long a client secret that was replaced still counts:
-// long enough to put the new one into force on the platform's portal, not so
-// long that a leaked one stays of use.
-const previousLife = 7 * 24 * time.Hour
-
-// succeeding returns a as it replaces before: with the client secret of before
-// as the previous one, if it is the same client.
-func (a App) succeeding(before App, now time.Time) App {
+// withPreviousSecret returns the app a as it replaces the app before: with the
+// client secret of before as the previous one, if it is the same client.
+func (a App) withPreviousSecret(before App, now time.Time) App {
 	a.PreviousSecret, a.PreviousUntil = Secret{}, time.Time{}
 	switch {
 	case a.ClientID != before.ClientID || a.ClientSecret.Empty() || before.ClientSecret.Empty():
 	case a.ClientSecret.Equal(before.ClientSecret):
 		a.PreviousSecret, a.PreviousUntil = before.PreviousSecret, before.PreviousUntil
 	default:
-		a.PreviousSecret, a.PreviousUntil = before.ClientSecret, now.Add(previousLife).UTC()
+		a.PreviousSecret, a.PreviousUntil = before.ClientSecret, now.Add(previousSecretLife).UTC()
 	}
 	return a
 }
 
-// withEither does what needs the app's client secret: with the current one
-// and, only where the platform says that this is not the client's, with the
-// previous one. Nothing that works once is thus shown twice unless the
-// platform did not look at it the first time (RFC 6749, 5.2: the client is
-// authenticated first). If neither secret is good, the error is that of the
+// withCurrentOrPreviousSecret calls do with the app's client secret. Only where
+// the platform says that this is not the client's secret, it calls do once more
+// with the previous one. A code or a refresh token is thus shown twice only if
+// the platform did not look at it the first time (RFC 6749, 5.2: the client is
+// authenticated first). If both secrets are refused, the error is that of the
 // current one.
-func withEither[T any](ctx context.Context, s *Service, app App, refused func(error) bool, do func(App) (T, error)) (T, error) {
+func withCurrentOrPreviousSecret[T any](ctx context.Context, s *Service, app App, refused func(error) bool, do func(App) (T, error)) (T, error) {
 	result, err := do(app)
 	switch {
-	case err == nil || !refused(err), app.PreviousSecret.Empty(), !s.Now().Before(app.PreviousUntil), s.tooLate(ctx):
+	case err == nil || !refused(err), app.PreviousSecret.Empty(), !s.Now().Before(app.PreviousUntil), insufficientTime(ctx):
 		return result, err
 	}
 	previous := app
@@ -55,13 +50,13 @@ func clientRefused(err error) bool {
 }
 
 // notSigned reports whether a notice is not signed with the client secret that
-// it was held against.
+// was tried.
 func notSigned(err error) bool { return errors.Is(err, StateInvalid) }
 
 // revokeWith asks the platform to end a grant.
 func (s *Service) revokeWith(ctx context.Context, revoker Revoker, app App, creds Credentials, userID string) error {
-	_, err := withEither(ctx, s, app, clientRefused, func(app App) (struct{}, error) {
-		revokeCtx, cancel := context.WithTimeout(ctx, exchangeTime)
+	_, err := withCurrentOrPreviousSecret(ctx, s, app, clientRefused, func(app App) (struct{}, error) {
+		revokeCtx, cancel := context.WithTimeout(ctx, ExchangeBudget)
 		defer cancel()
 		return struct{}{}, revoker.Revoke(revokeCtx, app, creds, userID)
 	})
@@ -70,8 +65,8 @@ func (s *Service) revokeWith(ctx context.Context, revoker Revoker, app App, cred
 
 // verifyWith asks the platform whether credentials work.
 func (s *Service) verifyWith(ctx context.Context, p Platform, app App, creds Credentials) (Verification, error) {
-	return withEither(ctx, s, app, clientRefused, func(app App) (Verification, error) {
-		verifyCtx, cancel := context.WithTimeout(ctx, exchangeTime)
+	return withCurrentOrPreviousSecret(ctx, s, app, clientRefused, func(app App) (Verification, error) {
+		verifyCtx, cancel := context.WithTimeout(ctx, ExchangeBudget)
 		defer cancel()
 		return p.Verify(verifyCtx, app, creds)
 	})

@@ -1,0 +1,130 @@
+package connector
+
+import "time"
+
+// The time budgets and limits of the protocol. Their sums are explained in
+// doc.go; TestBudgets ties the timeouts of the functions to them.
+
+// An invocation that exchanges credentials divides its time: ExchangeBudget is
+// for the platform's answer, StoreBudget for storing it. No exchange begins
+// with less than both.
+const (
+	ExchangeBudget = 10 * time.Second
+	StoreBudget    = 5 * time.Second
+	// rescueBudget is the part of StoreBudget for credentials that could not be
+	// recorded.
+	rescueBudget = time.Second
+	// detachedBudget is for work that outlives its caller, where the caller's
+	// context has no deadline.
+	detachedBudget = 20 * time.Second
+)
+
+// A lease lasts until its holder can do no more: until the deadline of its
+// context, at which Lambda ends the process, and LeaseMargin for clocks that
+// differ. A slow holder thus never looks like a crashed one. leaseLife is for
+// contexts without a deadline.
+const (
+	leaseLife   = 20 * time.Second
+	LeaseMargin = 5 * time.Second
+)
+
+const (
+	// authorizationLife is how long a person may take on the platform's pages.
+	authorizationLife = 10 * time.Minute
+	// DefaultLinkLife and MaxLinkLife are how long a connect link lives.
+	DefaultLinkLife = time.Hour
+	MaxLinkLife     = 7 * 24 * time.Hour
+	// deletionLife is how long the status of a data deletion can be read.
+	deletionLife = 90 * 24 * time.Hour
+	// previousSecretLife is how long a replaced client secret is used where the
+	// platform refuses the new one: long enough to put the new one into force
+	// on the portal, short enough for one that leaked.
+	previousSecretLife = 7 * 24 * time.Hour
+)
+
+const (
+	// confirmationLife is how long a consent may be confirmed.
+	confirmationLife = 10 * time.Minute
+	// confirmationSlack is how much later the sweep may end it: longer than a
+	// Confirm that began in time can take.
+	confirmationSlack = time.Minute
+	// recordWithin is how long the creation of a connection may take before the
+	// sweep looks for its record.
+	recordWithin = time.Minute
+	// pendingLife is how long a pending consent is stored at most.
+	pendingLife = 7 * 24 * time.Hour
+	// revokePendingFor is how long the revocation of a pending consent is tried.
+	revokePendingFor = 24 * time.Hour
+	// disconnectWithin is how long a disconnection may take, with the revocation
+	// and the deletion of the credentials, before the sweep finishes it.
+	disconnectWithin = time.Minute
+	// maxRevocations is how often a revocation is tried before the credentials
+	// are deleted without it.
+	maxRevocations = 20
+	// reconcileFor is how long after a connection was marked needs_reauth the
+	// credential store is searched for a consent whose writer crashed without
+	// the lease.
+	reconcileFor = time.Hour
+	// restoreAfter is when stale credentials are stored again.
+	restoreAfter = time.Minute
+)
+
+// Retries. A caller who asks for a token may try again soon, since a person may
+// wait for it; the sweep has time.
+const (
+	callerBackoff    = 500 * time.Millisecond
+	maxCallerBackoff = 4 * time.Second
+	sweepBackoff     = 30 * time.Second
+	maxSweepBackoff  = 30 * time.Minute
+	maxRetryAfter    = 15 * time.Minute // of what a platform asks for
+)
+
+// The breaker of an app.
+const (
+	breakerThreshold = 5 // failures in a row
+	breakerFirst     = time.Second
+	breakerMost      = 2 * time.Minute
+	// breakerProbe is how long a caller has to find out whether calls succeed
+	// again.
+	breakerProbe = ExchangeBudget + 2*time.Second
+	// drainOver is over how long the connections that an outage delayed are
+	// spread once it ends.
+	drainOver = 10 * time.Minute
+)
+
+// The sweep.
+const (
+	// ClaimLife is how long later sweeps leave a queued record alone. A lost
+	// message costs that much time.
+	ClaimLife  = 12 * time.Minute
+	sweepBatch = 100
+	// sweepClaims is how many records are claimed at once.
+	sweepClaims = 8
+	// sweepPace is how many records a second a sweep gives the workers: as
+	// many as Secrets Manager takes writes, which no quota raises
+	// (https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
+	// read 2026-11-23). Where more are due than fit into sweepSpread, it is a
+	// multiple. Tokens that live an hour can wait for sweepSpread and a sweep.
+	sweepPace   = 50
+	sweepSpread = 2 * time.Minute
+	// sweepReserve is the time that a sweep leaves for its end.
+	sweepReserve = 5 * time.Second
+)
+
+// How many refreshes of one connection callers can force in a window. Each of
+// them rotates a token on some platforms.
+const (
+	maxForced    = 10
+	forcedWindow = 10 * time.Minute
+)
+
+const (
+	// DefaultMinTTL is how long a token that is handed out lives at least, where
+	// the caller does not say.
+	DefaultMinTTL = 300 * time.Second
+	// MaxMinTTL is the most that a caller may ask for, and longer than any token
+	// lives.
+	MaxMinTTL = 365 * 24 * time.Hour
+
+	maxPage = 100 // connections of a listing
+)

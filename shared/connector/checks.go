@@ -1,0 +1,118 @@
+package connector
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The checks of what callers and browsers send. Each error names the field.
+
+const (
+	maxOwner       = 128
+	maxAccountID   = 256
+	maxAccountName = 256
+	maxField       = 4096 // of an app or of imported credentials
+	maxScopes      = 50
+	maxScope       = 256
+	maxReturnURL   = 2048
+)
+
+// checkOwner accepts 1 to 128 characters, and none that could forge a log line
+// or a page.
+func checkOwner(owner string) error {
+	return checkText("owner", owner, maxOwner)
+}
+
+func checkText(field, text string, longest int) error {
+	switch {
+	case text == "":
+		return Invalid(field, "missing")
+	case !utf8.ValidString(text):
+		return Invalid(field, "not valid UTF-8")
+	case utf8.RuneCountInString(text) > longest:
+		return Invalid(field, fmt.Sprintf("longer than %d characters", longest))
+	}
+	for _, r := range text {
+		// A decoder replaces invalid bytes by U+FFFD. Two names that differ in
+		// such bytes alone would look equal.
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return Invalid(field, "has a character that cannot be printed")
+		}
+	}
+	return nil
+}
+
+func checkScopes(scopes []string) error {
+	if len(scopes) > maxScopes {
+		return Invalid("scopes", fmt.Sprintf("more than %d", maxScopes))
+	}
+	for _, scope := range scopes {
+		if err := checkText("scopes", scope, maxScope); err != nil {
+			return err
+		}
+		if strings.ContainsFunc(scope, func(r rune) bool { return r == ',' || r > unicode.MaxASCII || unicode.IsSpace(r) }) {
+			return Invalid("scopes", "each is one word, without spaces or commas")
+		}
+	}
+	return nil
+}
+
+// checkReturnURL accepts URLs of an allowed origin, and only those that every
+// browser reads as Go does: printable ASCII, no backslash, no user info.
+func (s *Service) checkReturnURL(raw string) error {
+	if raw == "" {
+		return nil
+	}
+	if len(raw) > maxReturnURL {
+		return Invalid("return_url", fmt.Sprintf("longer than %d characters", maxReturnURL))
+	}
+	for _, r := range raw {
+		if r <= ' ' || r >= 0x7f || r == '\\' {
+			return Invalid("return_url", "has a character that is not allowed in a URL")
+		}
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.User != nil || u.Opaque != "" || u.Fragment != "" {
+		return Invalid("return_url", "not an absolute URL without user and fragment")
+	}
+	if u.Scheme != "https" && u.Scheme != "http" {
+		return Invalid("return_url", "neither https nor http")
+	}
+	if hasControl(u.Path) || hasControl(u.RawQuery) {
+		return Invalid("return_url", "has an encoded control character")
+	}
+	origin := u.Scheme + "://" + strings.ToLower(u.Host)
+	if !slices.Contains(s.ReturnOrigins, origin) {
+		return Invalid("return_url", "its origin is not one of RETURN_ORIGINS")
+	}
+	return nil
+}
+
+// hasControl reports whether s, decoded once more, holds a control character.
+// It is harmless here, but not in a product that writes parts of its own URL
+// into headers or logs.
+func hasControl(s string) bool {
+	if decoded, err := url.QueryUnescape(s); err == nil {
+		s = decoded
+	}
+	return strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// wellFormedToken reports whether t has the form that randomToken gives, so
+// that nothing else reaches the store.
+func wellFormedToken(t Secret) bool {
+	s := t.Reveal()
+	if len(s) != 43 {
+		return false
+	}
+	for _, r := range s {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,392 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// destination is where the grants of one consent or import are saved.
+type destination struct {
+	owner     string
+	requested []string    // scopes; nil where it is not known what was asked for
+	target    *Connection // the connection to renew; nil: the one of the account, or a new one
+}
+
+// saveGrants saves grants one by one. Beside an error it returns the connections
+// that were saved before it.
+func (s *Service) saveGrants(ctx context.Context, p Platform, grants []Grant, to destination) ([]Connection, error) {
+	var saved []Connection
+	for _, g := range grants {
+		c, err := s.saveGrant(ctx, p, g, to)
+		if err != nil {
+			return saved, err
+		}
+		saved = append(saved, c)
+	}
+	return saved, nil
+}
+
+// saveGrant saves a grant: on the target, or on the connection that the owner
+// has to that account, or as a new connection. The credentials are durable
+// before the record refers to them (I1). Callback, Confirm and Import use it.
+func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destination) (Connection, error) {
+	for {
+		var c Connection
+		var err error
+		if to.target != nil {
+			c, err = s.Store.Connection(ctx, to.target.ID)
+		} else {
+			c, err = s.Store.FindAccount(ctx, to.owner, p.Describe().Name, g.Account.ID)
+		}
+		switch {
+		case err == nil:
+			return s.replaceCredentials(ctx, p, c, g, to.requested)
+		case !errors.Is(err, ErrNotFound) || to.target != nil:
+			return Connection{}, internal("finding the connection", err)
+		}
+		c, err = s.createConnection(ctx, p, g, to)
+		if !errors.Is(err, ErrConflict) {
+			return c, err
+		}
+		// Another consent connected the same account at the same time.
+		if ctx.Err() != nil {
+			return Connection{}, internal("storing a connection", ctx.Err())
+		}
+	}
+}
+
+// createConnection creates a connection; ErrConflict if the owner has one to
+// that account.
+func (s *Service) createConnection(ctx context.Context, p Platform, g Grant, to destination) (Connection, error) {
+	id, err := NewID(s.Random)
+	if err != nil {
+		return Connection{}, internal("naming a connection", err)
+	}
+	consent, err := s.newConsentID()
+	if err != nil {
+		return Connection{}, err
+	}
+	now := s.Now().UTC()
+	c := Connection{ID: id, Platform: p.Describe().Name, Owner: to.owner, ConsentID: consent, CreatedAt: now, UpdatedAt: now}
+	applyGrant(&c, g, to.requested)
+	intent, err := s.recordIntent(ctx, c)
+	if err != nil {
+		return Connection{}, err
+	}
+	creds := g.Credentials
+	creds.Generation, creds.ConsentID = 1, consent
+	ref, err := s.CredentialStore.Put(ctx, c.credentialsKey(), CredentialsRef{}, creds)
+	if err != nil {
+		return Connection{}, internal("storing credentials", err)
+	}
+	s.applyCredentials(&c, p, creds, ref)
+	created, err := s.Store.Commit(ctx, Change{After: &c, Drop: []RecordKey{intent}})
+	if err != nil {
+		if created, err = s.afterFailedCreate(ctx, c, err); err != nil {
+			return Connection{}, err
+		}
+	}
+	s.publish(ctx, EventConnected, created, "")
+	return created, nil
+}
+
+// afterFailedCreate returns the connection where its write succeeded although
+// the answer was lost. Otherwise it deletes the credentials that no record
+// refers to, and returns the cause. What it cannot do is left to the sweep.
+func (s *Service) afterFailedCreate(ctx context.Context, c Connection, cause error) (Connection, error) {
+	fresh, err := s.Store.Connection(ctx, c.ID)
+	switch {
+	case err == nil:
+		return fresh, nil
+	case errors.Is(err, ErrNotFound):
+		s.deleteOrphan(ctx, c)
+	}
+	if errors.Is(cause, ErrConflict) {
+		return Connection{}, cause
+	}
+	return Connection{}, internal("storing a connection", cause)
+}
+
+// deleteOrphan deletes credentials that no record refers to.
+func (s *Service) deleteOrphan(ctx context.Context, c Connection) {
+	if err := s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, true); err != nil {
+		s.Log.ErrorContext(ctx, "deleting credentials without a record", "connection", string(c.ID), "error", err)
+	}
+}
+
+// newConsentID names a consent.
+func (s *Service) newConsentID() (string, error) {
+	name, err := randomToken(s.Random)
+	if err != nil {
+		return "", internal("naming a consent", err)
+	}
+	return name.Reveal()[:16], nil
+}
+
+// replaceCredentials saves a grant on an existing connection. It acquires the
+// lease first, so that no refresh of the old grant ends after it; but a grant
+// must not be lost for want of a lease, so it goes on without if it has to.
+func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connection, g Grant, requested []string) (Connection, error) {
+	leased, err := s.awaitLease(ctx, c.ID)
+	switch {
+	case err == nil:
+		c = leased
+	case errors.Is(err, ErrNotFound):
+		return Connection{}, errConnectionNotFound()
+	}
+	consent, err := s.newConsentID()
+	if err != nil {
+		return Connection{}, err
+	}
+	r := replacement{platform: p, grant: g, requested: requested, consent: consent, holder: leased.Lease.Holder, was: c.Status}
+	for {
+		saved, err := s.replaceOnce(ctx, c, r)
+		if err == nil || !errors.Is(err, errStale) {
+			return saved, err
+		}
+		// Either the write succeeded and its answer was lost, or a refresh of
+		// the grant before was committed in between. The new grant comes after
+		// that refresh.
+		c, err = s.Store.Connection(ctx, c.ID)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			s.deleteOrphan(ctx, saved)
+			return Connection{}, errConnectionNotFound()
+		case err != nil:
+			return Connection{}, internal("reading a connection", err)
+		case c.Status == Disconnected:
+			return Connection{}, errConnectionNotFound()
+		case c.ConsentID == consent:
+			s.publish(ctx, r.event(), c, "")
+			return c, nil
+		}
+	}
+}
+
+// replacement is a consent for an existing connection.
+type replacement struct {
+	platform  Platform
+	grant     Grant
+	requested []string
+	consent   string
+	holder    string // of the lease; empty where it could not be acquired
+	was       Status
+}
+
+func (r replacement) event() EventType {
+	if r.was == NeedsReauth {
+		return EventRecovered
+	}
+	return EventConnected
+}
+
+// replaceOnce stores the grant after the credentials of c, and commits it.
+// errStale: c moved meanwhile.
+func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) (Connection, error) {
+	g := s.nextGeneration(ctx, c, r.grant)
+	g.Credentials.ConsentID = r.consent
+	next := c
+	applyGrant(&next, g, r.requested)
+	ref, err := s.CredentialStore.Put(ctx, next.credentialsKey(), c.Credentials, g.Credentials)
+	if errors.Is(err, ErrGone) {
+		ref, err = s.putAgain(ctx, next, g.Credentials)
+	}
+	if err != nil {
+		s.releaseOnly(ctx, c, r.holder)
+		return Connection{}, err
+	}
+	next.Credentials = ref
+	committed, err := s.commitCredentials(ctx, c, g.Credentials, ref, func(c *Connection) error {
+		if c.Credentials.Generation >= ref.Generation {
+			return errStale
+		}
+		applyGrant(c, g, r.requested)
+		s.applyCredentials(c, r.platform, g.Credentials, ref)
+		c.ConsentID = r.consent
+		c.Lease.release(r.holder)
+		return nil
+	})
+	switch {
+	case err == nil:
+		s.publish(ctx, r.event(), committed, "")
+		return committed, nil
+	case errors.Is(err, ErrConflict):
+		if c.Credentials.IsZero() {
+			s.deleteOrphan(ctx, next)
+		}
+		s.releaseOnly(ctx, c, r.holder)
+		return Connection{}, errAccountHeld()
+	}
+	return next, err
+}
+
+// putAgain stores credentials of a connection whose secret is gone: anew where
+// the secret was lost, and not at all where the connection was disconnected.
+func (s *Service) putAgain(ctx context.Context, c Connection, creds Credentials) (CredentialsRef, error) {
+	fresh, err := s.Store.Connection(ctx, c.ID)
+	if errors.Is(err, ErrNotFound) || err == nil && fresh.Status == Disconnected {
+		return CredentialsRef{}, errConnectionNotFound()
+	}
+	if err != nil {
+		return CredentialsRef{}, internal("reading a connection", err)
+	}
+	ref, err := s.CredentialStore.Put(ctx, c.credentialsKey(), CredentialsRef{}, creds)
+	if err != nil {
+		return CredentialsRef{}, internal("storing credentials", err)
+	}
+	return ref, nil
+}
+
+// releaseOnly releases a lease with nothing else changed.
+func (s *Service) releaseOnly(ctx context.Context, c Connection, holder string) {
+	_, err := s.release(ctx, c, holder, func(*Connection) error { return nil })
+	if err != nil && !errors.Is(err, errStale) {
+		s.Log.WarnContext(ctx, "releasing a lease", "connection", string(c.ID), "error", err)
+	}
+}
+
+// commitCredentials commits a change that makes the record refer to creds. If
+// the record cannot be written, creds are rescued: reconcile then finds them.
+func (s *Service) commitCredentials(ctx context.Context, c Connection, creds Credentials, ref CredentialsRef, change func(*Connection) error) (Connection, error) {
+	commitCtx, cancel := rescueContext(ctx)
+	defer cancel()
+	committed, err := s.commit(commitCtx, c, change)
+	if err == nil || errors.Is(err, errStale) || errors.Is(err, ErrConflict) {
+		return committed, err
+	}
+	if rescueErr := s.CredentialStore.Rescue(ctx, c.credentialsKey(), ref, creds); rescueErr != nil {
+		s.Log.ErrorContext(ctx, "rescuing credentials without a record", "connection", string(c.ID), "error", rescueErr)
+	}
+	return committed, err
+}
+
+// nextGeneration returns the grant as it follows on the credentials of c: with
+// a generation after all others. Where the platform left the refresh token out
+// because it gave one before, the grant gets that one, if it is of the same
+// client.
+func (s *Service) nextGeneration(ctx context.Context, c Connection, g Grant) Grant {
+	old, ref, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials, true)
+	if err != nil {
+		g.Credentials.Generation = c.Credentials.Generation + 1
+		return g
+	}
+	g.Credentials.Generation = max(c.Credentials.Generation, ref.Generation) + 1
+	if !g.Credentials.renewable() && old.renewable() && old.ClientID == g.Credentials.ClientID && old.ClientID != "" {
+		g.Credentials.Fields = g.Credentials.Fields.Clone()
+		g.Credentials.Fields[refreshToken] = old.Fields[refreshToken]
+		g.Credentials.GrantExpiresAt = old.GrantExpiresAt
+		g.Warning = ""
+	}
+	return g
+}
+
+// applyGrant records a new grant, except for its credentials.
+func applyGrant(c *Connection, g Grant, requested []string) {
+	c.Status, c.StatusReason = Active, g.Warning
+	c.AccountID = g.Account.ID
+	if g.Account.Name != "" {
+		c.AccountName = g.Account.Name
+	}
+	if user := userOf(g); c.UserID == "" || !provisional(user) {
+		c.UserID = user
+	}
+	c.setScopes(requested, g.Credentials.Scopes)
+	c.Attempt = Attempt{}
+	c.Failures = 0
+	c.LastRefreshedAt, c.VerifiedAt = time.Time{}, g.VerifiedAt
+}
+
+// userOf returns who authorized a grant; the account itself where the platform
+// names no one else.
+func userOf(g Grant) string {
+	if g.UserID != "" {
+		return g.UserID
+	}
+	return g.Account.ID
+}
+
+// applyCredentials makes the record refer to credentials, and sets the times
+// that follow from them.
+func (s *Service) applyCredentials(c *Connection, p Platform, creds Credentials, ref CredentialsRef) {
+	c.Credentials = ref
+	c.IssuedAt, c.ExpiresAt, c.GrantExpiresAt = creds.IssuedAt, creds.ExpiresAt, creds.GrantExpiresAt
+	cadence := p.Describe().Traits.Cadence
+	if creds.GrantExpiresAt.IsZero() && cadence.Lapse > 0 && creds.renewable() && !creds.IssuedAt.IsZero() {
+		c.GrantExpiresAt = creds.IssuedAt.Add(cadence.Lapse)
+	}
+	c.RefreshAt = s.refreshAt(cadence, creds)
+	if s.CredentialStore.Stale(ref) {
+		c.RefreshAt = s.Now().UTC().Add(restoreAfter)
+	}
+}
+
+// selectGrants returns the grants to save: all of them or, when one connection
+// is re-authorized, the one for it, which is then the target.
+func (s *Service) selectGrants(ctx context.Context, a Authorization, grants []Grant) (target *Connection, selected []Grant, err error) {
+	if a.ConnectionID == "" {
+		return nil, grants, nil
+	}
+	c, err := s.Connection(ctx, a.ConnectionID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Status == Disconnected || c.Owner != a.Owner {
+		return nil, nil, errConnectionNotFound()
+	}
+	mismatch := &Error{Code: AccountMismatch, Message: "the consent was given for another account than the one to be re-authorized: choose " + c.AccountName}
+	for _, g := range grants {
+		if c.AccountID == g.Account.ID {
+			return &c, []Grant{g}, nil
+		}
+		if !c.acceptsAccount(g.Account) {
+			continue
+		}
+		_, err := s.Store.FindAccount(ctx, c.Owner, c.Platform, g.Account.ID)
+		if errors.Is(err, ErrNotFound) {
+			return &c, []Grant{g}, nil
+		}
+		if err != nil {
+			return nil, nil, internal("finding the connection", err)
+		}
+		mismatch = errAccountHeld()
+	}
+	return nil, nil, mismatch
+}
+
+func errAccountHeld() *Error {
+	return &Error{Code: AccountMismatch, Message: "the owner has another connection to that account"}
+}
+
+// revokeUnused revokes grants that no connection will use.
+func (s *Service) revokeUnused(ctx context.Context, p Platform, app App, grants []Grant) {
+	for _, g := range grants {
+		if err := s.revokeGrant(ctx, p, app, g); err != nil {
+			s.Log.WarnContext(ctx, "revoking an unused grant", "platform", string(p.Describe().Name), "error", err)
+		}
+	}
+}
+
+// revokeGrant revokes a grant, unless another connection of the same person
+// exists: most platforms end every grant that the person gave to the app. It
+// also leaves the grant alone where the platform does not say who the person is.
+func (s *Service) revokeGrant(ctx context.Context, p Platform, app App, g Grant) error {
+	revoker, ok := p.(Revoker)
+	if !ok {
+		return nil
+	}
+	user := userOf(g)
+	if user == "" {
+		v, err := s.verifyWith(ctx, p, app, g.Credentials)
+		if err != nil {
+			return fmt.Errorf("reading who gave the grant: %w", err)
+		}
+		user = v.Account.ID
+	}
+	others, err := s.Store.UserConnections(ctx, p.Describe().Name, user)
+	if err != nil || len(others) > 0 {
+		return err
+	}
+	return s.revokeWith(ctx, revoker, app, g.Credentials, user)
+}

@@ -1,0 +1,218 @@
+package connector
+
+import (
+	"context"
+	"errors"
+)
+
+// outcome is how an attempt ended. doc.go has the table of what each outcome
+// writes and who is told. An attempt that was not sent ends in abort, and one
+// whose result came too late in discardStale.
+type outcome int
+
+const (
+	outcomeRenewed    outcome = iota // new credentials
+	outcomeUnchanged                 // the same credentials, which still work
+	outcomeTransient                 // the platform or the network failed; it passes
+	outcomeAppRefused                // the platform refused the app
+	outcomeGrantDead                 // the platform refused the grant
+)
+
+func (a *attempt) outcomeOf(renewed Credentials, err error) outcome {
+	switch {
+	case err == nil && renewed.Generation == a.credentials.Generation:
+		return outcomeUnchanged
+	case err == nil:
+		return outcomeRenewed
+	case AsError(err).Code.GrantDead():
+		return outcomeGrantDead
+	case AsError(err).Code.AppRefused() && !a.clientOfImportRefused(err):
+		return outcomeAppRefused
+	}
+	return outcomeTransient
+}
+
+// release ends the lease of the attempt, and writes with it what change does.
+func (a *attempt) release(ctx context.Context, change func(*Connection) error) (Connection, error) {
+	return a.Service.release(ctx, a.connection, a.connection.Lease.Holder, change)
+}
+
+// abort ends an attempt in which nothing was sent to the platform.
+func (a *attempt) abort(ctx context.Context, cause error) (Connection, error) {
+	released, err := a.release(ctx, func(c *Connection) error {
+		c.Attempt = a.previous
+		return nil
+	})
+	if err != nil {
+		a.Log.WarnContext(ctx, "releasing a lease", "connection", string(a.connection.ID), "error", err)
+		return a.connection, cause
+	}
+	return released, cause
+}
+
+// storeRenewed stores what an exchange brought: first the credentials, then the
+// record, then the event (I1).
+func (a *attempt) storeRenewed(ctx context.Context, renewed Credentials) (Connection, error) {
+	c := a.connection
+	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, renewed)
+	if errors.Is(err, ErrGone) {
+		return a.discardStale(ctx, renewed, ref)
+	}
+	if err != nil {
+		return c, internal("storing renewed credentials", err)
+	}
+	return a.commitRenewed(ctx, renewed, ref)
+}
+
+// commitRenewed makes the record refer to credentials that the platform renewed
+// or confirmed.
+func (a *attempt) commitRenewed(ctx context.Context, creds Credentials, ref CredentialsRef) (Connection, error) {
+	changed := ref.Generation > a.connection.Credentials.Generation
+	holder, noticed := a.connection.Lease.Holder, a.connection.ExpiryNoticeDays
+	committed, err := a.commitCredentials(ctx, a.connection, creds, ref, func(c *Connection) error {
+		if changed && c.Credentials.Generation >= ref.Generation {
+			return errStale
+		}
+		now := a.Now().UTC()
+		a.applyCredentials(c, a.platform, creds, ref)
+		c.updateScopes(creds.Scopes)
+		c.LastRefreshedAt = now
+		if !changed {
+			c.VerifiedAt = now
+		}
+		c.Failures, c.Attempt = 0, Attempt{}
+		c.ExpiryNoticeDays = expiryNoticeDays(*c, now)
+		c.Lease.release(holder)
+		return nil
+	})
+	if errors.Is(err, errStale) {
+		return a.discardStale(ctx, creds, ref)
+	}
+	if err != nil {
+		return a.connection, err
+	}
+	if changed {
+		a.publish(ctx, EventRefreshed, committed, "")
+	}
+	a.publishExpiring(ctx, committed, noticed)
+	return committed, nil
+}
+
+// discardStale discards renewed credentials that came too late. If the
+// connection was disconnected meanwhile, the late grant is revoked and its
+// credentials are deleted: deleted stays deleted, purged stays purged (I10).
+func (a *attempt) discardStale(ctx context.Context, creds Credentials, ref CredentialsRef) (Connection, error) {
+	c := a.connection
+	fresh, err := a.Store.Connection(ctx, c.ID)
+	if err == nil && fresh.Status != Disconnected {
+		return fresh, nil
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return c, internal("reading a connection", err)
+	}
+	a.revokeUnused(ctx, a.platform, a.app, []Grant{{Account: Account{ID: c.AccountID}, UserID: c.UserID, Credentials: creds}})
+	purge := err != nil || fresh.StatusReason == reasonDataDeletion
+	if err := a.CredentialStore.Delete(ctx, c.credentialsKey(), ref, purge); err != nil {
+		a.Log.ErrorContext(ctx, "deleting stale credentials", "connection", string(c.ID), "error", err)
+	}
+	return c, errConnectionNotFound()
+}
+
+// recordFailure records an exchange whose failure passes by itself, or by a
+// change of the operator: the connection backs off. A refused app is not
+// counted as a failure of the connection.
+func (a *attempt) recordFailure(ctx context.Context, e *Error, appRefused bool) (Connection, error) {
+	rotates := a.connection.Attempt.Uncertain
+	recorded, err := a.release(ctx, func(c *Connection) error {
+		if !appRefused {
+			c.Failures++
+		}
+		caller, sweep := a.backoff(max(c.Failures, 1), e.RetryAfter)
+		c.Attempt = Attempt{
+			Generation: a.credentials.Generation,
+			At:         a.Now().UTC(),
+			Uncertain:  rotates && (e.Uncertain || a.mayBeSpent()),
+			Code:       e.Code,
+			Message:    e.Message,
+			RetryAt:    caller,
+		}
+		c.RefreshAt = sweep
+		if c.Attempt.Uncertain && sweep.Before(c.ExpiresAt) {
+			c.RefreshAt = c.ExpiresAt
+		}
+		if appRefused {
+			c.Attempt.RetryAt = a.Now().UTC()
+		}
+		return nil
+	})
+	if err != nil {
+		return a.connection, errors.Join(e, err)
+	}
+	return recorded, e
+}
+
+// mayBeSpent reports whether the refresh token was presented before this
+// attempt, with an outcome that is not known.
+func (a *attempt) mayBeSpent() bool {
+	return a.previous.Uncertain && a.previous.Generation == a.credentials.Generation
+}
+
+// markNeedsReauth marks a connection that only a new consent helps, unless the
+// platform refused credentials that are no longer the newest (I5).
+func (a *attempt) markNeedsReauth(ctx context.Context, cause *Error) (Connection, error) {
+	fresh, err := a.Store.Connection(ctx, a.connection.ID)
+	if err != nil {
+		return a.connection, notFound(err)
+	}
+	fresh, newest, err := a.Service.reconcile(ctx, a.platform, fresh, a.connection.Lease.Holder)
+	if err != nil && !errors.Is(err, ReauthorizationRequired) {
+		a.previous = Attempt{} // the answer is known
+		return a.abort(ctx, err)
+	}
+	if err == nil && newest.Generation > a.credentials.Generation {
+		return a.releaseNewer(ctx, fresh), nil
+	}
+	reason := cause.Reason
+	switch {
+	case a.mayBeSpent():
+		reason = reasonRotationLost
+	case reason == "":
+		reason = reasonGrantRefused
+	}
+	marked, err := a.release(ctx, func(c *Connection) error {
+		if c.Credentials.Generation > a.credentials.Generation {
+			return errStale
+		}
+		c.Status, c.StatusReason = NeedsReauth, reason
+		c.Attempt = Attempt{}
+		c.Failures++
+		return nil
+	})
+	if errors.Is(err, errStale) {
+		return a.Connection(ctx, a.connection.ID)
+	}
+	if err != nil {
+		return a.connection, err
+	}
+	a.publish(ctx, EventReauth, marked, reason)
+	return marked, &Error{Code: ReauthorizationRequired, Reason: reason, Message: reauthMessage, Err: cause}
+}
+
+// releaseNewer ends a refused attempt on a connection that has newer
+// credentials. Nothing about those is uncertain.
+func (a *attempt) releaseNewer(ctx context.Context, fresh Connection) Connection {
+	released, err := a.release(ctx, func(c *Connection) error {
+		c.Attempt = Attempt{}
+		return nil
+	})
+	if err != nil {
+		return fresh
+	}
+	return released
+}
+
+const reauthMessage = "the authorization is gone: send the person a connect link with this connection_id"
+
+func errReauth(reason string) error {
+	return &Error{Code: ReauthorizationRequired, Reason: reason, Message: reauthMessage}
+}

@@ -1,0 +1,247 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// pending is a consent whose credentials no connection refers to yet: the body
+// of its ticket. It waits to be confirmed or, with a ConnectionID, to get the
+// record of that connection. The ticket is written before the credentials and
+// deleted after them, so that the sweep finds what a crashed writer left (I12,
+// I13):
+//
+//	{"authorization":{…}, "grants":[{"account_id":…, "account_name":…,
+//	 "user_id":…, "warning":…, "verified_at":…}], "confirm_before":…,
+//	 "connection_id":…, "revoke_after":…}
+type pending struct {
+	id            string
+	Authorization Authorization  `json:"authorization"`
+	Grants        []pendingGrant `json:"grants"`
+	// ConfirmBefore ends the right to confirm. The version before knows no
+	// ConnectionID, and leaves a ticket alone until then.
+	ConfirmBefore time.Time `json:"confirm_before"`
+	ConnectionID  ID        `json:"connection_id,omitempty"`
+	// RevokeAfter is when the sweep may revoke the grants and delete the
+	// credentials.
+	RevokeAfter time.Time `json:"revoke_after,omitzero"`
+}
+
+// pendingGrant is a Grant without its credentials.
+type pendingGrant struct {
+	AccountID   string    `json:"account_id"`
+	AccountName string    `json:"account_name,omitempty"`
+	UserID      string    `json:"user_id,omitempty"`
+	Warning     string    `json:"warning,omitempty"`
+	VerifiedAt  time.Time `json:"verified_at,omitzero"`
+}
+
+// credentialsKey is the key of the n-th grant's credentials.
+func (p pending) credentialsKey(n int) CredentialsKey {
+	key := CredentialsKey{
+		Kind: OfConsent, ID: p.id + "/" + strconv.Itoa(n),
+		Owner: p.Authorization.Owner, Platform: p.Authorization.Platform, AccountID: p.Grants[n].AccountID,
+	}
+	if p.ConnectionID != "" {
+		key.Kind, key.ID = OfConnection, string(p.ConnectionID)
+	}
+	if provisional(key.AccountID) {
+		key.AccountID = ""
+	}
+	return key
+}
+
+func (p pending) recordKey() RecordKey { return RecordKey{Kind: PendingKind, ID: p.id} }
+
+// putPending writes the ticket of p. expiresAt is when DynamoDB may delete it.
+func (s *Service) putPending(ctx context.Context, p pending, expiresAt time.Time) error {
+	ticket, err := newTicket(PendingKind, p.id, expiresAt, p)
+	if err != nil {
+		return err
+	}
+	ticket.DueAt = p.RevokeAfter.UTC()
+	return s.putTicket(ctx, ticket)
+}
+
+// storePending stores the grants of a consent outside of any connection.
+func (s *Service) storePending(ctx context.Context, a Authorization, grants []Grant) (pending, error) {
+	id, err := NewID(s.Random)
+	if err != nil {
+		return pending{}, internal("naming a consent", err)
+	}
+	now := s.Now().UTC()
+	p := pending{id: string(id), Authorization: a, ConfirmBefore: now.Add(confirmationLife)}
+	p.RevokeAfter = p.ConfirmBefore.Add(confirmationSlack)
+	for _, g := range grants {
+		p.Grants = append(p.Grants, pendingGrant{AccountID: g.Account.ID, AccountName: g.Account.Name, UserID: g.UserID, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
+	}
+	if err := s.putPending(ctx, p, now.Add(pendingLife)); err != nil {
+		return pending{}, err
+	}
+	for n, g := range grants {
+		ref, err := s.CredentialStore.Put(ctx, p.credentialsKey(n), CredentialsRef{}, g.Credentials)
+		if err == nil && s.CredentialStore.Stale(ref) {
+			err = errors.New("the credential store uses its stand-in, and no record can hold the reference")
+		}
+		if err != nil {
+			return pending{}, internal("storing a pending consent", err)
+		}
+	}
+	return p, nil
+}
+
+// recordIntent writes the ticket of a connection whose credentials are stored
+// next. The transaction that creates the record deletes the ticket.
+func (s *Service) recordIntent(ctx context.Context, c Connection) (RecordKey, error) {
+	id, err := NewID(s.Random)
+	if err != nil {
+		return RecordKey{}, internal("naming a consent", err)
+	}
+	expiresAt := c.CreatedAt.Add(pendingLife)
+	p := pending{
+		id:            string(id),
+		Authorization: Authorization{Platform: c.Platform, Owner: c.Owner},
+		Grants:        []pendingGrant{{AccountID: c.AccountID, UserID: c.UserID}},
+		ConfirmBefore: expiresAt,
+		ConnectionID:  c.ID,
+		RevokeAfter:   c.CreatedAt.Add(recordWithin),
+	}
+	return p.recordKey(), s.putPending(ctx, p, expiresAt)
+}
+
+// pending returns a pending consent, or ErrNotFound.
+func (s *Service) pending(ctx context.Context, key RecordKey) (pending, error) {
+	if key.Kind == UnrecordedKind {
+		return s.unrecorded(ctx, key)
+	}
+	p, err := ticketBody[pending](ctx, s, key)
+	p.id = key.ID
+	if p.RevokeAfter.IsZero() {
+		p.RevokeAfter = p.ConfirmBefore.Add(confirmationSlack)
+	}
+	return p, err
+}
+
+// unrecorded reads a ticket in the form of the version before:
+//
+//	{"connection_id":…, "platform":…, "account_id":…, "user_id":…, "since":…}
+func (s *Service) unrecorded(ctx context.Context, key RecordKey) (pending, error) {
+	body, err := ticketBody[struct {
+		ConnectionID ID        `json:"connection_id"`
+		Platform     Name      `json:"platform"`
+		AccountID    string    `json:"account_id"`
+		UserID       string    `json:"user_id"`
+		Since        time.Time `json:"since"`
+	}](ctx, s, key)
+	return pending{
+		id:            key.ID,
+		Authorization: Authorization{Platform: body.Platform},
+		Grants:        []pendingGrant{{AccountID: body.AccountID, UserID: body.UserID}},
+		ConnectionID:  body.ConnectionID,
+		RevokeAfter:   body.Since,
+	}, err
+}
+
+// loadPending returns those grants of a pending consent whose credentials are
+// stored.
+func (s *Service) loadPending(ctx context.Context, p pending) ([]Grant, error) {
+	var grants []Grant
+	for n, g := range p.Grants {
+		creds, _, err := s.CredentialStore.Latest(ctx, p.credentialsKey(n), CredentialsRef{}, true)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, internal("reading a pending consent", err)
+		}
+		grants = append(grants, Grant{Account: Account{ID: g.AccountID, Name: g.AccountName}, UserID: g.UserID, Credentials: creds, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
+	}
+	return grants, nil
+}
+
+// deletePending deletes the credentials of a pending consent and, last, its
+// ticket.
+func (s *Service) deletePending(ctx context.Context, p pending, ticket RecordKey) error {
+	for n := range p.Grants {
+		if err := s.CredentialStore.Delete(ctx, p.credentialsKey(n), CredentialsRef{}, true); err != nil {
+			return internal("deleting a pending consent", err)
+		}
+	}
+	return s.dropTicket(ctx, ticket)
+}
+
+// endPending revokes and deletes a consent that was not confirmed in time, or
+// credentials that got no record. A platform that cannot be reached is tried
+// again, for a day; then the credentials are deleted without it. Credentials
+// whose record exists, and a consent that was confirmed, lose only the ticket.
+func (s *Service) endPending(ctx context.Context, key RecordKey) (DueResult, error) {
+	p, err := s.pending(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return Gone, nil
+	}
+	if err != nil {
+		return Failed, err
+	}
+	if s.Now().Before(p.RevokeAfter) {
+		return NotDue, nil
+	}
+	result := Expired
+	if p.ConnectionID != "" {
+		result = Gone
+		_, err := s.Store.Connection(ctx, p.ConnectionID)
+		if err == nil {
+			return Gone, s.dropTicket(ctx, key)
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return Failed, internal("reading a connection", err)
+		}
+	}
+	err = s.revokePending(ctx, p)
+	if err != nil && s.Now().Before(p.RevokeAfter.Add(revokePendingFor)) {
+		s.Log.WarnContext(ctx, "revoking a pending consent, to be tried again", "platform", string(p.Authorization.Platform), "error", err)
+		return Failed, nil
+	}
+	if err := s.deletePending(ctx, p, key); err != nil {
+		return Failed, err
+	}
+	return result, nil
+}
+
+// revokePending revokes what a person consented to. Imported credentials are
+// not revoked: whoever imported them still has them. An error says that it may
+// succeed later.
+func (s *Service) revokePending(ctx context.Context, pending pending) error {
+	grants, err := s.loadPending(ctx, pending)
+	if err != nil {
+		return err
+	}
+	p, err := s.platform(pending.Authorization.Platform)
+	if err != nil {
+		return err
+	}
+	app, err := s.app(ctx, pending.Authorization.Platform)
+	if err != nil {
+		return err
+	}
+	for _, g := range grants {
+		if g.Credentials.ClientID == "" {
+			continue
+		}
+		err := s.revokeGrant(ctx, p, app, g)
+		if retryable(err) {
+			return err
+		}
+		if err != nil {
+			s.Log.WarnContext(ctx, "revoking a pending consent", "platform", string(p.Describe().Name), "error", err)
+		}
+	}
+	return nil
+}
+
+// retryable reports whether the same call may succeed later.
+func retryable(err error) bool {
+	e := AsError(err)
+	return e != nil && (e.Code == Internal || e.Code.TryLater())
+}

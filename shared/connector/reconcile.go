@@ -1,0 +1,109 @@
+package connector
+
+import (
+	"context"
+	"errors"
+)
+
+// reconcile returns c with its newest credentials. A writer that crashed after
+// it stored credentials and before it wrote the record leaves a record that
+// refers to older ones: reconcile makes the record refer to the newest, and the
+// platform is not asked (I7). Token, refresh and markNeedsReauth use it.
+//
+// A renewal changes nothing else. Only a newer consent makes a connection
+// active that was marked needs_reauth: a renewal proves nothing against a
+// notice of the platform or its refusal.
+//
+// holder is the caller's lease, empty where it has none: its mark is then of
+// the newest credentials. The mark of another holder stays as it is.
+func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holder string) (Connection, Credentials, error) {
+	creds, ref, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials, true)
+	if err != nil {
+		return c, Credentials{}, credentialsError(err)
+	}
+	if ref.Generation <= c.Credentials.Generation {
+		return c, creds, nil
+	}
+	recovered := false
+	reconciled, err := s.commit(ctx, c, func(c *Connection) error {
+		if c.Credentials.Generation > ref.Generation {
+			return errStale
+		}
+		if c.Credentials.Generation < ref.Generation {
+			s.applyCredentials(c, p, creds, ref)
+			recovered = s.applyReconciled(c, creds)
+		}
+		if holder != "" && !c.Lease.lostBy(holder) {
+			c.Attempt.Generation = ref.Generation
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errStale):
+		reconciled, err = s.Connection(ctx, c.ID)
+	case err == nil && recovered:
+		s.publish(ctx, EventRecovered, reconciled, "")
+	}
+	return reconciled, creds, err
+}
+
+// applyReconciled records what besides the reference is known of credentials
+// whose writer crashed. It reports whether c recovered.
+func (s *Service) applyReconciled(c *Connection, creds Credentials) (recovered bool) {
+	c.updateScopes(creds.Scopes)
+	c.Failures = 0
+	// The version before stored no consent id.
+	if creds.ConsentID == c.ConsentID {
+		c.LastRefreshedAt = s.Now().UTC()
+		return false
+	}
+	if creds.ConsentID != "" {
+		c.ConsentID = creds.ConsentID
+	}
+	if c.Status != NeedsReauth {
+		return false
+	}
+	c.Status, c.StatusReason = Active, ""
+	return true
+}
+
+// reconcileConsent reconciles a connection that was marked needs_reauth, if a
+// consent may have been stored since without its record. The lease of a crashed
+// writer is the sign. A consent that could not acquire the lease leaves none,
+// so the credential store is searched for a while as well.
+func (s *Service) reconcileConsent(ctx context.Context, c Connection) (Connection, error) {
+	now := s.Now()
+	leftover := c.Lease.Holder != ""
+	if c.Status != NeedsReauth || c.Lease.Held(now) || !leftover && now.Sub(c.UpdatedAt) > reconcileFor {
+		return c, nil
+	}
+	p, err := s.platform(c.Platform)
+	if err != nil {
+		return c, err
+	}
+	c, _, err = s.reconcile(ctx, p, c, "")
+	if err != nil && !errors.Is(err, ReauthorizationRequired) || !leftover {
+		return c, ignoreReauth(err)
+	}
+	released, err := s.release(ctx, c, c.Lease.Holder, func(*Connection) error { return nil })
+	if errors.Is(err, errStale) {
+		return c, nil
+	}
+	return released, err
+}
+
+// ignoreReauth returns nil for credentials that are gone: the connection is
+// marked needs_reauth already.
+func ignoreReauth(err error) error {
+	if errors.Is(err, ReauthorizationRequired) {
+		return nil
+	}
+	return err
+}
+
+func credentialsError(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return &Error{Code: ReauthorizationRequired, Reason: reasonCredentialsMissing, Message: "the credentials are gone from the vault: send a connect link with this connection_id", Err: err}
+	}
+	return internal("reading credentials", err)
+}

@@ -1,0 +1,95 @@
+package credentialstore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+// notes is what is stored beside the platform's fields. Whose credentials they
+// are is in it, so that they cannot be passed off as another connection's. What
+// the version before stored does not have the fields from consent_id on.
+//
+//	{"client_id":…, "access_token":…, "stored": {"generation":3, "scopes":[…],
+//	 "issued_at":…, "expires_at":…, "grant_expires_at":…, "consent_id":…,
+//	 "kind":"connection", "id":…, "owner":…, "platform":…, "account_id":…}}
+type notes struct {
+	Generation     int64     `json:"generation"`
+	ClientID       string    `json:"client_id,omitempty"`
+	Scopes         []string  `json:"scopes,omitempty"`
+	IssuedAt       time.Time `json:"issued_at,omitzero"`
+	ExpiresAt      time.Time `json:"expires_at,omitzero"`
+	GrantExpiresAt time.Time `json:"grant_expires_at,omitzero"`
+	ConsentID      string    `json:"consent_id,omitempty"`
+
+	Kind      connector.CredentialsKind `json:"kind,omitempty"`
+	ID        string                    `json:"id,omitempty"`
+	Owner     string                    `json:"owner,omitempty"`
+	Platform  connector.Name            `json:"platform,omitempty"`
+	AccountID string                    `json:"account_id,omitempty"`
+}
+
+const notesField = "stored"
+
+// encode is the only way from credentials to a secret. Times are in UTC.
+func encode(key connector.CredentialsKey, c connector.Credentials) (connector.Secret, error) {
+	object := make(map[string]any, len(c.Fields)+1)
+	for name, value := range c.Fields.Reveal() {
+		object[name] = value
+	}
+	object[notesField] = notes{
+		Generation: c.Generation, ClientID: c.ClientID, Scopes: c.Scopes, ConsentID: c.ConsentID,
+		IssuedAt: c.IssuedAt.UTC(), ExpiresAt: c.ExpiresAt.UTC(), GrantExpiresAt: c.GrantExpiresAt.UTC(),
+		Kind: key.Kind, ID: key.ID, Owner: key.Owner, Platform: key.Platform, AccountID: key.AccountID,
+	}
+	b, err := json.Marshal(object)
+	if err != nil {
+		return connector.Secret{}, fmt.Errorf("encoding credentials: %w", err)
+	}
+	return connector.NewSecret(string(b)), nil
+}
+
+// decode returns the credentials of a secret. It returns ErrMismatch if the
+// secret names another key. No error holds a part of the secret.
+func decode(key connector.CredentialsKey, secret connector.Secret) (connector.Credentials, error) {
+	var object map[string]json.RawMessage
+	if json.Unmarshal([]byte(secret.Reveal()), &object) != nil {
+		return connector.Credentials{}, errors.New("decoding credentials: not a JSON object")
+	}
+	var n notes
+	if raw, ok := object[notesField]; ok && json.Unmarshal(raw, &n) != nil {
+		return connector.Credentials{}, fmt.Errorf("decoding credentials: %q is malformed", notesField)
+	}
+	if !n.matches(key) {
+		return connector.Credentials{}, connector.ErrMismatch
+	}
+	c := connector.Credentials{
+		Fields: connector.Fields{}, Scopes: n.Scopes, Generation: n.Generation, ClientID: n.ClientID, ConsentID: n.ConsentID,
+		IssuedAt: n.IssuedAt.UTC(), ExpiresAt: n.ExpiresAt.UTC(), GrantExpiresAt: n.GrantExpiresAt.UTC(),
+	}
+	for name, raw := range object {
+		var value string
+		if name == notesField {
+			continue
+		}
+		if json.Unmarshal(raw, &value) != nil {
+			return connector.Credentials{}, fmt.Errorf("decoding credentials: %q is not a string", name)
+		}
+		c.Fields.Set(name, value)
+	}
+	return c, nil
+}
+
+// matches reports whether the notes name the key, as far as both are known: the
+// version before stored no key, and an account may not be known yet.
+func (n notes) matches(key connector.CredentialsKey) bool {
+	if n.ID == "" {
+		return true
+	}
+	return n.Kind == key.Kind && n.ID == key.ID && n.Platform == key.Platform &&
+		(n.Owner == key.Owner || key.Owner == "") &&
+		(n.AccountID == key.AccountID || n.AccountID == "" || key.AccountID == "")
+}

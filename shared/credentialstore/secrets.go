@@ -1,0 +1,202 @@
+package credentialstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+// Vault holds secrets in versions under names such as "connections/<id>" and
+// "pending/<id>/<n>".
+type Vault interface {
+	connector.Vault
+
+	// PutVersion makes value the current version of an existing secret, or
+	// returns ErrNotFound, also for one that is scheduled for deletion.
+	PutVersion(ctx context.Context, name string, value connector.Secret) (version string, err error)
+
+	// Delete schedules the secret for deletion after seven days or, with
+	// purge, deletes it at once. What does not exist is no error.
+	Delete(ctx context.Context, name string, purge bool) error
+}
+
+// Sealer encrypts what must be stored outside the vault for a while.
+type Sealer interface {
+	// Prepare makes sure that Seal can work without any other service. It is
+	// cheap when nothing is to be done.
+	Prepare(ctx context.Context) error
+
+	// Seal encrypts plain and binds it to purpose: only Open with the same
+	// purpose returns it.
+	Seal(ctx context.Context, plain connector.Secret, purpose string) ([]byte, error)
+	Open(ctx context.Context, sealed []byte, purpose string) (connector.Secret, error)
+}
+
+// Secrets is a connector.CredentialStore with one secret a connection, see the
+// package documentation. Its fields are set once, before the first call.
+type Secrets struct {
+	vault  Vault
+	sealer Sealer
+	now    func() time.Time
+	sleep  func(ctx context.Context, d time.Duration) error
+	log    *slog.Logger
+	cache  cache
+}
+
+var _ connector.CredentialStore = (*Secrets)(nil)
+
+// Options are what a Secrets needs besides its ports.
+type Options struct {
+	Now   func() time.Time
+	Sleep func(ctx context.Context, d time.Duration) error // connector.Sleep outside tests
+	Log   *slog.Logger
+	// Cached is of how many connections Get keeps the credentials in memory,
+	// and CacheLife for how long; zero keeps none.
+	Cached    int
+	CacheLife time.Duration
+}
+
+// NewSecrets returns the credential store over v, with s for its stand-in.
+func NewSecrets(v Vault, s Sealer, o Options) *Secrets {
+	return &Secrets{
+		vault: v, sealer: s, now: o.Now, sleep: o.Sleep, log: o.Log,
+		cache: cache{life: o.CacheLife, most: o.Cached, entries: map[string]cached{}},
+	}
+}
+
+// The vault is tried vaultTries times, for vaultTime each, before its stand-in.
+const (
+	vaultTries = 3
+	vaultTime  = time.Second
+	vaultPause = 100 * time.Millisecond
+)
+
+func secretName(key connector.CredentialsKey) string {
+	if key.Kind == connector.OfConsent {
+		return "pending/" + key.ID
+	}
+	return "connections/" + key.ID
+}
+
+// sealPurpose binds sealed credentials to their connection and generation. The
+// version before reads it, so that the rest of the key is only inside.
+func sealPurpose(key connector.CredentialsKey, generation int64) string {
+	return fmt.Sprintf("credentials %s generation %d", key.ID, generation)
+}
+
+// Prepare implements connector.CredentialStore.
+func (s *Secrets) Prepare(ctx context.Context) error { return s.sealer.Prepare(ctx) }
+
+// Put implements connector.CredentialStore. It writes the secret or, after some
+// tries, seals the credentials into the reference: after a rotation no other
+// copy of them exists, so it gives up only when ctx ends.
+func (s *Secrets) Put(ctx context.Context, key connector.CredentialsKey, prev connector.CredentialsRef, c connector.Credentials) (connector.CredentialsRef, error) {
+	value, err := encode(key, c)
+	if err != nil {
+		return connector.CredentialsRef{}, err
+	}
+	for try := 1; ; try++ {
+		version, err := s.putSecret(ctx, secretName(key), prev, value)
+		if err == nil {
+			return connector.CredentialsRef{Generation: c.Generation, Version: version}, nil
+		}
+		if errors.Is(err, connector.ErrNotFound) {
+			return connector.CredentialsRef{}, connector.ErrGone
+		}
+		if try >= vaultTries || ctx.Err() != nil {
+			sealed, sealErr := s.sealer.Seal(ctx, value, sealPurpose(key, c.Generation))
+			if sealErr == nil {
+				s.log.WarnContext(ctx, "sealing credentials into the record", "kind", string(key.Kind), "id", key.ID, "platform", string(key.Platform), "error", err)
+				return connector.CredentialsRef{Generation: c.Generation, Version: prev.Version, Sealed: sealed}, nil
+			}
+			if ctx.Err() != nil {
+				return connector.CredentialsRef{}, fmt.Errorf("storing credentials: %w", errors.Join(err, sealErr))
+			}
+		}
+		_ = s.sleep(ctx, vaultPause) // if ctx ends, one more round seals
+	}
+}
+
+// putSecret writes a version of a secret. The secret is created only where no
+// version was referred to before: a deleted one must not come back.
+func (s *Secrets) putSecret(ctx context.Context, name string, prev connector.CredentialsRef, value connector.Secret) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, vaultTime)
+	defer cancel()
+	if prev.Version == "" {
+		return s.vault.Put(ctx, name, value)
+	}
+	return s.vault.PutVersion(ctx, name, value)
+}
+
+// Rescue implements connector.CredentialStore. What Put wrote into the vault is
+// safe there. What it sealed is tried once more.
+func (s *Secrets) Rescue(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef, c connector.Credentials) error {
+	if !s.Stale(ref) {
+		return nil
+	}
+	value, err := encode(key, c)
+	if err == nil {
+		_, err = s.putSecret(ctx, secretName(key), ref, value)
+	}
+	return err
+}
+
+// Get implements connector.CredentialStore.
+func (s *Secrets) Get(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef) (connector.Credentials, error) {
+	if len(ref.Sealed) > 0 {
+		value, err := s.sealer.Open(ctx, ref.Sealed, sealPurpose(key, ref.Generation))
+		if err != nil {
+			return connector.Credentials{}, err
+		}
+		return decode(key, value)
+	}
+	if creds, ok := s.cache.get(key.ID, ref.Version, s.now()); ok {
+		return creds, nil
+	}
+	value, _, err := s.vault.Get(ctx, secretName(key), ref.Version)
+	if err != nil {
+		return connector.Credentials{}, err
+	}
+	creds, err := decode(key, value)
+	if err == nil {
+		s.cache.put(key.ID, ref.Version, creds, s.now())
+	}
+	return creds, err
+}
+
+// Latest implements connector.CredentialStore. It always reads the current
+// version of the secret: a writer may have crashed before it wrote the record.
+// A late writer may have left older credentials there; the record then knows
+// better.
+func (s *Secrets) Latest(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef, _ bool) (connector.Credentials, connector.CredentialsRef, error) {
+	value, version, err := s.vault.Get(ctx, secretName(key), "")
+	if errors.Is(err, connector.ErrNotFound) && len(ref.Sealed) > 0 && ref.Version == "" {
+		creds, err := s.Get(ctx, key, ref) // its first version could not be written yet
+		return creds, ref, err
+	}
+	if err != nil {
+		return connector.Credentials{}, connector.CredentialsRef{}, err
+	}
+	creds, err := decode(key, value)
+	if err != nil {
+		return connector.Credentials{}, connector.CredentialsRef{}, err
+	}
+	current := connector.CredentialsRef{Generation: creds.Generation, Version: version}
+	if ref.IsZero() || version == ref.Version && len(ref.Sealed) == 0 || creds.Generation > ref.Generation {
+		return creds, current, nil
+	}
+	creds, err = s.Get(ctx, key, ref)
+	return creds, ref, err
+}
+
+// Stale implements connector.CredentialStore.
+func (s *Secrets) Stale(ref connector.CredentialsRef) bool { return len(ref.Sealed) > 0 }
+
+// Delete implements connector.CredentialStore.
+func (s *Secrets) Delete(ctx context.Context, key connector.CredentialsKey, _ connector.CredentialsRef, purge bool) error {
+	return s.vault.Delete(ctx, secretName(key), purge)
+}
