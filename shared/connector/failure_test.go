@@ -98,7 +98,7 @@ func useCases(name connector.Name) []useCase {
 			return err
 		}, false, false},
 		{"refresh when due", due, func(ctx context.Context, b *bench, c connector.Connection) error {
-			_, err := b.RefreshDue(ctx, c.ID)
+			_, err := b.HandleDue(ctx, dueKey(c.ID))
 			return err
 		}, false, false},
 		{"sweep", due, func(ctx context.Context, b *bench, c connector.Connection) error {
@@ -119,10 +119,8 @@ func useCases(name connector.Name) []useCase {
 			return err
 		}, false, false},
 		{"token while the vault takes no writes", expired, func(ctx context.Context, b *bench, c connector.Connection) error {
-			vault := b.Service.Vault
-			b.Service.Vault = writeless{vault}
-			defer func() { b.Service.Vault = vault }()
-			_, err := b.Token(ctx, connector.TokenRequest{ConnectionID: c.ID, MinTTL: connector.DefaultMinTTL})
+			writeless := b.process(connectortest.Fail(errFlaky, "Vault.Put"))
+			_, err := writeless.Token(ctx, connector.TokenRequest{ConnectionID: c.ID, MinTTL: connector.DefaultMinTTL})
 			return err
 		}, false, false},
 		{"store the app", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
@@ -166,13 +164,6 @@ func facebookNotice(kind string) func(context.Context, *bench, connector.Connect
 	}
 }
 
-// writeless is a vault that can be read.
-type writeless struct{ connector.Vault }
-
-func (writeless) Put(context.Context, string, connector.Secret) (string, error) {
-	return "", errFlaky
-}
-
 // failOnce runs a use case with its n-th port call failing, then again without
 // failure, and checks what came of it. It reports whether the use case makes
 // fewer than n calls.
@@ -183,11 +174,7 @@ func failOnce(t *testing.T, name connector.Name, u useCase, n int, after bool) (
 	u.prepare(t, b, c)
 
 	f := &failing{n: n, after: after}
-	b.Service.Store = &failingStore{Store: b.store, failing: f}
-	b.Service.Vault = &failingVault{Vault: b.vault, failing: f}
-	b.Service.Sealer = &failingSealer{Sealer: connectortest.Sealer{}, failing: f}
-	b.Service.Queue = &failingQueue{Queue: b.queue, failing: f}
-	b.Service.Events = &failingEvents{Events: b.events, failing: f}
+	b.hook(f.hook)
 	ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
 	defer cancel()
 	first := u.do(ctx, b, c)
@@ -255,155 +242,42 @@ func (f *failing) disarm() {
 	f.n = -1
 }
 
-// call runs a port's method, or fails around it if it is its turn.
-func call[T any](f *failing, what string, act func() (T, error)) (T, error) {
-	var zero T
+// hook makes a call, or fails before or after it if it is its turn.
+func (f *failing) hook(_ context.Context, call connectortest.Call, next func() error) error {
 	f.mu.Lock()
 	f.calls++
-	turn := f.calls == f.n
+	turn, after := f.calls == f.n, f.after
 	if turn {
-		f.hit, f.what = true, what
+		f.hit, f.what = true, call.Name
 	}
-	after := f.after
 	f.mu.Unlock()
 	if turn && !after {
-		return zero, errFlaky
+		return errFlaky
 	}
-	result, err := act()
-	if turn && err == nil {
-		return zero, errFlaky
+	if err := next(); err != nil || !turn {
+		return err
 	}
-	return result, err
+	return errFlaky
 }
 
-func callOnly(f *failing, what string, act func() error) error {
-	_, err := call(f, what, func() (struct{}, error) { return struct{}{}, act() })
+// confirmWhole mints, consents and confirms, as a product would.
+func confirmWhole(ctx context.Context, b *bench, name connector.Name, account string, id connector.ID) error {
+	minted, err := b.MintLink(ctx, connector.LinkRequest{Platform: name, Owner: "acme", ConnectionID: id, ReturnURL: returnURL, Confirm: true})
+	if err != nil {
+		return err
+	}
+	u, err := url.Parse(minted.URL.Reveal())
+	if err != nil {
+		return err
+	}
+	request, err := b.consent(ctx, name, connector.NewSecret(u.Path[len("/connect/"):]), sandbox.Choice{Account: account})
+	if err != nil {
+		return err
+	}
+	result, err := b.Callback(ctx, request)
+	if err != nil {
+		return err
+	}
+	_, err = b.Confirm(ctx, result.Confirmation, "acme")
 	return err
-}
-
-type failingStore struct {
-	connector.Store
-	failing *failing
-}
-
-func (s *failingStore) Connection(ctx context.Context, id connector.ID) (connector.Connection, error) {
-	return call(s.failing, "Connection", func() (connector.Connection, error) { return s.Store.Connection(ctx, id) })
-}
-
-func (s *failingStore) FindAccount(ctx context.Context, owner string, platform connector.Name, accountID string) (connector.Connection, error) {
-	return call(s.failing, "FindAccount", func() (connector.Connection, error) {
-		return s.Store.FindAccount(ctx, owner, platform, accountID)
-	})
-}
-
-func (s *failingStore) UserConnections(ctx context.Context, platform connector.Name, userID string) ([]connector.Connection, error) {
-	return call(s.failing, "UserConnections", func() ([]connector.Connection, error) {
-		return s.Store.UserConnections(ctx, platform, userID)
-	})
-}
-
-func (s *failingStore) Create(ctx context.Context, c connector.Connection) (connector.Connection, error) {
-	return call(s.failing, "Create", func() (connector.Connection, error) { return s.Store.Create(ctx, c) })
-}
-
-func (s *failingStore) Update(ctx context.Context, c connector.Connection) (connector.Connection, error) {
-	return call(s.failing, "Update", func() (connector.Connection, error) { return s.Store.Update(ctx, c) })
-}
-
-func (s *failingStore) Due(ctx context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
-	return call(s.failing, "Due", func() ([]connector.Due, error) { return s.Store.Due(ctx, shard, now, limit) })
-}
-
-func (s *failingStore) Claim(ctx context.Context, d connector.Due, until time.Time) error {
-	return callOnly(s.failing, "Claim", func() error { return s.Store.Claim(ctx, d, until) })
-}
-
-func (s *failingStore) PutTicket(ctx context.Context, ticket connector.Ticket) error {
-	return callOnly(s.failing, "PutTicket", func() error { return s.Store.PutTicket(ctx, ticket) })
-}
-
-func (s *failingStore) Ticket(ctx context.Context, kind connector.TicketKind, hash string, now time.Time) (connector.Ticket, error) {
-	return call(s.failing, "Ticket", func() (connector.Ticket, error) { return s.Store.Ticket(ctx, kind, hash, now) })
-}
-
-func (s *failingStore) TakeTicket(ctx context.Context, kind connector.TicketKind, hash, bound string, now time.Time) (connector.Ticket, error) {
-	return call(s.failing, "TakeTicket", func() (connector.Ticket, error) {
-		return s.Store.TakeTicket(ctx, kind, hash, bound, now)
-	})
-}
-
-func (s *failingStore) Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error) {
-	return call(s.failing, "Reserve", func() (int, error) { return s.Store.Reserve(ctx, counter, n, limit, expiresAt) })
-}
-
-func (s *failingStore) Delete(ctx context.Context, id connector.ID, revision int64) error {
-	return callOnly(s.failing, "Delete", func() error { return s.Store.Delete(ctx, id, revision) })
-}
-
-func (s *failingStore) Breaker(ctx context.Context, platform connector.Name) (connector.Breaker, error) {
-	return call(s.failing, "Breaker", func() (connector.Breaker, error) { return s.Store.Breaker(ctx, platform) })
-}
-
-func (s *failingStore) PutBreaker(ctx context.Context, b connector.Breaker) (connector.Breaker, error) {
-	return call(s.failing, "PutBreaker", func() (connector.Breaker, error) { return s.Store.PutBreaker(ctx, b) })
-}
-
-type failingVault struct {
-	connector.Vault
-	failing *failing
-}
-
-func (v *failingVault) Put(ctx context.Context, name string, value connector.Secret) (string, error) {
-	return call(v.failing, "Put", func() (string, error) { return v.Vault.Put(ctx, name, value) })
-}
-
-func (v *failingVault) Get(ctx context.Context, name, version string) (connector.Secret, string, error) {
-	type got struct {
-		value   connector.Secret
-		version string
-	}
-	g, err := call(v.failing, "Get", func() (got, error) {
-		value, version, err := v.Vault.Get(ctx, name, version)
-		return got{value, version}, err
-	})
-	return g.value, g.version, err
-}
-
-func (v *failingVault) Delete(ctx context.Context, name string, purge bool) error {
-	return callOnly(v.failing, "Delete", func() error { return v.Vault.Delete(ctx, name, purge) })
-}
-
-type failingSealer struct {
-	connector.Sealer
-	failing *failing
-}
-
-func (s *failingSealer) Prepare(ctx context.Context) error {
-	return callOnly(s.failing, "Prepare", func() error { return s.Sealer.Prepare(ctx) })
-}
-
-func (s *failingSealer) Seal(ctx context.Context, plain connector.Secret, purpose string) ([]byte, error) {
-	return call(s.failing, "Seal", func() ([]byte, error) { return s.Sealer.Seal(ctx, plain, purpose) })
-}
-
-func (s *failingSealer) Open(ctx context.Context, sealed []byte, purpose string) (connector.Secret, error) {
-	return call(s.failing, "Open", func() (connector.Secret, error) { return s.Sealer.Open(ctx, sealed, purpose) })
-}
-
-type failingQueue struct {
-	connector.Queue
-	failing *failing
-}
-
-func (q *failingQueue) Enqueue(ctx context.Context, ids []connector.ID, after time.Duration) ([]connector.ID, error) {
-	return call(q.failing, "Enqueue", func() ([]connector.ID, error) { return q.Queue.Enqueue(ctx, ids, after) })
-}
-
-type failingEvents struct {
-	connector.Events
-	failing *failing
-}
-
-func (e *failingEvents) Publish(ctx context.Context, events ...connector.Event) error {
-	return callOnly(e.failing, "Publish", func() error { return e.Events.Publish(ctx, events...) })
 }

@@ -39,7 +39,7 @@ func TestOutage(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		work := make(chan connector.ID, 4*outageConnections)
+		work := make(chan connector.RecordKey, 4*outageConnections)
 		sweeper := w.worker(1, 0)
 		running.Go(func() { sweep(ctx, w, sweeper.service, work) })
 		for i := range outageWorkers {
@@ -122,7 +122,7 @@ func (w *world) stale(t *testing.T) int {
 	return n
 }
 
-func sweep(ctx context.Context, w *world, s *connector.Service, work chan<- connector.ID) {
+func sweep(ctx context.Context, w *world, s *connector.Service, work chan<- connector.RecordKey) {
 	queue := connectorQueue{work}
 	s.Queue = queue
 	for {
@@ -138,11 +138,11 @@ func sweep(ctx context.Context, w *world, s *connector.Service, work chan<- conn
 }
 
 // connectorQueue is a queue without a bottom.
-type connectorQueue struct{ work chan<- connector.ID }
+type connectorQueue struct{ work chan<- connector.RecordKey }
 
-func (q connectorQueue) Enqueue(_ context.Context, ids []connector.ID, after time.Duration) ([]connector.ID, error) {
+func (q connectorQueue) Enqueue(_ context.Context, items []connector.RecordKey, after time.Duration) ([]connector.RecordKey, error) {
 	time.AfterFunc(after, func() {
-		for _, id := range ids {
+		for _, id := range items {
 			select {
 			case q.work <- id:
 			default: // so many are under way that the claim brings it again
@@ -152,14 +152,14 @@ func (q connectorQueue) Enqueue(_ context.Context, ids []connector.ID, after tim
 	return nil, nil
 }
 
-func drain(ctx context.Context, s *connector.Service, work <-chan connector.ID) {
+func drain(ctx context.Context, s *connector.Service, work <-chan connector.RecordKey) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case id := <-work:
 			refreshCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-			s.RefreshDue(refreshCtx, id)
+			s.HandleDue(refreshCtx, id)
 			cancel()
 		}
 	}

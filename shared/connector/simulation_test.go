@@ -18,6 +18,7 @@ import (
 
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/connectortest"
+	"platform-api-connector/shared/credentialstore"
 )
 
 // TestSimulation runs the refresh protocol in virtual time, over and over,
@@ -239,9 +240,6 @@ func (w *world) token(ctx context.Context, s *connector.Service, id connector.ID
 	return token, err
 }
 
-// crash is what a worker dies of.
-type crash struct{}
-
 // worker is one Lambda: its own clock, its own luck.
 type worker struct {
 	world   *world
@@ -266,17 +264,14 @@ func (w *world) worker(n uint64, life time.Duration) *worker {
 	binary.LittleEndian.PutUint64(seed[8:], n)
 	k.service = &connector.Service{
 		Platforms: []connector.Platform{&simulatedPlatform{rotating: w.platform, worker: k}},
-		Store:     &flakyStore{Store: w.store, worker: k},
-		Vault:     &flakyVault{Vault: w.vault, worker: k},
-		Sealer:    connectortest.Sealer{},
-		Queue:     connectortest.NewQueue(),
-		Events:    connectortest.NewEvents(),
 		Now:       func() time.Time { return time.Now().Add(skew) },
 		Random:    rand.NewChaCha8(seed),
 		Sleep:     connector.Sleep,
 		Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
 		PublicURL: "https://connect.example",
 	}
+	ports := connectortest.Ports{Store: w.store, Vault: w.vault, Sealer: connectortest.Sealer{}, Queue: connectortest.NewQueue(), Events: connectortest.NewEvents()}
+	ports.Wire(k.service, k.hook, credentialstore.Options{})
 	return k
 }
 
@@ -318,7 +313,7 @@ func (k *worker) invoke(t *testing.T) {
 	case action < 13:
 		k.reauthorize(ctx)
 	case action >= 20 && action < 70:
-		k.service.RefreshDue(ctx, id)
+		k.service.HandleDue(ctx, dueKey(id))
 	default:
 		k.world.token(ctx, k.service, id)
 	}
@@ -386,70 +381,43 @@ func (k *worker) step() (before, after bool) {
 	return false, false
 }
 
-var errFlaky = errors.New("the service failed")
-
-// flakyStore fails around a store that works.
-type flakyStore struct {
-	connector.Store
-	worker *worker
+// hook fails around the ports that the protocol depends on.
+func (k *worker) hook(_ context.Context, call connectortest.Call, next func() error) error {
+	switch call.Name {
+	case "Store.Connection", "Vault.Get":
+		if before, _ := k.step(); before {
+			return errFlaky
+		}
+		return next()
+	case "Store.Update", "Vault.Put":
+	default:
+		return next()
+	}
+	before, after := k.step()
+	if before || call.Name == "Vault.Put" && k.world.vaultDown() {
+		return errFlaky
+	}
+	err := next()
+	if err != nil {
+		return err
+	}
+	if call.Name == "Vault.Put" {
+		k.noteDurable(call.Value.Reveal())
+	} else {
+		k.noteDurable(string(call.Change.After.Credentials.Sealed))
+	}
+	if after {
+		return errFlaky
+	}
+	return nil
 }
 
-func (s *flakyStore) Connection(ctx context.Context, id connector.ID) (connector.Connection, error) {
-	if before, _ := s.worker.step(); before {
-		return connector.Connection{}, errFlaky
+// noteDurable notes that the refresh token in text, if there is one, is durable.
+func (k *worker) noteDurable(text string) {
+	_, rest, found := strings.Cut(text, `"refresh_token":"`)
+	if !found {
+		return
 	}
-	return s.Store.Connection(ctx, id)
-}
-
-func (s *flakyStore) Update(ctx context.Context, c connector.Connection) (connector.Connection, error) {
-	before, after := s.worker.step()
-	if before {
-		return connector.Connection{}, errFlaky
-	}
-	updated, err := s.Store.Update(ctx, c)
-	if err == nil && len(c.Sealed) > 0 {
-		s.worker.keep(string(c.Sealed))
-	}
-	if after && err == nil {
-		return connector.Connection{}, errFlaky
-	}
-	return updated, err
-}
-
-// flakyVault fails around a vault that works.
-type flakyVault struct {
-	connector.Vault
-	worker *worker
-}
-
-func (v *flakyVault) Put(ctx context.Context, name string, value connector.Secret) (string, error) {
-	before, after := v.worker.step()
-	if before {
-		return "", errFlaky
-	}
-	if v.worker.world.vaultDown() {
-		return "", errFlaky
-	}
-	version, err := v.Vault.Put(ctx, name, value)
-	if err == nil {
-		v.worker.keep(value.Reveal())
-	}
-	if after && err == nil {
-		return "", errFlaky
-	}
-	return version, err
-}
-
-func (v *flakyVault) Get(ctx context.Context, name, version string) (connector.Secret, string, error) {
-	if before, _ := v.worker.step(); before {
-		return connector.Secret{}, "", errFlaky
-	}
-	return v.Vault.Get(ctx, name, version)
-}
-
-// keep notes that the refresh token in text is durable.
-func (k *worker) keep(text string) {
-	_, rest, _ := strings.Cut(text, `"refresh_token":"`)
 	token, _, _ := strings.Cut(rest, `"`)
 	k.world.mu.Lock()
 	defer k.world.mu.Unlock()

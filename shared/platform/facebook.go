@@ -330,7 +330,7 @@ func (f *facebook) Verify(ctx context.Context, app connector.App, c connector.Cr
 	if seen.known {
 		scopes = seen.scopes
 	}
-	return connector.Verification{Account: found, Scopes: scopes, CheckedAt: f.now().UTC(), Warning: seen.warning()}, nil
+	return connector.Verification{Account: found, Scopes: scopes, Warning: seen.warning()}, nil
 }
 
 // check asks whose the Page token is and, where Facebook tells, what it is

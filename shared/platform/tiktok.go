@@ -209,7 +209,7 @@ func (k *tiktok) Verify(ctx context.Context, _ connector.App, c connector.Creden
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	return connector.Verification{Account: user, Scopes: c.Scopes, CheckedAt: k.now().UTC()}, nil
+	return connector.Verification{Account: user, Scopes: c.Scopes}, nil
 }
 
 // user returns whose a token is. Only fields of user.info.basic are asked for:

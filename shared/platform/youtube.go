@@ -214,7 +214,7 @@ func (y *youtube) Verify(ctx context.Context, _ connector.App, c connector.Crede
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	return connector.Verification{Account: channel, Scopes: c.Scopes, CheckedAt: y.now().UTC()}, nil
+	return connector.Verification{Account: channel, Scopes: c.Scopes}, nil
 }
 
 // channel returns whose channel a token is for, at the price of one quota unit

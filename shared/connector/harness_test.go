@@ -1,0 +1,353 @@
+package connector_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/connectortest"
+	"platform-api-connector/shared/credentialstore"
+	"platform-api-connector/shared/platform"
+	"platform-api-connector/shared/sandbox"
+)
+
+const (
+	publicURL = "https://connect.example.com"
+	returnURL = "https://product.example.com/done"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// bench is a service over ports in memory and sandbox platforms. Its clock
+// moves when the service sleeps or a test says so.
+type bench struct {
+	*connector.Service
+	clock   *connectortest.Clock
+	ports   connectortest.Ports
+	store   *connectortest.Store
+	vault   *connectortest.Vault
+	queue   *connectortest.Queue
+	events  *connectortest.Events
+	sandbox *sandbox.Sandbox
+	hooked  connectortest.Hook
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{
+		clock:  connectortest.NewClock(noon),
+		store:  connectortest.NewStore(),
+		vault:  connectortest.NewVault(),
+		queue:  connectortest.NewQueue(),
+		events: connectortest.NewEvents(),
+	}
+	b.ports = connectortest.Ports{Store: b.store, Vault: b.vault, Sealer: connectortest.Sealer{}, Queue: b.queue, Events: b.events}
+	names := []string{sandbox.Facebook, sandbox.YouTube, sandbox.Twitter, sandbox.TikTok}
+	uris := map[string][]string{}
+	for _, name := range names {
+		uris[name] = []string{publicURL + "/oauth/" + name + "/callback"}
+	}
+	b.sandbox = sandbox.New(sandbox.Options{Now: b.clock.Now, RedirectURIs: uris})
+	server := httptest.NewServer(b.sandbox)
+	t.Cleanup(server.Close)
+	b.Service = &connector.Service{
+		Platforms: platform.All(platform.Options{HTTP: server.Client(), Endpoints: sandbox.Endpoints(server.URL), Now: b.clock.Now}),
+		Now:       b.clock.Now,
+		Random:    rand.NewChaCha8([32]byte{1}),
+		Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Sleep: func(ctx context.Context, d time.Duration) error {
+			b.clock.Advance(d)
+			return ctx.Err()
+		},
+		PublicURL:     publicURL,
+		ReturnOrigins: []string{"https://product.example.com"},
+		AllowFull:     true,
+	}
+	b.hook(nil)
+	for _, name := range names {
+		app := b.sandbox.AppOf(name)
+		if _, err := b.PutApp(t.Context(), connector.Name(name), connector.App{ClientID: app.ClientID, ClientSecret: connector.NewSecret(app.ClientSecret)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+// hook puts h around every call of the bench's ports; nil removes it.
+func (b *bench) hook(h connectortest.Hook) {
+	b.hooked = h
+	b.ports.Wire(b.Service, h, credentialstore.Options{})
+}
+
+// process returns a second service over the same ports, as another process has
+// it, with h around its calls, within the hook of the bench.
+func (b *bench) process(h connectortest.Hook) *connector.Service {
+	other := *b.Service
+	other.Platforms = slices.Clone(b.Platforms)
+	b.ports.Wire(&other, connectortest.Chain(b.hooked, h), credentialstore.Options{})
+	return &other
+}
+
+// withPlatform returns a second process whose platforms run before ahead of each
+// refresh and after behind its answer.
+func (b *bench) withPlatform(before, after func()) *connector.Service {
+	other := b.process(nil)
+	for i, p := range other.Platforms {
+		other.Platforms[i] = platformHook{p, before, after}
+	}
+	return other
+}
+
+// platformHook is a platform with functions around its refreshes.
+type platformHook struct {
+	connector.Platform
+	before, after func()
+}
+
+func (p platformHook) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	if p.before != nil {
+		p.before()
+	}
+	renewed, err := p.Platform.Refresh(ctx, app, c)
+	if p.after != nil {
+		p.after()
+	}
+	return renewed, err
+}
+
+func (p platformHook) Revoke(ctx context.Context, app connector.App, c connector.Credentials, userID string) error {
+	return p.Platform.(connector.Revoker).Revoke(ctx, app, c, userID)
+}
+
+// crash is what a process dies of.
+type crash struct{}
+
+// crashAt returns a hook that crashes the process at the n-th call of that
+// name, before it reaches the port.
+func crashAt(name string, n int) connectortest.Hook {
+	return connectortest.On(name, func(i int, next func() error) error {
+		if i == n {
+			panic(crash{})
+		}
+		return next()
+	})
+}
+
+// wantCrash runs f, which must end in a crash.
+func wantCrash(t *testing.T, f func()) {
+	t.Helper()
+	defer func() {
+		if _, ok := recover().(crash); !ok {
+			t.Error("nothing crashed")
+		}
+	}()
+	f()
+}
+
+var errFlaky = errors.New("the service failed")
+
+// mint returns a connect link's token.
+func (b *bench) mint(t *testing.T, r connector.LinkRequest) connector.Secret {
+	t.Helper()
+	minted, err := b.MintLink(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connector.NewSecret(minted.URL.Reveal()[len(publicURL+"/connect/"):])
+}
+
+// consent opens the link in a browser and plays the person; it returns what
+// the browser brings back.
+func (b *bench) consent(ctx context.Context, name connector.Name, link connector.Secret, choice sandbox.Choice) (connector.CallbackRequest, error) {
+	started, err := b.Start(ctx, link)
+	if err != nil {
+		return connector.CallbackRequest{}, err
+	}
+	redirect, err := b.sandbox.Consent(started.URL.Reveal(), choice)
+	if err != nil {
+		return connector.CallbackRequest{}, fmt.Errorf("the consent page: %w", err)
+	}
+	u, err := url.Parse(redirect)
+	if err != nil {
+		return connector.CallbackRequest{}, err
+	}
+	return connector.CallbackRequest{
+		Platform: name,
+		State:    connector.NewSecret(u.Query().Get("state")),
+		Code:     connector.NewSecret(u.Query().Get("code")),
+		Error:    u.Query().Get("error"),
+		Issuer:   u.Query().Get("iss"),
+		Browser: func(cookie string) connector.Secret {
+			if cookie != started.CookieName {
+				return connector.Secret{}
+			}
+			return started.CookieValue
+		},
+	}, nil
+}
+
+// allowed is a person who allows everything.
+var allowed = sandbox.Choice{}
+
+// connect takes the owner "acme" through the whole consent and returns the
+// first connection that comes of it.
+func (b *bench) connect(t *testing.T, name connector.Name) connector.Connection {
+	t.Helper()
+	link := b.mint(t, connector.LinkRequest{Platform: name, Owner: "acme"})
+	request, err := b.consent(t.Context(), name, link, sandbox.Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := b.Callback(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result.Connections[0]
+}
+
+func (b *bench) token(t *testing.T, id connector.ID) (connector.Token, error) {
+	t.Helper()
+	return b.Token(t.Context(), connector.TokenRequest{ConnectionID: id, MinTTL: connector.DefaultMinTTL})
+}
+
+// refreshes is how often the platform was shown a refresh token.
+func (b *bench) refreshes(name connector.Name) int {
+	return b.sandbox.Count(string(name), "token/refresh_token")
+}
+
+// sweep runs a sweep, and the worker on all that it queued.
+func (b *bench) sweep(t *testing.T) []connector.DueResult {
+	t.Helper()
+	if sweep, err := b.QueueDue(t.Context()); err != nil || !sweep.Complete {
+		t.Fatalf("the sweep: %+v, %v", sweep, err)
+	}
+	var results []connector.DueResult
+	for _, item := range b.queue.Drain() {
+		result, err := b.HandleDue(t.Context(), item)
+		if err != nil {
+			t.Fatalf("%s %s: %v", item.Kind, item.ID, err)
+		}
+		results = append(results, result)
+	}
+	return results
+}
+
+// wantSwept runs a sweep and wants these results.
+func (b *bench) wantSwept(t *testing.T, what string, want ...connector.DueResult) {
+	t.Helper()
+	if got := b.sweep(t); !slices.Equal(got, want) {
+		t.Errorf("%s: the sweep did %v, want %v", what, got, want)
+	}
+}
+
+// dueKey returns the key under which a connection is due.
+func dueKey(id connector.ID) connector.RecordKey {
+	return connector.RecordKey{Kind: connector.ConnectionKind, ID: string(id)}
+}
+
+// stale returns a bench with a connection whose access token has expired.
+func stale(t *testing.T, name connector.Name) (*bench, connector.ID) {
+	t.Helper()
+	b := newBench(t)
+	c := b.connect(t, name)
+	b.expire(t, c.ID)
+	return b, c.ID
+}
+
+// outlive makes every lease run out.
+func (b *bench) outlive() { b.clock.Advance(time.Minute) }
+
+// consented returns what the browser of a person brings back who said yes.
+func (b *bench) consented(t *testing.T, name connector.Name) connector.CallbackRequest {
+	t.Helper()
+	request, err := b.consent(t.Context(), name, b.mint(t, connector.LinkRequest{Platform: name, Owner: "acme"}), allowed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request
+}
+
+// reauthorize has the person give consent anew.
+func (b *bench) reauthorize(t *testing.T, name connector.Name, id connector.ID) error {
+	t.Helper()
+	request, err := b.consent(t.Context(), name, b.mint(t, connector.LinkRequest{Platform: name, Owner: "acme", ConnectionID: id}), sandbox.Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Callback(t.Context(), request)
+	return err
+}
+
+// on returns the bench with another service, to play its flows in that process.
+func (b *bench) on(s *connector.Service) *bench {
+	other := *b
+	other.Service = s
+	return &other
+}
+
+// full returns what is handed out, with the refresh token.
+func (b *bench) full(t *testing.T, id connector.ID) connector.Fields {
+	t.Helper()
+	token, err := b.Token(t.Context(), connector.TokenRequest{ConnectionID: id, Full: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token.Full
+}
+
+// connection returns the record.
+func (b *bench) connection(t *testing.T, id connector.ID) connector.Connection {
+	t.Helper()
+	c, err := b.Connection(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// crashBeforeRecord has another process refresh, and crash with the new
+// credentials stored and the record not written.
+func (b *bench) crashBeforeRecord(t *testing.T, id connector.ID) {
+	t.Helper()
+	other := b.process(crashAt("Store.Update", 2))
+	wantCrash(t, func() { other.Token(t.Context(), connector.TokenRequest{ConnectionID: id}) })
+}
+
+func (b *bench) wantActive(t *testing.T, id connector.ID) {
+	t.Helper()
+	if c, err := b.Connection(t.Context(), id); err != nil || c.Status != connector.Active {
+		t.Errorf("the connection is %s (%s), %v", c.Status, c.StatusReason, err)
+	}
+	for _, e := range b.events.All() {
+		if e.Type == connector.EventReauth {
+			t.Error("the owner was told to connect again")
+		}
+	}
+}
+
+// wantNoSecret wants the credentials of the connection deleted.
+func (b *bench) wantNoSecret(t *testing.T, what string, id connector.ID) {
+	t.Helper()
+	if _, _, err := b.vault.Get(t.Context(), "connections/"+string(id), ""); !errors.Is(err, connector.ErrNotFound) {
+		t.Errorf("%s: its credentials are in the vault: %v", what, err)
+	}
+}
+
+// expire moves the clock to the end of the connection's access token.
+func (b *bench) expire(t *testing.T, id connector.ID) {
+	t.Helper()
+	c, err := b.Connection(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.clock.Advance(c.ExpiresAt.Sub(b.clock.Now()) + time.Second)
+}
