@@ -1,0 +1,78 @@
+package connectortest
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/credentialstore"
+)
+
+// TestSealer holds a sealer that hides what it seals against the duties of
+// credentialstore.Sealer. open returns a sealer of its own each time; all have the
+// same key.
+func TestSealer(t *testing.T, open func(t *testing.T) credentialstore.Sealer) {
+	const (
+		value   = `{"refresh_token":"test-refresh-token"}`
+		purpose = "connection a, generation 1"
+	)
+	seal := func(t *testing.T, s credentialstore.Sealer) []byte {
+		t.Helper()
+		sealed, err := s.Seal(t.Context(), connector.NewSecret(value), purpose)
+		if err != nil {
+			t.Fatalf("Seal: %v", err)
+		}
+		return sealed
+	}
+	t.Run("another_sealer_opens", func(t *testing.T) {
+		sealed := seal(t, open(t))
+		if got, err := open(t).Open(t.Context(), sealed, purpose); err != nil || got.Reveal() != value {
+			t.Errorf("Open = %q, %v, want the value", got.Reveal(), err)
+		}
+	})
+	t.Run("prepare_comes_first_or_not", func(t *testing.T) {
+		s := open(t)
+		for range 2 {
+			if err := s.Prepare(t.Context()); err != nil {
+				t.Fatalf("Prepare: %v", err)
+			}
+		}
+		if got, err := s.Open(t.Context(), seal(t, s), purpose); err != nil || got.Reveal() != value {
+			t.Errorf("Open = %q, %v, want the value", got.Reveal(), err)
+		}
+	})
+	t.Run("hidden_and_never_the_same", func(t *testing.T) {
+		s := open(t)
+		first, second := seal(t, s), seal(t, s)
+		if bytes.Contains(first, []byte("refresh_token")) {
+			t.Error("what was sealed can be read")
+		}
+		if bytes.Equal(first, second) {
+			t.Error("sealing twice gave the same")
+		}
+	})
+	t.Run("another_purpose_or_a_changed_bit_does_not_open", func(t *testing.T) {
+		s := open(t)
+		sealed := seal(t, s)
+		changed := bytes.Clone(sealed)
+		changed[len(changed)-1] ^= 1
+		for name, attempt := range map[string]struct {
+			sealed  []byte
+			purpose string
+		}{
+			"another purpose": {sealed, "connection b, generation 1"},
+			"no purpose":      {sealed, ""},
+			"a changed bit":   {changed, purpose},
+			"cut short":       {sealed[:len(sealed)-1], purpose},
+			"nothing":         {nil, purpose},
+		} {
+			got, err := s.Open(t.Context(), attempt.sealed, attempt.purpose)
+			if err == nil || !got.Empty() {
+				t.Errorf("Open with %s: got a value, %v, want an error", name, err)
+			} else if strings.Contains(err.Error(), "refresh") {
+				t.Errorf("Open with %s: the error tells: %v", name, err)
+			}
+		}
+	})
+}

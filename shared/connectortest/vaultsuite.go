@@ -1,0 +1,186 @@
+package connectortest
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"testing"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/credentialstore"
+)
+
+// TestVault holds a vault against the duties of credentialstore.Vault. open returns
+// one vault, used by one check at a time; checks tell their secrets apart by
+// names of their own.
+func TestVault(t *testing.T, open func(t *testing.T) credentialstore.Vault) {
+	for _, check := range []struct {
+		name string
+		run  func(t *testing.T, v vaultCheck)
+	}{
+		{"put_is_read_at_once", putIsReadAtOnce},
+		{"absent_is_not_found", absentIsNotFound},
+		{"old_version_stays_readable", oldVersionStaysReadable},
+		{"names_do_not_run_together", namesDoNotRunTogether},
+		{"any_text_comes_back", anyTextComesBack},
+		{"deleted_is_not_found", deletedIsNotFound},
+		{"purged_is_gone", purgedIsGone},
+		{"delete_of_absent_is_no_error", deleteOfAbsentIsNoError},
+		{"delete_again_is_no_error", deleteAgainIsNoError},
+		{"first_puts_at_once_all_succeed", firstPutsAtOnceAllSucceed},
+		{"scheduled_takes_no_value", scheduledTakesNoValue},
+	} {
+		t.Run(check.name, func(t *testing.T) {
+			t.Parallel()
+			check.run(t, vaultCheck{Vault: open(t), name: "connections/" + rand.Text()})
+		})
+	}
+}
+
+// vaultCheck is one check's view of a vault.
+type vaultCheck struct {
+	credentialstore.Vault
+	name string // nobody else's
+}
+
+func (v vaultCheck) put(t *testing.T, value string) (version string) {
+	t.Helper()
+	version, err := v.Put(t.Context(), v.name, connector.NewSecret(value))
+	if err != nil {
+		t.Fatalf("Put: %v", err)
+	}
+	if version == "" {
+		t.Fatal("Put returned no version")
+	}
+	return version
+}
+
+// wantValue reads a version and wants its value, and which one is current.
+func (v vaultCheck) wantValue(t *testing.T, version, want, current string) {
+	t.Helper()
+	got, gotCurrent, err := v.Get(t.Context(), v.name, version)
+	if err != nil {
+		t.Fatalf("Get of version %q: %v", version, err)
+	}
+	if got.Reveal() != want || gotCurrent != current {
+		t.Errorf("Get of version %q = %.40q, current %q, want %.40q, current %q", version, got.Reveal(), gotCurrent, want, current)
+	}
+}
+
+func (v vaultCheck) wantNotFound(t *testing.T, version string) {
+	t.Helper()
+	value, _, err := v.Get(t.Context(), v.name, version)
+	wantError(t, fmt.Sprintf("Get of version %q", version), err, connector.ErrNotFound)
+	if !value.Empty() {
+		t.Error("Get returned a value beside its error")
+	}
+}
+
+func putIsReadAtOnce(t *testing.T, v vaultCheck) {
+	for n := range 5 {
+		value := fmt.Sprintf(`{"access_token":"test-%d"}`, n)
+		version := v.put(t, value)
+		v.wantValue(t, "", value, version)
+		v.wantValue(t, version, value, version)
+	}
+}
+
+func absentIsNotFound(t *testing.T, v vaultCheck) {
+	v.wantNotFound(t, "")
+	version := string(newID(t)) // the form that Secrets Manager gives versions
+	v.wantNotFound(t, version)
+	v.put(t, "test-value")
+	v.wantNotFound(t, version)
+}
+
+func oldVersionStaysReadable(t *testing.T, v vaultCheck) {
+	var versions []string
+	for n := range 4 {
+		versions = append(versions, v.put(t, fmt.Sprint("test-value-", n)))
+	}
+	for n, version := range versions {
+		v.wantValue(t, version, fmt.Sprint("test-value-", n), versions[3])
+	}
+}
+
+func namesDoNotRunTogether(t *testing.T, v vaultCheck) {
+	v.put(t, "test-value")
+	for _, name := range []string{v.name + "/a", v.name + "-abcdef", "apps/" + v.name, v.name[:len(v.name)-1]} {
+		_, _, err := v.Get(t.Context(), name, "")
+		wantError(t, "Get of "+name, err, connector.ErrNotFound)
+	}
+}
+
+func anyTextComesBack(t *testing.T, v vaultCheck) {
+	for _, value := range []string{"{}", " \n\t", "\u0000", `"'\`, "漢字 ü 🙂", strings.Repeat("x", 60_000)} {
+		version := v.put(t, value)
+		v.wantValue(t, "", value, version)
+	}
+}
+
+func deletedIsNotFound(t *testing.T, v vaultCheck) {
+	version := v.put(t, "test-value")
+	if err := v.Delete(t.Context(), v.name, false); err != nil {
+		t.Fatalf("Delete: %v", err)
+	}
+	v.wantNotFound(t, "")
+	v.wantNotFound(t, version)
+}
+
+// scheduledTakesNoValue also shows that what is refused is not in the error.
+func scheduledTakesNoValue(t *testing.T, v vaultCheck) {
+	const canary = "test-canary-value"
+	v.put(t, "test-value")
+	if err := v.Delete(t.Context(), v.name, false); err != nil {
+		t.Fatalf("Delete: %v", err)
+	}
+	_, err := v.Put(t.Context(), v.name, connector.NewSecret(canary))
+	if err == nil || strings.Contains(err.Error(), canary) {
+		t.Errorf("Put on a secret that is scheduled for deletion: %v, want an error without the value", err)
+	}
+	v.wantNotFound(t, "")
+}
+
+func purgedIsGone(t *testing.T, v vaultCheck) {
+	version := v.put(t, "test-value")
+	if err := v.Delete(t.Context(), v.name, true); err != nil {
+		t.Fatalf("Delete: %v", err)
+	}
+	v.wantNotFound(t, "")
+	v.wantNotFound(t, version)
+}
+
+func deleteOfAbsentIsNoError(t *testing.T, v vaultCheck) {
+	for _, purge := range []bool{false, true} {
+		if err := v.Delete(t.Context(), v.name, purge); err != nil {
+			t.Errorf("Delete with purge %v: %v", purge, err)
+		}
+	}
+}
+
+func deleteAgainIsNoError(t *testing.T, v vaultCheck) {
+	v.put(t, "test-value")
+	for _, purge := range []bool{false, false, true, true, false} {
+		if err := v.Delete(t.Context(), v.name, purge); err != nil {
+			t.Errorf("Delete with purge %v: %v", purge, err)
+		}
+		v.wantNotFound(t, "")
+	}
+}
+
+func firstPutsAtOnceAllSucceed(t *testing.T, v vaultCheck) {
+	versions := make([]string, callers)
+	if succeeded := inParallel(t, nil, func(n int) (err error) {
+		versions[n], err = v.Put(t.Context(), v.name, connector.NewSecret(fmt.Sprint("test-value-", n)))
+		return err
+	}); succeeded != callers {
+		t.Fatalf("%d of %d concurrent Puts succeeded", succeeded, callers)
+	}
+	_, current, err := v.Get(t.Context(), v.name, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, version := range versions {
+		v.wantValue(t, version, fmt.Sprint("test-value-", n), current)
+	}
+}
