@@ -1,10 +1,10 @@
-// Package awscloud is the AWS half of the connector's ports: the store is one
+// Package awscloud implements the connector's ports on AWS: the store is one
 // DynamoDB table, the vault is Secrets Manager, the sealer is AES-256-GCM under
 // a key in Secrets Manager, the queue is SQS, and events go to EventBridge.
 //
 // Its errors are connector.ErrNotFound, connector.ErrConflict, an
-// InvalidRequest for a malformed cursor, and else what the SDK said, wrapped.
-// Retries are the SDK's.
+// InvalidRequest for a malformed cursor, and otherwise errors of the SDK,
+// wrapped. Only the SDK retries.
 package awscloud
 
 import (
@@ -15,15 +15,30 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/credentialstore"
 )
 
-// New returns the ports of the deployment that c names. The SDK itself
-// honours AWS_ENDPOINT_URL, where a was loaded from the environment.
-func New(a aws.Config, c config.Config) (*Table, *Vault, *Sealer, *Queue, *Events) {
+// Ports are the connector's ports on AWS.
+type Ports struct {
+	Store           *Table
+	Vault           *Vault
+	CredentialStore *credentialstore.Secrets
+	Queue           *Queue
+	Events          *Events
+}
+
+// New returns the ports of the deployment that c names. o is for its credential
+// store. The SDK itself reads AWS_ENDPOINT_URL, where a was loaded from the
+// environment.
+func New(a aws.Config, c config.Config, o credentialstore.Options) Ports {
 	secrets := secretsmanager.NewFromConfig(a)
-	return NewTable(dynamodb.NewFromConfig(a, RetryContention), c.TableName),
-		NewVault(secrets, c.SecretPrefix, c.SecretKMSKeyID),
-		NewSealer(secrets, c.SecretPrefix, c.SecretKMSKeyID),
-		NewQueue(sqs.NewFromConfig(a), c.RefreshQueueURL),
-		NewEvents(eventbridge.NewFromConfig(a), c.EventBusName)
+	vault := NewVault(secrets, c.SecretPrefix, c.SecretKMSKeyID)
+	sealer := NewSealer(secrets, c.SecretPrefix, c.SecretKMSKeyID)
+	return Ports{
+		Store:           NewTable(dynamodb.NewFromConfig(a, RetryContention), c.TableName),
+		Vault:           vault,
+		CredentialStore: credentialstore.NewSecrets(vault, sealer, o),
+		Queue:           NewQueue(sqs.NewFromConfig(a), c.RefreshQueueURL),
+		Events:          NewEvents(eventbridge.NewFromConfig(a), c.EventBusName),
+	}
 }

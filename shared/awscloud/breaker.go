@@ -2,60 +2,68 @@ package awscloud
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"platform-api-connector/shared/connector"
 )
 
+// breakerItem is a breaker as it is stored.
+type breakerItem struct {
+	Key              string         `dynamodbav:"pk"`
+	Platform         connector.Name `dynamodbav:"platform,omitempty"`
+	Failures         int            `dynamodbav:"failures,omitempty"`
+	ConsecutiveTrips int            `dynamodbav:"openings,omitempty"`
+	Code             connector.Code `dynamodbav:"code,omitempty"`
+	Message          string         `dynamodbav:"message,omitempty"`
+	OpenUntil        time.Time      `dynamodbav:"open_until,omitempty"`
+	Revision         int64          `dynamodbav:"revision"`
+	Write            string         `dynamodbav:"write,omitempty"`
+}
+
 func breakerKey(platform connector.Name) string { return "breaker#" + string(platform) }
+
+func encodeBreaker(b connector.Breaker, write string) item {
+	return encode(breakerItem{
+		Key: breakerKey(b.Platform), Platform: b.Platform,
+		Failures: b.Failures, ConsecutiveTrips: b.ConsecutiveTrips,
+		Code: b.Code, Message: b.Message, OpenUntil: b.OpenUntil,
+		Revision: b.Revision, Write: write,
+	})
+}
 
 // Breaker implements connector.Store.
 func (t *Table) Breaker(ctx context.Context, platform connector.Name) (connector.Breaker, error) {
-	i, err := t.get(ctx, breakerKey(platform))
+	from, err := t.get(ctx, breakerKey(platform))
 	if errors.Is(err, connector.ErrNotFound) {
 		return connector.Breaker{}, nil
 	}
 	if err != nil {
 		return connector.Breaker{}, fmt.Errorf("reading a breaker: %w", err)
 	}
-	r := &reader{item: i}
-	b := connector.Breaker{
-		Platform:  platform,
-		Failures:  int(r.number("failures")),
-		Openings:  int(r.number("openings")),
-		Code:      connector.Code(r.text("code")),
-		Message:   r.text("message"),
-		OpenUntil: r.time("open_until"),
-		Revision:  r.number("revision"),
-	}
-	return b, r.err
+	i, err := decode[breakerItem](from)
+	return connector.Breaker{
+		Platform: platform, Failures: i.Failures, ConsecutiveTrips: i.ConsecutiveTrips,
+		Code: i.Code, Message: i.Message, OpenUntil: i.OpenUntil, Revision: i.Revision,
+	}, err
 }
 
 // PutBreaker implements connector.Store.
 func (t *Table) PutBreaker(ctx context.Context, b connector.Breaker) (connector.Breaker, error) {
-	condition, before := "#revision = :revision", number(b.Revision)
-	if b.Revision == 0 {
-		condition = "attribute_not_exists(#revision) OR " + condition
-	}
+	seen, nonce := b.Revision, rand.Text()
 	b.Revision++
-	i := item{"pk": text(breakerKey(b.Platform)), "platform": text(string(b.Platform)), "revision": number(b.Revision)}
-	i.setNumber("failures", int64(b.Failures))
-	i.setNumber("openings", int64(b.Openings))
-	i.setText("code", string(b.Code))
-	i.setText("message", b.Message)
-	i.setTime("open_until", b.OpenUntil)
-	_, err := t.client.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName:                 t.name,
-		Item:                      i,
-		ConditionExpression:       aws.String(condition),
-		ExpressionAttributeNames:  map[string]string{"#revision": "revision"},
-		ExpressionAttributeValues: item{":revision": before},
-	})
-	if err := portError(err); err != nil {
+	u := t.update(item{}, encodeBreaker(b, nonce), attributesOf(breakerItem{})...)
+	u.ExpressionAttributeValues[":seen"] = number(seen)
+	u.ConditionExpression = aws.String("#revision = :seen")
+	if seen == 0 {
+		u.ConditionExpression = aws.String("attribute_not_exists(#revision) OR #revision = :seen")
+	}
+	if err := t.write(ctx, []types.TransactWriteItem{{Update: u}}, nonce); err != nil {
 		return connector.Breaker{}, fmt.Errorf("writing a breaker: %w", err)
 	}
 	return b, nil

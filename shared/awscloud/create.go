@@ -12,8 +12,8 @@ import (
 
 const tableReadyWithin = time.Minute
 
-// CreateTable makes the table where no deployment does, and returns once it
-// can be used. It leaves the sweeping of expired records off.
+// CreateTable creates the table where no deployment does, and returns once it
+// can be used. It does not enable the deletion of expired records.
 func CreateTable(ctx context.Context, client *dynamodb.Client, name string) error {
 	schema := TableSchema()
 	input := &dynamodb.CreateTableInput{

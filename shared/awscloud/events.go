@@ -39,8 +39,8 @@ type detail struct {
 	Reason       string           `json:"reason,omitempty"`
 }
 
-// Publish implements connector.Events. A batch that fails does not keep the
-// next ones from being tried.
+// Publish implements connector.Events. It tries each batch, also after one that
+// failed.
 func (e *Events) Publish(ctx context.Context, events ...connector.Event) error {
 	var problems []error
 	for batch := range slices.Chunk(events, batchSize) {

@@ -2,18 +2,63 @@ package awscloud
 
 import (
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// item is a record as DynamoDB holds it. What is empty or zero is left out.
-type item map[string]types.AttributeValue
+// item is a record as DynamoDB has it. The types connectionItem, accountItem,
+// ticketItem, counterItem and breakerItem name its attributes. Attributes that
+// are empty or zero are left out.
+type item = map[string]types.AttributeValue
 
 // timeFormat is RFC 3339 in UTC with a fixed width, so that instants sort as
 // strings.
 const timeFormat = "2006-01-02T15:04:05.000000000Z"
+
+var (
+	encoder = attributevalue.NewEncoder(func(o *attributevalue.EncoderOptions) {
+		o.OmitEmptyTime = true
+		o.EncodeTime = func(t time.Time) (types.AttributeValue, error) { return instant(t), nil }
+	})
+	decoder = attributevalue.NewDecoder(func(o *attributevalue.DecoderOptions) {
+		o.DecodeTime.S = func(s string) (time.Time, error) { return time.Parse(timeFormat, s) }
+	})
+)
+
+// encode returns the item of a record, which is a struct with tags.
+func encode(record any) item {
+	value, err := encoder.Encode(record)
+	if err != nil {
+		panic(err) // every type of our records can be encoded
+	}
+	return value.(*types.AttributeValueMemberM).Value
+}
+
+func decode[T any](i item) (T, error) {
+	var record T
+	if err := decoder.Decode(&types.AttributeValueMemberM{Value: i}, &record); err != nil {
+		return record, fmt.Errorf("decoding a record: %w", err)
+	}
+	return record, nil
+}
+
+// attributesOf returns the names of the attributes that a record may have.
+func attributesOf(record any) []string {
+	var names []string
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(record)) {
+		name, _, _ := strings.Cut(field.Tag.Get("dynamodbav"), ",")
+		names = append(names, name)
+	}
+	return names
+}
 
 func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
 
@@ -23,138 +68,60 @@ func number(n int64) types.AttributeValue {
 
 func instant(t time.Time) types.AttributeValue { return text(t.UTC().Format(timeFormat)) }
 
-// sweepAfter is t for the TTL attribute, rounded up: a record must not go
+// ttl is t for the TTL attribute, rounded up: DynamoDB must not delete a record
 // before its time.
-func sweepAfter(t time.Time) types.AttributeValue { return number(t.Unix() + 1) }
+func ttl(t time.Time) int64 { return t.Unix() + 1 }
 
-func (i item) setText(name, s string) {
-	if s != "" {
-		i[name] = text(s)
-	}
+// partitionKey is the name of the key of all records.
+const partitionKey = "pk"
+
+func keyOf(key string) item { return item{partitionKey: text(key)} }
+
+// hasNonce reports whether the attribute of i holds the nonce.
+func hasNonce(i item, attribute, nonce string) bool {
+	value, ok := i[attribute].(*types.AttributeValueMemberS)
+	return ok && value.Value == nonce
 }
 
-func (i item) setNumber(name string, n int64) {
-	if n != 0 {
-		i[name] = number(n)
+// update returns the update that turns the record before into after. It writes
+// the attributes that differ, and those of always in any case. Attributes that
+// neither record has stay as they are: another version of this code wrote them.
+//
+// The caller adds the condition, in which an attribute that is written is named
+// "#name".
+func (t *Table) update(before, after item, always ...string) *types.Update {
+	u := &types.Update{
+		TableName: t.name, Key: item{partitionKey: after[partitionKey]},
+		ExpressionAttributeNames: map[string]string{}, ExpressionAttributeValues: item{},
 	}
-}
-
-func (i item) setTime(name string, t time.Time) {
-	if !t.IsZero() {
-		i[name] = instant(t)
-	}
-}
-
-func (i item) setBytes(name string, b []byte) {
-	if len(b) > 0 {
-		i[name] = &types.AttributeValueMemberB{Value: b}
-	}
-}
-
-func (i item) setFlag(name string, set bool) {
-	if set {
-		i[name] = &types.AttributeValueMemberBOOL{Value: true}
-	}
-}
-
-func setList[T any](i item, name string, values []T, encode func(T) types.AttributeValue) {
-	if len(values) == 0 {
-		return
-	}
-	list := &types.AttributeValueMemberL{}
-	for _, v := range values {
-		list.Value = append(list.Value, encode(v))
-	}
-	i[name] = list
-}
-
-// reader reads the attributes of one item and keeps the first trouble.
-type reader struct {
-	item item
-	err  error
-}
-
-func (r *reader) fail(name string) {
-	if r.err == nil {
-		r.err = fmt.Errorf("the attribute %q of a record is malformed", name)
-	}
-}
-
-func (r *reader) text(name string) string { return r.textOf(name, r.item[name]) }
-
-func (r *reader) textOf(name string, value types.AttributeValue) string {
-	switch v := value.(type) {
-	case nil:
-		return ""
-	case *types.AttributeValueMemberS:
-		return v.Value
-	}
-	r.fail(name)
-	return ""
-}
-
-func (r *reader) number(name string) int64 {
-	switch v := r.item[name].(type) {
-	case nil:
-		return 0
-	case *types.AttributeValueMemberN:
-		n, err := strconv.ParseInt(v.Value, 10, 64)
-		if err != nil {
-			r.fail(name)
+	var set, remove []string
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if name == partitionKey || reflect.DeepEqual(before[name], after[name]) && !slices.Contains(always, name) {
+			continue
 		}
-		return n
+		set = append(set, "#"+name+" = :"+name)
+		u.ExpressionAttributeNames["#"+name], u.ExpressionAttributeValues[":"+name] = name, after[name]
 	}
-	r.fail(name)
-	return 0
-}
-
-func (r *reader) flag(name string) bool {
-	switch v := r.item[name].(type) {
-	case nil:
-		return false
-	case *types.AttributeValueMemberBOOL:
-		return v.Value
-	}
-	r.fail(name)
-	return false
-}
-
-func (r *reader) bytes(name string) []byte {
-	switch v := r.item[name].(type) {
-	case nil:
-		return nil
-	case *types.AttributeValueMemberB:
-		return v.Value
-	}
-	r.fail(name)
-	return nil
-}
-
-func (r *reader) time(name string) time.Time { return r.timeOf(name, r.item[name]) }
-
-func (r *reader) timeOf(name string, value types.AttributeValue) time.Time {
-	s := r.textOf(name, value)
-	if s == "" {
-		return time.Time{}
-	}
-	t, err := time.Parse(timeFormat, s)
-	if err != nil {
-		r.fail(name)
-	}
-	return t.UTC()
-}
-
-func getList[T any](r *reader, name string, decode func(string, types.AttributeValue) T) []T {
-	switch v := r.item[name].(type) {
-	case nil:
-		return nil
-	case *types.AttributeValueMemberL:
-		values := make([]T, 0, len(v.Value))
-		for _, element := range v.Value {
-			values = append(values, decode(name, element))
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if after[name] == nil && !slices.Contains(always, name) {
+			remove = append(remove, "#"+name)
 		}
-		return values
 	}
-	r.fail(name)
-	return nil
+	for _, name := range always {
+		if after[name] == nil {
+			remove = append(remove, "#"+name)
+		}
+	}
+	var expression []string
+	if len(set) > 0 {
+		expression = append(expression, "SET "+strings.Join(set, ", "))
+	}
+	if len(remove) > 0 {
+		expression = append(expression, "REMOVE "+strings.Join(remove, ", "))
+		for _, name := range remove {
+			u.ExpressionAttributeNames[name] = name[1:]
+		}
+	}
+	u.UpdateExpression = aws.String(strings.Join(expression, " "))
+	return u
 }

@@ -6,25 +6,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"platform-api-connector/shared/connector"
 )
 
 // Connections implements connector.Store. The connections of one owner are in
-// the order of their ids; those of all owners in an order of DynamoDB's own.
+// the order of their ids, those of all owners in an order of DynamoDB's own.
 func (t *Table) Connections(ctx context.Context, f connector.Filter, cursor string, limit int) ([]connector.Connection, string, error) {
 	start, err := decodeCursor(cursor, f.Owner)
 	if err != nil {
 		return nil, "", err
 	}
 	var page []connector.Connection
-	// Most listings need no more than the first call. Where filters leave
-	// little of it, further calls read as much as DynamoDB gives.
+	// Most listings need one call. Where the filter selects few records,
+	// further calls read as much as DynamoDB returns.
 	most := aws.Int32(int32(limit) + 1) // #nosec G115 -- the service asks for 100 at most
 	for {
 		items, next, err := t.listed(ctx, f.Owner, start, most)
@@ -51,7 +49,8 @@ func (t *Table) Connections(ctx context.Context, f connector.Filter, cursor stri
 	}
 }
 
-// listed returns some connections of one owner, or of all, and where to go on.
+// listed returns some connections of one owner, or of all, and the start of the
+// next call.
 func (t *Table) listed(ctx context.Context, owner string, start item, most *int32) ([]item, item, error) {
 	index := aws.String("by_owner")
 	if owner == "" {
@@ -59,7 +58,7 @@ func (t *Table) listed(ctx context.Context, owner string, start item, most *int3
 		if err != nil {
 			return nil, nil, err
 		}
-		return itemsOf(out.Items), out.LastEvaluatedKey, nil
+		return out.Items, out.LastEvaluatedKey, nil
 	}
 	out, err := t.client.Query(ctx, &dynamodb.QueryInput{
 		TableName: t.name, IndexName: index, ExclusiveStartKey: start, Limit: most,
@@ -70,10 +69,10 @@ func (t *Table) listed(ctx context.Context, owner string, start item, most *int3
 	if err != nil {
 		return nil, nil, err
 	}
-	return itemsOf(out.Items), out.LastEvaluatedKey, nil
+	return out.Items, out.LastEvaluatedKey, nil
 }
 
-// cursor is the place of a connection in the listing.
+// cursor is the position of a connection in the listing.
 type cursor struct {
 	Owner string       `json:"owner"`
 	ID    connector.ID `json:"id"`
@@ -100,12 +99,17 @@ func decodeCursor(s, owner string) (item, error) {
 		return nil, connector.Invalid("cursor", "not one that this listing returned")
 	}
 	return item{
-		"pk": text(connectionKey(at.ID)), "owner": text(at.Owner), "id": text(string(at.ID)),
+		partitionKey: text(connectionKey(at.ID)), "owner": text(at.Owner), "id": text(string(at.ID)),
 	}, nil
 }
 
+// keyItem is what the index by_user has of a connection.
+type keyItem struct {
+	Key string `dynamodbav:"pk"`
+}
+
 // UserConnections implements connector.Store. The index may lag behind by a
-// moment; what it names is then read consistently.
+// moment. The connections that it names are then read consistently.
 func (t *Table) UserConnections(ctx context.Context, platform connector.Name, userID string) ([]connector.Connection, error) {
 	pages := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{
 		TableName: t.name, IndexName: aws.String("by_user"),
@@ -120,7 +124,11 @@ func (t *Table) UserConnections(ctx context.Context, platform connector.Name, us
 			return nil, fmt.Errorf("listing a user's connections: %w", err)
 		}
 		for _, i := range out.Items {
-			c, err := t.Connection(ctx, idOf(i))
+			key, err := decode[keyItem](i)
+			if err != nil {
+				return nil, err
+			}
+			c, err := t.Connection(ctx, connectionID(key.Key))
 			if errors.Is(err, connector.ErrNotFound) {
 				continue
 			}
@@ -133,53 +141,4 @@ func (t *Table) UserConnections(ctx context.Context, platform connector.Name, us
 		}
 	}
 	return found, nil
-}
-
-// Due implements connector.Store.
-func (t *Table) Due(ctx context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
-	pages := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{
-		TableName: t.name, IndexName: aws.String("due"), Limit: aws.Int32(int32(limit)), // #nosec G115 -- the service asks for hundreds
-		KeyConditionExpression:    aws.String("#shard = :shard AND #due_at <= :now"),
-		ExpressionAttributeNames:  map[string]string{"#shard": "due_shard", "#due_at": "due_at"},
-		ExpressionAttributeValues: item{":shard": text(shardKey(shard)), ":now": instant(now)},
-	})
-	var due []connector.Due
-	for pages.HasMorePages() && len(due) < limit {
-		out, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("listing what is due: %w", err)
-		}
-		for _, i := range out.Items {
-			d, err := decodeDue(i)
-			if err != nil {
-				return nil, err
-			}
-			due = append(due, d)
-		}
-	}
-	return due[:min(limit, len(due))], nil
-}
-
-// Claim implements connector.Store.
-func (t *Table) Claim(ctx context.Context, d connector.Due, until time.Time) error {
-	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName:                 t.name,
-		Key:                       keyOf(keyOfDue(d)),
-		UpdateExpression:          aws.String("SET #due_at = :until"),
-		ConditionExpression:       aws.String("#due_at = :seen"),
-		ExpressionAttributeNames:  map[string]string{"#due_at": "due_at"},
-		ExpressionAttributeValues: item{":until": instant(until), ":seen": instant(d.DueAt)},
-	})
-	if err := portError(err); err != nil {
-		return fmt.Errorf("claiming what is due: %w", err)
-	}
-	return nil
-}
-
-func itemsOf(items []map[string]types.AttributeValue) []item {
-	converted := make([]item, 0, len(items))
-	for _, i := range items {
-		converted = append(converted, i)
-	}
-	return converted
 }

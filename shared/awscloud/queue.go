@@ -16,11 +16,18 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// Queue is the connector.Queue on SQS: one message a connection, its body
-// {"connection_id":…}.
+// Queue is the connector.Queue on SQS, with one message an item.
 type Queue struct {
 	client *sqs.Client
 	url    string
+}
+
+// message is the body of a message. The worker of the version before reads
+// ConnectionID alone, whatever the kind.
+type message struct {
+	Kind         connector.Kind `json:"kind"`
+	ID           string         `json:"id"`
+	ConnectionID string         `json:"connection_id"`
 }
 
 var _ connector.Queue = (*Queue)(nil)
@@ -28,17 +35,17 @@ var _ connector.Queue = (*Queue)(nil)
 // NewQueue returns the queue at that URL.
 func NewQueue(client *sqs.Client, url string) *Queue { return &Queue{client: client, url: url} }
 
-// longestDelay is the most that SQS lets a message wait.
-const longestDelay = 15 * time.Minute
+// maxDelay is the longest delay that SQS gives a message.
+const maxDelay = 15 * time.Minute
 
-// batchSize is the most that SQS and EventBridge take in one call.
+// batchSize is how many entries SQS and EventBridge take in one call.
 const batchSize = 10
 
-// Enqueue implements connector.Queue. A batch that fails does not keep the
-// next ones from being tried.
-func (q *Queue) Enqueue(ctx context.Context, ids []connector.ID, after time.Duration) (failed []connector.ID, err error) {
+// Enqueue implements connector.Queue. It tries each batch, also after one that
+// failed. A batch whose answer was lost may be queued twice.
+func (q *Queue) Enqueue(ctx context.Context, items []connector.RecordKey, after time.Duration) (failed []connector.RecordKey, err error) {
 	var problems []error
-	for batch := range slices.Chunk(ids, batchSize) {
+	for batch := range slices.Chunk(items, batchSize) {
 		refused, err := q.send(ctx, batch, after)
 		failed = append(failed, refused...)
 		if err != nil {
@@ -48,29 +55,29 @@ func (q *Queue) Enqueue(ctx context.Context, ids []connector.ID, after time.Dura
 	return failed, errors.Join(problems...)
 }
 
-func (q *Queue) send(ctx context.Context, ids []connector.ID, after time.Duration) ([]connector.ID, error) {
+func (q *Queue) send(ctx context.Context, items []connector.RecordKey, after time.Duration) ([]connector.RecordKey, error) {
 	input := &sqs.SendMessageBatchInput{QueueUrl: &q.url}
-	for n, id := range ids {
-		body, err := json.Marshal(map[string]connector.ID{"connection_id": id})
+	for n, i := range items {
+		body, err := json.Marshal(message{Kind: i.Kind, ID: i.ID, ConnectionID: i.ID})
 		if err != nil {
-			return ids, fmt.Errorf("encoding a message: %w", err)
+			return items, fmt.Errorf("encoding a message: %w", err)
 		}
 		input.Entries = append(input.Entries, types.SendMessageBatchRequestEntry{
 			Id: aws.String(strconv.Itoa(n)), MessageBody: aws.String(string(body)),
-			DelaySeconds: int32(min(after, longestDelay) / time.Second), // #nosec G115 -- at most 900
+			DelaySeconds: int32(min(after, maxDelay) / time.Second), // #nosec G115 -- at most 900
 		})
 	}
 	out, err := q.client.SendMessageBatch(ctx, input)
 	if err != nil {
-		return ids, fmt.Errorf("queueing connections: %w", err)
+		return items, fmt.Errorf("queueing what is due: %w", err)
 	}
-	var refused []connector.ID
+	var refused []connector.RecordKey
 	for _, entry := range out.Failed {
 		n, err := strconv.Atoi(aws.ToString(entry.Id))
-		if err != nil || n < 0 || n >= len(ids) {
-			return ids, errors.New("queueing connections: the answer names a message that was not sent")
+		if err != nil || n < 0 || n >= len(items) {
+			return items, errors.New("queueing what is due: the answer names a message that was not sent")
 		}
-		refused = append(refused, ids[n])
+		refused = append(refused, items[n])
 	}
 	return refused, nil
 }

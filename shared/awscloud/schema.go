@@ -3,20 +3,20 @@ package awscloud
 // Schema describes the table to whoever creates it: the deployment, the local
 // stack, and tests. Every key attribute is a string.
 //
-// The table holds records of five kinds, told apart by the prefix of pk:
+// The prefix of pk tells the five kinds of record apart:
 //
-//	connection#<id>          a connection
-//	account#<hash>           who holds an account: {"connection_id":…}
-//	ticket#<kind>#<hash>     a link, a state, a data deletion, a consent to be confirmed
-//	counter#<name>           what is used of a quota: {"used":…}
-//	breaker#<platform>       what all connections of an app have met together
+//	connection#<id>          a connection, see connectionItem
+//	account#<hash>           a connection's claim to its account, see accountItem
+//	ticket#<kind>#<id>       a link, a state, a data deletion, a pending consent…, see ticketItem
+//	counter#<name>           a counter, see counterItem
+//	breaker#<platform>       the breaker of a platform's app, see breakerItem
 //
-// Connections are in all indexes; of the others, tickets that become due are
-// in the index of what is due.
+// Connections are in all indexes. Tickets that become due are in the index of
+// what is due. Other records are in none.
 type Schema struct {
 	PartitionKey string
 	Indexes      []Index
-	// TTLAttribute holds, in epoch seconds, when a record may be swept.
+	// TTLAttribute holds, in epoch seconds, when DynamoDB may delete a record.
 	TTLAttribute string
 }
 
@@ -24,7 +24,7 @@ type Schema struct {
 // has both key attributes.
 type Index struct {
 	Name, PartitionKey, SortKey string
-	// KeysOnly says that the index holds nothing but keys; else it holds all.
+	// KeysOnly says that the index has the keys alone, else it has all attributes.
 	KeysOnly bool
 }
 

@@ -16,14 +16,15 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/credentialstore"
 )
 
-// sealingKeyName is the secret that holds the sealer's keyset, under the
-// prefix of all others.
+// sealingKeyName is the secret that holds the sealer's keyset, under the prefix
+// of all secrets.
 const sealingKeyName = "sealing-key"
 
-// Sealer is the connector.Sealer: AES-256-GCM by Tink, under a keyset that
-// lives in Secrets Manager and, once read, in memory, so that sealing works
+// Sealer is the credentialstore.Sealer: AES-256-GCM by Tink, under a keyset in
+// Secrets Manager. The sealer reads the keyset once, so that it works afterwards
 // while Secrets Manager does not.
 type Sealer struct {
 	client *secretsmanager.Client
@@ -34,21 +35,21 @@ type Sealer struct {
 	primitive tink.AEAD // nil until the keyset was read
 }
 
-var _ connector.Sealer = (*Sealer)(nil)
+var _ credentialstore.Sealer = (*Sealer)(nil)
 
 // NewSealer returns the sealer whose keyset is under prefix. The first use
-// anywhere makes the keyset, a secret that is encrypted as NewVault's are.
+// anywhere creates the keyset, with the KMS key as in NewVault.
 func NewSealer(client *secretsmanager.Client, prefix, kmsKeyID string) *Sealer {
 	return &Sealer{client: client, name: prefix + "/" + sealingKeyName, key: keyOrNil(kmsKeyID)}
 }
 
-// Prepare implements connector.Sealer.
+// Prepare implements credentialstore.Sealer.
 func (s *Sealer) Prepare(ctx context.Context) error {
 	_, err := s.aead(ctx)
 	return err
 }
 
-// Seal implements connector.Sealer.
+// Seal implements credentialstore.Sealer.
 func (s *Sealer) Seal(ctx context.Context, plain connector.Secret, purpose string) ([]byte, error) {
 	primitive, err := s.aead(ctx)
 	if err != nil {
@@ -61,7 +62,7 @@ func (s *Sealer) Seal(ctx context.Context, plain connector.Secret, purpose strin
 	return sealed, nil
 }
 
-// Open implements connector.Sealer.
+// Open implements credentialstore.Sealer.
 func (s *Sealer) Open(ctx context.Context, sealed []byte, purpose string) (connector.Secret, error) {
 	primitive, err := s.aead(ctx)
 	if err != nil {
@@ -69,7 +70,7 @@ func (s *Sealer) Open(ctx context.Context, sealed []byte, purpose string) (conne
 	}
 	plain, err := primitive.Decrypt(sealed, []byte(purpose))
 	if err != nil {
-		return connector.Secret{}, errors.New("opening what was sealed: not under this key or for this purpose")
+		return connector.Secret{}, errors.New("decrypting sealed credentials: wrong key or wrong purpose")
 	}
 	return connector.NewSecret(string(plain)), nil
 }
@@ -95,8 +96,8 @@ func (s *Sealer) aead(ctx context.Context) (tink.AEAD, error) {
 	return s.primitive, nil
 }
 
-// keyset returns the stored keyset, and makes one where there is none. Of
-// several who make one at once, Secrets Manager lets one through.
+// keyset returns the stored keyset, and creates it where there is none. Of
+// several processes that create one at once, Secrets Manager accepts one.
 func (s *Sealer) keyset(ctx context.Context) ([]byte, error) {
 	for range 3 {
 		out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.name})
@@ -117,13 +118,13 @@ func (s *Sealer) keyset(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return nil, errors.New("it can neither be read nor made")
+	return nil, errors.New("it can neither be read nor created")
 }
 
 func newKeyset() ([]byte, error) {
 	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
-		return nil, fmt.Errorf("making a keyset: %w", err)
+		return nil, fmt.Errorf("creating a keyset: %w", err)
 	}
 	var b bytes.Buffer
 	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b)); err != nil {

@@ -16,8 +16,10 @@ import (
 
 // Table is the connector.Store on one DynamoDB table, see Schema.
 //
-// A connection and the record of who holds its account change in one
-// transaction, so that a crash cannot leave one without the other.
+// The SDK sends a write again when its answer was lost. Each write can be sent
+// twice without a second effect. A transaction has a request token for that. A
+// write of one item leaves a random nonce in the item. Where the condition of
+// such a write fails, and the item holds its nonce, the write succeeded before.
 type Table struct {
 	client *dynamodb.Client
 	name   *string
@@ -30,8 +32,8 @@ func NewTable(client *dynamodb.Client, name string) *Table {
 	return &Table{client: client, name: &name}
 }
 
-// RetryContention makes a client try again when DynamoDB turned a write away
-// because a transaction touched the same record. That says nothing about the
+// RetryContention makes a client try again when DynamoDB refused a write because
+// a transaction was writing the same record. That says nothing about the
 // condition of the write.
 func RetryContention(o *dynamodb.Options) {
 	o.Retryer = retry.NewStandard(func(s *retry.StandardOptions) {
@@ -44,183 +46,74 @@ func RetryContention(o *dynamodb.Options) {
 	})
 }
 
-// Connection implements connector.Store.
-func (t *Table) Connection(ctx context.Context, id connector.ID) (connector.Connection, error) {
-	i, err := t.get(ctx, connectionKey(id))
-	if err != nil {
-		return connector.Connection{}, fmt.Errorf("reading a connection: %w", err)
+// Commit implements connector.Store. A connection and the claim to its account
+// change in one transaction, so that a crash cannot leave one without the other.
+// A change of one item is a single write, at half the price of a transaction.
+func (t *Table) Commit(ctx context.Context, change connector.Change) (connector.Connection, error) {
+	if change.After != nil {
+		after := *change.After
+		after.Revision = 1
+		if change.Before != nil {
+			after.Revision = change.Before.Revision + 1
+		}
+		change.After = &after
 	}
-	return decodeConnection(i)
+	nonce := rand.Text()
+	writes := t.connectionWrites(change, nonce)
+	for _, ticket := range change.Put {
+		writes = append(writes, t.putTicket(ticket, nonce))
+	}
+	for _, key := range change.Drop {
+		writes = append(writes, types.TransactWriteItem{Delete: &types.Delete{TableName: t.name, Key: keyOf(recordKey(key))}})
+	}
+	if err := t.write(ctx, writes, nonce); err != nil {
+		return connector.Connection{}, fmt.Errorf("committing a change: %w", err)
+	}
+	if change.After == nil {
+		return connector.Connection{}, nil
+	}
+	return decodeConnection(encodeConnection(*change.After, nonce))
 }
 
-// FindAccount implements connector.Store.
-func (t *Table) FindAccount(ctx context.Context, owner string, platform connector.Name, accountID string) (connector.Connection, error) {
-	key := accountKey(owner, platform, accountID)
-	// The account may pass to another connection between the two reads.
-	for range 3 {
-		i, err := t.get(ctx, key)
-		if err != nil {
-			return connector.Connection{}, fmt.Errorf("finding an account: %w", err)
-		}
-		r := &reader{item: i}
-		c, err := t.Connection(ctx, connector.ID(r.text("connection_id")))
-		if err != nil && !errors.Is(err, connector.ErrNotFound) {
-			return connector.Connection{}, err
-		}
-		if err == nil && accountOf(c) == key {
-			return c, nil
-		}
-	}
-	return connector.Connection{}, connector.ErrNotFound
-}
-
-// Create implements connector.Store.
-func (t *Table) Create(ctx context.Context, c connector.Connection) (connector.Connection, error) {
-	c.Revision = 1
-	writes := []types.TransactWriteItem{t.putNew(encodeConnection(c, rand.Text()))}
-	if key := accountOf(c); key != "" {
-		writes = append(writes, t.putNew(encodeAccount(key, c)))
-	}
-	if err := t.transact(ctx, writes); err != nil {
-		return connector.Connection{}, fmt.Errorf("creating a connection: %w", err)
-	}
-	return c, nil
-}
-
-// Update implements connector.Store.
-func (t *Table) Update(ctx context.Context, c connector.Connection) (connector.Connection, error) {
-	revision := c.Revision
-	c.Revision++
-	next := encodeConnection(c, rand.Text())
-
-	if c.Status != connector.Disconnected {
-		err := t.replace(ctx, next, revision)
-		if err == nil {
-			return c, nil
-		}
-		if !errors.Is(err, connector.ErrConflict) {
-			return connector.Connection{}, fmt.Errorf("updating a connection: %w", err)
-		}
-	}
-	if err := t.move(ctx, c, next, revision); err != nil {
-		return connector.Connection{}, fmt.Errorf("updating a connection: %w", err)
-	}
-	return c, nil
-}
-
-// replace writes next where the account stays the same.
-func (t *Table) replace(ctx context.Context, next item, revision int64) error {
-	_, err := t.client.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName:                 t.name,
-		Item:                      next,
-		ConditionExpression:       aws.String("#revision = :revision AND #account = :account"),
-		ExpressionAttributeNames:  map[string]string{"#revision": "revision", "#account": "account"},
-		ExpressionAttributeValues: item{":revision": number(revision), ":account": next["account"]},
-	})
-	return portError(err)
-}
-
-// move writes next together with what changes about the account.
-func (t *Table) move(ctx context.Context, c connector.Connection, next item, revision int64) error {
-	i, err := t.get(ctx, connectionKey(c.ID))
-	if errors.Is(err, connector.ErrNotFound) {
-		return connector.ErrConflict
-	}
-	if err != nil {
-		return err
-	}
-	if sameWrite(i, next) {
+// write does all of writes or none. It returns ErrConflict where a condition
+// fails. The items that it puts or updates hold the nonce in "write".
+func (t *Table) write(ctx context.Context, writes []types.TransactWriteItem, nonce string) error {
+	if len(writes) == 0 {
 		return nil
 	}
-	before, after := &reader{item: i}, &reader{item: next}
-	if before.number("revision") != revision {
-		return connector.ErrConflict
+	var err error
+	switch w := writes[0]; {
+	case len(writes) == 1 && w.Put != nil:
+		_, err = t.client.PutItem(ctx, &dynamodb.PutItemInput{
+			TableName: w.Put.TableName, Item: w.Put.Item,
+			ConditionExpression:                 w.Put.ConditionExpression,
+			ExpressionAttributeNames:            w.Put.ExpressionAttributeNames,
+			ExpressionAttributeValues:           w.Put.ExpressionAttributeValues,
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		})
+	case len(writes) == 1 && w.Update != nil:
+		_, err = t.client.UpdateItem(ctx, updateInput(w.Update))
+	case len(writes) == 1 && w.Delete != nil && w.Delete.ConditionExpression == nil:
+		_, err = t.client.DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: w.Delete.TableName, Key: w.Delete.Key})
+	default:
+		_, err = t.client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: writes})
 	}
-	writes := []types.TransactWriteItem{{Put: &types.Put{
-		TableName:                 t.name,
-		Item:                      next,
-		ConditionExpression:       aws.String("#revision = :revision"),
-		ExpressionAttributeNames:  map[string]string{"#revision": "revision"},
-		ExpressionAttributeValues: item{":revision": number(revision)},
-	}}}
-	freed, claimed := before.text("account"), after.text("account")
-	if freed != claimed && freed != "" {
-		writes = append(writes, t.freeAccount(freed, c.ID))
+	if there, failed := conditionFailed(err); failed && hasNonce(there, "write", nonce) {
+		return nil
 	}
-	if freed != claimed && claimed != "" {
-		writes = append(writes, t.putNew(encodeAccount(claimed, c)))
-	}
-	return t.transact(ctx, writes)
-}
-
-// sameWrite reports whether what is there came of the very write that its
-// condition refused: it got through, its answer was lost, and the condition
-// then failed for the SDK's second attempt.
-func sameWrite(there, written item) bool {
-	found, own := &reader{item: there}, &reader{item: written}
-	return found.text("write") == own.text("write")
-}
-
-// Delete implements connector.Store.
-func (t *Table) Delete(ctx context.Context, id connector.ID, revision int64) error {
-	i, err := t.get(ctx, connectionKey(id))
-	if errors.Is(err, connector.ErrNotFound) {
-		return connector.ErrConflict
-	}
-	if err != nil {
-		return fmt.Errorf("deleting a connection: %w", err)
-	}
-	writes := []types.TransactWriteItem{{Delete: &types.Delete{
-		TableName:                 t.name,
-		Key:                       keyOf(connectionKey(id)),
-		ConditionExpression:       aws.String("#revision = :revision"),
-		ExpressionAttributeNames:  map[string]string{"#revision": "revision"},
-		ExpressionAttributeValues: item{":revision": number(revision)},
-	}}}
-	r := &reader{item: i}
-	if account := r.text("account"); account != "" {
-		writes = append(writes, t.freeAccount(account, id))
-	}
-	if err := t.transact(ctx, writes); err != nil {
-		return fmt.Errorf("deleting a connection: %w", err)
-	}
-	return nil
-}
-
-// encodeAccount returns the record of who holds an account. It has an owner
-// for people who look at the table, but no id, so that it is in no index.
-func encodeAccount(key string, c connector.Connection) item {
-	i := item{"pk": text(key), "connection_id": text(string(c.ID))}
-	i.setText("owner", c.Owner)
-	i.setText("platform", string(c.Platform))
-	i.setText("account_id", c.AccountID)
-	return i
-}
-
-func (t *Table) putNew(i item) types.TransactWriteItem {
-	return types.TransactWriteItem{Put: &types.Put{
-		TableName:           t.name,
-		Item:                i,
-		ConditionExpression: aws.String("attribute_not_exists(pk)"),
-	}}
-}
-
-// freeAccount deletes the record of who holds an account. One that is gone
-// already must not keep a connection from ending.
-func (t *Table) freeAccount(key string, id connector.ID) types.TransactWriteItem {
-	return types.TransactWriteItem{Delete: &types.Delete{
-		TableName:                 t.name,
-		Key:                       keyOf(key),
-		ConditionExpression:       aws.String("attribute_not_exists(pk) OR connection_id = :id"),
-		ExpressionAttributeValues: item{":id": text(string(id))},
-	}}
-}
-
-// transact does all of writes or none. The SDK's request token makes its
-// retries harmless.
-func (t *Table) transact(ctx context.Context, writes []types.TransactWriteItem) error {
-	_, err := t.client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: writes})
 	return portError(err)
+}
+
+// updateInput is an update on its own.
+func updateInput(u *types.Update) *dynamodb.UpdateItemInput {
+	return &dynamodb.UpdateItemInput{
+		TableName: u.TableName, Key: u.Key,
+		UpdateExpression:                    u.UpdateExpression,
+		ConditionExpression:                 u.ConditionExpression,
+		ExpressionAttributeNames:            u.ExpressionAttributeNames,
+		ExpressionAttributeValues:           u.ExpressionAttributeValues,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}
 }
 
 // get reads a record consistently, or returns ErrNotFound.
@@ -237,16 +130,21 @@ func (t *Table) get(ctx context.Context, key string) (item, error) {
 	return out.Item, nil
 }
 
-func keyOf(key string) item { return item{"pk": text(key)} }
-
-// portError returns ErrConflict where a condition failed, and also where
-// other transactions were in the way to the end: either way the caller should
-// read again.
-func portError(err error) error {
-	if failed := new(types.ConditionalCheckFailedException); errors.As(err, &failed) {
-		return connector.ErrConflict
+// conditionFailed reports whether the condition of a single write failed, and
+// returns the item as it is.
+func conditionFailed(err error) (item, bool) {
+	failed := new(types.ConditionalCheckFailedException)
+	if !errors.As(err, &failed) {
+		return nil, false
 	}
-	if contended(err) || cancelledFor(err, "ConditionalCheckFailed") {
+	return failed.Item, true
+}
+
+// portError returns ErrConflict where a condition failed, and also where other
+// transactions were in the way up to the last attempt. Either way the caller
+// should read again.
+func portError(err error) error {
+	if _, failed := conditionFailed(err); failed || contended(err) || cancelledFor(err, "ConditionalCheckFailed") {
 		return connector.ErrConflict
 	}
 	return err
@@ -258,7 +156,7 @@ func contended(err error) bool {
 }
 
 // cancelledFor reports whether a transaction was cancelled for the reason of
-// that code, unless a failed condition decides the matter.
+// that code, and not for a failed condition as well.
 func cancelledFor(err error, code string) bool {
 	cancelled := new(types.TransactionCanceledException)
 	if !errors.As(err, &cancelled) {

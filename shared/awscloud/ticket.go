@@ -3,7 +3,6 @@ package awscloud
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
@@ -14,60 +13,109 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// PutTicket implements connector.Store.
-func (t *Table) PutTicket(ctx context.Context, ticket connector.Ticket) error {
-	i := encodeTicket(ticket, rand.Text())
-	_, err := t.client.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName:           t.name,
-		Item:                i,
-		ConditionExpression: aws.String("attribute_not_exists(pk)"),
-	})
-	err = portError(err)
-	if errors.Is(err, connector.ErrConflict) {
-		if there, readErr := t.get(ctx, ticketKey(ticket.Kind, ticket.Hash)); readErr == nil && sameWrite(there, i) {
-			return nil
-		}
+// ticketItem is a ticket as it is stored.
+type ticketItem struct {
+	Key       string    `dynamodbav:"pk"`
+	Bound     string    `dynamodbav:"bound,omitempty"`
+	Body      string    `dynamodbav:"body,omitempty"`
+	ExpiresAt time.Time `dynamodbav:"expires_at,omitempty"`
+	Expires   int64     `dynamodbav:"expires"`
+	DueShard  string    `dynamodbav:"due_shard,omitempty"`
+	DueAt     time.Time `dynamodbav:"due_at,omitempty"`
+
+	// Write is the nonce of the write that wrote the item.
+	Write string `dynamodbav:"write"`
+
+	// TakenBy is the nonce of the call that took the ticket. ExpiresAt is then in
+	// the past, and TakenExpiresAt is what it was.
+	TakenBy        string    `dynamodbav:"taken_by,omitempty"`
+	TakenExpiresAt time.Time `dynamodbav:"taken_expires_at,omitempty"`
+}
+
+func encodeTicket(t connector.Ticket, write string) item {
+	i := ticketItem{
+		Key: recordKey(t.RecordKey), Bound: t.Bound, Body: string(t.Body),
+		ExpiresAt: t.ExpiresAt, Expires: ttl(t.ExpiresAt), Write: write,
 	}
-	if err != nil {
-		return fmt.Errorf("keeping a ticket: %w", err)
+	if !t.DueAt.IsZero() {
+		i.DueShard, i.DueAt = shardKey(shardOf(t.ID)), t.DueAt
 	}
-	return nil
+	return encode(i)
+}
+
+func decodeTicket(key connector.RecordKey, from item) (connector.Ticket, error) {
+	i, err := decode[ticketItem](from)
+	t := connector.Ticket{RecordKey: key, Bound: i.Bound, Body: []byte(i.Body), ExpiresAt: i.ExpiresAt, DueAt: i.DueAt}
+	if i.TakenBy != "" {
+		t.ExpiresAt = i.TakenExpiresAt
+	}
+	return t, err
+}
+
+// putTicket is the write of a ticket. It may replace one that was taken.
+func (t *Table) putTicket(ticket connector.Ticket, nonce string) types.TransactWriteItem {
+	return types.TransactWriteItem{Put: &types.Put{
+		TableName: t.name, Item: encodeTicket(ticket, nonce),
+		ConditionExpression: aws.String("attribute_not_exists(pk) OR attribute_exists(taken_by)"),
+	}}
 }
 
 // Ticket implements connector.Store.
-func (t *Table) Ticket(ctx context.Context, kind connector.TicketKind, hash string, now time.Time) (connector.Ticket, error) {
-	i, err := t.get(ctx, ticketKey(kind, hash))
+func (t *Table) Ticket(ctx context.Context, key connector.RecordKey, now time.Time) (connector.Ticket, error) {
+	i, err := t.get(ctx, recordKey(key))
 	if err != nil {
 		return connector.Ticket{}, fmt.Errorf("reading a ticket: %w", err)
 	}
-	ticket, err := decodeTicket(kind, hash, i)
+	ticket, err := decodeTicket(key, i)
 	if err != nil {
 		return connector.Ticket{}, err
 	}
-	if !now.Before(ticket.ExpiresAt) {
+	if i["taken_by"] != nil || !now.Before(ticket.ExpiresAt) {
 		return connector.Ticket{}, connector.ErrNotFound
 	}
 	return ticket, nil
 }
 
-// TakeTicket implements connector.Store: one conditional delete, which returns
-// the ticket to the one caller for whom it succeeds. If that answer is lost on
-// its way, nobody gets the ticket.
-func (t *Table) TakeTicket(ctx context.Context, kind connector.TicketKind, hash, bound string, now time.Time) (connector.Ticket, error) {
-	out, err := t.client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
-		TableName:                 t.name,
-		Key:                       keyOf(ticketKey(kind, hash)),
-		ConditionExpression:       aws.String("#expires_at > :now AND (attribute_not_exists(#bound) OR #bound = :bound)"),
-		ExpressionAttributeNames:  map[string]string{"#expires_at": "expires_at", "#bound": "bound"},
-		ExpressionAttributeValues: item{":now": instant(now), ":bound": text(bound)},
-		ReturnValues:              types.ReturnValueAllOld,
+// TakeTicket implements connector.Store. It marks the ticket as taken by a nonce
+// and then deletes it. If the answer to the mark is lost, the item still says who
+// took it; the answer to a deletion could not be had again. A ticket that could
+// not be deleted is never found, and DynamoDB deletes it when it expires.
+//
+// The mark also moves the end of the ticket into the past, so that functions of
+// the version before, which do not know the mark, take the ticket for expired.
+func (t *Table) TakeTicket(ctx context.Context, key connector.RecordKey, bound string, now time.Time) (connector.Ticket, error) {
+	nonce := rand.Text()
+	out, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:           t.name,
+		Key:                 keyOf(recordKey(key)),
+		UpdateExpression:    aws.String("SET #taken_by = :nonce, #taken_expires_at = #expires_at, #expires_at = :past REMOVE #due_shard"),
+		ConditionExpression: aws.String("#expires_at > :now AND (attribute_not_exists(#bound) OR #bound = :bound)"),
+		ExpressionAttributeNames: map[string]string{
+			"#taken_by": "taken_by", "#taken_expires_at": "taken_expires_at",
+			"#expires_at": "expires_at", "#due_shard": "due_shard", "#bound": "bound",
+		},
+		ExpressionAttributeValues: item{
+			":nonce": text(nonce), ":past": instant(time.Time{}), ":now": instant(now), ":bound": text(bound),
+		},
+		ReturnValues:                        types.ReturnValueAllNew,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
-	err = portError(err)
-	if errors.Is(err, connector.ErrConflict) {
+	there, failed := conditionFailed(err)
+	switch {
+	case failed && !hasNonce(there, "taken_by", nonce):
 		return connector.Ticket{}, connector.ErrNotFound
-	}
-	if err != nil {
+	case err != nil && !failed:
 		return connector.Ticket{}, fmt.Errorf("taking a ticket: %w", err)
+	case !failed:
+		there = out.Attributes
 	}
-	return decodeTicket(kind, hash, out.Attributes)
+	// The condition spares a ticket of the same key that was put again.
+	_, _ = t.client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
+		TableName:                 t.name,
+		Key:                       keyOf(recordKey(key)),
+		ConditionExpression:       aws.String("#taken_by = :nonce"),
+		ExpressionAttributeNames:  map[string]string{"#taken_by": "taken_by"},
+		ExpressionAttributeValues: item{":nonce": text(nonce)},
+	})
+	return decodeTicket(key, there)
 }

@@ -12,22 +12,27 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/credentialstore"
 )
 
-// Vault is the connector.Vault on Secrets Manager: one secret a name, under
-// one prefix. A version stays readable by its id after a newer Put, until
-// Secrets Manager removes it: it keeps about 100, and any for a day.
+// Vault is the credentialstore.Vault on Secrets Manager: one secret a name, under
+// one prefix. A version can be read by its id after a newer Put, until Secrets
+// Manager removes it: it has about 100 versions of a secret, and each of them for
+// a day at least.
+//
+// The SDK gives each write a request token, so that a write that is sent twice
+// makes one version.
 type Vault struct {
 	client *secretsmanager.Client
 	prefix string
 	key    *string
 }
 
-var _ connector.Vault = (*Vault)(nil)
+var _ credentialstore.Vault = (*Vault)(nil)
 
 // NewVault returns the vault of the secrets whose names begin with prefix and
-// a slash. Secrets that it makes are encrypted with the KMS key of that ARN,
-// id or alias; empty: with the key that Secrets Manager has in every account.
+// a slash. It creates secrets with the KMS key of that ARN, id or alias. Where
+// kmsKeyID is empty, it is the key that Secrets Manager has in every account.
 func NewVault(client *secretsmanager.Client, prefix, kmsKeyID string) *Vault {
 	return &Vault{client: client, prefix: prefix, key: keyOrNil(kmsKeyID)}
 }
@@ -43,7 +48,7 @@ const recoveryWindowDays = 7
 
 func (v *Vault) secretID(name string) *string { return aws.String(v.prefix + "/" + name) }
 
-// Put implements connector.Vault. It fails for a secret that is scheduled for
+// Put implements credentialstore.Vault. It fails for a secret that is scheduled for
 // deletion.
 func (v *Vault) Put(ctx context.Context, name string, value connector.Secret) (string, error) {
 	version, err := v.putVersion(ctx, name, value)
@@ -54,7 +59,19 @@ func (v *Vault) Put(ctx context.Context, name string, value connector.Secret) (s
 		}
 	}
 	if err != nil {
-		return "", fmt.Errorf("keeping a secret: %w", err)
+		return "", fmt.Errorf("storing a secret: %w", err)
+	}
+	return version, nil
+}
+
+// PutVersion implements credentialstore.Vault.
+func (v *Vault) PutVersion(ctx context.Context, name string, value connector.Secret) (string, error) {
+	version, err := v.putVersion(ctx, name, value)
+	if absent(err) || scheduled(err) {
+		return "", connector.ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("storing a version of a secret: %w", err)
 	}
 	return version, nil
 }
@@ -79,7 +96,7 @@ func (v *Vault) create(ctx context.Context, name string, value connector.Secret)
 	return aws.ToString(out.VersionId), nil
 }
 
-// Get implements connector.Vault. A secret that is scheduled for deletion is
+// Get implements credentialstore.Vault. A secret that is scheduled for deletion is
 // not found.
 func (v *Vault) Get(ctx context.Context, name, version string) (connector.Secret, string, error) {
 	out, err := v.read(ctx, name, version)
@@ -112,7 +129,7 @@ func (v *Vault) read(ctx context.Context, name, version string) (*secretsmanager
 	return out, nil
 }
 
-// Delete implements connector.Vault.
+// Delete implements credentialstore.Vault.
 func (v *Vault) Delete(ctx context.Context, name string, purge bool) error {
 	input := &secretsmanager.DeleteSecretInput{SecretId: v.secretID(name)}
 	if purge {
