@@ -1,6 +1,6 @@
-// Package boot makes a running function out of its environment: it reads the
-// configuration, builds the clients and the connector over them, and starts
-// one of the handler's functions. The mains do nothing else.
+// Package boot starts a function: it reads the configuration from the
+// environment, builds the clients and the connector over them, and starts one of
+// the handler's functions. The mains do nothing else.
 package boot
 
 import (
@@ -23,6 +23,7 @@ import (
 	"platform-api-connector/shared/awscloud"
 	"platform-api-connector/shared/config"
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/credentialstore"
 	"platform-api-connector/shared/handler"
 	"platform-api-connector/shared/metrics"
 	"platform-api-connector/shared/platform"
@@ -32,8 +33,8 @@ import (
 const awsTimeout = 5 * time.Second
 
 // Start runs the named function, which pick chooses, until Lambda ends the
-// process. A wrong environment ends it at once, with one line that names what
-// is wrong.
+// process. A wrong environment ends it at once, with one line that names the
+// variable.
 func Start(name string, pick func(*handler.Handler) handler.Function) {
 	function, err := Function(context.Background(), name, pick, os.Getenv, os.Stdout, os.Stderr)
 	if err != nil {
@@ -45,7 +46,7 @@ func Start(name string, pick func(*handler.Handler) handler.Function) {
 
 // Function returns the named function over the environment that get reads,
 // usually os.Getenv. It writes metrics to out and logs to logs, both as JSON
-// lines. AWS credentials, region and endpoint are the SDK's own business.
+// lines. The SDK itself finds AWS credentials, region and endpoint.
 func Function(ctx context.Context, name string, pick func(*handler.Handler) handler.Function, get func(string) string, out, logs io.Writer) (handler.Function, error) {
 	c, err := config.Parse(get)
 	if err != nil {
@@ -57,12 +58,15 @@ func Function(ctx context.Context, name string, pick func(*handler.Handler) hand
 		return nil, err
 	}
 	service := newService(c, log)
+	stored := credentialstore.Options{Now: service.Now, Sleep: service.Sleep, Log: log}
 	if name == "token-get" {
-		service.Cache = connector.NewCredentialsCache(cachedConnections, cacheLife)
+		stored.Cached, stored.CacheLife = cachedConnections, cacheLife
 	}
-	service.Store, service.Vault, service.Sealer, service.Queue, service.Events = awscloud.New(sdk, c)
+	ports := awscloud.New(sdk, c, stored)
+	service.Store, service.Vault, service.CredentialStore = ports.Store, ports.Vault, ports.CredentialStore
+	service.Queue, service.Events = ports.Queue, ports.Events
 	if get(config.AWSEndpointURL) != "" {
-		// Nobody turns the lines of a stand-in into metrics.
+		// No CloudWatch reads the lines of a local stack.
 		return pick(handler.New(service, log)), nil
 	}
 	meter := metrics.New(out, c.SecretPrefix, name, time.Now)
@@ -70,7 +74,7 @@ func Function(ctx context.Context, name string, pick func(*handler.Handler) hand
 	return measured(meter, name, pick(handler.New(service, log))), nil
 }
 
-// measured puts the meter around a function.
+// measured adds the meter to a function.
 func measured(meter *metrics.Meter, name string, function handler.Function) handler.Function {
 	invoke := metrics.Invoke(function)
 	switch name {
@@ -82,7 +86,7 @@ func measured(meter *metrics.Meter, name string, function handler.Function) hand
 	return meter.Invocations(invoke)
 }
 
-// What a token-get process keeps in memory of the vault.
+// The credentials that a token-get process caches.
 const (
 	cachedConnections = 1000
 	cacheLife         = 5 * time.Minute
@@ -118,7 +122,7 @@ func sdkConfig(ctx context.Context, log *slog.Logger) (aws.Config, error) {
 	return c, nil
 }
 
-// sdkLogger keeps what the SDK has to say in the form of our own lines.
+// sdkLogger logs the messages of the SDK as our own lines.
 func sdkLogger(log *slog.Logger) logging.Logger {
 	return logging.LoggerFunc(func(class logging.Classification, format string, values ...any) {
 		level := slog.LevelDebug
