@@ -1,5 +1,5 @@
-// Package connectortest has what tests of the connector need: small real
-// implementations of its ports that keep everything in memory, a clock that
-// moves when told, and the suites that every Store, every Vault and every Sealer
-// must pass.
+// Package connectortest has what tests of the connector need: small
+// implementations of its ports in memory, faults around any ports, a clock that
+// moves only when a test moves it, and the suites that every Store, Vault, Sealer
+// and CredentialStore must pass.
 package connectortest

@@ -9,9 +9,9 @@ import (
 	"platform-api-connector/shared/credentialstore"
 )
 
-// TestSealer holds a sealer that hides what it seals against the duties of
-// credentialstore.Sealer. open returns a sealer of its own each time; all have the
-// same key.
+// TestSealer checks a sealer that encrypts against the duties of
+// credentialstore.Sealer. open returns another sealer each time, all with the same
+// key.
 func TestSealer(t *testing.T, open func(t *testing.T) credentialstore.Sealer) {
 	const (
 		value   = `{"refresh_token":"test-refresh-token"}`
@@ -31,7 +31,7 @@ func TestSealer(t *testing.T, open func(t *testing.T) credentialstore.Sealer) {
 			t.Errorf("Open = %q, %v, want the value", got.Reveal(), err)
 		}
 	})
-	t.Run("prepare_comes_first_or_not", func(t *testing.T) {
+	t.Run("prepare_is_optional", func(t *testing.T) {
 		s := open(t)
 		for range 2 {
 			if err := s.Prepare(t.Context()); err != nil {
@@ -42,14 +42,14 @@ func TestSealer(t *testing.T, open func(t *testing.T) credentialstore.Sealer) {
 			t.Errorf("Open = %q, %v, want the value", got.Reveal(), err)
 		}
 	})
-	t.Run("hidden_and_never_the_same", func(t *testing.T) {
+	t.Run("ciphertexts_differ", func(t *testing.T) {
 		s := open(t)
 		first, second := seal(t, s), seal(t, s)
 		if bytes.Contains(first, []byte("refresh_token")) {
-			t.Error("what was sealed can be read")
+			t.Error("the ciphertext contains the plain text")
 		}
 		if bytes.Equal(first, second) {
-			t.Error("sealing twice gave the same")
+			t.Error("two ciphertexts of one value are equal")
 		}
 	})
 	t.Run("another_purpose_or_a_changed_bit_does_not_open", func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestSealer(t *testing.T, open func(t *testing.T) credentialstore.Sealer) {
 			if err == nil || !got.Empty() {
 				t.Errorf("Open with %s: got a value, %v, want an error", name, err)
 			} else if strings.Contains(err.Error(), "refresh") {
-				t.Errorf("Open with %s: the error tells: %v", name, err)
+				t.Errorf("Open with %s: the error holds a part of the value: %v", name, err)
 			}
 		}
 	})

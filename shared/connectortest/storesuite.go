@@ -11,9 +11,9 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// TestStore holds a store against the duties of connector.Store. open returns
-// one store, used by one check at a time; checks tell their records apart by
-// owners of their own, so that all may use one table.
+// TestStore checks a store against the duties of connector.Store. open returns
+// one store, used by one check at a time. Each check has owners of its own, so
+// that all may use one table.
 //
 // Indexes may lag behind, as connector.Store allows, for up to a few seconds.
 func TestStore(t *testing.T, open func(t *testing.T) connector.Store) {
@@ -21,40 +21,48 @@ func TestStore(t *testing.T, open func(t *testing.T) connector.Store) {
 		name string
 		run  func(t *testing.T, s storeCheck)
 	}{
-		{"every_field_comes_back", everyFieldComesBack},
-		{"empty_fields_come_back_empty", emptyFieldsComeBackEmpty},
+		{"every_field_is_stored", everyFieldIsStored},
+		{"each_field_is_updated_alone", eachFieldIsUpdatedAlone},
+		{"empty_fields_are_read_as_empty", emptyFieldsAreReadAsEmpty},
 		{"stored_values_are_not_shared", storedValuesAreNotShared},
 		{"absent_connection_is_not_found", absentConnectionIsNotFound},
-		{"id_is_taken_once", idIsTakenOnce},
-		{"no_twin_of_an_account", noTwinOfAnAccount},
-		{"account_names_do_not_run_together", accountNamesDoNotRunTogether},
+		{"id_is_created_once", idIsCreatedOnce},
+		{"account_has_one_connection", accountHasOneConnection},
+		{"names_of_accounts_are_unambiguous", namesOfAccountsAreUnambiguous},
 		{"account_is_found_by_its_name", accountIsFoundByItsName},
 		{"disconnecting_frees_the_account", disconnectingFreesTheAccount},
 		{"deleting_frees_the_account", deletingFreesTheAccount},
-		{"another_account_is_claimed_anew", anotherAccountIsClaimedAnew},
+		{"another_account_is_claimed", anotherAccountIsClaimed},
 		{"refused_claim_changes_nothing", refusedClaimChangesNothing},
 		{"update_needs_the_revision", updateNeedsTheRevision},
-		{"deleted_stays_deleted", deletedStaysDeleted},
+		{"deleted_connection_cannot_be_written", deletedConnectionCannotBeWritten},
+		{"deleted_connection_can_be_created_again", deletedConnectionCanBeCreatedAgain},
 		{"delete_needs_the_revision", deleteNeedsTheRevision},
+		{"tickets_and_connection_commit_together", ticketsAndConnectionCommitTogether},
+		{"refused_commit_writes_no_part", refusedCommitWritesNoPart},
+		{"absent_ticket_can_be_dropped", absentTicketCanBeDropped},
+		{"empty_change_is_no_error", emptyChangeIsNoError},
 		{"listing_filters", listingFilters},
 		{"listing_pages_without_gap_or_repeat", listingPagesWithoutGapOrRepeat},
-		{"listing_goes_on_after_its_last_one_is_deleted", listingGoesOnAfterItsLastOneIsDeleted},
+		{"listing_continues_after_a_deleted_connection", listingContinuesAfterADeletedConnection},
 		{"malformed_cursor_is_an_invalid_request", malformedCursorIsAnInvalidRequest},
 		{"user_connections", userConnections},
 		{"due_in_order_and_in_time", dueInOrderAndInTime},
 		{"not_due_without_refresh_at", notDueWithoutRefreshAt},
 		{"not_due_after_deletion", notDueAfterDeletion},
-		{"claim_puts_off", claimPutsOff},
-		{"claim_of_what_moved_is_refused", claimOfWhatMovedIsRefused},
+		{"claim_moves_due_at", claimMovesDueAt},
+		{"commit_ends_a_claim", commitEndsAClaim},
+		{"claim_after_a_commit_is_refused", claimAfterACommitIsRefused},
 		{"ticket_becomes_due", ticketBecomesDue},
-		{"ticket_comes_back", ticketComesBack},
+		{"ticket_is_stored", ticketIsStored},
 		{"ticket_is_put_once", ticketIsPutOnce},
+		{"taken_ticket_can_be_put_again", takenTicketCanBePutAgain},
 		{"expired_ticket_is_not_found", expiredTicketIsNotFound},
 		{"ticket_of_another_kind_is_not_found", ticketOfAnotherKindIsNotFound},
-		{"ticket_bound_to_another_stays", ticketBoundToAnotherStays},
+		{"ticket_bound_to_another_value_stays", ticketBoundToAnotherValueStays},
 		{"reserve_up_to_the_limit", reserveUpToTheLimit},
-		{"counters_do_not_run_together", countersDoNotRunTogether},
-		{"breaker_comes_back", breakerComesBack},
+		{"names_of_counters_are_unambiguous", namesOfCountersAreUnambiguous},
+		{"breaker_is_stored", breakerIsStored},
 		{"breaker_needs_the_revision", breakerNeedsTheRevision},
 	} {
 		t.Run(check.name, func(t *testing.T) {
@@ -64,8 +72,8 @@ func TestStore(t *testing.T, open func(t *testing.T) connector.Store) {
 	}
 }
 
-// TestStoreConcurrency holds a store against those duties that only many
-// callers at a time can break.
+// TestStoreConcurrency checks a store against the duties that only concurrent
+// callers can break.
 func TestStoreConcurrency(t *testing.T, open func(t *testing.T) connector.Store) {
 	for _, check := range []struct {
 		name string
@@ -73,9 +81,11 @@ func TestStoreConcurrency(t *testing.T, open func(t *testing.T) connector.Store)
 	}{
 		{"one_create_of_an_account_succeeds", oneCreateOfAnAccountSucceeds},
 		{"one_update_of_a_revision_succeeds", oneUpdateOfARevisionSucceeds},
+		{"one_delete_succeeds", oneDeleteSucceeds},
 		{"one_claim_succeeds", oneClaimSucceeds},
+		{"one_put_of_a_ticket_succeeds", onePutOfATicketSucceeds},
 		{"one_take_of_a_ticket_succeeds", oneTakeOfATicketSucceeds},
-		{"reserve_never_passes_the_limit", reserveNeverPassesTheLimit},
+		{"reserve_never_exceeds_the_limit", reserveNeverExceedsTheLimit},
 		{"one_put_of_a_breaker_succeeds", onePutOfABreakerSucceeds},
 	} {
 		t.Run(check.name, func(t *testing.T) {
@@ -84,13 +94,13 @@ func TestStoreConcurrency(t *testing.T, open func(t *testing.T) connector.Store)
 	}
 }
 
-// callers is how many goroutines compete.
+// callers is how many goroutines call at once.
 const callers = 50
 
 // storeCheck is one check's view of a store.
 type storeCheck struct {
 	connector.Store
-	owner string // nobody else's
+	owner string // of this check alone
 	now   time.Time
 }
 
@@ -122,22 +132,58 @@ func (s storeCheck) connection(t *testing.T, accountID string) connector.Connect
 	}
 }
 
+// tryCreate creates c.
+func (s storeCheck) tryCreate(t *testing.T, c connector.Connection) (connector.Connection, error) {
+	t.Helper()
+	return s.Commit(t.Context(), connector.Change{After: &c})
+}
+
 func (s storeCheck) create(t *testing.T, c connector.Connection) connector.Connection {
 	t.Helper()
-	created, err := s.Create(t.Context(), c)
+	created, err := s.tryCreate(t, c)
 	if err != nil {
-		t.Fatalf("Create: %v", err)
+		t.Fatalf("creating a connection: %v", err)
 	}
 	return created
 }
 
-func (s storeCheck) update(t *testing.T, c connector.Connection) connector.Connection {
+// tryUpdate changes c, as it was read, with edit.
+func (s storeCheck) tryUpdate(t *testing.T, c connector.Connection, edit func(*connector.Connection)) (connector.Connection, error) {
 	t.Helper()
-	updated, err := s.Update(t.Context(), c)
+	next := c
+	edit(&next)
+	return s.Commit(t.Context(), connector.Change{Before: &c, After: &next})
+}
+
+func (s storeCheck) update(t *testing.T, c connector.Connection, edit func(*connector.Connection)) connector.Connection {
+	t.Helper()
+	updated, err := s.tryUpdate(t, c, edit)
 	if err != nil {
-		t.Fatalf("Update: %v", err)
+		t.Fatalf("updating a connection: %v", err)
 	}
 	return updated
+}
+
+func (s storeCheck) tryDelete(t *testing.T, c connector.Connection) error {
+	t.Helper()
+	_, err := s.Commit(t.Context(), connector.Change{Before: &c})
+	return err
+}
+
+func (s storeCheck) delete(t *testing.T, c connector.Connection) {
+	t.Helper()
+	if err := s.tryDelete(t, c); err != nil {
+		t.Fatalf("deleting a connection: %v", err)
+	}
+}
+
+// dueOf is what is due of a connection.
+func dueOf(c connector.Connection) connector.Due {
+	return connector.Due{RecordKey: keyOf(c.ID), DueAt: c.RefreshAt}
+}
+
+func keyOf(id connector.ID) connector.RecordKey {
+	return connector.RecordKey{Kind: connector.ConnectionKind, ID: string(id)}
 }
 
 func (s storeCheck) wantStored(t *testing.T, want connector.Connection) {
@@ -180,8 +226,8 @@ func eventually(t *testing.T, check func() (problem string)) {
 	}
 }
 
-// inParallel runs f in callers goroutines at once and returns how many of
-// them succeeded. The others must have failed with want.
+// inParallel runs f in callers goroutines at once and returns how many of them
+// succeeded. The others must fail with want.
 func inParallel(t *testing.T, want error, f func(n int) error) int {
 	t.Helper()
 	var (
@@ -204,7 +250,7 @@ func inParallel(t *testing.T, want error, f func(n int) error) int {
 			succeeded++
 			continue
 		}
-		wantError(t, "a caller that came too late", err, want)
+		wantError(t, "one of the other callers", err, want)
 	}
 	return succeeded
 }

@@ -11,7 +11,7 @@ import (
 // platform returns the name of a platform that no other check uses.
 func (s storeCheck) platform() connector.Name { return connector.Name(s.owner) }
 
-func breakerComesBack(t *testing.T, s storeCheck) {
+func breakerIsStored(t *testing.T, s storeCheck) {
 	got, err := s.Breaker(t.Context(), s.platform())
 	if err != nil || !reflect.DeepEqual(got, connector.Breaker{}) {
 		t.Errorf("Breaker before PutBreaker = %+v, %v, want the zero one", got, err)

@@ -10,32 +10,74 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-func everyFieldComesBack(t *testing.T, s storeCheck) {
-	c := s.connection(t, "account")
+// filled returns a connection of which no field is empty.
+func (s storeCheck) filled(t *testing.T) connector.Connection {
+	t.Helper()
+	var c connector.Connection
 	fill(t, reflect.ValueOf(&c).Elem(), s.now)
 	c.ID, c.Owner, c.Status = newID(t), s.owner, connector.Active
+	return c
+}
 
-	created := s.create(t, c)
-	c.Revision = 1
-	if !reflect.DeepEqual(created, c) {
-		t.Errorf("Create returned\n%+v, want\n%+v", created, c)
-	}
-	s.wantStored(t, c)
+// bare returns the same connection with nothing but what identifies it.
+func bare(c connector.Connection) connector.Connection {
+	return connector.Connection{ID: c.ID, Platform: c.Platform, Owner: c.Owner, AccountID: c.AccountID, Status: c.Status}
+}
 
-	updated := s.update(t, c)
-	c.Revision = 2
-	if !reflect.DeepEqual(updated, c) {
-		t.Errorf("Update returned\n%+v, want\n%+v", updated, c)
-	}
-	s.wantStored(t, c)
-
-	eventually(t, func() string {
-		listed, _, err := s.Connections(t.Context(), connector.Filter{Owner: s.owner}, "", 10)
-		if err != nil || len(listed) != 1 || !reflect.DeepEqual(listed[0], c) {
-			return fmt.Sprintf("Connections: %+v, %v, want\n%+v", listed, err, c)
+func everyFieldIsStored(t *testing.T, s storeCheck) {
+	want := s.filled(t)
+	got := s.create(t, want)
+	for revision := int64(1); ; revision++ {
+		want.Revision = revision
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("Commit returned\n%+v, want\n%+v", got, want)
 		}
-		return ""
-	})
+		s.wantStored(t, want)
+		eventually(t, func() string {
+			listed, _, err := s.Connections(t.Context(), connector.Filter{Owner: s.owner}, "", 10)
+			if err != nil || len(listed) != 1 || !reflect.DeepEqual(listed[0], want) {
+				return fmt.Sprintf("Connections: %+v, %v, want\n%+v", listed, err, want)
+			}
+			return ""
+		})
+		switch revision {
+		case 1: // the same again
+		case 2:
+			want = bare(want)
+		case 3:
+			id := want.ID
+			want = s.filled(t)
+			want.ID = id
+		case 4:
+			return
+		}
+		got = s.update(t, got, func(c *connector.Connection) { *c = want })
+	}
+}
+
+// eachFieldIsUpdatedAlone sets and clears one field at a time.
+func eachFieldIsUpdatedAlone(t *testing.T, s storeCheck) {
+	full := s.filled(t)
+	full.Owner, full.Status = s.owner+" II", connector.NeedsReauth
+	c := s.create(t, bare(s.filled(t)))
+	empty := c
+	fields := reflect.TypeFor[connector.Connection]()
+	for n := range fields.NumField() {
+		name := fields.Field(n).Name
+		if name == "ID" || name == "Revision" {
+			continue
+		}
+		for _, from := range []connector.Connection{full, empty} {
+			want := c
+			reflect.ValueOf(&want).Elem().Field(n).Set(reflect.ValueOf(from).Field(n))
+			c = s.update(t, c, func(c *connector.Connection) { *c = want })
+			want.Revision++
+			s.wantStored(t, want)
+			if t.Failed() {
+				t.Fatalf("%s was not updated alone", name)
+			}
+		}
+	}
 }
 
 // fill sets every field to a value that is not its zero, and differs from
@@ -66,13 +108,13 @@ func fill(t *testing.T, v reflect.Value, at time.Time) {
 		case v.Kind() == reflect.Bool:
 			v.SetBool(true)
 		default:
-			t.Fatalf("the suite cannot fill %s, a %s: teach it", name, v.Type())
+			t.Fatalf("fill has no value for %s, a %s", name, v.Type())
 		}
 	}
-	set(v, "Connection")
+	set(v, v.Type().Name())
 }
 
-func emptyFieldsComeBackEmpty(t *testing.T, s storeCheck) {
+func emptyFieldsAreReadAsEmpty(t *testing.T, s storeCheck) {
 	c := connector.Connection{ID: newID(t), Platform: "youtube", Owner: s.owner, AccountID: "account", Status: connector.Manual}
 	s.create(t, c)
 	c.Revision = 1
@@ -81,13 +123,13 @@ func emptyFieldsComeBackEmpty(t *testing.T, s storeCheck) {
 
 func storedValuesAreNotShared(t *testing.T, s storeCheck) {
 	c := s.connection(t, "account")
-	c.Scopes = []string{"first", "second"}
+	c.Scopes, c.Credentials.Sealed = []string{"first", "second"}, []byte("ab")
 	created := s.create(t, c)
 	want := created
-	want.Scopes = []string{"first", "second"}
+	want.Scopes, want.Credentials.Sealed = []string{"first", "second"}, []byte("ab")
 
-	c.Scopes[0] = "changed by the creator"
-	created.Scopes[1] = "changed in the answer"
+	c.Scopes[0], c.Credentials.Sealed[0] = "changed by the creator", 'x'
+	created.Scopes[1], created.Credentials.Sealed[1] = "changed in the answer", 'x'
 	read, err := s.Connection(t.Context(), c.ID)
 	if err != nil {
 		t.Fatal(err)
@@ -101,30 +143,41 @@ func absentConnectionIsNotFound(t *testing.T, s storeCheck) {
 	wantError(t, "Connection", err, connector.ErrNotFound)
 	_, err = s.FindAccount(t.Context(), s.owner, "youtube", "account")
 	wantError(t, "FindAccount", err, connector.ErrNotFound)
-	_, err = s.Update(t.Context(), s.connection(t, "account"))
-	wantError(t, "Update", err, connector.ErrConflict)
-	wantError(t, "Delete", s.Delete(t.Context(), newID(t), 1), connector.ErrConflict)
+	absent := s.connection(t, "account")
+	for _, revision := range []int64{0, 1} {
+		absent.Revision = revision
+		for _, account := range []string{"account", "another"} {
+			_, err = s.tryUpdate(t, absent, func(c *connector.Connection) { c.AccountID = account })
+			wantError(t, "updating it", err, connector.ErrConflict)
+		}
+		wantError(t, "deleting it", s.tryDelete(t, absent), connector.ErrConflict)
+	}
+	_, err = s.Connection(t.Context(), absent.ID)
+	wantError(t, "Connection after the updates", err, connector.ErrNotFound)
 }
 
-func idIsTakenOnce(t *testing.T, s storeCheck) {
+func idIsCreatedOnce(t *testing.T, s storeCheck) {
 	first := s.create(t, s.connection(t, "first"))
 	second := s.connection(t, "second")
 	second.ID = first.ID
-	_, err := s.Create(t.Context(), second)
-	wantError(t, "Create", err, connector.ErrConflict)
+	_, err := s.tryCreate(t, second)
+	wantError(t, "creating another connection with that id", err, connector.ErrConflict)
+	second.Status = connector.Disconnected // claims no account
+	_, err = s.tryCreate(t, second)
+	wantError(t, "creating a disconnected connection with that id", err, connector.ErrConflict)
 
 	s.wantStored(t, first)
 	_, err = s.FindAccount(t.Context(), s.owner, "youtube", "second")
-	wantError(t, "FindAccount of the refused one", err, connector.ErrNotFound)
+	wantError(t, "FindAccount of the refused connection", err, connector.ErrNotFound)
 }
 
-func noTwinOfAnAccount(t *testing.T, s storeCheck) {
+func accountHasOneConnection(t *testing.T, s storeCheck) {
 	first := s.create(t, s.connection(t, "account"))
 	twin := s.connection(t, "account")
-	_, err := s.Create(t.Context(), twin)
-	wantError(t, "Create", err, connector.ErrConflict)
+	_, err := s.tryCreate(t, twin)
+	wantError(t, "creating a second connection", err, connector.ErrConflict)
 	_, err = s.Connection(t.Context(), twin.ID)
-	wantError(t, "Connection of the twin", err, connector.ErrNotFound)
+	wantError(t, "Connection of the second one", err, connector.ErrNotFound)
 	s.wantStored(t, first)
 
 	elsewhere := s.connection(t, "account")
@@ -135,7 +188,7 @@ func noTwinOfAnAccount(t *testing.T, s storeCheck) {
 	s.create(t, another)
 }
 
-func accountNamesDoNotRunTogether(t *testing.T, s storeCheck) {
+func namesOfAccountsAreUnambiguous(t *testing.T, s storeCheck) {
 	type name struct{ owner, accountID string }
 	long := strings.Repeat("漢", 128-len(s.owner))
 	names := []name{{long, "é"}, {long, "e\u0301"}, {"A", "c"}, {"a", "C"}, {"a", "c"}}
@@ -170,14 +223,13 @@ func accountIsFoundByItsName(t *testing.T, s storeCheck) {
 	}
 }
 
-// disconnect ends c as the connector does.
+// disconnect disconnects c as the connector does.
 func (s storeCheck) disconnect(t *testing.T, c connector.Connection) connector.Connection {
 	t.Helper()
-	c.Status, c.RefreshAt = connector.Disconnected, time.Time{}
-	return s.update(t, c)
+	return s.update(t, c, func(c *connector.Connection) { c.Status, c.RefreshAt = connector.Disconnected, time.Time{} })
 }
 
-// wantAccount holds that the owner's connection to an account is that one.
+// wantAccount checks that the owner's connection to an account is that one.
 func (s storeCheck) wantAccount(t *testing.T, account string, want connector.ID) {
 	t.Helper()
 	if got, err := s.FindAccount(t.Context(), s.owner, "youtube", account); err != nil || got.ID != want {
@@ -192,107 +244,110 @@ func disconnectingFreesTheAccount(t *testing.T, s storeCheck) {
 	wantError(t, "FindAccount", err, connector.ErrNotFound)
 
 	second := s.create(t, s.connection(t, "account"))
-	first.StatusReason = "still there"
-	first = s.update(t, first)
+	first = s.update(t, first, func(c *connector.Connection) { c.StatusReason = "still stored" })
 	s.wantStored(t, first)
 	s.wantAccount(t, "account", second.ID)
 
-	first.Status = connector.Active
-	_, err = s.Update(t.Context(), first)
-	wantError(t, "coming back to an account that is taken", err, connector.ErrConflict)
+	_, err = s.tryUpdate(t, first, func(c *connector.Connection) { c.Status = connector.Active })
+	wantError(t, "claiming an account that is taken", err, connector.ErrConflict)
+	s.disconnect(t, second)
+	first = s.update(t, first, func(c *connector.Connection) { c.Status = connector.Active })
+	s.wantAccount(t, "account", first.ID)
 }
 
 func deletingFreesTheAccount(t *testing.T, s storeCheck) {
-	first := s.create(t, s.connection(t, "account"))
-	if err := s.Delete(t.Context(), first.ID, first.Revision); err != nil {
-		t.Fatalf("Delete: %v", err)
-	}
+	s.delete(t, s.create(t, s.connection(t, "account")))
 	_, err := s.FindAccount(t.Context(), s.owner, "youtube", "account")
 	wantError(t, "FindAccount", err, connector.ErrNotFound)
 	second := s.disconnect(t, s.create(t, s.connection(t, "account")))
 	third := s.create(t, s.connection(t, "account"))
-	if err := s.Delete(t.Context(), second.ID, second.Revision); err != nil {
-		t.Fatalf("Delete of a disconnected one: %v", err)
-	}
+	s.delete(t, second)
 	s.wantAccount(t, "account", third.ID)
 }
 
-func anotherAccountIsClaimedAnew(t *testing.T, s storeCheck) {
+func anotherAccountIsClaimed(t *testing.T, s storeCheck) {
 	c := s.create(t, s.connection(t, "old"))
-	c.AccountID = "new"
-	c = s.update(t, c)
+	c = s.update(t, c, func(c *connector.Connection) { c.AccountID = "new" })
 	s.wantStored(t, c)
 
 	s.wantAccount(t, "new", c.ID)
 	_, err := s.FindAccount(t.Context(), s.owner, "youtube", "old")
 	wantError(t, "FindAccount of the old account", err, connector.ErrNotFound)
-	_, err = s.Create(t.Context(), s.connection(t, "new"))
-	wantError(t, "Create for the new account", err, connector.ErrConflict)
+	_, err = s.tryCreate(t, s.connection(t, "new"))
+	wantError(t, "creating a connection to the new account", err, connector.ErrConflict)
 	s.create(t, s.connection(t, "old"))
 }
 
 func refusedClaimChangesNothing(t *testing.T, s storeCheck) {
 	holder := s.create(t, s.connection(t, "taken"))
 	c := s.create(t, s.connection(t, "own"))
-	moved := c
-	moved.AccountID = "taken"
-	_, err := s.Update(t.Context(), moved)
-	wantError(t, "Update", err, connector.ErrConflict)
+	_, err := s.tryUpdate(t, c, func(c *connector.Connection) { c.AccountID = "taken" })
+	wantError(t, "claiming the account of another connection", err, connector.ErrConflict)
 
 	s.wantStored(t, holder)
 	s.wantStored(t, c)
 	s.wantAccount(t, "own", c.ID)
-	c.AccountName = "can still be written"
-	s.update(t, c)
+	s.update(t, c, func(c *connector.Connection) { c.AccountName = "can still be written" })
 }
 
 func updateNeedsTheRevision(t *testing.T, s storeCheck) {
-	early := s.create(t, s.connection(t, "account"))
-	late := early
-	early.AccountName = "early"
-	early = s.update(t, early)
+	late := s.create(t, s.connection(t, "account"))
+	early := s.update(t, late, func(c *connector.Connection) { c.AccountName = "early" })
 
-	late.AccountName = "late"
-	_, err := s.Update(t.Context(), late)
-	wantError(t, "Update by the late holder", err, connector.ErrConflict)
-	late.Status = connector.Disconnected
-	_, err = s.Update(t.Context(), late)
-	wantError(t, "disconnecting by the late holder", err, connector.ErrConflict)
-	late.Status, late.AccountID = connector.Active, "another"
-	_, err = s.Update(t.Context(), late)
-	wantError(t, "another account by the late holder", err, connector.ErrConflict)
+	for what, edit := range map[string]func(*connector.Connection){
+		"another name":    func(c *connector.Connection) { c.AccountName = "late" },
+		"disconnected":    func(c *connector.Connection) { c.Status = connector.Disconnected },
+		"another account": func(c *connector.Connection) { c.AccountID = "another" },
+	} {
+		_, err := s.tryUpdate(t, late, edit)
+		wantError(t, what+", by a writer that read too early", err, connector.ErrConflict)
+	}
 	ahead := early
 	ahead.Revision++
-	_, err = s.Update(t.Context(), ahead)
-	wantError(t, "Update with a revision to come", err, connector.ErrConflict)
+	_, err := s.tryUpdate(t, ahead, func(*connector.Connection) {})
+	wantError(t, "updating a later revision", err, connector.ErrConflict)
 
 	s.wantStored(t, early)
+	s.wantAccount(t, "account", early.ID)
 	s.create(t, s.connection(t, "another"))
 }
 
-func deletedStaysDeleted(t *testing.T, s storeCheck) {
+func deletedConnectionCannotBeWritten(t *testing.T, s storeCheck) {
 	c := s.create(t, s.connection(t, "account"))
-	if err := s.Delete(t.Context(), c.ID, c.Revision); err != nil {
-		t.Fatalf("Delete: %v", err)
-	}
-	_, err := s.Update(t.Context(), c)
-	wantError(t, "Update", err, connector.ErrConflict)
+	s.delete(t, c)
+	_, err := s.tryUpdate(t, c, func(c *connector.Connection) { c.AccountName = "late" })
+	wantError(t, "updating it", err, connector.ErrConflict)
+	wantError(t, "deleting it again", s.tryDelete(t, c), connector.ErrConflict)
+	wantError(t, "Claim", s.Claim(t.Context(), dueOf(c), s.now), connector.ErrConflict)
 	_, err = s.Connection(t.Context(), c.ID)
 	wantError(t, "Connection", err, connector.ErrNotFound)
-	err = s.Claim(t.Context(), connector.Due{ID: c.ID, DueAt: c.RefreshAt}, s.now)
-	wantError(t, "Claim", err, connector.ErrConflict)
-	_, err = s.Connection(t.Context(), c.ID)
-	wantError(t, "Connection after the claim", err, connector.ErrNotFound)
 	eventually(t, func() string {
 		if listed, _, err := s.Connections(t.Context(), connector.Filter{Owner: s.owner}, "", 10); err != nil || len(listed) > 0 {
-			return fmt.Sprintf("Connections after Delete: %+v, %v, want none", listed, err)
+			return fmt.Sprintf("Connections: %+v, %v, want none", listed, err)
 		}
 		return ""
 	})
 }
 
+func deletedConnectionCanBeCreatedAgain(t *testing.T, s storeCheck) {
+	c := s.connection(t, "account")
+	old := s.update(t, s.create(t, c), func(c *connector.Connection) { c.AccountName = "old" })
+	s.delete(t, old)
+	again := s.create(t, c)
+	s.wantStored(t, again)
+	s.wantAccount(t, "account", c.ID)
+	_, err := s.tryUpdate(t, old, func(c *connector.Connection) { c.AccountName = "late" })
+	wantError(t, "updating the deleted one", err, connector.ErrConflict)
+	s.wantDue(t, s.now, keyOf(c.ID), c.RefreshAt)
+}
+
 func deleteNeedsTheRevision(t *testing.T, s storeCheck) {
 	c := s.create(t, s.connection(t, "account"))
-	wantError(t, "Delete", s.Delete(t.Context(), c.ID, c.Revision+1), connector.ErrConflict)
+	for _, revision := range []int64{0, 2} {
+		other := c
+		other.Revision = revision
+		wantError(t, fmt.Sprintf("deleting revision %d", revision), s.tryDelete(t, other), connector.ErrConflict)
+	}
 	s.wantStored(t, c)
+	s.wantAccount(t, "account", c.ID)
 }

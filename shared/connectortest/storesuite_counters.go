@@ -29,7 +29,7 @@ func reserveUpToTheLimit(t *testing.T, s storeCheck) {
 	s.wantReserved(t, counter+" of nothing", 1, 0, 0, connector.ErrConflict)
 }
 
-func countersDoNotRunTogether(t *testing.T, s storeCheck) {
+func namesOfCountersAreUnambiguous(t *testing.T, s storeCheck) {
 	for _, counter := range []string{"a#b", "a", "a#", "#a", "A", "a/b", "ü", strings.Repeat("漢", 128)} {
 		s.wantReserved(t, s.owner+counter, 1, 1, 1, nil)
 	}

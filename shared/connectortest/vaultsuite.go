@@ -10,9 +10,9 @@ import (
 	"platform-api-connector/shared/credentialstore"
 )
 
-// TestVault holds a vault against the duties of credentialstore.Vault. open returns
-// one vault, used by one check at a time; checks tell their secrets apart by
-// names of their own.
+// TestVault checks a vault against the duties of credentialstore.Vault. open
+// returns one vault, used by one check at a time. Each check has secrets of its
+// own.
 func TestVault(t *testing.T, open func(t *testing.T) credentialstore.Vault) {
 	for _, check := range []struct {
 		name string
@@ -21,14 +21,17 @@ func TestVault(t *testing.T, open func(t *testing.T) credentialstore.Vault) {
 		{"put_is_read_at_once", putIsReadAtOnce},
 		{"absent_is_not_found", absentIsNotFound},
 		{"old_version_stays_readable", oldVersionStaysReadable},
-		{"names_do_not_run_together", namesDoNotRunTogether},
-		{"any_text_comes_back", anyTextComesBack},
+		{"put_version_makes_a_version", putVersionMakesAVersion},
+		{"put_version_of_absent_is_not_found", putVersionOfAbsentIsNotFound},
+		{"put_version_of_deleted_is_not_found", putVersionOfDeletedIsNotFound},
+		{"names_of_secrets_are_unambiguous", namesOfSecretsAreUnambiguous},
+		{"any_text_is_stored", anyTextIsStored},
 		{"deleted_is_not_found", deletedIsNotFound},
 		{"purged_is_gone", purgedIsGone},
 		{"delete_of_absent_is_no_error", deleteOfAbsentIsNoError},
 		{"delete_again_is_no_error", deleteAgainIsNoError},
-		{"first_puts_at_once_all_succeed", firstPutsAtOnceAllSucceed},
-		{"scheduled_takes_no_value", scheduledTakesNoValue},
+		{"concurrent_first_puts_all_succeed", concurrentFirstPutsAllSucceed},
+		{"put_of_deleted_fails", putOfDeletedFails},
 	} {
 		t.Run(check.name, func(t *testing.T) {
 			t.Parallel()
@@ -40,7 +43,7 @@ func TestVault(t *testing.T, open func(t *testing.T) credentialstore.Vault) {
 // vaultCheck is one check's view of a vault.
 type vaultCheck struct {
 	credentialstore.Vault
-	name string // nobody else's
+	name string // of this check alone
 }
 
 func (v vaultCheck) put(t *testing.T, value string) (version string) {
@@ -103,7 +106,41 @@ func oldVersionStaysReadable(t *testing.T, v vaultCheck) {
 	}
 }
 
-func namesDoNotRunTogether(t *testing.T, v vaultCheck) {
+func putVersionMakesAVersion(t *testing.T, v vaultCheck) {
+	first := v.put(t, "test-value-1")
+	second, err := v.PutVersion(t.Context(), v.name, connector.NewSecret("test-value-2"))
+	if err != nil || second == first {
+		t.Fatalf("PutVersion = %q, %v, want another version than %q", second, err, first)
+	}
+	v.wantValue(t, "", "test-value-2", second)
+	v.wantValue(t, first, "test-value-1", second)
+}
+
+// wantNoPutVersion checks that PutVersion finds no secret, and creates none.
+func (v vaultCheck) wantNoPutVersion(t *testing.T) {
+	t.Helper()
+	const canary = "test-canary-value"
+	version, err := v.PutVersion(t.Context(), v.name, connector.NewSecret(canary))
+	wantError(t, "PutVersion", err, connector.ErrNotFound)
+	if version != "" || err != nil && strings.Contains(err.Error(), canary) {
+		t.Errorf("PutVersion = %q, %v, want no version, and an error without the value", version, err)
+	}
+	v.wantNotFound(t, "")
+}
+
+func putVersionOfAbsentIsNotFound(t *testing.T, v vaultCheck) { v.wantNoPutVersion(t) }
+
+func putVersionOfDeletedIsNotFound(t *testing.T, v vaultCheck) {
+	v.put(t, "test-value")
+	for _, purge := range []bool{false, true} {
+		if err := v.Delete(t.Context(), v.name, purge); err != nil {
+			t.Fatalf("Delete with purge %v: %v", purge, err)
+		}
+		v.wantNoPutVersion(t)
+	}
+}
+
+func namesOfSecretsAreUnambiguous(t *testing.T, v vaultCheck) {
 	v.put(t, "test-value")
 	for _, name := range []string{v.name + "/a", v.name + "-abcdef", "apps/" + v.name, v.name[:len(v.name)-1]} {
 		_, _, err := v.Get(t.Context(), name, "")
@@ -111,7 +148,7 @@ func namesDoNotRunTogether(t *testing.T, v vaultCheck) {
 	}
 }
 
-func anyTextComesBack(t *testing.T, v vaultCheck) {
+func anyTextIsStored(t *testing.T, v vaultCheck) {
 	for _, value := range []string{"{}", " \n\t", "\u0000", `"'\`, "漢字 ü 🙂", strings.Repeat("x", 60_000)} {
 		version := v.put(t, value)
 		v.wantValue(t, "", value, version)
@@ -127,8 +164,8 @@ func deletedIsNotFound(t *testing.T, v vaultCheck) {
 	v.wantNotFound(t, version)
 }
 
-// scheduledTakesNoValue also shows that what is refused is not in the error.
-func scheduledTakesNoValue(t *testing.T, v vaultCheck) {
+// putOfDeletedFails also checks that the refused value is not in the error.
+func putOfDeletedFails(t *testing.T, v vaultCheck) {
 	const canary = "test-canary-value"
 	v.put(t, "test-value")
 	if err := v.Delete(t.Context(), v.name, false); err != nil {
@@ -168,7 +205,7 @@ func deleteAgainIsNoError(t *testing.T, v vaultCheck) {
 	}
 }
 
-func firstPutsAtOnceAllSucceed(t *testing.T, v vaultCheck) {
+func concurrentFirstPutsAllSucceed(t *testing.T, v vaultCheck) {
 	versions := make([]string, callers)
 	if succeeded := inParallel(t, nil, func(n int) (err error) {
 		versions[n], err = v.Put(t.Context(), v.name, connector.NewSecret(fmt.Sprint("test-value-", n)))
