@@ -14,8 +14,8 @@
 // indexes, projections, paging by key and by 1 MB, and filters after the
 // limit. Indexes are never behind. Transactions do not conflict, they wait.
 // Each copies its table first, so that tables of more than some thousands of
-// items grow slow. Only UpdateItem returns the item of a failed condition.
-// Expired items are never swept. There are no streams, backups, PartiQL or
+// items grow slow. A cancelled transaction names the first condition that failed,
+// and no item. Expired items are never deleted. There are no streams, backups, PartiQL or
 // capacity.
 //
 // # Secrets Manager

@@ -15,8 +15,8 @@ import (
 
 const dynamoJSON = "application/x-amz-json-1.0"
 
-// dynamoDB puts the tables' indexes, their paging and their descriptions in
-// front of minidyn's items, conditions and transactions.
+// dynamoDB adds indexes, paging and descriptions of tables to minidyn's items,
+// conditions and transactions.
 type dynamoDB struct {
 	now func() time.Time
 
@@ -25,7 +25,7 @@ type dynamoDB struct {
 	mu     sync.Mutex
 	items  *server.Server
 	tables map[string]*table
-	// done holds the transactions of the last minutes by request token.
+	// done has the transactions of the last minutes by request token.
 	done map[string]transaction
 }
 
@@ -34,7 +34,7 @@ type transaction struct {
 	at   time.Time
 }
 
-// tokenLife is how long a transaction that is sent again is known.
+// tokenLife is how long a request token is known.
 const tokenLife = 10 * time.Minute
 
 // table is what is known of a table besides its items.
@@ -95,8 +95,11 @@ func (d *dynamoDB) service() service {
 		"Scan":               handle(d.scan),
 		"TransactWriteItems": d.transactWriteItems,
 	}
+	for _, name := range []string{"PutItem", "DeleteItem"} {
+		operations[name] = d.write(name)
+	}
 	for _, name := range []string{
-		"GetItem", "PutItem", "UpdateItem", "DeleteItem",
+		"GetItem", "UpdateItem",
 		"BatchGetItem", "BatchWriteItem", "TransactGetItems",
 	} {
 		operations[name] = d.pass(name)
@@ -104,12 +107,49 @@ func (d *dynamoDB) service() service {
 	return service{contentType: dynamoJSON, operations: operations}
 }
 
-// pass is an operation that minidyn does by itself.
+// pass is an operation that minidyn does alone.
 func (d *dynamoDB) pass(name string) operation {
 	return func(_ *http.Request, body []byte) (any, error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return d.ask(name, body), nil
+	}
+}
+
+// write is a PutItem or a DeleteItem. Where its condition fails, minidyn does not
+// return the item that is there.
+func (d *dynamoDB) write(name string) operation {
+	return func(_ *http.Request, body []byte) (any, error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		a := d.ask(name, body)
+		var input struct {
+			TableName                           string
+			Item, Key                           item
+			ReturnValuesOnConditionCheckFailure string
+		}
+		var failure map[string]any
+		if a.status == http.StatusOK || json.Unmarshal(body, &input) != nil || json.Unmarshal(a.body.Bytes(), &failure) != nil ||
+			input.ReturnValuesOnConditionCheckFailure != "ALL_OLD" || failure["__type"] != "ConditionalCheckFailedException" {
+			return a, nil
+		}
+		t, err := d.table(input.TableName)
+		if err != nil {
+			return nil, err
+		}
+		key := input.Key
+		if name == "PutItem" {
+			key = t.keyOf(input.Item)
+		}
+		var there struct{ Item item }
+		if err := d.call("GetItem", map[string]any{"TableName": input.TableName, "Key": key}, &there); err != nil {
+			return nil, err
+		}
+		if len(there.Item) > 0 {
+			failure["Item"] = there.Item
+		}
+		a.body.Reset()
+		return a, json.NewEncoder(&a.body).Encode(failure)
 	}
 }
 
@@ -142,7 +182,7 @@ func (d *dynamoDB) transactWriteItems(_ *http.Request, body []byte) (any, error)
 	return answer, nil
 }
 
-// ask puts a request to minidyn. Callers hold the mutex.
+// ask sends a request to minidyn. Callers hold the mutex.
 func (d *dynamoDB) ask(name string, body []byte) *answer {
 	a := &answer{status: http.StatusOK, header: http.Header{}}
 	r, err := http.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
@@ -154,7 +194,7 @@ func (d *dynamoDB) ask(name string, body []byte) *answer {
 	return a
 }
 
-// answer is an http.ResponseWriter that keeps what is written.
+// answer is an http.ResponseWriter that stores what is written.
 type answer struct {
 	status int
 	header http.Header
@@ -165,7 +205,7 @@ func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
-// call puts input to minidyn and reads its output.
+// call sends input to minidyn and reads its output.
 func (d *dynamoDB) call(name string, input, output any) error {
 	b, err := json.Marshal(input)
 	if err != nil {
@@ -191,6 +231,15 @@ func (d *dynamoDB) table(name string) (*table, error) {
 		return nil, refuse("ResourceNotFoundException", "Cannot do operations on a non-existent table")
 	}
 	return t, nil
+}
+
+// keyOf returns the key of an item of the table.
+func (t *table) keyOf(i item) item {
+	key := item{}
+	for _, element := range t.description.KeySchema {
+		key[element.AttributeName] = i[element.AttributeName]
+	}
+	return key
 }
 
 type createTableInput struct {
@@ -220,7 +269,7 @@ func (d *dynamoDB) createTable(input createTableInput) (any, error) {
 		index.IndexStatus = "ACTIVE"
 		t.description.GlobalSecondaryIndexes = append(t.description.GlobalSecondaryIndexes, index)
 	}
-	// The indexes are kept from minidyn, whose billing mode is of no matter.
+	// minidyn is told of no index, and its billing mode does not matter.
 	input.GlobalSecondaryIndexes, input.BillingMode = nil, "PAY_PER_REQUEST"
 	if err := d.call("CreateTable", input, new(struct{})); err != nil {
 		return nil, err

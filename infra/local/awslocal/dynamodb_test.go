@@ -206,6 +206,49 @@ func TestDynamoDB_PagesEndAtAMegabyte(t *testing.T) {
 	}
 }
 
+// A client can tell from the item whether it was itself that wrote it.
+func TestDynamoDB_FailedConditionReturnsTheItem(t *testing.T) {
+	tb := newTable(t, types.ProjectionTypeAll)
+	tb.put("a", "g", 1)
+	values, condition := item{":name": text("another")}, aws.String("#name = :name")
+	names := map[string]string{"#name": "name"}
+	for _, returned := range []types.ReturnValuesOnConditionCheckFailure{"ALL_OLD", "NONE"} {
+		for _, pk := range []string{"a", "absent"} {
+			key := item{"pk": text(pk)}
+			_, putErr := tb.client.PutItem(t.Context(), &dynamodb.PutItemInput{
+				TableName: tb.name, Item: key, ConditionExpression: condition, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
+				ReturnValuesOnConditionCheckFailure: returned,
+			})
+			_, updateErr := tb.client.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+				TableName: tb.name, Key: key, ConditionExpression: condition, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
+				UpdateExpression: aws.String("SET #name = :name"), ReturnValuesOnConditionCheckFailure: returned,
+			})
+			_, deleteErr := tb.client.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{
+				TableName: tb.name, Key: key, ConditionExpression: condition, ExpressionAttributeNames: names, ExpressionAttributeValues: values,
+				ReturnValuesOnConditionCheckFailure: returned,
+			})
+			want := ""
+			if pk == "a" && returned == "ALL_OLD" {
+				want = "a"
+			}
+			for name, err := range map[string]error{"PutItem": putErr, "UpdateItem": updateErr, "DeleteItem": deleteErr} {
+				var failed *types.ConditionalCheckFailedException
+				if !errors.As(err, &failed) {
+					t.Errorf("%s of %s: %v, want a failed condition", name, pk, err)
+					continue
+				}
+				got := ""
+				if len(failed.Item) > 0 {
+					got = keysOf([]item{failed.Item})
+				}
+				if got != want {
+					t.Errorf("%s of %s, to return %s: item %q, want %q", name, pk, returned, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestDynamoDB_TransactionIsDoneOnceForEachToken(t *testing.T) {
 	tb := newTable(t, types.ProjectionTypeAll)
 	write := func(token, pk string) error {

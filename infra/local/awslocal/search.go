@@ -274,13 +274,9 @@ func (d *dynamoDB) shape(input searchInput, p path, page []item) ([]item, error)
 
 // projected reads an item again, with the attributes that were asked for.
 func (d *dynamoDB) projected(input searchInput, i item) (item, error) {
-	key := item{}
-	for _, element := range d.tables[input.TableName].description.KeySchema {
-		key[element.AttributeName] = i[element.AttributeName]
-	}
 	var got struct{ Item item }
 	err := d.call("GetItem", map[string]any{
-		"TableName": input.TableName, "Key": key,
+		"TableName": input.TableName, "Key": d.tables[input.TableName].keyOf(i),
 		"ProjectionExpression":     input.ProjectionExpression,
 		"ExpressionAttributeNames": used(input.ExpressionAttributeNames, input.ProjectionExpression),
 	}, &got)
