@@ -94,13 +94,13 @@ func (d *dynamoDB) service() service {
 		"Query":              handle(d.query),
 		"Scan":               handle(d.scan),
 		"TransactWriteItems": d.transactWriteItems,
+		"UpdateItem":         d.updateItem,
 	}
 	for _, name := range []string{"PutItem", "DeleteItem"} {
 		operations[name] = d.write(name)
 	}
 	for _, name := range []string{
-		"GetItem", "UpdateItem",
-		"BatchGetItem", "BatchWriteItem", "TransactGetItems",
+		"GetItem", "BatchGetItem", "BatchWriteItem", "TransactGetItems",
 	} {
 		operations[name] = d.pass(name)
 	}
@@ -157,7 +157,7 @@ func (d *dynamoDB) write(name string) operation {
 func (d *dynamoDB) transactWriteItems(_ *http.Request, body []byte) (any, error) {
 	var input struct {
 		ClientRequestToken string
-		TransactItems      []json.RawMessage
+		TransactItems      []struct{ Update updateInput }
 	}
 	if err := json.Unmarshal(body, &input); err != nil {
 		return nil, refuse("SerializationException", "the body is not JSON of the expected shape")
@@ -176,7 +176,15 @@ func (d *dynamoDB) transactWriteItems(_ *http.Request, body []byte) (any, error)
 		return struct{}{}, nil
 	}
 	answer := d.ask("TransactWriteItems", body)
-	if answer.status == http.StatusOK && input.ClientRequestToken != "" {
+	if answer.status != http.StatusOK {
+		return answer, nil
+	}
+	for _, i := range input.TransactItems {
+		if err := d.remove(i.Update, i.Update.removed()); err != nil {
+			return nil, err
+		}
+	}
+	if input.ClientRequestToken != "" {
 		d.done[input.ClientRequestToken] = transaction{body: sum, at: d.now()}
 	}
 	return answer, nil

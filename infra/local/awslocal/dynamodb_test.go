@@ -3,6 +3,7 @@ package awslocal_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -245,6 +246,57 @@ func TestDynamoDB_FailedConditionReturnsTheItem(t *testing.T) {
 					t.Errorf("%s of %s, to return %s: item %q, want %q", name, pk, returned, got, want)
 				}
 			}
+		}
+	}
+}
+
+func TestDynamoDB_UpdateRemovesAttributes(t *testing.T) {
+	tb := newTable(t, types.ProjectionTypeAll)
+	for name, update := range map[string]func(expression *string, names map[string]string, values item) (item, error){
+		"alone": func(expression *string, names map[string]string, values item) (item, error) {
+			out, err := tb.client.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+				TableName: tb.name, Key: item{"pk": text("a")}, UpdateExpression: expression,
+				ExpressionAttributeNames: names, ExpressionAttributeValues: values, ReturnValues: types.ReturnValueAllNew,
+			})
+			if err != nil {
+				return nil, err
+			}
+			return out.Attributes, nil
+		},
+		"in a transaction": func(expression *string, names map[string]string, values item) (item, error) {
+			_, err := tb.client.TransactWriteItems(t.Context(), &dynamodb.TransactWriteItemsInput{
+				TransactItems: []types.TransactWriteItem{{Update: &types.Update{
+					TableName: tb.name, Key: item{"pk": text("a")}, UpdateExpression: expression,
+					ExpressionAttributeNames: names, ExpressionAttributeValues: values,
+				}}},
+			})
+			return nil, err
+		},
+	} {
+		for _, expression := range []string{
+			"SET #rank = :rank REMOVE #group, added, #absent",
+			"REMOVE #group,added , #absent\nSET #rank = :rank",
+			"remove #group, added, #absent set #rank = :rank",
+		} {
+			if _, err := tb.client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: tb.name, Item: item{
+				"pk": text("a"), "group": text("g"), "rank": number(1), "added": text("x"), "name": text("stays"),
+			}}); err != nil {
+				t.Fatal(err)
+			}
+			names := map[string]string{"#group": "group", "#absent": "absent", "#rank": "rank"}
+			returned, err := update(&expression, names, item{":rank": number(2)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := must[*dynamodb.GetItemOutput](t)(tb.client.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: tb.name, Key: item{"pk": text("a")}}))
+			want := item{"pk": text("a"), "rank": number(2), "name": text("stays")}
+			if !reflect.DeepEqual(out.Item, want) {
+				t.Errorf("%s, %s: the item has %d attributes, want pk, rank and name", expression, name, len(out.Item))
+			}
+			if returned != nil && !reflect.DeepEqual(returned, want) {
+				t.Errorf("%s, %s: returned %d attributes, want pk, rank and name", expression, name, len(returned))
+			}
+			tb.wantGroup("g", "")
 		}
 	}
 }
