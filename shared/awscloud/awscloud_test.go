@@ -21,16 +21,17 @@ import (
 	"platform-api-connector/shared/awscloud"
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/connectortest"
+	"platform-api-connector/shared/credentialstore"
 )
 
-// The suites run against the stand-in, or against the endpoints that these
-// name, such as DynamoDB Local and moto.
+// The suites run against the embedded AWS, or against the endpoints that these
+// variables name, such as DynamoDB Local and moto.
 const (
 	dynamoDBEndpoint       = "CONNECTOR_TEST_DYNAMODB_ENDPOINT"
 	secretsManagerEndpoint = "CONNECTOR_TEST_SECRETSMANAGER_ENDPOINT"
 )
 
-// cloud starts the stand-in and returns a configuration for it.
+// cloud starts the embedded AWS and returns a configuration for it.
 func cloud(t *testing.T) (aws.Config, *awslocal.Server) {
 	t.Helper()
 	standIn := awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader})
@@ -49,10 +50,10 @@ func configFor(endpoint string) aws.Config {
 	}
 }
 
-// newTable makes a table of its own on the endpoint of cfg.
-func newTable(t *testing.T, cfg aws.Config) (*awscloud.Table, *dynamodb.Client, string) {
+// newTable creates a table on the endpoint of cfg.
+func newTable(t *testing.T, cfg aws.Config, options ...func(*dynamodb.Options)) (*awscloud.Table, *dynamodb.Client, string) {
 	t.Helper()
-	client := dynamodb.NewFromConfig(cfg, awscloud.RetryContention)
+	client := dynamodb.NewFromConfig(cfg, append([]func(*dynamodb.Options){awscloud.RetryContention}, options...)...)
 	name := "connector-test-" + rand.Text()
 	if err := awscloud.CreateTable(t.Context(), client, name); err != nil {
 		t.Fatal(err)
@@ -64,8 +65,8 @@ func newTable(t *testing.T, cfg aws.Config) (*awscloud.Table, *dynamodb.Client, 
 	return awscloud.NewTable(client, name), client, name
 }
 
-// endpoint returns a configuration for what the variable names, else for the
-// stand-in.
+// endpoint returns a configuration for what the variable names, or for the
+// embedded AWS.
 func endpoint(t *testing.T, variable string) aws.Config {
 	t.Helper()
 	if url := os.Getenv(variable); url != "" {
@@ -87,18 +88,29 @@ func TestVault(t *testing.T) {
 	t.Parallel()
 	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
 	vault := awscloud.NewVault(client, "connector-test-"+rand.Text(), "")
-	connectortest.TestVault(t, func(*testing.T) connector.Vault { return vault })
+	connectortest.TestVault(t, func(*testing.T) credentialstore.Vault { return vault })
 }
 
 func TestSealer(t *testing.T) {
 	t.Parallel()
 	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
 	prefix := "connector-test-" + rand.Text()
-	connectortest.TestSealer(t, func(*testing.T) connector.Sealer { return awscloud.NewSealer(client, prefix, "") })
+	connectortest.TestSealer(t, func(*testing.T) credentialstore.Sealer { return awscloud.NewSealer(client, prefix, "") })
 }
 
-// A deployment's own key encrypts whatever the functions make.
-func TestSecretsAreMadeWithTheKeyThatIsAskedFor(t *testing.T) {
+func TestVault_CredentialStore(t *testing.T) {
+	t.Parallel()
+	testCredentialStore(t, secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint)))
+}
+
+func testCredentialStore(t *testing.T, client *secretsmanager.Client) {
+	prefix := "connector-test-" + rand.Text()
+	connectortest.TestCredentialStore(t, func(*testing.T) connectortest.StoreUnderTest {
+		return connectortest.NewSecretsUnderTest(awscloud.NewVault(client, prefix, ""), awscloud.NewSealer(client, prefix, ""))
+	})
+}
+
+func TestVault_KMSKey(t *testing.T) {
 	t.Parallel()
 	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
 	const key = "arn:aws:kms:us-east-1:123456789012:key/test"
@@ -122,8 +134,8 @@ func TestSecretsAreMadeWithTheKeyThatIsAskedFor(t *testing.T) {
 	}
 }
 
-// A connection that was disconnected by mistake can be had back for a week.
-func TestVault_DeletesWithAWeekToRecover(t *testing.T) {
+// A connection that was disconnected by mistake can be restored for a week.
+func TestVault_DeleteRecoveryWindow(t *testing.T) {
 	t.Parallel()
 	for purge, want := range map[bool]string{
 		false: `{"RecoveryWindowInDays":7,"SecretId":"prefix/connections/test"}`,
@@ -142,9 +154,9 @@ func TestVault_DeletesWithAWeekToRecover(t *testing.T) {
 	}
 }
 
-// A refresh must be able to seal what it got even if Secrets Manager fails
-// between.
-func TestSealer_NeedsItsKeyOnce(t *testing.T) {
+// A refresh must be able to seal new credentials even if Secrets Manager fails
+// after Prepare.
+func TestSealer_WithoutSecretsManager(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader}))
 	t.Cleanup(server.Close)
@@ -162,7 +174,7 @@ func TestSealer_NeedsItsKeyOnce(t *testing.T) {
 	}
 }
 
-func TestTable_CountersAreSwept(t *testing.T) {
+func TestTable_CounterExpires(t *testing.T) {
 	t.Parallel()
 	cfg, _ := cloud(t)
 	table, client, name := newTable(t, cfg)
@@ -174,14 +186,14 @@ func TestTable_CountersAreSwept(t *testing.T) {
 	if err != nil || len(out.Items) != 1 {
 		t.Fatalf("%d records, %v", len(out.Items), err)
 	}
-	swept, ok := out.Items[0][awscloud.TableSchema().TTLAttribute].(*types.AttributeValueMemberN)
-	if want := fmt.Sprint(ends.Unix() + 1); !ok || swept.Value != want {
-		t.Errorf("swept at %+v, want %s", swept, want)
+	expires, ok := out.Items[0][awscloud.TableSchema().TTLAttribute].(*types.AttributeValueMemberN)
+	if want := fmt.Sprint(ends.Unix() + 1); !ok || expires.Value != want {
+		t.Errorf("expires at %+v, want %s", expires, want)
 	}
 }
 
-// Whoever comes second must use the key of whoever came first.
-func TestSealer_FirstUsesAtOnceShareOneKey(t *testing.T) {
+// All processes must use the key of the one that created it first.
+func TestSealer_ConcurrentFirstUses(t *testing.T) {
 	t.Parallel()
 	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
 	prefix := "connector-test-" + rand.Text()

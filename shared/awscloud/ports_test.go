@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -36,96 +35,42 @@ func connection(n int) connector.Connection {
 	}
 }
 
-// lossy loses the answers to some requests: they are acted upon, and the
-// caller sees a broken connection.
-type lossy struct {
-	mu   sync.Mutex
-	lose map[string]int // by X-Amz-Target: how many answers
-}
-
-func (l *lossy) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := http.DefaultTransport.RoundTrip(r)
+func create(t *testing.T, table *awscloud.Table, c connector.Connection) connector.Connection {
+	t.Helper()
+	created, err := table.Commit(t.Context(), connector.Change{After: &c})
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	target := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "DynamoDB_20120810.")
-	if l.lose[target] == 0 {
-		return response, nil
-	}
-	l.lose[target]--
-	response.Body.Close()
-	return nil, io.ErrUnexpectedEOF
+	return created
 }
 
-func (l *lossy) loseNext(target string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lose[target]++
-}
-
-// The SDK sends a write again when its answer was lost. What then fails on
-// its own success must not look like somebody else's.
-func TestTable_WriteSucceedsThoughItsAnswerIsLost(t *testing.T) {
-	t.Parallel()
-	cfg := endpoint(t, dynamoDBEndpoint)
-	network := &lossy{lose: map[string]int{}}
-	cfg.HTTPClient = &http.Client{Transport: network}
-	table, _, _ := newTable(t, cfg)
-	ctx := t.Context()
-
-	network.loseNext("TransactWriteItems")
-	c, err := table.Create(ctx, connection(1))
+func update(t *testing.T, table *awscloud.Table, c connector.Connection, edit func(*connector.Connection)) connector.Connection {
+	t.Helper()
+	next := c
+	edit(&next)
+	updated, err := table.Commit(t.Context(), connector.Change{Before: &c, After: &next})
 	if err != nil {
-		t.Fatalf("Create: %v", err)
+		t.Fatal(err)
 	}
-	for _, change := range []struct {
-		name, target string
-		to           func(*connector.Connection)
-	}{
-		{"another name", "PutItem", func(c *connector.Connection) { c.AccountName = "name" }},
-		{"another account", "TransactWriteItems", func(c *connector.Connection) { c.AccountID = "another" }},
-		{"disconnected", "TransactWriteItems", func(c *connector.Connection) { c.Status = connector.Disconnected }},
-	} {
-		change.to(&c)
-		network.loseNext(change.target)
-		if c, err = table.Update(ctx, c); err != nil {
-			t.Fatalf("Update to %s: %v", change.name, err)
-		}
-		if got, err := table.Connection(ctx, c.ID); err != nil || !reflect.DeepEqual(got, c) {
-			t.Errorf("after the update to %s: %+v, %v, want %+v", change.name, got, err, c)
-		}
-	}
-	network.loseNext("TransactWriteItems")
-	if err := table.Delete(ctx, c.ID, c.Revision); err != nil {
-		t.Errorf("Delete: %v", err)
-	}
-	ticket := connector.Ticket{Kind: connector.PendingTicket, Hash: "hash", ExpiresAt: now.Add(time.Minute)}
-	network.loseNext("PutItem")
-	if err := table.PutTicket(ctx, ticket); err != nil {
-		t.Errorf("PutTicket: %v", err)
-	}
-	if err := table.PutTicket(ctx, ticket); !errors.Is(err, connector.ErrConflict) {
-		t.Errorf("PutTicket of what is there: %v, want %v", err, connector.ErrConflict)
-	}
+	return updated
 }
 
-// contended turns some requests away as DynamoDB does while a transaction has
+// contended refuses some requests as DynamoDB does while a transaction writes
 // the record.
 type contended struct {
-	mu   sync.Mutex
-	left int
+	mu     sync.Mutex
+	target string // the operation
+	left   int
 }
 
 func (c *contended) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.mu.Lock()
-	turnedAway := strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".PutItem") && c.left > 0
-	if turnedAway {
+	refused := strings.HasSuffix(r.Header.Get("X-Amz-Target"), "."+c.target) && c.left > 0
+	if refused {
 		c.left--
 	}
 	c.mu.Unlock()
-	if !turnedAway {
+	if !refused {
 		return http.DefaultTransport.RoundTrip(r)
 	}
 	body := `{"__type":"com.amazonaws.dynamodb.v20120810#TransactionConflictException","message":"Transaction is ongoing for the item"}`
@@ -135,31 +80,44 @@ func (c *contended) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// A transaction on the same record says nothing about a write's condition: it
-// is tried again and, if that does not help, is for the caller to read again.
-func TestTable_ContentionIsNotAFailure(t *testing.T) {
+// A transaction on the same record says nothing about the condition of a write.
+// The write is tried again. If that does not help, the caller must read again;
+// but contention is no reason to say that a ticket is gone or a limit reached.
+func TestTable_Contention(t *testing.T) {
 	t.Parallel()
 	cfg := endpoint(t, dynamoDBEndpoint)
-	network := &contended{}
+	network := &contended{target: "UpdateItem"}
 	cfg.HTTPClient = &http.Client{Transport: network}
 	table, _, _ := newTable(t, cfg)
-	for turnedAway, want := range map[int]error{1: nil, 100: connector.ErrConflict} {
-		network.left = turnedAway
-		_, err := table.PutBreaker(t.Context(), connector.Breaker{Platform: connector.Name(fmt.Sprint("platform-", turnedAway))})
+	ticket := connector.Ticket{RecordKey: connector.RecordKey{Kind: connector.StateKind, ID: "id"}, ExpiresAt: now.Add(time.Minute)}
+	if _, err := table.Commit(t.Context(), connector.Change{Put: []connector.Ticket{ticket}}); err != nil {
+		t.Fatal(err)
+	}
+	for refused, want := range map[int]error{1: nil, 100: connector.ErrConflict} {
+		network.left = refused
+		_, err := table.PutBreaker(t.Context(), connector.Breaker{Platform: connector.Name(fmt.Sprint("platform-", refused))})
 		if !errors.Is(err, want) {
-			t.Errorf("turned away %d times: %v, want %v", turnedAway, err, want)
+			t.Errorf("PutBreaker, refused %d times: %v, want %v", refused, err, want)
 		}
+	}
+	network.left = 100
+	if _, err := table.TakeTicket(t.Context(), ticket.RecordKey, "", now); err == nil || errors.Is(err, connector.ErrNotFound) {
+		t.Errorf("TakeTicket: %v, want another error than %v", err, connector.ErrNotFound)
+	}
+	if _, err := table.Reserve(t.Context(), "counter", 1, 10, now); err == nil || errors.Is(err, connector.ErrConflict) {
+		t.Errorf("Reserve: %v, want another error than %v", err, connector.ErrConflict)
+	}
+	network.left = 0
+	if _, err := table.TakeTicket(t.Context(), ticket.RecordKey, "", now); err != nil {
+		t.Errorf("TakeTicket afterwards: %v", err)
 	}
 }
 
-// A lost record of who holds an account does not keep a connection from ending.
-func TestTable_AConnectionEndsWithoutTheRecordOfItsAccount(t *testing.T) {
+// A connection can be disconnected although its claim to the account is lost.
+func TestTable_DisconnectWithoutClaim(t *testing.T) {
 	t.Parallel()
 	table, client, name := newTable(t, endpoint(t, dynamoDBEndpoint))
-	c, err := table.Create(t.Context(), connection(1))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := create(t, table, connection(1))
 	items, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: &name})
 	if err != nil {
 		t.Fatal(err)
@@ -171,31 +129,11 @@ func TestTable_AConnectionEndsWithoutTheRecordOfItsAccount(t *testing.T) {
 			}
 		}
 	}
-	c.Status = connector.Disconnected
-	if _, err := table.Update(t.Context(), c); err != nil {
-		t.Error(err)
-	}
+	update(t, table, c, func(c *connector.Connection) { c.Status = connector.Disconnected })
 }
 
-func TestTable_TicketIsNeverTakenTwiceThoughAnAnswerIsLost(t *testing.T) {
-	t.Parallel()
-	cfg := endpoint(t, dynamoDBEndpoint)
-	network := &lossy{lose: map[string]int{}}
-	cfg.HTTPClient = &http.Client{Transport: network}
-	table, _, _ := newTable(t, cfg)
-	if err := table.PutTicket(t.Context(), connector.Ticket{Kind: connector.StateTicket, Hash: "hash", ExpiresAt: now.Add(time.Minute)}); err != nil {
-		t.Fatal(err)
-	}
-	network.loseNext("DeleteItem")
-	for range 2 {
-		if _, err := table.TakeTicket(t.Context(), connector.StateTicket, "hash", "", now); !errors.Is(err, connector.ErrNotFound) {
-			t.Errorf("TakeTicket: %v, want %v", err, connector.ErrNotFound)
-		}
-	}
-}
-
-// A page of DynamoDB ends at 1 MB; a page of ours must not.
-func TestTable_ListingGoesOnBeyondAPageOfDynamoDB(t *testing.T) {
+// A page of DynamoDB ends at 1 MB. A page of a listing must not.
+func TestTable_ListingBeyondAPageOfDynamoDB(t *testing.T) {
 	t.Parallel()
 	table, _, _ := newTable(t, endpoint(t, dynamoDBEndpoint))
 	for n := range 6 {
@@ -204,9 +142,7 @@ func TestTable_ListingGoesOnBeyondAPageOfDynamoDB(t *testing.T) {
 		if n < 5 {
 			c.Status = connector.Manual
 		}
-		if _, err := table.Create(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		create(t, table, c)
 	}
 	for _, owner := range []string{"", "acme"} {
 		page, next, err := table.Connections(t.Context(), connector.Filter{Owner: owner}, "", 6)
@@ -221,16 +157,14 @@ func TestTable_ListingGoesOnBeyondAPageOfDynamoDB(t *testing.T) {
 }
 
 // People read the table with the AWS console and its command line.
-func TestTable_RecordHasTheContractsNames(t *testing.T) {
+func TestTable_AttributeNames(t *testing.T) {
 	t.Parallel()
 	table, client, name := newTable(t, endpoint(t, dynamoDBEndpoint))
 	c := connection(1)
 	c.AccountName, c.StatusReason, c.Failures = "name", "reason", 2
 	c.Scopes, c.MissingScopes = []string{"a"}, []string{"b"}
 	c.ExpiresAt, c.LastRefreshedAt, c.VerifiedAt = now, now, now
-	if _, err := table.Create(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	create(t, table, c)
 	out, err := client.GetItem(t.Context(), &dynamodb.GetItemInput{
 		TableName: &name, Key: map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "connection#" + string(c.ID)}},
 	})
@@ -253,28 +187,22 @@ func TestTable_RecordHasTheContractsNames(t *testing.T) {
 		t.Errorf("expires_at is %q, want %v in RFC 3339", at.Value, now)
 	}
 	if out.Item["expires"] != nil {
-		t.Error("a connection that is connected would be swept")
+		t.Error("an active connection would be deleted")
 	}
 }
 
-func TestTable_DisconnectedIsSweptAfterAWeek(t *testing.T) {
+func TestTable_DisconnectedExpires(t *testing.T) {
 	t.Parallel()
 	table, client, name := newTable(t, endpoint(t, dynamoDBEndpoint))
-	c, err := table.Create(t.Context(), connection(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Status = connector.Disconnected
-	if _, err := table.Update(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	c := create(t, table, connection(1))
+	update(t, table, c, func(c *connector.Connection) { c.Status = connector.Disconnected })
 	out, err := client.Scan(t.Context(), &dynamodb.ScanInput{TableName: &name})
 	if err != nil || len(out.Items) != 1 {
 		t.Fatalf("%d records, %v, want the connection alone", len(out.Items), err)
 	}
-	swept, ok := out.Items[0][awscloud.TableSchema().TTLAttribute].(*types.AttributeValueMemberN)
-	if want := fmt.Sprint(now.Add(connector.DisconnectedFor).Unix() + 1); !ok || swept.Value != want {
-		t.Errorf("swept at %+v, want %s", swept, want)
+	expires, ok := out.Items[0][awscloud.TableSchema().TTLAttribute].(*types.AttributeValueMemberN)
+	if want := fmt.Sprint(now.Add(connector.DisconnectedFor).Unix() + 1); !ok || expires.Value != want {
+		t.Errorf("expires at %+v, want %s", expires, want)
 	}
 }
 
@@ -289,22 +217,28 @@ func newQueue(t *testing.T) (*awscloud.Queue, *sqs.Client, *string) {
 	return awscloud.NewQueue(client, *out.QueueUrl), client, out.QueueUrl
 }
 
-func ids(count int) (ids []connector.ID) {
+// keys returns keys of connections and of pending consents.
+func keys(count int) (keys []connector.RecordKey) {
 	for n := range count {
-		ids = append(ids, connection(n).ID)
+		kind := connector.ConnectionKind
+		if n%2 == 1 {
+			kind = connector.PendingKind
+		}
+		keys = append(keys, connector.RecordKey{Kind: kind, ID: string(connection(n).ID)})
 	}
-	return ids
+	return keys
 }
 
-func TestQueue_OneMessageForEachConnection(t *testing.T) {
+// The worker of the version before finds the id of any record in connection_id.
+func TestQueue_Messages(t *testing.T) {
 	t.Parallel()
 	queue, client, url := newQueue(t)
-	if failed, err := queue.Enqueue(t.Context(), ids(25), 0); err != nil || len(failed) > 0 {
+	if failed, err := queue.Enqueue(t.Context(), keys(25), 0); err != nil || len(failed) > 0 {
 		t.Fatalf("Enqueue: %v, %v", failed, err)
 	}
 	var got, want []string
-	for _, id := range ids(25) {
-		want = append(want, fmt.Sprintf(`{"connection_id":%q}`, id))
+	for _, key := range keys(25) {
+		want = append(want, fmt.Sprintf(`{"kind":%q,"id":%q,"connection_id":%q}`, key.Kind, key.ID, key.ID))
 	}
 	for len(got) < 25 {
 		out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: url, MaxNumberOfMessages: 10})
@@ -323,10 +257,10 @@ func TestQueue_OneMessageForEachConnection(t *testing.T) {
 	}
 }
 
-func TestQueue_AMessageForLaterComesLater(t *testing.T) {
+func TestQueue_Delay(t *testing.T) {
 	t.Parallel()
 	queue, client, url := newQueue(t)
-	if failed, err := queue.Enqueue(t.Context(), ids(1), 4*time.Minute); err != nil || len(failed) > 0 {
+	if failed, err := queue.Enqueue(t.Context(), keys(1), 4*time.Minute); err != nil || len(failed) > 0 {
 		t.Fatalf("Enqueue: %v, %v", failed, err)
 	}
 	out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: url, AttributeNames: []sqstypes.QueueAttributeName{
@@ -341,11 +275,11 @@ func TestQueue_AMessageForLaterComesLater(t *testing.T) {
 	}
 }
 
-func TestQueue_WhatCouldNotBeAddedIsReturned(t *testing.T) {
+func TestQueue_Failed(t *testing.T) {
 	t.Parallel()
 	_, client, url := newQueue(t)
-	failed, err := awscloud.NewQueue(client, *url+"-nope").Enqueue(t.Context(), ids(12), 0)
-	if notThere := new(sqstypes.QueueDoesNotExist); !errors.As(err, &notThere) || !slices.Equal(failed, ids(12)) {
+	failed, err := awscloud.NewQueue(client, *url+"-nope").Enqueue(t.Context(), keys(12), 0)
+	if notThere := new(sqstypes.QueueDoesNotExist); !errors.As(err, &notThere) || !slices.Equal(failed, keys(12)) {
 		t.Errorf("no queue: failed %v, %v, want all 12 and that the queue does not exist", failed, err)
 	}
 
@@ -354,13 +288,13 @@ func TestQueue_WhatCouldNotBeAddedIsReturned(t *testing.T) {
 		io.WriteString(w, `{"Successful":[],"Failed":[{"Id":"1","Code":"InternalError","SenderFault":false}]}`)
 	}))
 	t.Cleanup(partly.Close)
-	failed, err = awscloud.NewQueue(sqs.NewFromConfig(configFor(partly.URL)), *url).Enqueue(t.Context(), ids(12), 0)
-	if want := []connector.ID{ids(12)[1], ids(12)[11]}; err != nil || !slices.Equal(failed, want) {
+	failed, err = awscloud.NewQueue(sqs.NewFromConfig(configFor(partly.URL)), *url).Enqueue(t.Context(), keys(12), 0)
+	if want := []connector.RecordKey{keys(12)[1], keys(12)[11]}; err != nil || !slices.Equal(failed, want) {
 		t.Errorf("the second of each batch refused: failed %v, %v, want %v", failed, err, want)
 	}
 }
 
-func TestEvents_AsTheContractHasThem(t *testing.T) {
+func TestEvents_Publish(t *testing.T) {
 	t.Parallel()
 	cfg, standIn := cloud(t)
 	events := awscloud.NewEvents(eventbridge.NewFromConfig(cfg), "default")
@@ -391,7 +325,7 @@ func TestEvents_AsTheContractHasThem(t *testing.T) {
 	}
 }
 
-func TestEvents_RefusedIsAnError(t *testing.T) {
+func TestEvents_Refused(t *testing.T) {
 	t.Parallel()
 	cfg, _ := cloud(t)
 	err := awscloud.NewEvents(eventbridge.NewFromConfig(cfg), "nope").Publish(t.Context(), connector.Event{Type: connector.EventConnected, Connection: connection(1)})
@@ -400,21 +334,22 @@ func TestEvents_RefusedIsAnError(t *testing.T) {
 	}
 }
 
-func TestPorts_GiveUpWithTheirContext(t *testing.T) {
+func TestPorts_Cancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	table, _, _ := newTable(t, endpoint(t, dynamoDBEndpoint))
 	_, err := table.Connection(ctx, connection(1).ID)
-	_, createErr := table.Create(ctx, connection(1))
+	c := connection(1)
+	_, createErr := table.Commit(ctx, connector.Change{After: &c})
 	queue, _, _ := newQueue(t)
-	failed, queueErr := queue.Enqueue(ctx, ids(2), 0)
+	failed, queueErr := queue.Enqueue(ctx, keys(2), 0)
 	for _, err := range []error{err, createErr, queueErr} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got error %v, want %v", err, context.Canceled)
 		}
 	}
-	if !slices.Equal(failed, ids(2)) {
+	if !slices.Equal(failed, keys(2)) {
 		t.Errorf("Enqueue returned %v as failed, want both", failed)
 	}
 }
