@@ -1,9 +1,11 @@
 package awscloud_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -206,6 +208,118 @@ func TestTable_Reserve(t *testing.T) {
 	})
 	if err != nil || len(out.Item) > 5 {
 		t.Errorf("%d attributes after three reservations, %v, want the old marks removed", len(out.Item), err)
+	}
+}
+
+// late holds the first request of an operation back, as if it were under way for
+// too long.
+type late struct {
+	operation string
+	held      *http.Request
+	body      []byte
+}
+
+func (l *late) RoundTrip(r *http.Request) (*http.Response, error) {
+	if l.held != nil || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), "."+l.operation) {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	var err error
+	l.held = r.Clone(context.WithoutCancel(r.Context()))
+	if l.body, err = io.ReadAll(r.Body); err != nil {
+		return nil, err
+	}
+	return nil, io.ErrUnexpectedEOF
+}
+
+// deliver sends the held request.
+func (l *late) deliver(t *testing.T) {
+	t.Helper()
+	l.held.Body = io.NopCloser(bytes.NewReader(l.body))
+	response, err := http.DefaultTransport.RoundTrip(l.held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusBadRequest {
+		t.Errorf("the late request was answered with %d, want %d", response.StatusCode, http.StatusBadRequest)
+	}
+}
+
+// The first attempt of a write may arrive after the second one.
+func TestTable_LateArrival(t *testing.T) {
+	t.Parallel()
+	cfg := endpoint(t, dynamoDBEndpoint)
+	c := connection(1)
+	ticket := connector.Ticket{RecordKey: connector.RecordKey{Kind: connector.StateKind, ID: "id"}, ExpiresAt: now.Add(time.Minute)}
+	for name, write := range map[string]struct {
+		operation string
+		before    func(*awscloud.Table) error
+		run       func(*awscloud.Table) error
+		check     func(*awscloud.Table) error
+	}{
+		"reserve": {
+			operation: "UpdateItem",
+			run: func(table *awscloud.Table) error {
+				_, err := table.Reserve(t.Context(), "counter", 1, 10, now)
+				return err
+			},
+			check: func(table *awscloud.Table) error {
+				if used, err := table.Reserve(t.Context(), "counter", 1, 10, now); err != nil || used != 2 {
+					return fmt.Errorf("the next Reserve = %d, %w, want 2", used, err)
+				}
+				return nil
+			},
+		},
+		"claim": {
+			operation: "UpdateItem",
+			before: func(table *awscloud.Table) error {
+				_, err := table.Commit(t.Context(), connector.Change{After: &c})
+				return err
+			},
+			run: func(table *awscloud.Table) error {
+				return table.Claim(t.Context(), connector.Due{RecordKey: connector.RecordKey{Kind: connector.ConnectionKind, ID: string(c.ID)}, DueAt: now}, now.Add(time.Hour))
+			},
+		},
+		"delete a taken ticket": {
+			operation: "DeleteItem",
+			before: func(table *awscloud.Table) error {
+				_, err := table.Commit(t.Context(), connector.Change{Put: []connector.Ticket{ticket}})
+				return err
+			},
+			run: func(table *awscloud.Table) error {
+				if _, err := table.TakeTicket(t.Context(), ticket.RecordKey, "", now); err != nil {
+					return err
+				}
+				_, err := table.Commit(t.Context(), connector.Change{Put: []connector.Ticket{ticket}})
+				return err
+			},
+			check: func(table *awscloud.Table) error {
+				_, err := table.Ticket(t.Context(), ticket.RecordKey, now)
+				return err
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			network := &late{operation: write.operation}
+			slow := cfg
+			slow.HTTPClient = &http.Client{Transport: network}
+			table, _, name := newTable(t, slow, func(o *dynamodb.Options) { o.Retryer = impatient(o.Retryer) })
+			direct := awscloud.NewTable(dynamodb.NewFromConfig(cfg), name)
+			if write.before != nil {
+				if err := write.before(direct); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := write.run(table); err != nil {
+				t.Fatal(err)
+			}
+			network.deliver(t)
+			if write.check != nil {
+				if err := write.check(direct); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
 }
 

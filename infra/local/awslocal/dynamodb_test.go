@@ -301,6 +301,14 @@ func TestDynamoDB_UpdateRemovesAttributes(t *testing.T) {
 	}
 }
 
+func TestDynamoDB_UpdateExpressionIsTooLong(t *testing.T) {
+	tb := newTable(t, types.ProjectionTypeAll)
+	_, err := tb.client.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+		TableName: tb.name, Key: item{"pk": text("a")}, UpdateExpression: aws.String("REMOVE " + strings.Repeat("x", 4096)),
+	})
+	wantCode(t, "an expression of more than 4 KB", err, "ValidationException")
+}
+
 func TestDynamoDB_TransactionIsDoneOnceForEachToken(t *testing.T) {
 	tb := newTable(t, types.ProjectionTypeAll)
 	write := func(token, pk string) error {

@@ -16,6 +16,9 @@ type updateInput struct {
 	ReturnValues             string
 }
 
+// maxExpression is the length of an expression at most.
+const maxExpression = 4096
+
 var removeClause = regexp.MustCompile(`(?is)\bREMOVE\s+(.*?)\s*(?:\b(?:SET|ADD|DELETE)\s|$)`)
 
 // removed returns the attributes that an update removes. Elements of lists and
@@ -43,9 +46,12 @@ func (u updateInput) removed() (names []string) {
 func (d *dynamoDB) updateItem(_ *http.Request, body []byte) (any, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.ask("UpdateItem", body)
 	var input updateInput
-	if a.status != http.StatusOK || json.Unmarshal(body, &input) != nil {
+	if json.Unmarshal(body, &input) == nil && len(input.UpdateExpression) > maxExpression {
+		return nil, refuse("ValidationException", "Invalid UpdateExpression: Expression size has exceeded the maximum allowed size;")
+	}
+	a := d.ask("UpdateItem", body)
+	if a.status != http.StatusOK {
 		return a, nil
 	}
 	names := input.removed()
