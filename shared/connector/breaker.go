@@ -109,16 +109,3 @@ func (s *Service) closeBreaker(ctx context.Context, name Name) error {
 		}
 	}
 }
-
-// postpone moves a due connection to the time after an outage, spread so that
-// the delayed connections are not all refreshed at once.
-func (s *Service) postpone(ctx context.Context, c Connection, until time.Time) error {
-	_, err := s.commit(ctx, c, func(c *Connection) error {
-		c.RefreshAt = until.Add(s.jitter(drainOver)).UTC()
-		return nil
-	})
-	if err != nil && !errors.Is(err, errStale) {
-		return err
-	}
-	return nil
-}

@@ -59,7 +59,7 @@ func (a *attempt) storeRenewed(ctx context.Context, renewed Credentials) (Connec
 		return a.discardStale(ctx, renewed, ref)
 	}
 	if err != nil {
-		return c, internal("storing renewed credentials", err)
+		return c, internal("storing credentials", err)
 	}
 	return a.commitRenewed(ctx, renewed, ref)
 }

@@ -18,7 +18,11 @@ func (s *Service) Refresh(ctx context.Context, id ID) (Connection, error) {
 	if c.Status == Disconnected {
 		return Connection{}, errConnectionNotFound()
 	}
-	return s.refresh(ctx, c, freshness{force: true, since: s.Now()})
+	p, err := s.platform(c.Platform)
+	if err != nil {
+		return Connection{}, err
+	}
+	return s.refresh(ctx, p, c, freshness{force: true, since: s.Now()})
 }
 
 // freshness is what the caller of a refresh needs.
@@ -43,6 +47,37 @@ func (f freshness) satisfiedBy(c Connection, now time.Time) bool {
 	return c.freshFor(f.minTTL, now)
 }
 
+// freshFor reports whether the access token lives long enough at now: minTTL,
+// or as long as the platform gives. A token that a refresh brought a moment ago
+// is as good as the platform gives; another refresh would rotate it for
+// nothing. The token of a consent or an import says nothing about that.
+func (c Connection) freshFor(minTTL time.Duration, now time.Time) bool {
+	if c.ExpiresAt.IsZero() {
+		return true
+	}
+	left := c.ExpiresAt.Sub(now)
+	if left <= 0 {
+		return false
+	}
+	if left >= minTTL {
+		return true
+	}
+	if c.IssuedAt.IsZero() || c.LastRefreshedAt.IsZero() {
+		return false
+	}
+	life, age := c.ExpiresAt.Sub(c.IssuedAt), now.Sub(c.IssuedAt)
+	if minTTL > life {
+		return age < life/2
+	}
+	return age < min(time.Minute, life/6)
+}
+
+// alive reports whether the access token still works at now, as far as its
+// expiry tells.
+func (c Connection) alive(now time.Time) bool {
+	return !c.Credentials.IsZero() && (c.ExpiresAt.IsZero() || now.Before(c.ExpiresAt))
+}
+
 // errBusy says that another caller is refreshing the connection.
 var errBusy = errors.New("the lease is held")
 
@@ -50,11 +85,11 @@ var errBusy = errors.New("the lease is held")
 // exchange of a connection is under way anywhere (I3): a caller that meets a
 // lease waits for the result, and shares it, good or bad. Beside an error it
 // returns the connection as it was last read, whose token may still live (I6).
-func (s *Service) refresh(ctx context.Context, c Connection, f freshness) (Connection, error) {
+func (s *Service) refresh(ctx context.Context, p Platform, c Connection, f freshness) (Connection, error) {
 	started := s.Now()
 	for try := 0; ; try++ {
 		now := s.Now()
-		if err := s.usable(c); err != nil {
+		if err := c.usable(p); err != nil {
 			return c, err
 		}
 		if f.satisfiedBy(c, now) {
@@ -68,7 +103,7 @@ func (s *Service) refresh(ctx context.Context, c Connection, f freshness) (Conne
 			return c, err
 		}
 		if ready {
-			attempted, err := s.attempt(ctx, c, f, breaker)
+			attempted, err := s.attempt(ctx, p, c, f, breaker)
 			if !errors.Is(err, ErrConflict) {
 				return attempted, err
 			}
@@ -81,59 +116,13 @@ func (s *Service) refresh(ctx context.Context, c Connection, f freshness) (Conne
 	}
 }
 
-// awaitTurn reports whether an attempt may begin now: no holder has the lease,
-// the connection does not back off, and the breaker allows a call. Otherwise it
-// waits, or returns the error of a caller that must not wait that long.
-func (s *Service) awaitTurn(ctx context.Context, c Connection, f freshness, try int) (breaker Breaker, ready bool, err error) {
-	now := s.Now()
-	switch {
-	case c.Lease.Held(now) && f.due:
-		return Breaker{}, false, errBusy
-	case c.Lease.Held(now):
-		if remaining(ctx) < StoreBudget {
-			return Breaker{}, false, &Error{Code: PlatformUnavailable, Message: "a refresh is under way and took too long: try again", RetryAfter: time.Second}
-		}
-		if err := s.pause(ctx, try); err != nil {
-			return Breaker{}, false, internal("waiting for a refresh", err)
-		}
-		return Breaker{}, false, nil
-	case now.Before(c.Attempt.RetryAt):
-		return Breaker{}, false, s.waitUntil(ctx, c.Attempt.RetryAt, f, c.Attempt.err(now))
-	}
-	breaker, allowed, err := s.allow(ctx, c.Platform, now)
-	if err != nil || allowed {
-		return breaker, allowed, err
-	}
-	if f.due {
-		return breaker, false, errors.Join(breaker.err(now), s.postpone(ctx, c, breaker.OpenUntil))
-	}
-	return breaker, false, s.waitUntil(ctx, breaker.OpenUntil, f, breaker.err(now))
-}
-
-// waitUntil waits, where that is short and leaves time enough for an exchange;
-// else it returns cause. The worker waits for nothing.
-func (s *Service) waitUntil(ctx context.Context, at time.Time, f freshness, cause error) error {
-	wait := at.Sub(s.Now())
-	if f.due || wait > maxCallerBackoff || remaining(ctx) < wait+ExchangeBudget+StoreBudget {
-		return cause
-	}
-	if err := s.Sleep(ctx, max(wait, time.Millisecond)); err != nil {
-		return internal("waiting to try again", err)
-	}
-	return nil
-}
-
 // usable returns the error of a connection that has nothing to hand out or to
 // renew.
-func (s *Service) usable(c Connection) error {
+func (c Connection) usable(p Platform) error {
 	switch c.Status {
 	case Active:
 		return nil
 	case Manual:
-		p, err := s.platform(c.Platform)
-		if err != nil {
-			return err
-		}
 		return errManualMode(p.Describe())
 	case NeedsReauth:
 		return errReauth(c.StatusReason)
@@ -156,11 +145,7 @@ type attempt struct {
 
 // attempt acquires the lease of c and runs an attempt. ErrConflict: another
 // caller was first.
-func (s *Service) attempt(ctx context.Context, c Connection, f freshness, breaker Breaker) (Connection, error) {
-	p, err := s.platform(c.Platform)
-	if err != nil {
-		return c, err
-	}
+func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f freshness, breaker Breaker) (Connection, error) {
 	if insufficientTime(ctx) {
 		return c, errInsufficientTime()
 	}

@@ -14,21 +14,25 @@ func (s *Service) Verify(ctx context.Context, id ID) (Verified, error) {
 	if err != nil {
 		return Verified{}, err
 	}
+	p, err := s.platform(c.Platform)
+	if err != nil {
+		return Verified{}, err
+	}
 	if c.Status != NeedsReauth {
-		if err := s.usable(c); err != nil {
+		if err := c.usable(p); err != nil {
 			return Verified{}, err
 		}
-		if c, err = s.refresh(ctx, c, freshness{since: s.Now()}); err != nil && !servable(c, s.Now()) {
+		if c, err = s.refresh(ctx, p, c, freshness{since: s.Now()}); err != nil && !servable(c, s.Now()) {
 			return Verified{}, err
 		}
 	}
-	v, err := s.callVerify(ctx, c)
+	v, err := s.callVerify(ctx, p, c)
 	if errors.Is(err, ReauthorizationRequired) && c.Status == Active {
 		// A token that died before its time can be replaced by a refresh.
-		if c, err = s.refresh(ctx, c, freshness{force: true, since: s.Now()}); err != nil {
+		if c, err = s.refresh(ctx, p, c, freshness{force: true, since: s.Now()}); err != nil {
 			return Verified{}, err
 		}
-		v, err = s.callVerify(ctx, c)
+		v, err = s.callVerify(ctx, p, c)
 	}
 	if err != nil {
 		return Verified{}, err
@@ -43,11 +47,7 @@ type Verified struct {
 }
 
 // callVerify calls the platform with the credentials that c refers to.
-func (s *Service) callVerify(ctx context.Context, c Connection) (Verified, error) {
-	p, err := s.platform(c.Platform)
-	if err != nil {
-		return Verified{}, err
-	}
+func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Verified, error) {
 	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
 	if err != nil {
 		return Verified{}, credentialsError(err)
@@ -71,12 +71,7 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verified) e
 	recovered := c.Status == NeedsReauth
 	committed, err := s.commit(ctx, c, func(c *Connection) error {
 		c.VerifiedAt = v.CheckedAt
-		if v.Account.ID != "" {
-			if provisional(c.UserID) {
-				c.UserID = v.Account.ID
-			}
-			c.AccountID, c.AccountName = v.Account.ID, v.Account.Name
-		}
+		c.setAccount(v.Account)
 		c.updateScopes(v.Scopes)
 		if v.Warning != "" || recovered {
 			c.StatusReason = v.Warning
@@ -98,4 +93,16 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verified) e
 		s.publish(ctx, EventRecovered, committed, reasonVerified)
 	}
 	return nil
+}
+
+// setAccount records the account that the platform named. It is the person, too,
+// where none was known.
+func (c *Connection) setAccount(account Account) {
+	if account.ID == "" {
+		return
+	}
+	if provisional(c.UserID) {
+		c.UserID = account.ID
+	}
+	c.AccountID, c.AccountName = account.ID, account.Name
 }
