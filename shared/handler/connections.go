@@ -95,7 +95,7 @@ func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, er
 	if err := o.end(); err != nil {
 		return answer{}, err
 	}
-	c.about(asked.ConnectionID)
+	c.setConnection(asked.ConnectionID)
 	link, err := h.service.MintLink(ctx, asked)
 	if err != nil {
 		return answer{}, err
@@ -126,7 +126,7 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 		return answer{}, err
 	}
 	if len(imported.Connections) == 1 {
-		c.about(imported.Connections[0].ID)
+		c.setConnection(imported.Connections[0].ID)
 	}
 	return jsonAnswer(http.StatusCreated, struct {
 		Connections []connectionView `json:"connections"`
@@ -148,7 +148,7 @@ func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, err
 		return answer{}, err
 	}
 	if len(connections) == 1 {
-		c.about(connections[0].ID)
+		c.setConnection(connections[0].ID)
 	}
 	return jsonAnswer(http.StatusOK, map[string]any{"connections": viewConnections(connections)})
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/shared/connector"
@@ -334,6 +335,44 @@ func TestLog_SaysWhatFailedAndForWhom(t *testing.T) {
 		if line["level"] != test.level || line["outcome"] != test.outcome || !strings.HasPrefix(fmt.Sprint(line["error"]), test.outcome) {
 			t.Errorf("%s: %v", name, line)
 		}
+	}
+}
+
+func TestTokenGet_Log(t *testing.T) {
+	t.Parallel()
+	const caller = role + "publisher/session"
+	for _, row := range []struct {
+		name      string
+		invoked   string // the function ARN of the invocation
+		principal string // the IAM principal of an HTTP event; empty for a direct invocation
+		want      any    // the caller in the log line; nil for none
+	}{
+		{"http_request_names_the_principal", tokenGet, caller, caller},
+		{"direct_invocation_names_the_alias", acmesAlias, "", acmesAlias},
+		{"direct_invocation_without_alias_names_the_function", tokenGet, "", tokenGet},
+		{"http_event_through_an_alias_names_the_alias", acmesAlias, caller, acmesAlias},
+		{"principal_that_is_no_arn_is_left_out", tokenGet, "test-principal\nforged", nil},
+		{"principal_of_another_service_is_left_out", tokenGet, "arn:aws:s3:::bucket", nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t)
+			id := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
+			before := len(s.logs.lines(t))
+			payload := []byte(`{"connection_id":"` + id + `"}`)
+			if row.principal != "" {
+				_, e := event(t, http.MethodGet, "/connections/"+id+"/token", as(row.principal))
+				payload = encode(t, e)
+			}
+			ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: row.invoked})
+			if _, err := s.functions[blueprint.TokenGet](ctx, payload); err != nil {
+				t.Fatal(err)
+			}
+			lines := s.logs.lines(t)[before:]
+			if len(lines) != 1 || lines[0]["caller"] != row.want || lines[0]["connection_id"] != id {
+				t.Errorf("log: %v, want one line with the caller %v", lines, row.want)
+			}
+		})
 	}
 }
 

@@ -92,7 +92,7 @@ func (h *Handler) refreshMessage(ctx context.Context, batch *call, message event
 		h.record(ctx, c, 0)
 		return nil
 	}
-	c.about(id)
+	c.setConnection(id)
 	err = h.recovered(ctx, c, func() error {
 		outcome, err := h.service.RefreshDue(ctx, id)
 		c.notes = append(c.notes, slog.String("refresh", string(outcome)))
