@@ -14,7 +14,7 @@ const (
 	maxPosts    = 1000
 )
 
-// Connections is the function behind the operator's routes.
+// Connections returns the function of the operator's routes.
 func (h *Handler) Connections() Function {
 	return h.serve("connections", false, routes{
 		"GET /platforms":                 h.listPlatforms,
@@ -33,7 +33,7 @@ func (h *Handler) Connections() Function {
 }
 
 func (h *Handler) listPlatforms(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
 	statuses, err := h.service.PlatformStatuses(ctx)
@@ -48,7 +48,7 @@ func (h *Handler) listPlatforms(ctx context.Context, _ *call, r *request) (answe
 }
 
 func (h *Handler) showPlatform(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
 	status, err := h.service.PlatformStatus(ctx, r.platform())
@@ -111,7 +111,7 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 	if err != nil {
 		return answer{}, err
 	}
-	brought := connector.ImportRequest{
+	request := connector.ImportRequest{
 		Platform:    connector.Name(o.text("platform")),
 		Owner:       o.text("owner"),
 		AccountName: o.text("account_name"),
@@ -121,7 +121,7 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 	if err := o.end(); err != nil {
 		return answer{}, err
 	}
-	imported, err := h.service.Import(ctx, brought)
+	imported, err := h.service.Import(ctx, request)
 	if err != nil {
 		return answer{}, err
 	}
@@ -155,7 +155,7 @@ func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, err
 
 func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (answer, error) {
 	if list := r.query["cursor"]; len(list) == 1 && list[0] == "" {
-		// The first page, of a caller who always sends one.
+		// Some callers send an empty cursor for the first page.
 		r.query.Del("cursor")
 	}
 	p := r.parametersOfQuery()
@@ -180,7 +180,7 @@ func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (ans
 }
 
 func (h *Handler) showConnection(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
 	connection, err := h.service.Connection(ctx, r.connectionID())
@@ -191,7 +191,7 @@ func (h *Handler) showConnection(ctx context.Context, _ *call, r *request) (answ
 }
 
 func (h *Handler) verify(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
 	v, err := h.service.Verify(ctx, r.connectionID())
@@ -209,7 +209,7 @@ func (h *Handler) verify(ctx context.Context, _ *call, r *request) (answer, erro
 }
 
 func (h *Handler) refreshNow(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
 	connection, err := h.service.Refresh(ctx, r.connectionID())

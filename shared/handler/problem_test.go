@@ -30,7 +30,7 @@ func TestEveryCodeIsRendered(t *testing.T) {
 		"PlatformUnavailable": 503, "Internal": 500,
 	}
 	for _, code := range connector.Codes() {
-		m := meanings[code]
+		m := codeInfo[code]
 		if m.title == "" || m.advice == "" || m.person == "" {
 			t.Errorf("%s: no title, advice or text for people", code)
 		}
@@ -52,8 +52,8 @@ func TestEveryCodeIsRendered(t *testing.T) {
 			t.Errorf("%s: invocation error %+v", code, failure)
 		}
 	}
-	if len(want) != len(connector.Codes()) || len(meanings) != len(connector.Codes()) {
-		t.Errorf("%d codes, %d in the contract, %d rendered", len(connector.Codes()), len(want), len(meanings))
+	if len(want) != len(connector.Codes()) || len(codeInfo) != len(connector.Codes()) {
+		t.Errorf("%d codes, %d in the contract, %d rendered", len(connector.Codes()), len(want), len(codeInfo))
 	}
 }
 
