@@ -58,8 +58,8 @@ func TestKill9(t *testing.T) {
 		random: rand.New(rand.NewPCG(seed, 1)),
 		first:  map[string]string{}, killed: map[int]bool{}, hits: map[int]bool{},
 	}
-	k.witness = newWitness(t, seed, 15*time.Millisecond, k.workers)
-	k.world = k.witness.world(t, nil)
+	k.recordingProxy = newRecordingProxy(t, seed, 15*time.Millisecond, k.workers)
+	k.world = k.recordingProxy.world(t, nil)
 	// The shortest in which a worker may begin: the leases of the dead end soon.
 	k.s.pools["refresh-worker"].function.Timeout = workerTimeout
 	k.lives(t, 1)
@@ -103,7 +103,7 @@ const workerTimeout = 22 * time.Second
 
 type killing struct {
 	*world
-	*witness
+	*recordingProxy
 	random  *rand.Rand
 	ids     []string
 	first   map[string]string // the first refresh token of each
@@ -128,7 +128,7 @@ func (k *killing) counts() (all, hit int) {
 // lives sets how long access tokens live from now on, in seconds.
 func (k *killing) lives(t *testing.T, seconds int) {
 	t.Helper()
-	k.witness.box.Tune(func(knobs *sandbox.Knobs) {
+	k.recordingProxy.box.Tune(func(knobs *sandbox.Knobs) {
 		knobs.Twitter.AccessSeconds, knobs.TikTok.AccessSeconds = seconds, seconds
 		knobs.Twitter.UsersMeLimit = 10_000 // one person has them all
 	})
