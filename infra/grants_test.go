@@ -97,8 +97,8 @@ func TestNewStack_Grants(t *testing.T) {
 			}
 		})
 	})
-	// A function may be invoked by the API, for its own routes, and by nobody
-	// else; token-get also by those whom the deployer names.
+	// Only the API may invoke a function, for the routes of the function. The
+	// principals of the settings may also invoke token-get.
 	t.Run("only_named_callers_may_invoke", func(t *testing.T) {
 		for name, c := range map[string]struct {
 			s       template
@@ -171,8 +171,7 @@ func TestNewStack_Grants(t *testing.T) {
 			}
 		})
 	})
-	// Whoever makes secrets makes them with the customer's key, and may use it for
-	// them.
+	// A function that creates secrets must encrypt them with the customer's key.
 	t.Run("key_encrypts_secrets", func(t *testing.T) {
 		s := full(t)
 		for _, f := range blueprint.Functions() {

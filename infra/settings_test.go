@@ -85,8 +85,7 @@ func TestReadSettings(t *testing.T) {
 			t.Errorf("caller owners %s, want %s", got.CallerOwners, want)
 		}
 	})
-	// What nobody reads about nobody sets. The emulators' address is for the
-	// Makefile alone.
+	// The address of an emulator is excepted, because only the Makefile sets it.
 	t.Run("every_setting_is_in_the_readme", func(t *testing.T) {
 		t.Parallel()
 		readme, err := os.ReadFile("README.md")
