@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// banner tells a person where everything is and what to do next.
+// banner prints the URLs of the stack and the next step.
 func (s *stack) banner() {
 	t := s.terminal
 	t.print("")
@@ -29,7 +29,7 @@ func (s *stack) banner() {
 	t.print("")
 }
 
-// describeAWS names the AWS for people.
+// describeAWS describes which AWS the stack uses.
 func describeAWS(endpoint string, embedded bool) string {
 	if embedded {
 		return "embedded DynamoDB, Secrets Manager, SQS, EventBridge, and Lambda invoke"

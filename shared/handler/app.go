@@ -6,7 +6,7 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// readApp reads an app, and of the platform's extras those that it lists.
+// readApp reads an app. It accepts the extra fields that the platform lists.
 func readApp(o *object, extras []connector.AppField) (connector.App, error) {
 	app := connector.App{
 		ClientID:     o.text("client_id"),
@@ -31,7 +31,8 @@ func readApp(o *object, extras []connector.AppField) (connector.App, error) {
 	return app, o.end()
 }
 
-// appField returns an extra of an app, and whether it is there.
+// appField returns the value of an extra field of an app, and whether the
+// field is set. It never returns the value of a secret.
 func appField(app connector.App, f connector.AppField) (value any, ok bool) {
 	switch f.Name {
 	case "tier":

@@ -222,15 +222,15 @@ func (c *canary) consents(t *testing.T, name string) {
 	f := c.begin(t, name, link, sandbox.Choice{})
 	c.raw(t, "GET", f.callback)
 	c.raw(t, "GET", f.callback, withCookie(f.cookie), with("sec-purpose", "prefetch"))
-	f.end(t, with("accept", browserUse))
-	f.end(t, with("accept", browserUse))
-	f.end(t)
-	c.begin(t, name, back, sandbox.Choice{}).end(t)
-	c.begin(t, name, back, sandbox.Choice{Deny: true}).end(t)
-	c.begin(t, name, link, sandbox.Choice{Deny: true}).end(t, with("accept", browserUse))
+	f.finish(t, with("accept", browserUse))
+	f.finish(t, with("accept", browserUse))
+	f.finish(t)
+	c.begin(t, name, back, sandbox.Choice{}).finish(t)
+	c.begin(t, name, back, sandbox.Choice{Deny: true}).finish(t)
+	c.begin(t, name, link, sandbox.Choice{Deny: true}).finish(t, with("accept", browserUse))
 	late := c.begin(t, name, link, sandbox.Choice{})
 	c.clock.Advance(11 * time.Minute)
-	late.end(t)
+	late.finish(t)
 	mixed := c.begin(t, name, link, sandbox.Choice{})
 	for _, other := range platforms() {
 		c.raw(t, "GET", strings.Replace(mixed.callback, "/"+name+"/", "/"+other+"/", 1))
@@ -250,7 +250,7 @@ func (c *canary) confirms(t *testing.T, link map[string]any) {
 	waiting["owner"] = "confirmed"
 	for _, owner := range []string{"mallory", "confirmed"} {
 		f := c.begin(t, link["platform"].(string), waiting, sandbox.Choice{})
-		confirmation := queryOf(f.end(t).Headers["location"], "confirmation")
+		confirmation := queryOf(f.finish(t).Headers["location"], "confirmation")
 		if confirmation == "" {
 			t.Fatal("no confirmation")
 		}
@@ -267,7 +267,7 @@ func (c *canary) failures(t *testing.T, name string) {
 			sandbox.ErrorIn200, sandbox.Oversize, sandbox.Truncated, sandbox.DuplicateKeys, sandbox.Elsewhere,
 		} {
 			c.sandbox.Fault(sandbox.Fault{Platform: name, Endpoint: endpoint, Kind: kind, Location: "https://evil.example/"})
-			c.begin(t, name, map[string]any{"platform": name, "owner": "failing"}, sandbox.Choice{}).end(t)
+			c.begin(t, name, map[string]any{"platform": name, "owner": "failing"}, sandbox.Choice{}).finish(t)
 			c.sandbox.ClearFaults()
 		}
 	}
@@ -316,7 +316,7 @@ func (c *canary) refreshes(t *testing.T, name string) {
 	c.sandbox.Kill(name, "", 0)
 	c.raw(t, "POST", "/connections/"+id+"/refresh")
 	c.clock.Advance(24 * time.Hour)
-	c.begin(t, name, map[string]any{"platform": name, "owner": "acme", "connection_id": id}, sandbox.Choice{}).end(t)
+	c.begin(t, name, map[string]any{"platform": name, "owner": "acme", "connection_id": id}, sandbox.Choice{}).finish(t)
 }
 
 func (c *canary) imports(t *testing.T, name string) {

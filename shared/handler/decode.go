@@ -186,7 +186,7 @@ func (o *object) end() error {
 	return firstUnknown(o.fields, "unknown field")
 }
 
-// parameters is a query that is taken apart as object is.
+// parameters decodes a query, in the same way as object decodes a body.
 type parameters struct {
 	values url.Values
 	err    *connector.Error
@@ -194,8 +194,9 @@ type parameters struct {
 
 func (r *request) parametersOfQuery() *parameters { return &parameters{values: r.query} }
 
-// text reads a parameter that stands there once, in most bytes. An empty one
-// is refused: a filter that somebody forgot to fill in would select all.
+// text reads a parameter of at most most bytes. It refuses a repeated
+// parameter, and an empty one: a filter that the caller forgot to fill in would
+// select everything.
 func (p *parameters) text(name string, most int) string {
 	list := p.values[name]
 	delete(p.values, name)
@@ -241,8 +242,8 @@ func (p *parameters) number(name string, least, most, otherwise int) int {
 	return n
 }
 
-// list reads values that are separated by commas or, as scopes are in OAuth, by
-// spaces; it may stand there several times.
+// list reads values that are separated by commas or, as OAuth separates scopes,
+// by spaces. The parameter may be repeated.
 func (p *parameters) list(name string) []string {
 	if all := p.values[name]; len(all) > 1 {
 		p.values[name] = []string{strings.Join(all, ",")}
@@ -262,7 +263,7 @@ func (p *parameters) end() error {
 	return firstUnknown(p.values, "unknown parameter")
 }
 
-// onlyBody returns the body of a request that says nothing in its query.
+// onlyBody returns the body of a request. It refuses query parameters.
 func (r *request) onlyBody() (*object, error) {
 	if err := r.parametersOfQuery().end(); err != nil {
 		return nil, err
@@ -270,8 +271,9 @@ func (r *request) onlyBody() (*object, error) {
 	return r.object(false)
 }
 
-// nothingElse refuses a request that says more than its path does.
-func (r *request) nothingElse() error {
+// expectNoInput refuses a request that has query parameters or fields in its
+// body.
+func (r *request) expectNoInput() error {
 	if err := r.parametersOfQuery().end(); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/connectortest"
 	"platform-api-connector/shared/handler"
+	"platform-api-connector/shared/handler/hostiletest"
 	"platform-api-connector/shared/platform"
 	"platform-api-connector/shared/sandbox"
 )
@@ -169,7 +170,7 @@ func statusOf(t *testing.T, function handler.Function, e events.APIGatewayV2HTTP
 // allowed origin, as Go reads it and as browsers do.
 func FuzzReturnURL(f *testing.F) {
 	s, _ := fuzzed(f, io.Discard)
-	for _, target := range foreignReturnURLs {
+	for _, target := range hostiletest.ForeignReturnURLs(allowedOrigin) {
 		f.Add(target)
 	}
 	for _, target := range []string{returnURL, allowedOrigin, allowedOrigin + "/a//b", "HTTPS://PRODUCT.example.COM/x", allowedOrigin + "?a=b#", allowedOrigin + "/%2e%2e/%5c"} {

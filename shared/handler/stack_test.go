@@ -331,7 +331,7 @@ func match(pattern, path string) (map[string]string, bool) {
 	}
 	parameters := map[string]string{}
 	for i, segment := range want {
-		if name, ok := strings.CutPrefix(segment, "{"); ok {
+		if name, ok := strings.CutPrefix(segment, "{"); ok && got[i] != "" {
 			value, err := url.PathUnescape(got[i])
 			if err != nil {
 				return nil, false
