@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"regexp"
 	"strconv"
@@ -13,67 +14,21 @@ import (
 	"unicode/utf8"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/strictjson"
 )
 
-// mostDepth bounds the nesting of an answer. Graph's page lists need five.
-const mostDepth = 32
+// maxDepth bounds the nesting of an answer. Graph's page lists need five.
+const maxDepth = 32
 
-// decode reads a platform's answer into v: one JSON object, without duplicate
-// keys at any level. With two values under one key, two readers may believe
-// different ones.
+// decode reads a platform's answer into v. The answer is one JSON object
+// without duplicate names. The error repeats nothing of it.
 func decode(body []byte, v any) error {
-	if err := checkJSON(body); err != nil {
-		return err
+	err := strictjson.Unmarshal(body, strictjson.Limits{Size: maxBody, Depth: maxDepth}, v)
+	var refused *strictjson.Error
+	if errors.As(err, &refused) && refused.Problem != strictjson.WrongType {
+		return fmt.Errorf("JSON: %s", refused.Problem)
 	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return errors.New("JSON of another shape")
-	}
-	return nil
-}
-
-// checkJSON checks what json.Unmarshal does not: that the value is an object,
-// how deep it nests, and its keys. What follows the object is left to it.
-func checkJSON(body []byte) error {
-	type level struct {
-		keys  map[string]bool // nil in an array
-		value bool            // whether a value, not a key, comes next
-	}
-	var levels []level
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	for first := true; first || len(levels) > 0; first = false {
-		token, err := decoder.Token()
-		if err != nil {
-			return errors.New("not JSON")
-		}
-		if first && token != json.Delim('{') {
-			return errors.New("not a JSON object")
-		}
-		if n := len(levels); n > 0 && levels[n-1].keys != nil && token != json.Delim('}') {
-			top := &levels[n-1]
-			if !top.value {
-				key := token.(string)
-				if top.keys[key] {
-					return errors.New("JSON with a duplicate key")
-				}
-				top.keys[key], top.value = true, true
-				continue
-			}
-			top.value = false
-		}
-		switch token {
-		case json.Delim('{'):
-			levels = append(levels, level{keys: map[string]bool{}})
-		case json.Delim('['):
-			levels = append(levels, level{})
-		case json.Delim('}'), json.Delim(']'):
-			levels = levels[:len(levels)-1]
-		}
-		if len(levels) > mostDepth {
-			return errors.New("JSON nested too deeply")
-		}
-	}
-	return nil
+	return err
 }
 
 // mostSecret bounds a token or secret: many times the longest that was seen,

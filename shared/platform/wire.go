@@ -22,7 +22,7 @@ import (
 const (
 	callTimeout    = 10 * time.Second
 	connectTimeout = 5 * time.Second
-	mostBody       = 1 << 20
+	maxBody        = 1 << 20
 	mostHeader     = 64 << 10
 )
 
@@ -222,8 +222,8 @@ func (w wire) send(ctx context.Context, c call) (reply, error) {
 		return reply{}, e
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, mostBody+1))
-	if err == nil && len(body) > mostBody {
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	if err == nil && len(body) > maxBody {
 		err = errTooLarge
 	}
 	if err != nil {
