@@ -58,7 +58,7 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 		return NoticeResult{}, internal("reading a notice", err)
 	}
 	if notice.Delete {
-		return s.delete(ctx, name, app, notice)
+		return s.delete(ctx, name, kind, app, notice)
 	}
 	var result NoticeResult
 	if notice.UserID != "" && notice.Revoked {
@@ -71,14 +71,14 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 
 // delete carries a data deletion out, once: the same request again gets the
 // same answer, and leaves alone what was connected since.
-func (s *Service) delete(ctx context.Context, name Name, app App, notice Notice) (NoticeResult, error) {
+func (s *Service) delete(ctx context.Context, name Name, kind string, app App, notice Notice) (NoticeResult, error) {
 	code, err := s.deletionCode(app, notice)
 	if err != nil {
 		return NoticeResult{}, internal("naming a data deletion", err)
 	}
 	result := NoticeResult{
 		DeletionCode: code,
-		StatusURL:    NewSecret(s.PublicURL + "/platforms/" + string(name) + "/data-deletion/" + code.Reveal()),
+		StatusURL:    NewSecret(s.PublicURL + NoticeKind{Name: kind}.StatusPath(name, code.Reveal())),
 	}
 	if _, err := s.DeletionStatus(ctx, code); err == nil {
 		return result, nil

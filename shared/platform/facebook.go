@@ -32,6 +32,9 @@ const (
 	mostBusinesses  = 25
 	pageListScope   = "pages_show_list"
 	businessesScope = "business_management"
+
+	facebookDeauthorize = "deauthorize"
+	facebookDeletion    = "data-deletion"
 )
 
 // facebook is Facebook Pages, and Instagram professional accounts through
@@ -70,6 +73,7 @@ func (f *facebook) Describe() connector.Description {
 		Required:  []string{pageListScope},
 		Issuers:   f.issuers(facebookIssuer),
 		AppFields: []connector.AppField{{Name: "config_id"}},
+		Notices:   []connector.NoticeKind{{Name: facebookDeauthorize}, {Name: facebookDeletion, Deletion: true}},
 		Traits: connector.Traits{
 			SeveralAccounts: true,
 			// PKCE is only in an OIDC variant that is still in testing
@@ -330,7 +334,7 @@ func (f *facebook) Verify(ctx context.Context, app connector.App, c connector.Cr
 	if seen.known {
 		scopes = seen.scopes
 	}
-	return connector.Verification{Account: found, Scopes: scopes, CheckedAt: f.now().UTC(), Warning: seen.warning()}, nil
+	return connector.Verification{Account: found, Scopes: scopes, Warning: seen.warning()}, nil
 }
 
 // check asks whose the Page token is and, where Facebook tells, what it is
@@ -381,12 +385,11 @@ func (f *facebook) Full(app connector.App, c connector.Credentials) connector.Fi
 	return facebookShape.full(app, c.Fields)
 }
 
-// ReadNotice implements connector.Noticer for "deauthorize" and
-// "data-deletion"
+// ReadNotice implements connector.Noticer
 // (https://developers.facebook.com/docs/development/create-an-app/app-dashboard/data-deletion-callback,
 // read 2026-11-23).
 func (f *facebook) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
-	if kind != "deauthorize" && kind != "data-deletion" {
+	if kind != facebookDeauthorize && kind != facebookDeletion {
 		return connector.Notice{}, connector.Invalid("notice", "neither deauthorize nor data-deletion")
 	}
 	if app.ClientSecret.Empty() {
@@ -400,7 +403,7 @@ func (f *facebook) ReadNotice(app connector.App, kind string, raw connector.RawN
 	if err != nil {
 		return connector.Notice{}, f.notSigned(err)
 	}
-	if kind == "deauthorize" {
+	if kind == facebookDeauthorize {
 		return connector.Notice{UserID: userID, Revoked: true, Reason: "deauthorized", At: at}, nil
 	}
 	return connector.Notice{UserID: userID, Delete: true, Reason: "data_deletion", At: at}, nil

@@ -47,6 +47,8 @@ type row struct {
 	rotates bool
 	cadence connector.Cadence
 	extras  []connector.AppField
+	notices []connector.NoticeKind
+	refusal []string // the platform's own words in the redirect for an app that it refuses
 }
 
 const sixMonths = 181 * 24 * time.Hour
@@ -63,6 +65,7 @@ var rows = []row{
 		me:     "node", refresh: "node", untick: "instagram_content_publish",
 		cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
 		extras:  []connector.AppField{{Name: "config_id"}},
+		notices: []connector.NoticeKind{{Name: "deauthorize"}, {Name: "data-deletion", Deletion: true}},
 	},
 	{
 		name: "youtube",
@@ -74,6 +77,7 @@ var rows = []row{
 		account:  "UCsandbox-channel-one-01", accounts: 1,
 		me: "channels", refresh: "token", untick: "https://www.googleapis.com/auth/youtube.upload", expires: true,
 		cadence: connector.Cadence{Model: connector.Stable, Lifetime: time.Hour, Lapse: sixMonths},
+		refusal: []string{"redirect_uri_mismatch"},
 	},
 	{
 		name: "twitter",
@@ -101,6 +105,8 @@ var rows = []row{
 		public: []string{"open_id"},
 		me:     "me", refresh: "token", untick: "video.publish", expires: true, rotates: true,
 		cadence: connector.Cadence{Model: connector.Rotating, Lifetime: 2 * time.Hour},
+		notices: []connector.NoticeKind{{Name: "webhook"}},
+		refusal: []string{"client_key", "redirect_uri", "scope"},
 	},
 }
 
@@ -111,6 +117,7 @@ var checks = []struct {
 }{
 	{"authorize_url_golden", checkAuthorizeURL},
 	{"authorize_url_needs_an_app", checkAuthorizeNeedsApp},
+	{"authorization_errors_become_codes", checkAuthorizationError},
 	{"exchange_proves_the_authorization", checkExchange},
 	{"grants_name_the_accounts", checkGrants},
 	{"narrower_scopes_are_returned_as_granted", checkNarrowerScopes},
@@ -403,6 +410,34 @@ func checkAuthorizeNeedsApp(t *testing.T, row row) {
 	w := newWorld(t, row)
 	_, err := w.platform.AuthorizeURL(connector.App{}, w.authorization())
 	w.fails(err, connector.AppNotConfigured, false)
+}
+
+func checkAuthorizationError(t *testing.T, row row) {
+	p := find(t, row.name, platform.Options{})
+	want := map[string]connector.Code{
+		"invalid_request": connector.AppMisconfigured, "unauthorized_client": connector.AppMisconfigured,
+		"unsupported_response_type": connector.AppMisconfigured, "invalid_scope": connector.AppMisconfigured,
+		"invalid_client": connector.AppMisconfigured,
+		"server_error":   connector.PlatformUnavailable, "temporarily_unavailable": connector.PlatformUnavailable,
+		"access_denied": connector.AccessDenied, "": connector.AccessDenied, "<script>": connector.AccessDenied,
+	}
+	for _, words := range rows { // those of another platform mean nothing
+		for _, word := range words.refusal {
+			want[word] = connector.AccessDenied
+		}
+	}
+	for _, word := range row.refusal {
+		want[word] = connector.AppMisconfigured
+	}
+	for word, code := range want {
+		err := p.AuthorizationError(word)
+		if err.Code != code || err.Uncertain || err.ClientRefused {
+			t.Errorf("%q: got %+v, want %s", word, err, code)
+		}
+		if !strings.Contains(err.Message, p.Describe().Title) || strings.Contains(err.Error(), "<") {
+			t.Errorf("%q: message %q", word, err.Message)
+		}
+	}
 }
 
 func checkExchange(t *testing.T, row row) {
@@ -926,7 +961,7 @@ func checkVerify(t *testing.T, row row) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.Account.ID != row.account || v.Account.Name == "" || !v.CheckedAt.Equal(w.now) || v.Warning != "" {
+	if v.Account.ID != row.account || v.Account.Name == "" || !v.CheckedAt.IsZero() || v.Warning != "" {
 		t.Errorf("got %+v", v)
 	}
 	if diff := cmp.Diff(c.Scopes, v.Scopes); diff != "" || len(v.Scopes) == 0 {

@@ -23,7 +23,8 @@ const (
 	tiktokUser      = "https://open.tiktokapis.com/v2/user/info/"
 	tiktokIssuer    = "https://www.tiktok.com"
 
-	tiktokBasic = "user.info.basic"
+	tiktokBasic   = "user.info.basic"
+	tiktokWebhook = "webhook" // the kind of all its notices
 )
 
 // tiktokLifetime is how long an access token lives according to
@@ -61,6 +62,7 @@ func (k *tiktok) Describe() connector.Description {
 		Scopes:   []string{tiktokBasic, "video.upload", "video.publish"},
 		Required: []string{tiktokBasic},
 		Issuers:  k.issuers(tiktokIssuer),
+		Notices:  []connector.NoticeKind{{Name: tiktokWebhook}},
 		Traits: connector.Traits{
 			// The old refresh token dies when the new one is issued
 			// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
@@ -94,6 +96,17 @@ func (k *tiktok) AuthorizeURL(app connector.App, a connector.Authorization) (str
 		"code_challenge", hex.EncodeToString(challenge[:]),
 		"code_challenge_method", "S256",
 	).Encode()), nil
+}
+
+// AuthorizationError implements connector.Platform. TikTok names the parameter
+// that is wrong in place of a word of RFC 6749. Assumed: no page that says so
+// was seen (2026-11-23).
+func (k *tiktok) AuthorizationError(code string) *connector.Error {
+	switch code {
+	case "client_key", "redirect_uri", "scope":
+		return k.authorizationRefused()
+	}
+	return k.wire.AuthorizationError(code)
 }
 
 // Exchange implements connector.Platform.
@@ -209,7 +222,7 @@ func (k *tiktok) Verify(ctx context.Context, _ connector.App, c connector.Creden
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	return connector.Verification{Account: user, Scopes: c.Scopes, CheckedAt: k.now().UTC()}, nil
+	return connector.Verification{Account: user, Scopes: c.Scopes}, nil
 }
 
 // user returns whose a token is. Only fields of user.info.basic are asked for:
@@ -312,10 +325,10 @@ func (k *tiktok) refused(r reply) *connector.Error {
 	return k.unavailable("refused the request in a way that we do not know", cause)
 }
 
-// ReadNotice implements connector.Noticer for "webhook"
+// ReadNotice implements connector.Noticer
 // (https://developers.tiktok.com/doc/webhooks-events/, read 2026-11-23).
 func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
-	if kind != "webhook" {
+	if kind != tiktokWebhook {
 		return connector.Notice{}, connector.Invalid("notice", "not a webhook")
 	}
 	if app.ClientSecret.Empty() {

@@ -299,7 +299,7 @@ func (x *twitter) Verify(ctx context.Context, app connector.App, c connector.Cre
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	v := connector.Verification{Account: me, Scopes: c.Scopes, CheckedAt: x.now().UTC()}
+	v := connector.Verification{Account: me, Scopes: c.Scopes}
 	if signs(c.Fields) {
 		v.Scopes, v.Warning = keyScopes(level)
 	}

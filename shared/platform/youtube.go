@@ -99,6 +99,16 @@ func (y *youtube) AuthorizeURL(app connector.App, a connector.Authorization) (st
 	), nil
 }
 
+// AuthorizationError implements connector.Platform with Google's own word
+// (https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors,
+// read 2026-11-23).
+func (y *youtube) AuthorizationError(code string) *connector.Error {
+	if code == "redirect_uri_mismatch" {
+		return y.authorizationRefused()
+	}
+	return y.wire.AuthorizationError(code)
+}
+
 // Exchange implements connector.Platform.
 func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
 	t, err := y.token(ctx, call{url: googleTokens, form: query(
@@ -214,7 +224,7 @@ func (y *youtube) Verify(ctx context.Context, _ connector.App, c connector.Crede
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	return connector.Verification{Account: channel, Scopes: c.Scopes, CheckedAt: y.now().UTC()}, nil
+	return connector.Verification{Account: channel, Scopes: c.Scopes}, nil
 }
 
 // channel returns whose channel a token is for, at the price of one quota unit

@@ -2,6 +2,25 @@ package platform
 
 import "platform-api-connector/shared/connector"
 
+// AuthorizationError implements connector.Platform with the words of RFC 6749
+// (4.1.2.1), and with invalid_client, which several platforms add. A platform
+// with words of its own has a method of its own, which looks for those first.
+func (w wire) AuthorizationError(code string) *connector.Error {
+	switch code {
+	case "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "invalid_client":
+		return w.authorizationRefused()
+	case "server_error", "temporarily_unavailable":
+		return &connector.Error{Code: connector.PlatformUnavailable, Message: w.title + " failed: try again"}
+	}
+	return &connector.Error{Code: connector.AccessDenied, Message: "the consent was not given on " + w.title}
+}
+
+// authorizationRefused returns the error for a redirect that says that the
+// platform refuses the app.
+func (w wire) authorizationRefused() *connector.Error {
+	return w.appRefused("check its client id, redirect URI and scopes", nil)
+}
+
 // codeRefused is for a code that is dead, used, or not ours: the person starts
 // again.
 func (w wire) codeRefused(cause error) *connector.Error {
