@@ -162,14 +162,14 @@ func TestStory_expiry_and_rotation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	w.box.Tune(func(k *sandbox.Knobs) {
-		k.YouTube.AccessSeconds, k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 2, 2, 2
+		k.YouTube().AccessSeconds, k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 2, 2, 2
 	})
 	ids := map[string]string{}
 	for _, platform := range []string{"youtube", "twitter", "tiktok"} {
 		ids[platform] = w.connect(platform, "acme", sandbox.Choice{})[0]
 	}
 	w.box.Tune(func(k *sandbox.Knobs) {
-		k.YouTube.AccessSeconds, k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 3600, 7200, 7200
+		k.YouTube().AccessSeconds, k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 3600, 7200, 7200
 	})
 	for platform, id := range ids {
 		w.expired(id)
@@ -195,9 +195,9 @@ func TestStory_expiry_and_rotation(t *testing.T) {
 func TestStory_fifty_callers_of_one_expired_token(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 	id := w.connect("twitter", "acme", sandbox.Choice{})[0]
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 7200 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
 	w.expired(id)
 
 	var callers sync.WaitGroup
@@ -387,9 +387,9 @@ func TestStory_disconnect(t *testing.T) {
 func TestStory_what_is_due_goes_through_the_queue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, func(o *options) { o.refreshEvery = time.Second })
-	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.AccessSeconds = 3 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().AccessSeconds = 3 })
 	id := w.connect("tiktok", "acme", sandbox.Choice{})[0]
-	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.AccessSeconds = 7200 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().AccessSeconds = 7200 })
 	waitFor(t, "the schedule and the queue to refresh it", func() bool {
 		return w.must("GET", "/connections/"+id, nil)["last_refreshed_at"] != nil
 	})

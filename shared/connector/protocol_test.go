@@ -1443,7 +1443,7 @@ func TestProtocol_ARefreshTokenOfAnotherClientDoesNotGoOn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		b.sandbox.Tune(func(k *sandbox.Knobs) { k.YouTube.OmitRefreshToken = true })
+		b.sandbox.Tune(func(k *sandbox.Knobs) { k.YouTube().OmitRefreshToken = true })
 		if err := b.reauthorize(t, "youtube", id); err != nil {
 			t.Fatal(err)
 		}

@@ -305,7 +305,7 @@ func TestRefreshDue_TheCadenceIsData(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench(t)
 			if test.unrefresh {
-				b.sandbox.Tune(func(k *sandbox.Knobs) { k.YouTube.OmitRefreshToken = true })
+				b.sandbox.Tune(func(k *sandbox.Knobs) { k.YouTube().OmitRefreshToken = true })
 			}
 			for i, p := range b.Platforms {
 				if p.Describe().Name == "youtube" {

@@ -24,7 +24,7 @@ var facebookRow = rows[0]
 
 func TestFacebookPageTokensOutliveTheUserToken(t *testing.T) {
 	w := newWorld(t, facebookRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Facebook.RequireProof = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().RequireProof = true })
 	g := w.connect()
 	w.now = w.now.AddDate(0, 0, 80) // the user token is dead after 60 days
 	if _, err := w.platform.Verify(t.Context(), w.app, g.Credentials); err != nil {
@@ -43,7 +43,7 @@ func TestFacebookPageTokensOutliveTheUserToken(t *testing.T) {
 func TestFacebookFindsPagesOfBusinesses(t *testing.T) {
 	for _, tokens := range []bool{true, false} {
 		w := newWorld(t, facebookRow)
-		w.box.Tune(func(k *sandbox.Knobs) { k.Facebook.BusinessTokens = tokens })
+		w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().BusinessTokens = tokens })
 		a := w.authorization()
 		grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"business_management"}}))
 		if err != nil {

@@ -639,7 +639,7 @@ func checkExpiresIn(t *testing.T, row row) {
 // checkPageTokenExpiry: a Page token is asked about, and an end is told.
 func checkPageTokenExpiry(t *testing.T, row row) {
 	w := newWorld(t, row)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Facebook.OmitExpiresIn = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().OmitExpiresIn = true })
 	if got := w.connect(); !got.Credentials.ExpiresAt.IsZero() || got.Warning != "" {
 		t.Errorf("expires at %v, warning %q", got.Credentials.ExpiresAt, got.Warning)
 	}

@@ -28,7 +28,7 @@ func TestTikTokLifetimesComeFromTheAnswer(t *testing.T) {
 		w := newWorld(t, tiktokRow)
 		w.box.Tune(func(k *sandbox.Knobs) {
 			if test.legacy {
-				k.TikTok.Legacy()
+				k.TikTok().Legacy()
 			}
 		})
 		c := w.connect().Credentials
@@ -103,7 +103,7 @@ func TestTikTokImportsOfAnotherAccount(t *testing.T) {
 
 func TestTikTokErrorsIn200(t *testing.T) {
 	w := newWorld(t, tiktokRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.ErrorsIn200 = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().ErrorsIn200 = true })
 	c := w.connect().Credentials
 	if _, err := w.platform.Refresh(t.Context(), w.app, c); err != nil {
 		t.Fatal(err)

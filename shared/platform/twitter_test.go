@@ -40,7 +40,7 @@ func (w *world) keys(level string) connector.Fields {
 func TestTwitterKeysAreSignedAndRoundTrip(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	// What is called is what is signed.
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.SignedURL = "sent" })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().SignedURL = "sent" })
 	keys := w.keys("read-write")
 	grants, err := w.platform.Import(t.Context(), w.app, keys, true)
 	if err != nil {
@@ -161,7 +161,7 @@ func TestTwitterKeysOfAnotherApp(t *testing.T) {
 
 func TestTwitterKeysAreRevokedAndRefused(t *testing.T) {
 	w := newWorld(t, twitterRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.V1Errors = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().V1Errors = true })
 	grants, err := w.platform.Import(t.Context(), w.app, w.keys("read-write"), true)
 	if err != nil {
 		t.Fatal(err)
@@ -183,13 +183,13 @@ func TestTwitterKeysAreRevokedAndRefused(t *testing.T) {
 func TestTwitterMoneyAndCaps(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	c := w.connect().Credentials
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsageCapped = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().UsageCapped = true })
 	_, err := w.platform.Verify(t.Context(), w.app, c)
 	w.fails(err, connector.QuotaExhausted, false)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsageCapped, k.Twitter.NotEnrolled = false, true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().UsageCapped, k.Twitter().NotEnrolled = false, true })
 	_, err = w.platform.Verify(t.Context(), w.app, c)
 	w.fails(err, connector.AppMisconfigured, false)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.NotEnrolled = false })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().NotEnrolled = false })
 	for _, endpoint := range []string{"me", "token"} {
 		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: endpoint, Kind: sandbox.Quota})
 		if endpoint == "me" {
@@ -337,7 +337,7 @@ func TestTwitterRevokesBothTokens(t *testing.T) {
 
 func TestTwitterPublicClient(t *testing.T) {
 	w := newWorld(t, twitterRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.PublicClient = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().PublicClient = true })
 	w.app.ClientSecret = connector.Secret{}
 	g := w.connect()
 	if _, err := w.platform.Refresh(t.Context(), w.app, g.Credentials); err != nil {

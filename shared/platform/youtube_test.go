@@ -16,7 +16,7 @@ var youtubeRow = rows[1]
 
 func TestYouTubeNamesWhatAGrantLacks(t *testing.T) {
 	w := newWorld(t, youtubeRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.OmitRefreshToken = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().OmitRefreshToken = true })
 	g := w.connect()
 	if !strings.HasPrefix(g.Warning, "no_refresh_token:") {
 		t.Errorf("without a refresh token: warning %q", g.Warning)
@@ -48,7 +48,7 @@ func TestYouTubeScopesThatReadChannels(t *testing.T) {
 
 func TestYouTubeTellsThatAnAppIsInTesting(t *testing.T) {
 	w := newWorld(t, youtubeRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.Testing = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().Testing = true })
 	g := w.connect()
 	if want := w.now.Add(604799 * time.Second); !g.Credentials.GrantExpiresAt.Equal(want) || !strings.HasPrefix(g.Warning, "app_in_testing:") {
 		t.Errorf("grant ends %v, want %v; warning %q", g.Credentials.GrantExpiresAt, want, g.Warning)
@@ -116,12 +116,12 @@ func TestYouTubeErrorsBecomeCodes(t *testing.T) {
 func TestYouTubeSessionControlIsNamed(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	c := w.connect().Credentials
-	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.SessionControl = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().SessionControl = true })
 	_, err := w.platform.Refresh(t.Context(), w.app, c)
 	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "invalid_rapt" {
 		t.Errorf("reason %q", e.Reason)
 	}
-	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.SessionControl = false })
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().SessionControl = false })
 	w.box.Kill("youtube", "", 0)
 	_, err = w.platform.Refresh(t.Context(), w.app, c)
 	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "" {

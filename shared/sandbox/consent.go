@@ -46,19 +46,19 @@ func (s *Sandbox) Consent(authorizeURL string, choice Choice) (redirect string, 
 	if err != nil {
 		return "", fmt.Errorf("reading the authorize URL: %w", err)
 	}
-	path := u.EscapedPath()
-	if slices.Contains(hosts, u.Host) {
-		path = "/" + u.Host + path
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	path := u.EscapedPath()
+	if slices.Contains(s.hosts(), u.Host) {
+		path = "/" + u.Host + path
+	}
 	get := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{}}
 	rt, c := s.match(get, path)
 	if rt.endpoint != "authorize" {
 		return "", fmt.Errorf("%s%s is no authorize URL", c.host, c.path)
 	}
 	s.log.add(rt, c, 0, nil)
-	d := s.dialects[rt.platform]
+	d := s.dialect(rt.platform)
 	q, refused := d.ask(c)
 	if refused != nil {
 		return "", fmt.Errorf("the platform shows an error page: %s", bytes.Join(pageText(refused.body), []byte(" ")))

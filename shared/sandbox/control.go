@@ -81,11 +81,11 @@ func (s *Sandbox) control(command string, body []byte) reply {
 		return s.controlKnobs(body)
 	}
 	var o order
-	if err := strictly(body, &o); err != nil {
+	if err := unmarshalStrictly(body, &o); err != nil {
 		return controlError(400, err.Error())
 	}
-	if _, known := s.dialects[o.Platform]; !known && command != "POST advance" {
-		return controlError(400, "platform is none of facebook, youtube, twitter, tiktok")
+	if s.lookUp(o.Platform) == nil && command != "POST advance" {
+		return controlError(400, "platform is none of "+strings.Join(s.names(), ", "))
 	}
 	switch command {
 	case "POST expire":
@@ -112,8 +112,8 @@ func (s *Sandbox) control(command string, body []byte) reply {
 	return controlError(404, "no such command: "+command)
 }
 
-// strictly decodes JSON and refuses members that are not known.
-func strictly(body []byte, into any) error {
+// unmarshalStrictly decodes JSON and refuses unknown members.
+func unmarshalStrictly(body []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	return decoder.Decode(into)
@@ -121,7 +121,7 @@ func strictly(body []byte, into any) error {
 
 func (s *Sandbox) controlFault(body []byte) reply {
 	var f Fault
-	if err := strictly(body, &f); err != nil {
+	if err := unmarshalStrictly(body, &f); err != nil {
 		return controlError(400, err.Error())
 	}
 	if !f.known() {
@@ -134,13 +134,11 @@ func (s *Sandbox) controlFault(body []byte) reply {
 func (s *Sandbox) controlKnobs(body []byte) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := s.knobs
 	if len(body) > 0 {
-		if err := strictly(body, &changed); err != nil {
+		if err := s.knobs.patch(body); err != nil {
 			return controlError(400, err.Error())
 		}
 	}
-	s.knobs = changed
 	return answerJSON(200, s.knobs)
 }
 
@@ -153,18 +151,15 @@ func (s *Sandbox) controlPerson(o order) reply {
 }
 
 func (s *Sandbox) controlNotice(o order) reply {
-	switch o.Platform {
-	case Facebook:
-		return answerJSON(200, object{"content_type": "application/x-www-form-urlencoded", "body": "signed_request=" + s.SignedRequest(o.Account)})
-	case TikTok:
-		event := o.Event
-		if event == "" {
-			event = "authorization.removed"
-		}
-		body, signature := s.TikTokNotice(event, o.Account)
-		return answerJSON(200, object{"content_type": "application/json", "body": string(body), "headers": object{"TikTok-Signature": signature}})
+	n, ok := s.Notice(o.Platform, o.Event, o.Account)
+	if !ok {
+		return controlError(400, o.Platform+" sends no notices")
 	}
-	return controlError(400, "only facebook and tiktok send notices")
+	answer := object{"content_type": n.ContentType, "body": string(n.Body)}
+	if len(n.Header) > 0 {
+		answer["headers"] = n.Header
+	}
+	return answerJSON(200, answer)
 }
 
 // state is all that may be shown.
@@ -172,8 +167,9 @@ func (s *Sandbox) state() object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	platforms := object{}
-	for name, d := range s.dialects {
-		platforms[name] = d.common().state(s.now(), s.log.of(name))
+	for _, d := range s.dialects {
+		p := d.common()
+		platforms[p.name] = p.state(s.now(), s.log.of(p.name))
 	}
 	faults := []Fault{}
 	for _, f := range s.faults {
@@ -219,8 +215,8 @@ func (s *Sandbox) indexPage() reply {
 		People          []*Person
 	}
 	var platforms []card
-	for _, name := range []string{Facebook, YouTube, Twitter, TikTok} {
-		p := s.dialects[name].common()
+	for _, d := range s.dialects {
+		p := d.common()
 		platforms = append(platforms, card{p.title, p.app.ClientID, p.people})
 	}
 	return page(http.StatusOK, "index", platforms)

@@ -32,6 +32,9 @@ var facebookConfigured = []string{
 // (https://developers.facebook.com/docs/graph-api/changelog, 2026-11-23).
 const facebookOldest, facebookLatest = 21, 26
 
+// Facebook is the name of the platform.
+const Facebook = "facebook"
+
 // FacebookKnobs change how Facebook behaves.
 type FacebookKnobs struct {
 	CodeSeconds  int `json:"code_seconds"`
@@ -74,8 +77,9 @@ type facebook struct {
 	declined map[string][]string
 }
 
-func newFacebook(s *Sandbox) *facebook {
-	return &facebook{newPlatform(s, Facebook, "Facebook",
+func newFacebook(s *Sandbox) dialect {
+	knobs := defaultFacebookKnobs()
+	return &facebook{newPlatform(s, Facebook, "Facebook", &knobs,
 		App{ClientID: "100000000000000", ClientSecret: "sandbox-facebook-secret", Extras: map[string]string{"config_id": facebookConfiguration}},
 		&Person{ID: "100000000000001", Name: "Sandbox Person One", Pages: []Page{
 			{ID: "200000000000001", Name: "Sandbox Bakery", Username: "sandbox.bakery", InstagramID: "17841400000000001", InstagramUsername: "sandbox_bakery"},
@@ -108,7 +112,10 @@ func (f *facebook) routes() []route {
 	}
 }
 
-func (f *facebook) knobs() FacebookKnobs { return f.sandbox.knobs.Facebook }
+// Facebook returns the knobs of Facebook.
+func (k *Knobs) Facebook() *FacebookKnobs { return k.byPlatform[Facebook].(*FacebookKnobs) }
+
+func (f *facebook) knobs() *FacebookKnobs { return f.sandbox.knobs.Facebook() }
 
 // ask checks as the login dialog does
 // (https://developers.facebook.com/documentation/facebook-login/guides/advanced/manual-flow,
@@ -501,12 +508,21 @@ func unseen(id string) reply {
 func (s *Sandbox) SignedRequest(userID string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	payload, err := json.Marshal(object{"algorithm": "HMAC-SHA256", "issued_at": s.now().Unix(), "user_id": userID})
+	return s.dialect(Facebook).(*facebook).signedRequest(userID)
+}
+
+// notice implements noticer. Facebook signs every notice alike.
+func (f *facebook) notice(_, userID string) Notice {
+	return Notice{ContentType: "application/x-www-form-urlencoded", Body: []byte("signed_request=" + f.signedRequest(userID))}
+}
+
+func (f *facebook) signedRequest(userID string) string {
+	payload, err := json.Marshal(object{"algorithm": "HMAC-SHA256", "issued_at": f.sandbox.now().Unix(), "user_id": userID})
 	if err != nil {
 		panic("sandbox: encoding a notice: " + err.Error())
 	}
 	encoded := base64.RawURLEncoding.EncodeToString(payload)
-	mac := hmac.New(sha256.New, []byte(s.dialect(Facebook).common().app.ClientSecret))
+	mac := hmac.New(sha256.New, []byte(f.app.ClientSecret))
 	mac.Write([]byte(encoded))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)) + "." + encoded
 }

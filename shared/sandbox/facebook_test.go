@@ -240,7 +240,7 @@ func TestFacebookChecksAppsecretProof(t *testing.T) {
 	mac.Write([]byte(user))
 	proof := hex.EncodeToString(mac.Sum(nil))
 	v.wantGraph(v.get(graph+"/me?appsecret_proof="+strings.Repeat("0", 64), user), "100/<nil>")
-	v.box.Tune(func(k *sandbox.Knobs) { k.Facebook.RequireProof = true })
+	v.box.Tune(func(k *sandbox.Knobs) { k.Facebook().RequireProof = true })
 	v.wantGraph(v.get(graph+"/me", user), "100/<nil>")
 	if a := v.get(graph+"/me?appsecret_proof="+proof, user); a.status != 200 {
 		t.Errorf("with the proof: %d %s", a.status, a.body)

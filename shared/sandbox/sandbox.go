@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -13,14 +14,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-)
-
-// The names of the platforms.
-const (
-	Facebook = "facebook"
-	YouTube  = "youtube"
-	Twitter  = "twitter"
-	TikTok   = "tiktok"
 )
 
 // maxBody caps what a request may carry.
@@ -38,7 +31,7 @@ type Options struct {
 	RedirectURIs map[string][]string
 }
 
-// Sandbox is the four platforms. It is safe for concurrent use.
+// Sandbox is all platforms of the registry. It is safe for concurrent use.
 type Sandbox struct {
 	mu       sync.Mutex
 	clock    func() time.Time
@@ -46,7 +39,8 @@ type Sandbox struct {
 	random   io.Reader
 	knobs    Knobs
 	routes   []route
-	dialects map[string]dialect
+	aliases  map[string]string
+	dialects []dialect // in the order of the registry
 	faults   []*Fault
 	log      callLog
 }
@@ -70,16 +64,19 @@ type dialect interface {
 
 // New returns a Sandbox with its default apps, people and knobs.
 func New(o Options) *Sandbox {
-	s := &Sandbox{clock: o.Now, random: o.Random, knobs: defaultKnobs(), dialects: map[string]dialect{}}
+	s := &Sandbox{clock: o.Now, random: o.Random, knobs: Knobs{map[string]any{}}, aliases: map[string]string{}}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
 	if s.random == nil {
 		s.random = rand.Reader
 	}
-	for _, d := range []dialect{newFacebook(s), newYouTube(s), newTwitter(s), newTikTok(s)} {
+	for _, newDialect := range registry {
+		d := newDialect(s)
 		p := d.common()
-		s.dialects[p.name] = d
+		s.dialects = append(s.dialects, d)
+		s.knobs.byPlatform[p.name] = p.knobs
+		maps.Copy(s.aliases, p.aliases)
 		p.app.RedirectURIs = slices.Clone(o.RedirectURIs[p.name])
 		for _, r := range d.routes() {
 			r.platform = p.name
@@ -93,25 +90,20 @@ func New(o Options) *Sandbox {
 // from each real origin to its place under base.
 func Endpoints(base string) map[string]string {
 	endpoints := map[string]string{}
-	for _, host := range hosts {
+	for _, host := range New(Options{}).hosts() {
 		endpoints["https://"+host] = strings.TrimRight(base, "/") + "/" + host
 	}
 	return endpoints
 }
 
-// hosts are the real hosts that are played here. Those of aliases answer as
-// their newer names do.
-var hosts = []string{
-	"www.facebook.com", "graph.facebook.com",
-	"accounts.google.com", "oauth2.googleapis.com", "www.googleapis.com", "youtube.googleapis.com",
-	"x.com", "api.x.com", "twitter.com", "api.twitter.com",
-	"www.tiktok.com", "open.tiktokapis.com",
-}
-
-var aliases = map[string]string{
-	"youtube.googleapis.com": "www.googleapis.com",
-	"twitter.com":            "x.com",
-	"api.twitter.com":        "api.x.com",
+// hosts returns the real hosts of the platforms, those of aliases too.
+func (s *Sandbox) hosts() []string {
+	hosts := slices.Collect(maps.Keys(s.aliases))
+	for _, r := range s.routes {
+		hosts = append(hosts, r.host)
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
 }
 
 // SetRedirectURIs registers the redirect URIs of a platform's app in place of
@@ -145,13 +137,24 @@ func (s *Sandbox) Tune(change func(*Knobs)) {
 	change(&s.knobs)
 }
 
-// dialect panics for a name that is none: the caller's test is wrong.
+// dialect returns the platform of that name. It panics where there is none,
+// because the caller's test is wrong.
 func (s *Sandbox) dialect(platform string) dialect {
-	d, ok := s.dialects[platform]
-	if !ok {
+	d := s.lookUp(platform)
+	if d == nil {
 		panic(fmt.Sprintf("sandbox: no platform %q", platform))
 	}
 	return d
+}
+
+// lookUp returns the platform of that name, or nil.
+func (s *Sandbox) lookUp(platform string) dialect {
+	for _, d := range s.dialects {
+		if d.common().name == platform {
+			return d
+		}
+	}
+	return nil
 }
 
 func (s *Sandbox) now() time.Time { return s.clock().Add(s.advanced) }
@@ -198,7 +201,7 @@ func (s *Sandbox) play(r *http.Request, path string, body []byte) (reply, *Fault
 		answer = rt.handle(c)
 	}
 	if fault != nil {
-		answer = fault.spoil(s.dialects[rt.platform], rt.endpoint, answer)
+		answer = fault.spoil(s.lookUp(rt.platform), rt.endpoint, answer)
 	}
 	s.log.add(rt, c, answer.status, fault)
 	return answer, fault
@@ -283,7 +286,7 @@ func (s *Sandbox) match(r *http.Request, escaped string) (route, *call) {
 		now: s.now(), method: r.Method, host: host, path: "/" + path, url: *r.URL, server: r.Host,
 		header: r.Header, query: r.URL.Query(),
 	}
-	if newer, ok := aliases[host]; ok {
+	if newer, ok := s.aliases[host]; ok {
 		host = newer
 	}
 	missing := route{endpoint: "unknown", handle: notFound}

@@ -23,6 +23,9 @@ var tiktokFields = map[string]string{
 
 var tiktokScopes = []string{"user.info.basic", "user.info.profile", "user.info.stats", "video.list", "video.upload", "video.publish"}
 
+// TikTok is the name of the platform.
+const TikTok = "tiktok"
+
 // TikTokKnobs change how TikTok behaves.
 type TikTokKnobs struct {
 	CodeSeconds int `json:"code_seconds"`
@@ -70,8 +73,9 @@ type tiktok struct {
 	used windows
 }
 
-func newTikTok(s *Sandbox) *tiktok {
-	return &tiktok{newPlatform(s, TikTok, "TikTok",
+func newTikTok(s *Sandbox) dialect {
+	knobs := defaultTikTokKnobs()
+	return &tiktok{newPlatform(s, TikTok, "TikTok", &knobs,
 		App{ClientID: "sandbox-tiktok-client", ClientSecret: "sandbox-tiktok-secret"},
 		&Person{ID: "-000sandbox-open-id-one", UnionID: "sandbox-union-id-one", Name: "Sandbox Creator One", Username: "sandbox.creator.one"},
 		&Person{ID: "-000sandbox-open-id-two", UnionID: "sandbox-union-id-two", Name: "Sandbox Creator Two", Username: "sandbox.creator.two", Private: true},
@@ -89,7 +93,10 @@ func (t *tiktok) routes() []route {
 	}
 }
 
-func (t *tiktok) knobs() TikTokKnobs { return t.sandbox.knobs.TikTok }
+// TikTok returns the knobs of TikTok.
+func (k *Knobs) TikTok() *TikTokKnobs { return k.byPlatform[TikTok].(*TikTokKnobs) }
+
+func (t *tiktok) knobs() *TikTokKnobs { return t.sandbox.knobs.TikTok() }
 
 // ask checks as TikTok's authorize page does
 // (https://developers.tiktok.com/doc/login-kit-web, 2026-11-23).
@@ -386,15 +393,28 @@ func (t *tiktok) apiOK(data object) reply {
 func (s *Sandbox) TikTokNotice(event, openID string) (body []byte, signature string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	app, now := s.dialect(TikTok).common().app, strconv.FormatInt(s.now().Unix(), 10)
+	return s.dialect(TikTok).(*tiktok).webhook(event, openID)
+}
+
+// notice implements noticer.
+func (t *tiktok) notice(event, openID string) Notice {
+	if event == "" {
+		event = "authorization.removed"
+	}
+	body, signature := t.webhook(event, openID)
+	return Notice{ContentType: "application/json", Header: map[string]string{"TikTok-Signature": signature}, Body: body}
+}
+
+func (t *tiktok) webhook(event, openID string) (body []byte, signature string) {
+	now := strconv.FormatInt(t.sandbox.now().Unix(), 10)
 	body, err := json.Marshal(object{
-		"client_key": app.ClientID, "event": event, "create_time": s.now().Unix(),
+		"client_key": t.app.ClientID, "event": event, "create_time": t.sandbox.now().Unix(),
 		"user_openid": openID, "content": `{"reason":1}`,
 	})
 	if err != nil {
 		panic("sandbox: encoding a notice: " + err.Error())
 	}
-	mac := hmac.New(sha256.New, []byte(app.ClientSecret))
+	mac := hmac.New(sha256.New, []byte(t.app.ClientSecret))
 	mac.Write([]byte(now + "." + string(body)))
 	return body, "t=" + now + ",s=" + hex.EncodeToString(mac.Sum(nil))
 }

@@ -36,7 +36,7 @@ func TestTikTokLifetimesAreAProfile(t *testing.T) {
 	if a := v.connect(d, sandbox.Choice{}); a.json["expires_in"] != 7200.0 {
 		t.Errorf("expires_in is %v", a.json["expires_in"])
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok.Legacy() })
+	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().Legacy() })
 	if a := v.connect(d, sandbox.Choice{}); a.json["expires_in"] != 86400.0 || a.json["refresh_expires_in"] != 31536000.0 {
 		t.Errorf("legacy: %s", a.body)
 	}
@@ -49,7 +49,7 @@ func TestTikTokWantsTheChallengeInHex(t *testing.T) {
 	if _, err := v.box.Consent(d.authorizeURL+"?"+with(d.authorize, "code_challenge", "").Encode(), sandbox.Choice{}); err == nil {
 		t.Error("consent without a challenge")
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok.PKCE = "optional" })
+	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().PKCE = "optional" })
 	code = v.consent(d.authorizeURL, with(d.authorize, "code_challenge", ""), sandbox.Choice{}).Get("code")
 	if a := v.exchange(d, with(d.token, "code", code, "code_verifier", "")); a.status != 200 {
 		t.Errorf("optional: %d %s", a.status, a.body)
@@ -67,7 +67,7 @@ func TestTikTokCodeIsDecodedOnce(t *testing.T) {
 
 func TestTikTokErrorsMayComeWithStatus200(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
-	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok.ErrorsIn200 = true })
+	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().ErrorsIn200 = true })
 	v.want(v.renew(d, "none"), 200, "invalid_grant")
 }
 
@@ -79,7 +79,7 @@ func TestTikTokUserInfo(t *testing.T) {
 			t.Errorf("fields %q: got %d %s, want %d", fields, a.status, a.body, status)
 		}
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok.UserInfoPerMinute = 0 })
+	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().UserInfoPerMinute = 0 })
 	if a := v.get(userInfo+"open_id", token); a.status != 429 {
 		t.Errorf("beyond the limit: %d", a.status)
 	}

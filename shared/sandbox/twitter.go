@@ -16,6 +16,9 @@ var twitterScopes = []string{
 	"follows.read", "follows.write", "media.write", "like.read", "like.write", "offline.access",
 }
 
+// Twitter is the name of the platform.
+const Twitter = "twitter"
+
 // TwitterKnobs change how X behaves.
 type TwitterKnobs struct {
 	// CodeSeconds is 30: X's glossary (https://docs.x.com/fundamentals/
@@ -59,14 +62,21 @@ type twitter struct {
 	dead   map[string]bool      // OAuth 1.0a access tokens invalidated
 }
 
-func newTwitter(s *Sandbox) *twitter {
-	return &twitter{newPlatform(s, Twitter, "X",
+func newTwitter(s *Sandbox) dialect {
+	knobs := defaultTwitterKnobs()
+	p := newPlatform(s, Twitter, "X", &knobs,
 		App{ClientID: "sandbox-twitter-client", ClientSecret: "sandbox-twitter-secret", Extras: map[string]string{
 			"api_key": twitterAPIKey, "api_secret": twitterAPISecret, "bearer_token": twitterBearer,
 		}},
 		&Person{ID: "1500000000000000001", Name: "Sandbox One", Username: "sandbox_one"},
 		&Person{ID: "1500000000000000002", Name: "Sandbox Two", Username: "sandbox_two"},
-	), map[string]time.Time{}, windows{}, map[string]string{}, map[string]bool{}}
+	)
+	p.aliases = map[string]string{"twitter.com": "x.com", "api.twitter.com": "api.x.com"}
+	p.secrets = []string{twitterAPISecret, twitterBearer}
+	for _, key := range twitterKeys {
+		p.secrets = append(p.secrets, key.AccessToken, key.AccessTokenSecret)
+	}
+	return &twitter{p, map[string]time.Time{}, windows{}, map[string]string{}, map[string]bool{}}
 }
 
 func (x *twitter) routes() []route {
@@ -80,7 +90,10 @@ func (x *twitter) routes() []route {
 	}
 }
 
-func (x *twitter) knobs() TwitterKnobs { return x.sandbox.knobs.Twitter }
+// Twitter returns the knobs of X.
+func (k *Knobs) Twitter() *TwitterKnobs { return k.byPlatform[Twitter].(*TwitterKnobs) }
+
+func (x *twitter) knobs() *TwitterKnobs { return x.sandbox.knobs.Twitter() }
 
 // ask checks as X's authorize page does: PKCE and state are mandatory, and
 // whatever is wrong shows one and the same page.
@@ -300,7 +313,7 @@ func (x *twitter) read(p *Person, w window, now time.Time) reply {
 		return x.refuse(Quota, "me")
 	}
 	if x.billed[p.ID] != day && k.PrepaidReads > 0 {
-		x.sandbox.knobs.Twitter.PrepaidReads--
+		x.knobs().PrepaidReads--
 	}
 	x.billed[p.ID] = day
 	return answerJSON(200, object{"data": object{"id": p.ID, "name": p.Name, "username": p.Username}})

@@ -54,7 +54,7 @@ func TestTwitterRefusesAppOnlyBearer(t *testing.T) {
 
 func TestTwitterLimitsUsersMe(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
-	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsersMeLimit = 2 })
+	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter().UsersMeLimit = 2 })
 	token := v.connect(d, sandbox.Choice{}).text("access_token")
 	for i, want := range []int{200, 200, 429} {
 		a := v.get(usersMe, token)
@@ -70,7 +70,7 @@ func TestTwitterLimitsUsersMe(t *testing.T) {
 
 func TestTwitterCreditsRunOut(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
-	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter.PrepaidReads, k.Twitter.AccessSeconds = 1, 2*24*3600 })
+	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter().PrepaidReads, k.Twitter().AccessSeconds = 1, 2*24*3600 })
 	token := v.connect(d, sandbox.Choice{}).text("access_token")
 	for range 2 {
 		if a := v.get(usersMe, token); a.status != 200 {
@@ -137,7 +137,7 @@ func TestTwitterVerifiesOAuth1(t *testing.T) {
 			t.Errorf("x-access-level is %q with status %d, want %q", got, a.status, key.Level)
 		}
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter.SignedURL = "sent" })
+	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter().SignedURL = "sent" })
 	if a := v.do(v.signed(readWrite, usersMe, "strict", now, nil)); a.status != 401 {
 		t.Errorf("the real URL where the one sent is wanted: %d", a.status)
 	}

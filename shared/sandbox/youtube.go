@@ -29,6 +29,9 @@ var googleScopes = map[string]bool{
 	"openid": false,
 }
 
+// YouTube is the name of the platform.
+const YouTube = "youtube"
+
 // YouTubeKnobs change how Google behaves.
 type YouTubeKnobs struct {
 	CodeSeconds   int `json:"code_seconds"`
@@ -70,13 +73,16 @@ type youtube struct {
 // pacific leaves daylight saving out: the sandbox has no need of it.
 var pacific = time.FixedZone("PST", -8*3600)
 
-func newYouTube(s *Sandbox) *youtube {
-	return &youtube{newPlatform(s, YouTube, "Google",
+func newYouTube(s *Sandbox) dialect {
+	knobs := defaultYouTubeKnobs()
+	p := newPlatform(s, YouTube, "Google", &knobs,
 		App{ClientID: "sandbox-youtube-client", ClientSecret: "sandbox-youtube-secret"},
 		&Person{ID: "100000000000000000001", Name: "Sandbox Channel One", Username: "one@sandbox.example", Channel: "UCsandbox-channel-one-01", ChannelTitle: "Sandbox Channel One"},
 		&Person{ID: "100000000000000000002", Name: "Sandbox Channel Two", Username: "two@sandbox.example", Channel: "UCsandbox-channel-two-02", ChannelTitle: "Sandbox Channel Two"},
 		&Person{ID: "100000000000000000003", Name: "Somebody without a channel", Username: "none@sandbox.example"},
-	), map[string]int{}}
+	)
+	p.aliases = map[string]string{"youtube.googleapis.com": "www.googleapis.com"}
+	return &youtube{p, map[string]int{}}
 }
 
 func (y *youtube) routes() []route {
@@ -90,7 +96,10 @@ func (y *youtube) routes() []route {
 	}
 }
 
-func (y *youtube) knobs() YouTubeKnobs { return y.sandbox.knobs.YouTube }
+// YouTube returns the knobs of Google.
+func (k *Knobs) YouTube() *YouTubeKnobs { return k.byPlatform[YouTube].(*YouTubeKnobs) }
+
+func (y *youtube) knobs() *YouTubeKnobs { return y.sandbox.knobs.YouTube() }
 
 // ask checks as Google's authorize page does. Its errors are pages, never
 // redirects (https://developers.google.com/identity/protocols/oauth2/web-server

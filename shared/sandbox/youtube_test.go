@@ -48,7 +48,7 @@ func TestYouTubeRefreshKeepsTheRefreshToken(t *testing.T) {
 
 func TestYouTubeTestingEndsAfterSevenDays(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
-	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube.Testing = true })
+	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube().Testing = true })
 	a := v.connect(d, sandbox.Choice{})
 	if a.json["refresh_token_expires_in"] != 604799.0 {
 		t.Errorf("refresh_token_expires_in is %v", a.json["refresh_token_expires_in"])
@@ -108,7 +108,7 @@ func TestYouTubeChannels(t *testing.T) {
 	if a := v.get("https://www.googleapis.com/youtube/v3/channels?part=id", token); a.status != 400 {
 		t.Errorf("without a filter: %d", a.status)
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube.DailyUnits = 1 })
+	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube().DailyUnits = 1 })
 	if a := v.get(channels, token); a.status != 403 || !strings.Contains(a.body, "quotaExceeded") {
 		t.Errorf("beyond the quota: %d %s", a.status, a.body)
 	}

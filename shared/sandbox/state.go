@@ -14,8 +14,7 @@ type App struct {
 	ClientID     string
 	ClientSecret string
 	RedirectURIs []string
-	// Extras are the fields that the contract's app adds: config_id for
-	// facebook; api_key, api_secret and bearer_token for twitter.
+	// Extras are the fields that the platform adds to an app.
 	Extras map[string]string
 }
 
@@ -89,11 +88,15 @@ type platform struct {
 	codes   map[string]*code
 	tokens  map[string]*token
 	grants  []*grant
+
+	knobs   any               // a pointer to the platform's own
+	aliases map[string]string // from hosts to those that answer for them
+	secrets []string          // fixed ones, beside the app's
 }
 
-func newPlatform(s *Sandbox, name, title string, app App, people ...*Person) *platform {
+func newPlatform(s *Sandbox, name, title string, knobs any, app App, people ...*Person) *platform {
 	return &platform{
-		sandbox: s, name: name, title: title, app: &app, people: people,
+		sandbox: s, name: name, title: title, knobs: knobs, app: &app, people: people,
 		codes: map[string]*code{}, tokens: map[string]*token{},
 	}
 }
@@ -270,6 +273,7 @@ func (s *Sandbox) Secrets() []string {
 	for _, d := range s.dialects {
 		p := d.common()
 		all = append(append(all, p.app.ClientSecret), p.retired...)
+		all = append(all, p.secrets...)
 		for value := range p.codes {
 			all = append(all, value)
 		}
@@ -277,10 +281,6 @@ func (s *Sandbox) Secrets() []string {
 			all = append(all, value)
 		}
 	}
-	for _, key := range twitterKeys {
-		all = append(all, key.AccessToken, key.AccessTokenSecret)
-	}
-	all = append(all, twitterAPISecret, twitterBearer)
 	slices.Sort(all)
 	return all
 }
