@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/platform"
 )
 
 // Auth is who may call a route.
@@ -90,7 +91,8 @@ func Functions() []Function {
 	}
 }
 
-// Routes returns every route of the HTTP API.
+// Routes returns every route of the HTTP API. The platforms tell which notices
+// they send.
 func Routes() []Route {
 	public := func(method, path, function string) Route {
 		return Route{Method: method, Path: path, Auth: Public, Function: function, RatePerSecond: 50, Burst: 100}
@@ -98,14 +100,20 @@ func Routes() []Route {
 	iam := func(method, path, function string) Route {
 		return Route{Method: method, Path: path, Auth: IAM, Function: function, RatePerSecond: 200, Burst: 400}
 	}
-	return []Route{
+	routes := []Route{
 		public("GET", "/connect/{link}", OAuthStart),
 		public("GET", "/oauth/{platform}/callback", OAuthCallback),
-		public("POST", "/platforms/facebook/deauthorize", PlatformNotice),
-		public("POST", "/platforms/facebook/data-deletion", PlatformNotice),
-		public("GET", "/platforms/facebook/data-deletion/{code}", PlatformNotice),
-		public("POST", "/platforms/tiktok/webhook", PlatformNotice),
-
+	}
+	for _, p := range platform.All(platform.Options{}) {
+		d := p.Describe()
+		for _, kind := range d.Notices {
+			routes = append(routes, public("POST", kind.Path(d.Name), PlatformNotice))
+			if kind.Deletion {
+				routes = append(routes, public("GET", kind.StatusPath(d.Name, "{code}"), PlatformNotice))
+			}
+		}
+	}
+	return append(routes,
 		iam("GET", "/platforms", Connections),
 		iam("GET", "/platforms/{platform}", Connections),
 		iam("PUT", "/platforms/{platform}/app", Connections),
@@ -119,7 +127,7 @@ func Routes() []Route {
 		iam("POST", "/connections/{id}/refresh", Connections),
 		iam("POST", "/connections/{id}/usage", Connections),
 		iam("DELETE", "/connections/{id}", Connections),
-	}
+	)
 }
 
 // RefreshSchedule is the tick of the refresh function.

@@ -11,7 +11,7 @@ import (
 )
 
 func platforms() []string {
-	return []string{sandbox.Facebook, sandbox.YouTube, sandbox.Twitter, sandbox.TikTok}
+	return sandbox.Platforms()
 }
 
 func TestConnect_EveryPlatform(t *testing.T) {

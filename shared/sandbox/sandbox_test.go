@@ -37,7 +37,7 @@ func newVisit(t *testing.T) *visit {
 	t.Helper()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	uris := map[string][]string{}
-	for _, name := range []string{sandbox.Facebook, sandbox.YouTube, sandbox.Twitter, sandbox.TikTok} {
+	for _, name := range sandbox.Platforms() {
 		uris[name] = []string{redirectURI}
 	}
 	box := sandbox.New(sandbox.Options{Now: func() time.Time { return now }, RedirectURIs: uris})
