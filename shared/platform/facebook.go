@@ -75,11 +75,6 @@ func (f *facebook) Describe() connector.Description {
 		AppFields: []connector.AppField{{Name: "config_id"}},
 		Notices:   []connector.NoticeKind{{Name: facebookDeauthorize}, {Name: facebookDeletion, Deletion: true}},
 		Traits: connector.Traits{
-			SeveralAccounts: true,
-			// PKCE is only in an OIDC variant that is still in testing
-			// (https://developers.facebook.com/documentation/facebook-login/guides/advanced/oidc-token,
-			// read 2026-11-23).
-			ScopeSeparator: ",",
 			// A Page token from a long-lived user token has no end
 			// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
 			// read 2026-11-23); it dies with a password change or a lost role.
@@ -92,6 +87,9 @@ func (f *facebook) Describe() connector.Description {
 // AuthorizeURL implements connector.Platform. With a config_id the app uses
 // Facebook Login for Business, where the configuration names the permissions
 // (https://developers.facebook.com/documentation/facebook-login/facebook-login-for-business,
+// read 2026-11-23). Facebook has PKCE only in an OIDC variant that is still in
+// testing
+// (https://developers.facebook.com/documentation/facebook-login/guides/advanced/oidc-token,
 // read 2026-11-23).
 func (f *facebook) AuthorizeURL(app connector.App, a connector.Authorization) (string, error) {
 	if app.ClientID == "" {

@@ -34,21 +34,25 @@ type row struct {
 	// golden check, on the real origin.
 	authorizeURL string
 
-	shape    []string // the brief's fields
+	pkce      bool   // whether the code is bound to a verifier
+	separator string // between the scopes
+
+	shape    []string // the fields of the credentials, the app's id and secret first
 	optional []string // of these, those that an import may lack
-	account  string   // who the first person of the cast is
-	accounts int      // of the first person's consent
+	account  string   // the account of the first person
+	accounts int      // that the first person's consent yields
 	public   []string // fields beside the access token
 
-	me      string // the sandbox's endpoint that verifying calls
-	refresh string // and the one that refreshing calls
-	untick  string // a scope that the person may refuse; empty where it is all or nothing
-	expires bool   // whether access tokens do
-	rotates bool
+	me      string // the sandbox's endpoint that Verify calls
+	refresh string // the sandbox's endpoint that Refresh calls
+	untick  string // a scope that the person may refuse; empty: all or nothing
+	expires bool   // whether access tokens expire
+	rotates bool   // whether a refresh token works once
 	cadence connector.Cadence
 	extras  []connector.AppField
 	notices []connector.NoticeKind
 	refusal []string // the platform's own words in the redirect for an app that it refuses
+	manual  bool     // whether the guide says how to post by hand
 }
 
 const sixMonths = 181 * 24 * time.Hour
@@ -62,7 +66,7 @@ var rows = []row{
 		optional: []string{"ig_user_id"},
 		account:  "200000000000001", accounts: 3,
 		public: []string{"page_id", "ig_user_id"},
-		me:     "node", refresh: "node", untick: "instagram_content_publish",
+		me:     "node", refresh: "node", untick: "instagram_content_publish", separator: ",",
 		cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
 		extras:  []connector.AppField{{Name: "config_id"}},
 		notices: []connector.NoticeKind{{Name: "deauthorize"}, {Name: "data-deletion", Deletion: true}},
@@ -75,7 +79,7 @@ var rows = []row{
 		shape:    []string{"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
 		optional: []string{"token_expiry"},
 		account:  "UCsandbox-channel-one-01", accounts: 1,
-		me: "channels", refresh: "token", untick: "https://www.googleapis.com/auth/youtube.upload", expires: true,
+		me: "channels", refresh: "token", untick: "https://www.googleapis.com/auth/youtube.upload", expires: true, pkce: true, separator: " ",
 		cadence: connector.Cadence{Model: connector.Stable, Lifetime: time.Hour, Lapse: sixMonths},
 		refusal: []string{"redirect_uri_mismatch"},
 	},
@@ -85,9 +89,9 @@ var rows = []row{
 			"&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Ftwitter%2Fcallback&response_type=code" +
 			"&scope=tweet.read%20tweet.write%20users.read%20media.write%20offline.access&state=test-state",
 		shape:    []string{"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
-		optional: []string{"token_expiry"},
+		optional: []string{"client_secret", "token_expiry"},
 		account:  "1500000000000000001", accounts: 1,
-		me: "me", refresh: "token", expires: true, rotates: true,
+		me: "me", refresh: "token", expires: true, rotates: true, pkce: true, separator: " ",
 		cadence: connector.Cadence{Model: connector.Rotating, Lifetime: 2 * time.Hour, Lapse: sixMonths, CheckEvery: 7 * 24 * time.Hour},
 		extras: []connector.AppField{
 			{Name: "api_key"}, {Name: "api_secret", Secret: true}, {Name: "bearer_token", Secret: true},
@@ -103,7 +107,7 @@ var rows = []row{
 		optional: []string{"token_expiry", "refresh_token_expiry"},
 		account:  "-000sandbox-open-id-one", accounts: 1,
 		public: []string{"open_id"},
-		me:     "me", refresh: "token", untick: "video.publish", expires: true, rotates: true,
+		me:     "me", refresh: "token", untick: "video.publish", expires: true, rotates: true, pkce: true, separator: ",", manual: true,
 		cadence: connector.Cadence{Model: connector.Rotating, Lifetime: 2 * time.Hour},
 		notices: []connector.NoticeKind{{Name: "webhook"}},
 		refusal: []string{"client_key", "redirect_uri", "scope"},
@@ -115,6 +119,8 @@ var checks = []struct {
 	name string
 	run  func(*testing.T, row)
 }{
+	{"description", checkDescription},
+	{"guide", checkGuide},
 	{"authorize_url_golden", checkAuthorizeURL},
 	{"authorize_url_needs_an_app", checkAuthorizeNeedsApp},
 	{"authorization_errors_become_codes", checkAuthorizationError},
@@ -138,6 +144,7 @@ var checks = []struct {
 	{"verify_tells_the_account", checkVerify},
 	{"token_tells_public_fields_alone", checkToken},
 	{"revoke_ends_the_grant", checkRevoke},
+	{"notices_are_verified", checkNotices},
 	{"concurrent_use", checkConcurrent},
 }
 
@@ -154,41 +161,13 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
-func TestEveryPlatformHasItsParts(t *testing.T) {
-	var names, inTable, withGuide []string
+// TestAll compares what a platform consists of by name, so that a forgotten
+// part is named.
+func TestAll(t *testing.T) {
+	t.Parallel()
+	var registered, inTable, withGuide []string
 	for _, p := range platform.All(platform.Options{}) {
-		d := p.Describe()
-		names = append(names, string(d.Name))
-		sandbox.New(sandbox.Options{}).AppOf(string(d.Name)) // panics for a platform that is not played
-		if d.Title == "" || d.AuthKind == "" || len(d.Issuers) == 0 {
-			t.Errorf("%s: description lacks title, auth kind or issuer", d.Name)
-		}
-		for _, scope := range d.Required {
-			if !slices.Contains(d.Scopes, scope) {
-				t.Errorf("%s: required scope %q is not a default one", d.Name, scope)
-			}
-		}
-		g := d.Guide
-		if g.PortalURL == "" || g.Checked == "" || len(g.Steps) == 0 || g.Review == "" || len(g.Gotchas) == 0 || len(g.Sources) == 0 {
-			t.Errorf("%s: the guide has an empty part", d.Name)
-		}
-		var explained []string
-		for _, scope := range g.Scopes {
-			explained = append(explained, scope.Name)
-		}
-		if diff := cmp.Diff(sorted(d.Scopes), sorted(explained)); diff != "" {
-			t.Errorf("%s: scopes asked for and scopes explained differ:\n%s", d.Name, diff)
-		}
-		row := rows[slices.IndexFunc(rows, func(r row) bool { return r.name == string(d.Name) })]
-		if diff := cmp.Diff(row.cadence, d.Traits.Cadence); diff != "" {
-			t.Errorf("%s: cadence (-want +got):\n%s", d.Name, diff)
-		}
-		if diff := cmp.Diff(row.extras, d.AppFields); diff != "" {
-			t.Errorf("%s: extras of the app (-want +got):\n%s", d.Name, diff)
-		}
-		if (d.Name == "tiktok") != (len(g.Manual) > 0) {
-			t.Errorf("%s: steps for posting by hand: %d", d.Name, len(g.Manual))
-		}
+		registered = append(registered, string(p.Describe().Name))
 	}
 	for _, row := range rows {
 		inTable = append(inTable, row.name)
@@ -199,22 +178,109 @@ func TestEveryPlatformHasItsParts(t *testing.T) {
 	}
 	for _, file := range files {
 		withGuide = append(withGuide, strings.TrimSuffix(filepath.Base(file), ".json"))
-		b, err := os.ReadFile(file)
+	}
+	for _, test := range []struct {
+		name  string
+		names []string
+		place string
+	}{
+		{"conformance_row", inTable, "the table of platform_test.go"},
+		{"sandbox", sandbox.Platforms(), "shared/sandbox/registry.go"},
+		{"guide", withGuide, "guides"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for _, name := range without(registered, test.names) {
+				t.Errorf("%s is missing in %s", name, test.place)
+			}
+			for _, name := range without(test.names, registered) {
+				t.Errorf("%s is in %s and not in registry.go", name, test.place)
+			}
+		})
+	}
+}
+
+func checkDescription(t *testing.T, row row) {
+	p := find(t, row.name, platform.Options{})
+	d := p.Describe()
+	if d.Title == "" || d.AuthKind == "" || len(d.Issuers) == 0 {
+		t.Error("the description lacks title, auth kind or issuer")
+	}
+	if lacking := without(d.Required, d.Scopes); len(lacking) > 0 {
+		t.Errorf("required scopes %v are not default ones", lacking)
+	}
+	if diff := cmp.Diff(row.cadence, d.Traits.Cadence); diff != "" {
+		t.Errorf("cadence (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(row.extras, d.AppFields); diff != "" {
+		t.Errorf("extras of the app (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(row.notices, d.Notices); diff != "" {
+		t.Errorf("notices (-want +got):\n%s", diff)
+	}
+	if _, ok := p.(connector.Noticer); ok != (len(d.Notices) > 0) {
+		t.Errorf("%d kinds of notices, reads notices: %t", len(d.Notices), ok)
+	}
+}
+
+func checkGuide(t *testing.T, row row) {
+	d := find(t, row.name, platform.Options{}).Describe()
+	g := d.Guide
+	if g.PortalURL == "" || g.Checked == "" || len(g.Steps) == 0 || g.Review == "" || len(g.Gotchas) == 0 || len(g.Sources) == 0 {
+		t.Error("the guide has an empty part")
+	}
+	var explained []string
+	for _, scope := range g.Scopes {
+		explained = append(explained, scope.Name)
+	}
+	if diff := cmp.Diff(sorted(d.Scopes), sorted(explained)); diff != "" {
+		t.Errorf("scopes (-requested +explained):\n%s", diff)
+	}
+	if row.manual != (len(g.Manual) > 0) {
+		t.Errorf("%d steps for posting by hand", len(g.Manual))
+	}
+	b, err := os.ReadFile(filepath.Join("guides", row.name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(b)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&connector.Guide{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// checkNotices: every kind of notice that the sandbox sends is read, and one
+// that the app did not sign is not.
+func checkNotices(t *testing.T, row row) {
+	w := newWorld(t, row)
+	noticer, ok := w.platform.(connector.Noticer)
+	sent, sends := w.box.Notice(row.name, "", row.account)
+	if ok != sends {
+		t.Fatalf("reads notices: %t, the sandbox sends some: %t", ok, sends)
+	}
+	if !ok {
+		return
+	}
+	raw := connector.RawNotice{Body: sent.Body, Header: map[string]string{"content-type": sent.ContentType}}
+	for name, value := range sent.Header {
+		raw.Header[strings.ToLower(name)] = value
+	}
+	for _, kind := range w.platform.Describe().Notices {
+		got, err := noticer.ReadNotice(w.app, kind.Name, raw)
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", kind.Name, err)
 		}
-		decoder := json.NewDecoder(strings.NewReader(string(b)))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&connector.Guide{}); err != nil {
-			t.Errorf("%s: %v", file, err)
+		if got.UserID != row.account || got.Delete != kind.Deletion || got.Revoked == kind.Deletion || got.Reason == "" || !got.At.Equal(w.now) {
+			t.Errorf("%s: got %+v", kind.Name, got)
 		}
+		other := w.app
+		other.ClientSecret = connector.NewSecret("another-secret")
+		_, err = noticer.ReadNotice(other, kind.Name, raw)
+		w.fails(err, connector.StateInvalid, false)
 	}
-	if diff := cmp.Diff(names, inTable); diff != "" {
-		t.Errorf("registry and table differ:\n%s", diff)
-	}
-	if diff := cmp.Diff(sorted(names), sorted(withGuide)); diff != "" {
-		t.Errorf("registry and guides differ:\n%s", diff)
-	}
+	_, err := noticer.ReadNotice(w.app, "no-such-kind", raw)
+	w.fails(err, connector.InvalidRequest, false)
 }
 
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
@@ -461,14 +527,17 @@ func checkExchange(t *testing.T, row row) {
 	if got := asked.Get("redirect_uri"); got != a.RedirectURI {
 		t.Errorf("redirect_uri at the authorize endpoint: got %q, want %q", got, a.RedirectURI)
 	}
-	traits := w.platform.Describe().Traits
-	if got, want := form.Get("code_verifier"), a.Verifier.Reveal(); (traits.PKCE != "") != (got == want) || traits.PKCE == "" && got != "" {
-		t.Errorf("PKCE %q: code verifier %q was sent", traits.PKCE, got)
+	verifier := ""
+	if row.pkce {
+		verifier = a.Verifier.Reveal()
 	}
-	if (asked.Get("code_challenge") == "") != (traits.PKCE == "") {
-		t.Errorf("PKCE %q: code challenge %q", traits.PKCE, asked.Get("code_challenge"))
+	if got := form.Get("code_verifier"); got != verifier {
+		t.Errorf("code verifier: got %q, want %q", got, verifier)
 	}
-	if got, want := asked.Get("scope"), strings.Join(a.Scopes, traits.ScopeSeparator); got != want {
+	if got := asked.Get("code_challenge"); (got != "") != row.pkce {
+		t.Errorf("PKCE %t: code challenge %q", row.pkce, got)
+	}
+	if got, want := asked.Get("scope"), strings.Join(a.Scopes, row.separator); got != want {
 		t.Errorf("scope: got %q, want %q", got, want)
 	}
 }
@@ -482,9 +551,6 @@ func checkGrants(t *testing.T, row row) {
 	}
 	if len(grants) != row.accounts {
 		t.Fatalf("got %d grants, want %d", len(grants), row.accounts)
-	}
-	if several := w.platform.Describe().Traits.SeveralAccounts; several != (row.accounts > 1) {
-		t.Errorf("several accounts: traits say %t", several)
 	}
 	if got := grants[0].Account; got.ID != row.account || got.Name == "" {
 		t.Errorf("got account %+v, want %s with a name", got, row.account)
@@ -517,22 +583,23 @@ func without(all, some []string) []string {
 
 func checkNarrowerScopes(t *testing.T, row row) {
 	w := newWorld(t, row)
-	a, choice := w.authorization(), sandbox.Choice{}
-	lost := row.untick
-	if lost != "" {
-		choice.Untick = []string{lost}
+	a, choice, refused := w.authorization(), sandbox.Choice{}, row.untick
+	if refused != "" {
+		choice.Untick = []string{refused}
 	} else {
-		lost = "media.write"
-		w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{
-			"scope": json.RawMessage(`"tweet.read tweet.write users.read offline.access"`),
-		}})
+		refused = without(a.Scopes, w.platform.Describe().Required)[0]
+		granted, err := json.Marshal(strings.Join(without(a.Scopes, []string{refused}), row.separator))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"scope": granted}})
 	}
 	grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, choice))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, g := range grants {
-		if diff := cmp.Diff([]string{lost}, without(a.Scopes, g.Credentials.Scopes)); diff != "" {
+		if diff := cmp.Diff([]string{refused}, without(a.Scopes, g.Credentials.Scopes)); diff != "" {
 			t.Errorf("missing scopes (-want +got):\n%s", diff)
 		}
 	}
@@ -558,7 +625,7 @@ func checkCodeOnce(t *testing.T, row row) {
 	stolen := w.authorization()
 	stolen.Verifier = connector.NewSecret("another-verifier-0123456789-0123456789-012345")
 	_, err = w.platform.Exchange(t.Context(), w.app, stolen, w.consent(a, sandbox.Choice{}))
-	if w.platform.Describe().Traits.PKCE != "" && err == nil {
+	if row.pkce && err == nil {
 		t.Error("a code was redeemed with another verifier")
 	}
 }
@@ -604,7 +671,7 @@ func checkRefresh(t *testing.T, row row) {
 	if diff := cmp.Diff(after.Scopes, again.Scopes); diff != "" {
 		t.Errorf("scopes that were left out of the answer changed:\n%s", diff)
 	}
-	if row.name == "tiktok" && !again.GrantExpiresAt.Equal(after.GrantExpiresAt) {
+	if !again.GrantExpiresAt.Equal(after.GrantExpiresAt) {
 		t.Error("the refresh token's end, left out of the answer, is lost")
 	}
 }
@@ -857,6 +924,10 @@ func checkImportUnverified(t *testing.T, row row) {
 	if calls := len(w.box.Calls(row.name, "")) - before; calls != 0 {
 		t.Errorf("%d calls were made", calls)
 	}
+	imported, _, _ := w.platform.Token(connector.App{}, grants[0].Credentials)
+	if imported.Empty() || !slices.ContainsFunc(slices.Collect(maps.Values(full)), imported.Equal) {
+		t.Error("Token returns another access token than the one that was imported")
+	}
 	if row.expires {
 		delete(full, "token_expiry")
 		if grants, err = w.platform.Import(t.Context(), w.app, full, false); err != nil {
@@ -875,7 +946,7 @@ func checkImportFields(t *testing.T, row row) {
 		some := full.Clone()
 		delete(some, name)
 		_, err := w.platform.Import(t.Context(), connector.App{}, some, false)
-		if slices.Contains(row.optional, name) || row.name == "twitter" && name == "client_secret" {
+		if slices.Contains(row.optional, name) {
 			if err != nil {
 				t.Errorf("without %s: %v", name, err)
 			}

@@ -68,20 +68,18 @@ func (k *tiktok) Describe() connector.Description {
 			// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
 			// read 2026-11-23).
 			RotatesRefreshToken: true,
-			// The challenge is the hash in hexadecimal, whatever its name says;
-			// the web rejects others, and none
-			// (https://github.com/SocialiteProviders/Providers/issues/1368,
-			// read 2026-11-23).
-			PKCE:           "S256-hex",
-			ScopeSeparator: ",",
-			Cadence:        connector.Cadence{Model: connector.Rotating, Lifetime: tiktokLifetime},
+			Cadence:             connector.Cadence{Model: connector.Rotating, Lifetime: tiktokLifetime},
 		},
 		Guide: k.guide(),
 	}
 }
 
 // AuthorizeURL implements connector.Platform
-// (https://developers.tiktok.com/doc/login-kit-web, read 2026-11-23).
+// (https://developers.tiktok.com/doc/login-kit-web, read 2026-11-23). The code
+// challenge is the hash in hexadecimal, although its method is called S256. The
+// web refuses any other, and a request without one
+// (https://github.com/SocialiteProviders/Providers/issues/1368, read
+// 2026-11-23).
 func (k *tiktok) AuthorizeURL(app connector.App, a connector.Authorization) (string, error) {
 	if app.ClientID == "" {
 		return "", k.noApp()

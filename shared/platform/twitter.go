@@ -96,8 +96,6 @@ func (x *twitter) Describe() connector.Description {
 			// (https://github.com/trypostit/trypost/issues/126, read
 			// 2026-11-23), so there is no grace.
 			RotatesRefreshToken: true,
-			PKCE:                "S256",
-			ScopeSeparator:      " ",
 			Cadence: connector.Cadence{
 				Model:      connector.Rotating,
 				Lifetime:   twitterLifetime,

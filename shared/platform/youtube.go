@@ -70,9 +70,7 @@ func (y *youtube) Describe() connector.Description {
 		Required: []string{youtubeReadonly},
 		Issuers:  y.issuers(googleIssuer),
 		Traits: connector.Traits{
-			PKCE:           "S256",
-			ScopeSeparator: " ",
-			Cadence:        connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime, Lapse: googleLapse},
+			Cadence: connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime, Lapse: googleLapse},
 		},
 		Guide: y.guide(),
 	}
