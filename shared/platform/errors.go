@@ -21,9 +21,9 @@ func (w wire) authorizationRefused() *connector.Error {
 	return w.appRefused("check its client id, redirect URI and scopes", nil)
 }
 
-// codeRefused is for a code that is dead, used, or not ours: the person starts
-// again.
-func (w wire) codeRefused(cause error) *connector.Error {
+// codeRejected returns the error for a code that has expired, was used, or
+// belongs to another app. The person has to start again.
+func (w wire) codeRejected(cause error) *connector.Error {
 	return &connector.Error{
 		Code:    connector.StateInvalid,
 		Message: "the code from " + w.title + " expired or was used; start again",
@@ -32,8 +32,8 @@ func (w wire) codeRefused(cause error) *connector.Error {
 	}
 }
 
-// grantDead is for a grant that only the person can give anew. reason says why in
-// a word, and is empty where the platform did not say.
+// grantDead returns the error for a grant that has ended. Only the person can
+// grant it again. reason is a word, or empty where the platform does not say.
 func (w wire) grantDead(reason string, cause error) *connector.Error {
 	return &connector.Error{
 		Code:    connector.ReauthorizationRequired,
@@ -43,8 +43,8 @@ func (w wire) grantDead(reason string, cause error) *connector.Error {
 	}
 }
 
-// appRefused is for a platform that refused the app, which its operator has to
-// mend.
+// appRefused returns the error for an app that the platform refuses. The
+// operator has to correct it.
 func (w wire) appRefused(advice string, cause error) *connector.Error {
 	return &connector.Error{
 		Code:    connector.AppMisconfigured,
@@ -53,22 +53,22 @@ func (w wire) appRefused(advice string, cause error) *connector.Error {
 	}
 }
 
-// clientRefused is for a platform that refused the client's own id or secret,
-// and has done nothing.
+// clientRefused returns the error for a client id or secret that the platform
+// refuses. The platform has processed nothing.
 func (w wire) clientRefused(advice string, cause error) *connector.Error {
 	e := w.appRefused(advice, cause)
 	e.ClientRefused = true
 	return e
 }
 
-// scopeMissing is for a grant without those scopes.
+// scopeMissing returns the error for a grant without those scopes.
 func (w wire) scopeMissing(scopes []string, cause error) *connector.Error {
 	e := &connector.Error{Code: connector.ScopeMissing, MissingScopes: scopes, Err: cause}
 	e.Message = w.title + " did not grant what this needs; connect again and allow everything"
 	return e
 }
 
-// noApp is for a platform whose app nobody has stored.
+// noApp returns the error for a platform without a stored app.
 func (w wire) noApp() *connector.Error {
 	return &connector.Error{
 		Code:    connector.AppNotConfigured,
@@ -76,7 +76,7 @@ func (w wire) noApp() *connector.Error {
 	}
 }
 
-// notSigned is for a notice that does not come from the platform.
+// notSigned returns the error for a notice without a valid signature.
 func (w wire) notSigned(cause error) *connector.Error {
 	return &connector.Error{
 		Code:    connector.StateInvalid,

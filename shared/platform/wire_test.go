@@ -17,7 +17,7 @@ import (
 
 func TestOwnTransportIsClosed(t *testing.T) {
 	w := newWire("Test", Options{})
-	for _, client := range []*http.Client{w.reading, w.changing} {
+	for _, client := range []*http.Client{w.getClient, w.postClient} {
 		transport := client.Transport.(*http.Transport)
 		if transport.Proxy != nil {
 			t.Error("a proxy may come from the environment")
@@ -25,7 +25,7 @@ func TestOwnTransportIsClosed(t *testing.T) {
 		if got := transport.TLSClientConfig.MinVersion; got < tls.VersionTLS12 {
 			t.Errorf("TLS from version %x on", got)
 		}
-		if transport.DisableKeepAlives != (client == w.changing) {
+		if transport.DisableKeepAlives != (client == w.postClient) {
 			t.Error("a POST may meet a connection that died unseen, or a GET needs a new one each time")
 		}
 	}
@@ -47,7 +47,7 @@ func TestOriginsAreRewritten(t *testing.T) {
 		"https://plain.example/a":            "https://plain.example/a",
 		"https://api.example.evil.example/a": "https://api.example.evil.example/a",
 	} {
-		if got := w.at(real); got != want {
+		if got := w.rewriteOrigin(real); got != want {
 			t.Errorf("%s: got %s, want %s", real, got, want)
 		}
 	}
@@ -88,11 +88,11 @@ func TestStatusesBecomeCodes(t *testing.T) {
 				Endpoints: map[string]string{"https://api.example": server.URL},
 				Now:       func() time.Time { return time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC) },
 			})
-			defer w.reading.CloseIdleConnections()
+			defer w.getClient.CloseIdleConnections()
 			_, err := w.do(t.Context(), call{
 				method: test.method, url: "https://api.example/token",
 				query: query("q", "query-canary"), form: query("code", "form-canary"),
-			}, w.tokenRefused(false, nil))
+			}, w.tokenErrorDecoder(false, nil))
 			e := connector.AsError(err)
 			if e == nil || e.Code != test.code || e.Uncertain != test.uncertain || e.RetryAfter != test.wait {
 				t.Errorf("got %v (uncertain %t, retry after %v)", err, e.Uncertain, e.RetryAfter)
@@ -130,7 +130,7 @@ func TestWaitsAreOfWhatPasses(t *testing.T) {
 	}
 	w := newWire("Test", Options{})
 	body := []byte(`{"error":"invalid_grant"}`)
-	if e := w.tokenRefused(false, nil)(reply{status: http.StatusTooManyRequests, body: body}); e != nil {
+	if e := w.tokenErrorDecoder(false, nil)(reply{status: http.StatusTooManyRequests, body: body}); e != nil {
 		t.Errorf("a throttle says of the grant: %v", e)
 	}
 }
@@ -146,7 +146,7 @@ func TestEveryPostHasAConnectionOfItsOwn(t *testing.T) {
 	server.Start()
 	t.Cleanup(server.Close)
 	w := newWire("Test", Options{Endpoints: map[string]string{"https://api.example": server.URL}})
-	t.Cleanup(w.reading.CloseIdleConnections)
+	t.Cleanup(w.getClient.CloseIdleConnections)
 	for _, method := range []string{http.MethodPost, http.MethodDelete} {
 		connections.Store(0)
 		for range 3 {
@@ -178,7 +178,7 @@ func TestWhatATransportSaysIsNotRepeated(t *testing.T) {
 	_, err := w.do(t.Context(), call{
 		method: http.MethodPost, url: "https://api.example/token",
 		query: query("q", "query-canary"), bearer: connector.NewSecret("bearer-canary"),
-	}, w.tokenRefused(false, nil))
+	}, w.tokenErrorDecoder(false, nil))
 	if e := connector.AsError(err); e == nil || !e.Uncertain {
 		t.Errorf("got %v, want one that leaves open whether it was sent", err)
 	}
@@ -213,7 +213,7 @@ func TestRefusalsOfTokenEndpoints(t *testing.T) {
 		{"<script>canary", connector.PlatformUnavailable, connector.PlatformUnavailable},
 	} {
 		for forCode, want := range map[bool]connector.Code{true: test.forCode, false: test.forRenew} {
-			got := w.tokenError(refused{status: 400, code: test.code, description: "canary"}, forCode)
+			got := w.tokenError(oauthError{status: 400, code: test.code, description: "canary"}, forCode)
 			if got.Code != want {
 				t.Errorf("%s, for a code %t: got %s, want %s", test.code, forCode, got.Code, want)
 			}
@@ -251,7 +251,7 @@ func TestInstantsAreBelievedWithinReason(t *testing.T) {
 		`1795428000`: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), `"1795428000"`: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC),
 		`253402300800`: {}, `"NaN"`: {}, `0`: {}, `-1`: {}, `"soon"`: {}, ``: {},
 	} {
-		if got := unix([]byte(said)); !got.Equal(want) {
+		if got := parseUnixTime([]byte(said)); !got.Equal(want) {
 			t.Errorf("%s: got %v, want %v", said, got, want)
 		}
 	}
@@ -284,7 +284,7 @@ func TestTikTokTellsWhyItWasRemoved(t *testing.T) {
 		`{"reason": 4}`: "account_banned", `{"reason":"5"}`: "revoked_by_developer",
 		`{"reason":0}`: "authorization_removed", `{}`: "authorization_removed", `nonsense`: "authorization_removed",
 	} {
-		if got := removedBecause(content); got != want {
+		if got := removalReason(content); got != want {
 			t.Errorf("%s: got %q, want %q", content, got, want)
 		}
 	}
