@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// controlPath is where tests and people steer a sandbox that is served, in
-// JSON:
+// controlPath is the path under which tests and people control a sandbox that is
+// served, in JSON:
 //
-//	GET    /_sandbox/              what there is: clock, people, grants, counts, faults; hashes, no secret
-//	POST   /_sandbox/faults        a Fault; "delay_ms" is its Delay
-//	DELETE /_sandbox/faults        disarms all
-//	GET    /_sandbox/knobs         the Knobs
-//	PATCH  /_sandbox/knobs         changes those that are named
+//	GET    /_sandbox/              the state: clock, people, grants, counts, faults; hashes, no secret
+//	POST   /_sandbox/faults        adds a Fault; "delay_ms" is its Delay
+//	DELETE /_sandbox/faults        removes all
+//	GET    /_sandbox/knobs         returns the Knobs
+//	PATCH  /_sandbox/knobs         changes the named ones
 //	POST   /_sandbox/expire        {"platform"}
 //	POST   /_sandbox/kill          {"platform","account","reason"}
 //	POST   /_sandbox/advance       {"seconds"}
 //	POST   /_sandbox/redirect-uris {"platform","uris"}
-//	POST   /_sandbox/secrets       {"platform","secrets"}: the client secret, and others that are taken
+//	POST   /_sandbox/secrets       {"platform","secrets"}: the client secret, and former ones that are accepted
 //	POST   /_sandbox/people        {"platform","person"}: adds one
-//	POST   /_sandbox/notice        {"platform","account","event"} → what the platform would post, signed
+//	POST   /_sandbox/notice        {"platform","account","event"}: returns what the platform would post, signed
 //
-// Writing needs Content-Type: application/json, which keeps foreign web pages
-// out: they cannot send it without asking first.
+// A request that writes needs Content-Type: application/json. The page of another
+// site cannot send that without a preflight request.
 const controlPath = "/_sandbox/"
 
 func (s *Sandbox) serveControl(w http.ResponseWriter, r *http.Request) {
@@ -56,8 +56,8 @@ func controlError(status int, message string) reply {
 	return answerJSON(status, object{"error": message})
 }
 
-// order is the body of every command but faults and knobs.
-type order struct {
+// controlRequest is the body of every command except faults and knobs.
+type controlRequest struct {
 	Platform string   `json:"platform"`
 	Account  string   `json:"account"`
 	Reason   int      `json:"reason"`
@@ -80,7 +80,7 @@ func (s *Sandbox) control(command string, body []byte) reply {
 	case "GET knobs", "PATCH knobs":
 		return s.controlKnobs(body)
 	}
-	var o order
+	var o controlRequest
 	if err := unmarshalStrictly(body, &o); err != nil {
 		return controlError(400, err.Error())
 	}
@@ -125,7 +125,7 @@ func (s *Sandbox) controlFault(body []byte) reply {
 		return controlError(400, err.Error())
 	}
 	if !f.known() {
-		return controlError(400, fmt.Sprintf("kind is none of %v %v", refusals, spoilers))
+		return controlError(400, fmt.Sprintf("kind is none of %v %v", refusals, corruptions))
 	}
 	s.Fault(f)
 	return answerJSON(200, object{})
@@ -142,7 +142,7 @@ func (s *Sandbox) controlKnobs(body []byte) reply {
 	return answerJSON(200, s.knobs)
 }
 
-func (s *Sandbox) controlPerson(o order) reply {
+func (s *Sandbox) controlPerson(o controlRequest) reply {
 	if o.Person == nil || o.Person.ID == "" {
 		return controlError(400, "person needs an ID")
 	}
@@ -150,7 +150,7 @@ func (s *Sandbox) controlPerson(o order) reply {
 	return answerJSON(200, object{})
 }
 
-func (s *Sandbox) controlNotice(o order) reply {
+func (s *Sandbox) controlNotice(o controlRequest) reply {
 	n, ok := s.Notice(o.Platform, o.Event, o.Account)
 	if !ok {
 		return controlError(400, o.Platform+" sends no notices")
@@ -162,7 +162,7 @@ func (s *Sandbox) controlNotice(o order) reply {
 	return answerJSON(200, answer)
 }
 
-// state is all that may be shown.
+// state returns everything that is not secret.
 func (s *Sandbox) state() object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,7 +201,7 @@ func (p *platform) state(now time.Time, calls map[string]int) object {
 	}
 }
 
-// fingerprint is the first 12 hex digits of a SHA-256: enough to compare.
+// fingerprint returns the first 12 hex digits of a SHA-256, for comparison.
 func fingerprint(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return hex.EncodeToString(sum[:6])

@@ -14,8 +14,8 @@ import (
 // (trypostit/trypost#292, chatwoot/chatwoot#7219, read 2026-11-23). Without
 // pages_show_list the list is empty (assumed).
 func (f *facebook) accounts(c *call, t *token) reply {
-	if !self(c.wild["id"], t) {
-		return unseen(c.wild["id"])
+	if !isSelf(c.pathValues["id"], t) {
+		return notVisible(c.pathValues["id"])
 	}
 	var pages []Page
 	for _, page := range f.ticked(t) {
@@ -35,10 +35,10 @@ func (f *facebook) ticked(t *token) []Page {
 // businesses needs business_management, as what hangs below it does.
 func (f *facebook) businesses(c *call, t *token) reply {
 	switch {
-	case !self(c.wild["id"], t):
-		return unseen(c.wild["id"])
+	case !isSelf(c.pathValues["id"], t):
+		return notVisible(c.pathValues["id"])
 	case !f.allows(t, "business_management"):
-		return needs("business_management")
+		return permissionMissing("business_management")
 	}
 	rows, seen := []object{}, []string{}
 	for _, page := range t.grant.person.Pages {
@@ -50,7 +50,7 @@ func (f *facebook) businesses(c *call, t *token) reply {
 	return answerJSON(200, object{"data": rows})
 }
 
-func needs(permission string) reply {
+func permissionMissing(permission string) reply {
 	return graphError(403, 200, 0, "(#200) Requires "+permission+" permission to manage the object")
 }
 
@@ -59,12 +59,12 @@ func needs(permission string) reply {
 func (f *facebook) portfolio(client bool) func(*call, *token) reply {
 	return func(c *call, t *token) reply {
 		if !f.allows(t, "business_management") {
-			return needs("business_management")
+			return permissionMissing("business_management")
 		}
 		known := false
 		var pages []Page
 		for _, page := range t.grant.person.Pages {
-			if page.Business != c.wild["id"] {
+			if page.Business != c.pathValues["id"] {
 				continue
 			}
 			known = true
@@ -73,7 +73,7 @@ func (f *facebook) portfolio(client bool) func(*call, *token) reply {
 			}
 		}
 		if !known {
-			return unseen(c.wild["id"])
+			return notVisible(c.pathValues["id"])
 		}
 		return f.list(c, t, pages, f.knobs().BusinessTokens)
 	}
@@ -140,11 +140,11 @@ func (f *facebook) next(c *call, limit int, after string) string {
 // node is a person, a Page or an Instagram account by its id. "me" is whom the
 // token is about.
 func (f *facebook) node(c *call, t *token) reply {
-	id := c.wild["id"]
+	id := c.pathValues["id"]
 	if id == "me" && t.kind == pageToken {
 		id = t.page
 	}
-	if self(id, t) {
+	if isSelf(id, t) {
 		return userNode(t.grant.person, fieldsOf(c, "id,name"))
 	}
 	for _, page := range f.ticked(t) {
@@ -162,7 +162,7 @@ func (f *facebook) node(c *call, t *token) reply {
 			return f.instagramNode(t, page, fieldsOf(c, "id"))
 		}
 	}
-	return unseen(id)
+	return notVisible(id)
 }
 
 func userNode(p *Person, fields []field) reply {

@@ -44,7 +44,7 @@ func (s *Sandbox) UserKeys() []UserKey { return slices.Clone(twitterKeys) }
 // key that made it.
 func (x *twitter) verify(c *call) (UserKey, *reply) {
 	refuse := func(code int, message string) (UserKey, *reply) {
-		refused := x.refuse(DeadGrant, "me")
+		refused := x.errorReply(DeadGrant, "me")
 		if x.knobs().V1Errors || strings.HasPrefix(c.path, "/1.1/") {
 			refused = answerJSON(401, object{"errors": []object{{"code": code, "message": message}}})
 		}

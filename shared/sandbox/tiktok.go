@@ -85,7 +85,7 @@ func newTikTok(s *Sandbox) dialect {
 func (t *tiktok) routes() []route {
 	return []route{
 		{endpoint: "authorize", method: "GET", host: "www.tiktok.com", path: "/v2/auth/authorize/", handle: showConsent(t)},
-		{endpoint: "consent", method: "POST", host: "www.tiktok.com", path: "/v2/auth/authorize/", handle: takeConsent(t)},
+		{endpoint: "consent", method: "POST", host: "www.tiktok.com", path: "/v2/auth/authorize/", handle: acceptConsent(t)},
 		{endpoint: "token", method: "POST", host: "open.tiktokapis.com", path: "/v2/oauth/token/", handle: t.token},
 		{endpoint: "revoke", method: "POST", host: "open.tiktokapis.com", path: "/v2/oauth/revoke/", handle: t.revoke},
 		{endpoint: "me", method: "GET", host: "open.tiktokapis.com", path: "/v2/user/info/", handle: t.userInfo},
@@ -98,9 +98,9 @@ func (k *Knobs) TikTok() *TikTokKnobs { return k.byPlatform[TikTok].(*TikTokKnob
 
 func (t *tiktok) knobs() *TikTokKnobs { return t.sandbox.knobs.TikTok() }
 
-// ask checks as TikTok's authorize page does
+// checkAuthorize checks as TikTok's authorize page does
 // (https://developers.tiktok.com/doc/login-kit-web, 2026-11-23).
-func (t *tiktok) ask(c *call) (question, *reply) {
+func (t *tiktok) checkAuthorize(c *call) (consentRequest, *reply) {
 	q := c.query
 	scopes := slices.DeleteFunc(strings.Split(q.Get("scope"), ","), func(s string) bool { return s == "" })
 	challenge := q.Get("code_challenge")
@@ -120,17 +120,17 @@ func (t *tiktok) ask(c *call) (question, *reply) {
 		code, why = "code_challenge_method", "code_challenge_method has to be S256."
 	}
 	if why != "" {
-		page := errorPage(400, refusedPage{t.title, "Something went wrong", why + " (" + code + ")"})
-		return question{}, &page
+		page := errorPage(400, errorText{t.title, "Something went wrong", why + " (" + code + ")"})
+		return consentRequest{}, &page
 	}
-	return question{scopes: scopes, fixed: []string{"user.info.basic"}, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
+	return consentRequest{scopes: scopes, fixed: []string{"user.info.basic"}, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
 }
 
-// answer sends a code with characters that have to be percent-encoded: whoever
+// redirect sends a code with characters that have to be percent-encoded: whoever
 // encodes the code once more sends another one (https://developers.tiktok.com/
 // doc/oauth-user-access-token-management, 2026-11-23; the characters are
 // assumed).
-func (t *tiktok) answer(q question, p *Person, choice Choice) string {
+func (t *tiktok) redirect(q consentRequest, p *Person, choice Choice) string {
 	k := t.knobs()
 	if len(k.TargetUsers) > 0 && !slices.Contains(k.TargetUsers, p.ID) {
 		return redirectTo(q.redirectURI, "error", "unauthorized_client", "error_description", "The account is no target user of this sandbox.", "state", q.state)
@@ -141,7 +141,7 @@ func (t *tiktok) answer(q question, p *Person, choice Choice) string {
 	now, scopes := t.sandbox.now(), q.granted(choice)
 	value := t.newCode(t.sandbox.newSecret("sandbox-tiktok-code-")+"*v!1", code{
 		grant: t.newGrant(p, scopes, now), redirectURI: q.redirectURI,
-		challenge: q.query.Get("code_challenge"), expires: later(now, k.CodeSeconds),
+		challenge: q.query.Get("code_challenge"), expires: expiresAfter(now, k.CodeSeconds),
 	})
 	return redirectTo(q.redirectURI, "code", value, "scopes", strings.Join(scopes, ","), "state", q.state)
 }
@@ -164,15 +164,15 @@ func (t *tiktok) token(c *call) reply {
 func (t *tiktok) authenticate(c *call) *reply {
 	_, _, withHeader := c.basic()
 	var refused reply
-	switch name := c.repeated(); {
+	switch name := c.duplicateParameter(); {
 	case c.form == nil:
 		refused = t.error("invalid_request", "Only `application/x-www-form-urlencoded` is supported as Content-Type.")
 	case name != "":
 		refused = t.error("invalid_request", "The parameter "+name+" stands there more than once.")
 	case c.form.Get("client_key") == "" || c.form.Has("client_id") || withHeader:
 		refused = t.error("invalid_request", "The request parameters are malformed: client_key.")
-	case c.form.Get("client_key") != t.app.ClientID || !t.takes(c.form.Get("client_secret")):
-		refused = t.refuse(WrongClient, "token")
+	case c.form.Get("client_key") != t.app.ClientID || !t.acceptsSecret(c.form.Get("client_secret")):
+		refused = t.errorReply(WrongClient, "token")
 	default:
 		return nil
 	}
@@ -186,22 +186,22 @@ func (t *tiktok) redeem(c *call) reply {
 		return t.error("invalid_grant", "Authorization code is expired.")
 	case c.form.Get("redirect_uri") != granted.redirectURI:
 		return t.error("invalid_request", "Redirect_uri is not matched with the uri when requesting code.")
-	case !t.proves(granted, c.form.Get("code_verifier")):
+	case !t.matchesChallenge(granted, c.form.Get("code_verifier")):
 		return t.error("invalid_request", "Code verifier or code challenge is invalid.")
 	}
 	granted.used = true
-	end := later(c.now, t.knobs().RefreshSeconds)
+	end := expiresAfter(c.now, t.knobs().RefreshSeconds)
 	return t.issue(granted.grant, t.newRefresh(granted.grant, c.now, end), end, c.now)
 }
 
-// proves holds the verifier against TikTok's form of the challenge: hex, not
+// matchesChallenge holds the verifier against TikTok's form of the challenge: hex, not
 // RFC 7636's base64url (https://developers.tiktok.com/doc/login-kit-desktop,
 // 2026-11-23; mystery-man/passport-tiktok#9).
-func (t *tiktok) proves(c *code, verifier string) bool {
+func (t *tiktok) matchesChallenge(c *code, verifier string) bool {
 	switch {
 	case c.challenge == "":
 		return true
-	case !wellFormedVerifier(verifier):
+	case !isVerifier(verifier):
 		return false
 	case t.knobs().Base64Challenge:
 		return challengeS256(verifier) == c.challenge
@@ -215,11 +215,11 @@ func (t *tiktok) refresh(c *call) reply {
 	k, value := t.knobs(), c.form.Get("refresh_token")
 	old := t.find(value, refresh, c.now)
 	if old == nil {
-		return t.refuse(DeadGrant, "token")
+		return t.errorReply(DeadGrant, "token")
 	}
 	end := old.expires
 	if k.RestartRefresh {
-		end = later(c.now, k.RefreshSeconds)
+		end = expiresAfter(c.now, k.RefreshSeconds)
 	}
 	if k.KeepRefreshToken {
 		old.expires = end
@@ -239,9 +239,9 @@ func (t *tiktok) newRefresh(g *grant, now, end time.Time) string {
 func (t *tiktok) issue(g *grant, refreshToken string, end, now time.Time) reply {
 	seconds := t.knobs().AccessSeconds
 	return answerJSON(200, object{
-		"access_token": t.newToken("act.sandbox-", token{kind: access, grant: g, issued: now, expires: later(now, seconds)}),
+		"access_token": t.newToken("act.sandbox-", token{kind: access, grant: g, issued: now, expires: expiresAfter(now, seconds)}),
 		"expires_in":   seconds, "open_id": g.person.ID,
-		"refresh_token": refreshToken, "refresh_expires_in": left(now, end),
+		"refresh_token": refreshToken, "refresh_expires_in": secondsUntil(now, end),
 		"scope": strings.Join(g.scopes, ","), "token_type": "Bearer",
 	})
 }
@@ -265,10 +265,10 @@ func (t *tiktok) revoke(c *call) reply {
 func (t *tiktok) userInfo(c *call) reply {
 	found := t.find(c.bearer(), access, c.now)
 	if found == nil {
-		return t.refuse(DeadGrant, "me")
+		return t.errorReply(DeadGrant, "me")
 	}
-	if t.used.hit("user info", c.now, time.Minute).calls > t.knobs().UserInfoPerMinute {
-		return t.refuse(Throttled, "me")
+	if t.used.count("user info", c.now, time.Minute).calls > t.knobs().UserInfoPerMinute {
+		return t.errorReply(Throttled, "me")
 	}
 	fields := strings.Split(c.query.Get("fields"), ",")
 	user := object{}
@@ -312,15 +312,15 @@ func (t *tiktok) creatorInfo(c *call) reply {
 	found := t.find(c.bearer(), access, c.now)
 	switch {
 	case found == nil:
-		return t.refuse(DeadGrant, "creator")
+		return t.errorReply(DeadGrant, "creator")
 	case media != "application/json":
 		return t.apiError(400, "invalid_params", "Content-Type has to be application/json; charset=UTF-8.")
 	case !slices.Contains(found.grant.scopes, "video.publish"):
 		return t.apiError(401, "scope_not_authorized", "The user did not authorize the scope required for completing this request.")
-	case t.used.hit(c.bearer(), c.now, time.Minute).calls > t.knobs().CreatorPerMinute:
-		return t.refuse(Throttled, "creator")
+	case t.used.count(c.bearer(), c.now, time.Minute).calls > t.knobs().CreatorPerMinute:
+		return t.errorReply(Throttled, "creator")
 	case t.knobs().UserCapReached:
-		return t.refuse(Quota, "creator")
+		return t.errorReply(Quota, "creator")
 	}
 	p, audience := found.grant.person, "PUBLIC_TO_EVERYONE"
 	if p.Private {
@@ -333,7 +333,7 @@ func (t *tiktok) creatorInfo(c *call) reply {
 	})
 }
 
-func (t *tiktok) refuse(kind Kind, endpoint string) reply {
+func (t *tiktok) errorReply(kind Kind, endpoint string) reply {
 	if endpoint == "token" || endpoint == "revoke" {
 		switch kind {
 		case WrongClient:

@@ -56,7 +56,7 @@ const twitterWindow = 15 * time.Minute
 
 type twitter struct {
 	*platform
-	nonces map[string]time.Time // seen with a good signature
+	nonces map[string]time.Time // lastConsentAt with a good signature
 	used   windows              // of users/me, by user
 	billed map[string]string    // user to the last UTC day paid for
 	dead   map[string]bool      // OAuth 1.0a access tokens invalidated
@@ -82,7 +82,7 @@ func newTwitter(s *Sandbox) dialect {
 func (x *twitter) routes() []route {
 	return []route{
 		{endpoint: "authorize", method: "GET", host: "x.com", path: "/i/oauth2/authorize", handle: showConsent(x)},
-		{endpoint: "consent", method: "POST", host: "x.com", path: "/i/oauth2/authorize", handle: takeConsent(x)},
+		{endpoint: "consent", method: "POST", host: "x.com", path: "/i/oauth2/authorize", handle: acceptConsent(x)},
 		{endpoint: "token", method: "POST", host: "api.x.com", path: "/2/oauth2/token", handle: x.token},
 		{endpoint: "revoke", method: "POST", host: "api.x.com", path: "/2/oauth2/revoke", handle: x.revoke},
 		{endpoint: "me", method: "GET", host: "api.x.com", path: "/2/users/me", handle: x.me},
@@ -95,9 +95,9 @@ func (k *Knobs) Twitter() *TwitterKnobs { return k.byPlatform[Twitter].(*Twitter
 
 func (x *twitter) knobs() *TwitterKnobs { return x.sandbox.knobs.Twitter() }
 
-// ask checks as X's authorize page does: PKCE and state are mandatory, and
+// checkAuthorize checks as X's authorize page does: PKCE and state are mandatory, and
 // whatever is wrong shows one and the same page.
-func (x *twitter) ask(c *call) (question, *reply) {
+func (x *twitter) checkAuthorize(c *call) (consentRequest, *reply) {
 	q := c.query
 	scopes := strings.Fields(q.Get("scope"))
 	challenge, method := q.Get("code_challenge"), q.Get("code_challenge_method")
@@ -115,7 +115,7 @@ func (x *twitter) ask(c *call) (question, *reply) {
 		why = "A scope is unknown, or there is none."
 	case method != "S256" && method != "plain":
 		why = "code_challenge_method has to be S256 or plain."
-	case !wellFormedVerifier(challenge) || method == "S256" && len(challenge) != 43:
+	case !isVerifier(challenge) || method == "S256" && len(challenge) != 43:
 		why = "The code_challenge is missing or malformed."
 	}
 	for name, values := range q {
@@ -124,14 +124,14 @@ func (x *twitter) ask(c *call) (question, *reply) {
 		}
 	}
 	if why != "" {
-		page := errorPage(400, refusedPage{x.title, "Something went wrong", "You weren't able to give access to the App. " + why})
-		return question{}, &page
+		page := errorPage(400, errorText{x.title, "Something went wrong", "You weren't able to give access to the App. " + why})
+		return consentRequest{}, &page
 	}
 	// All or nothing: no scope can be unticked.
-	return question{scopes: scopes, fixed: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
+	return consentRequest{scopes: scopes, fixed: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
 }
 
-func (x *twitter) answer(q question, p *Person, choice Choice) string {
+func (x *twitter) redirect(q consentRequest, p *Person, choice Choice) string {
 	if choice.Deny {
 		return redirectTo(q.redirectURI, "error", "access_denied", "state", q.state)
 	}
@@ -140,7 +140,7 @@ func (x *twitter) answer(q question, p *Person, choice Choice) string {
 		grant: x.newGrant(p, q.scopes, now), redirectURI: q.redirectURI,
 		challenge: q.query.Get("code_challenge"), method: q.query.Get("code_challenge_method"),
 		offline: slices.Contains(q.scopes, "offline.access"),
-		expires: later(now, x.knobs().CodeSeconds),
+		expires: expiresAfter(now, x.knobs().CodeSeconds),
 	})
 	return redirectTo(q.redirectURI, "state", q.state, "code", value)
 }
@@ -170,7 +170,7 @@ func missingParameter(name string) reply {
 func (x *twitter) authenticate(c *call) *reply {
 	user, password, withHeader := c.basic()
 	var refused reply
-	switch name := c.repeated(); {
+	switch name := c.duplicateParameter(); {
 	case c.form == nil:
 		refused = oauthError(400, "invalid_request", "The content type has to be application/x-www-form-urlencoded.")
 	case name != "":
@@ -181,8 +181,8 @@ func (x *twitter) authenticate(c *call) *reply {
 		}
 		refused = oauthError(401, "invalid_client", "Value passed for the client id was invalid.")
 	case !withHeader:
-		refused = x.refuse(WrongClient, "token")
-	case user != x.app.ClientID || !x.takes(password):
+		refused = x.errorReply(WrongClient, "token")
+	case user != x.app.ClientID || !x.acceptsSecret(password):
 		refused = oauthError(401, "invalid_client", "Value passed for the client was invalid.")
 	default:
 		return nil
@@ -202,7 +202,7 @@ func (x *twitter) redeem(c *call) reply {
 		return oauthError(400, "invalid_request", "Value passed for the authorization code was invalid.")
 	case c.form.Get("redirect_uri") != granted.redirectURI:
 		return oauthError(400, "invalid_request", "Value passed for the redirect uri did not match the uri of the authorization code.")
-	case !provesChallenge(granted, c.form.Get("code_verifier")):
+	case !matchesChallenge(granted, c.form.Get("code_verifier")):
 		return oauthError(400, "invalid_request", "Value passed for the code verifier did not match the code challenge.")
 	}
 	granted.used = true
@@ -223,17 +223,17 @@ func (x *twitter) refresh(c *call) reply {
 	if t := x.tokens[value]; t != nil && t.spent {
 		t.grant.dead = true
 	}
-	return x.refuse(DeadGrant, "token")
+	return x.errorReply(DeadGrant, "token")
 }
 
 func (x *twitter) issue(g *grant, offline bool, now time.Time) reply {
 	k := x.knobs()
 	answer := object{
 		"token_type": "bearer", "expires_in": k.AccessSeconds, "scope": strings.Join(g.scopes, " "),
-		"access_token": x.newToken("sandbox-x-access-", token{kind: access, grant: g, issued: now, expires: later(now, k.AccessSeconds)}),
+		"access_token": x.newToken("sandbox-x-access-", token{kind: access, grant: g, issued: now, expires: expiresAfter(now, k.AccessSeconds)}),
 	}
 	if offline {
-		answer["refresh_token"] = x.newToken("sandbox-x-refresh-", token{kind: refresh, grant: g, issued: now, expires: later(now, k.RefreshSeconds)})
+		answer["refresh_token"] = x.newToken("sandbox-x-refresh-", token{kind: refresh, grant: g, issued: now, expires: expiresAfter(now, k.RefreshSeconds)})
 	}
 	return answerJSON(200, answer)
 }
@@ -268,7 +268,7 @@ func (x *twitter) me(c *call) reply {
 	case bearer != "":
 		t := x.find(bearer, access, c.now)
 		if t == nil {
-			return x.refuse(DeadGrant, "me")
+			return x.errorReply(DeadGrant, "me")
 		}
 		// users/me needs both scopes (X's openapi.json v2.167, 2026-08-22).
 		if !containsAll(t.grant.scopes, []string{"tweet.read", "users.read"}) {
@@ -289,7 +289,7 @@ func (x *twitter) me(c *call) reply {
 // answers it.
 func (x *twitter) meter(p *Person, level string, now time.Time) reply {
 	k := x.knobs()
-	w := x.used.hit(p.ID, now, twitterWindow)
+	w := x.used.count(p.ID, now, twitterWindow)
 	answer := x.read(p, w, now)
 	if level != "" {
 		answer = answer.with("x-access-level", level)
@@ -304,13 +304,13 @@ func (x *twitter) read(p *Person, w window, now time.Time) reply {
 	k, day := x.knobs(), now.UTC().Format(time.DateOnly)
 	switch {
 	case w.calls > k.UsersMeLimit:
-		return x.refuse(Throttled, "me")
+		return x.errorReply(Throttled, "me")
 	case k.NotEnrolled:
-		return x.refuse(WrongClient, "me")
+		return x.errorReply(WrongClient, "me")
 	case k.UsageCapped:
 		return twitterUsageCapped()
 	case k.PrepaidReads == 0 && x.billed[p.ID] != day:
-		return x.refuse(Quota, "me")
+		return x.errorReply(Quota, "me")
 	}
 	if x.billed[p.ID] != day && k.PrepaidReads > 0 {
 		x.knobs().PrepaidReads--
@@ -328,7 +328,7 @@ func twitterUsageCapped() reply {
 	})
 }
 
-func (x *twitter) refuse(kind Kind, endpoint string) reply {
+func (x *twitter) errorReply(kind Kind, endpoint string) reply {
 	tokenEndpoint := endpoint == "token" || endpoint == "revoke"
 	switch {
 	case kind == Throttled:

@@ -88,7 +88,7 @@ func newYouTube(s *Sandbox) dialect {
 func (y *youtube) routes() []route {
 	return []route{
 		{endpoint: "authorize", method: "GET", host: "accounts.google.com", path: "/o/oauth2/v2/auth", handle: showConsent(y)},
-		{endpoint: "consent", method: "POST", host: "accounts.google.com", path: "/o/oauth2/v2/auth", handle: takeConsent(y)},
+		{endpoint: "consent", method: "POST", host: "accounts.google.com", path: "/o/oauth2/v2/auth", handle: acceptConsent(y)},
 		{endpoint: "token", method: "POST", host: "oauth2.googleapis.com", path: "/token", handle: y.token},
 		{endpoint: "revoke", method: "POST", host: "oauth2.googleapis.com", path: "/revoke", handle: y.revoke},
 		{endpoint: "tokeninfo", method: "GET POST", host: "oauth2.googleapis.com", path: "/tokeninfo", handle: y.tokeninfo},
@@ -101,13 +101,13 @@ func (k *Knobs) YouTube() *YouTubeKnobs { return k.byPlatform[YouTube].(*YouTube
 
 func (y *youtube) knobs() *YouTubeKnobs { return y.sandbox.knobs.YouTube() }
 
-// ask checks as Google's authorize page does. Its errors are pages, never
+// checkAuthorize checks as Google's authorize page does. Its errors are pages, never
 // redirects (https://developers.google.com/identity/protocols/oauth2/web-server
 // #authorization-errors, 2026-11-23).
-func (y *youtube) ask(c *call) (question, *reply) {
-	refuse := func(status int, code, why string) (question, *reply) {
-		page := errorPage(status, refusedPage{y.title, "Error " + strconv.Itoa(status) + ": " + code, why})
-		return question{}, &page
+func (y *youtube) checkAuthorize(c *call) (consentRequest, *reply) {
+	refuse := func(status int, code, why string) (consentRequest, *reply) {
+		page := errorPage(status, errorText{y.title, "Error " + strconv.Itoa(status) + ": " + code, why})
+		return consentRequest{}, &page
 	}
 	q := c.query
 	for name, values := range q {
@@ -136,7 +136,7 @@ func (y *youtube) ask(c *call) (question, *reply) {
 		return refuse(400, "invalid_request", "Invalid parameter value for prompt")
 	case method != "" && method != "S256" && method != "plain":
 		return refuse(400, "invalid_request", "Invalid code_challenge_method")
-	case method != "" && challenge == "", challenge != "" && !wellFormedVerifier(challenge), method == "S256" && len(challenge) != 43:
+	case method != "" && challenge == "", challenge != "" && !isVerifier(challenge), method == "S256" && len(challenge) != 43:
 		return refuse(400, "invalid_request", "Invalid code_challenge")
 	}
 	for _, scope := range scopes {
@@ -144,7 +144,7 @@ func (y *youtube) ask(c *call) (question, *reply) {
 			return refuse(400, "invalid_scope", "Some requested scopes were invalid: "+scope)
 		}
 	}
-	return question{scopes: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
+	return consentRequest{scopes: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
 }
 
 func validPrompt(prompt string) bool {
@@ -156,13 +156,13 @@ func validPrompt(prompt string) bool {
 	return true
 }
 
-// answer issues a refresh token only for offline access, and only where the
+// redirect issues a refresh token only for offline access, and only where the
 // consent screen was really shown: with prompt=consent, or where the person
 // had not allowed all of it before
 // (https://developers.google.com/identity/protocols/oauth2/web-server#offline,
 // 2026-11-23; zquestz/omniauth-google-oauth2#467). Both outcomes name the
 // issuer (RFC 9207).
-func (y *youtube) answer(q question, p *Person, choice Choice) string {
+func (y *youtube) redirect(q consentRequest, p *Person, choice Choice) string {
 	k := y.knobs()
 	tester := !k.Testing || len(k.TestUsers) == 0 || slices.Contains(k.TestUsers, p.ID)
 	if choice.Deny || !tester {
@@ -185,7 +185,7 @@ func (y *youtube) answer(q question, p *Person, choice Choice) string {
 		grant: y.newGrant(p, granted, now), redirectURI: q.redirectURI,
 		challenge: q.query.Get("code_challenge"), method: q.query.Get("code_challenge_method"),
 		offline: shown && q.query.Get("access_type") == "offline" && !k.OmitRefreshToken,
-		expires: later(now, k.CodeSeconds),
+		expires: expiresAfter(now, k.CodeSeconds),
 	})
 	return redirectTo(q.redirectURI, "state", q.state, "iss", googleAuthority, "code", value,
 		"scope", strings.Join(granted, " "), "authuser", "0", "prompt", "consent")
@@ -203,7 +203,7 @@ func (y *youtube) allowed(p *Person) []string {
 }
 
 func (y *youtube) token(c *call) reply {
-	switch name := c.repeated(); {
+	switch name := c.duplicateParameter(); {
 	case c.form == nil:
 		return oauthError(400, "invalid_request", "Missing required parameter: grant_type")
 	case name != "":
@@ -237,8 +237,8 @@ func (y *youtube) authenticate(c *call) *reply {
 		refused = oauthError(401, "invalid_client", "The OAuth client was not found.")
 	case secret == "":
 		refused = oauthError(400, "invalid_request", "client_secret is missing.")
-	case !y.takes(secret):
-		refused = y.refuse(WrongClient, "token")
+	case !y.acceptsSecret(secret):
+		refused = y.errorReply(WrongClient, "token")
 	default:
 		return nil
 	}
@@ -264,7 +264,7 @@ func (y *youtube) redeem(c *call) reply {
 		return oauthError(400, "invalid_grant", "Missing code verifier.")
 	case granted.challenge == "" && verifier != "":
 		return oauthError(400, "invalid_grant", "code_verifier or verifier is not needed.")
-	case !provesChallenge(granted, verifier):
+	case !matchesChallenge(granted, verifier):
 		return oauthError(400, "invalid_grant", "Invalid code verifier.")
 	}
 	granted.used = true
@@ -273,7 +273,7 @@ func (y *youtube) redeem(c *call) reply {
 		k := y.knobs()
 		t := token{kind: refresh, grant: granted.grant, issued: c.now, used: c.now}
 		if k.Testing {
-			t.expires = later(c.now, googleTestingSeconds)
+			t.expires = expiresAfter(c.now, googleTestingSeconds)
 			answer["refresh_token_expires_in"] = googleTestingSeconds
 		}
 		answer["refresh_token"] = y.newToken("1//sandbox-", t)
@@ -285,7 +285,7 @@ func (y *youtube) redeem(c *call) reply {
 func (y *youtube) issue(g *grant, now time.Time) object {
 	seconds := y.knobs().AccessSeconds
 	return object{
-		"access_token": y.newToken("ya29.sandbox-", token{kind: access, grant: g, issued: now, expires: later(now, seconds)}),
+		"access_token": y.newToken("ya29.sandbox-", token{kind: access, grant: g, issued: now, expires: expiresAfter(now, seconds)}),
 		"expires_in":   seconds,
 		"scope":        strings.Join(g.scopes, " "),
 		"token_type":   "Bearer",
@@ -316,14 +316,14 @@ func (y *youtube) refresh(c *call) reply {
 	case c.form.Get("refresh_token") == "":
 		return oauthError(400, "invalid_request", "Missing required parameter: refresh_token")
 	case t == nil || c.now.Sub(t.used) > idle:
-		return y.refuse(DeadGrant, "token")
+		return y.errorReply(DeadGrant, "token")
 	case k.SessionControl:
 		return answerJSON(400, object{"error": "invalid_grant", "error_description": "reauth related error (invalid_rapt)", "error_subtype": "invalid_rapt"})
 	}
 	t.used = c.now
 	answer := y.issue(t.grant, c.now)
 	if !t.expires.IsZero() {
-		answer["refresh_token_expires_in"] = left(c.now, t.expires)
+		answer["refresh_token_expires_in"] = secondsUntil(c.now, t.expires)
 	}
 	return answerJSON(200, answer)
 }
@@ -333,7 +333,7 @@ func (y *youtube) refresh(c *call) reply {
 // (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke,
 // 2026-11-23).
 func (y *youtube) revoke(c *call) reply {
-	t := y.tokens[c.either("token")]
+	t := y.tokens[c.parameter("token")]
 	if t == nil || t.spent || t.grant.dead || t.expired(c.now) {
 		return oauthError(400, "invalid_token", "Token expired or revoked")
 	}
@@ -345,7 +345,7 @@ func (y *youtube) revoke(c *call) reply {
 // (https://pkg.go.dev/go.chromium.org/luci/common/gcloud/googleoauth,
 // 2026-11-23).
 func (y *youtube) tokeninfo(c *call) reply {
-	t := y.find(c.either("access_token"), access, c.now)
+	t := y.find(c.parameter("access_token"), access, c.now)
 	if t == nil {
 		return oauthError(400, "invalid_token", "Invalid Value")
 	}
@@ -353,7 +353,7 @@ func (y *youtube) tokeninfo(c *call) reply {
 		"azp": y.app.ClientID, "aud": y.app.ClientID, "sub": t.grant.person.ID,
 		"scope": strings.Join(t.grant.scopes, " "), "access_type": "offline",
 		"exp":        strconv.FormatInt(t.expires.Unix(), 10),
-		"expires_in": strconv.Itoa(left(c.now, t.expires)),
+		"expires_in": strconv.Itoa(secondsUntil(c.now, t.expires)),
 	})
 }
 
@@ -361,7 +361,7 @@ func (y *youtube) channels(c *call) reply {
 	t := y.find(c.bearer(), access, c.now)
 	switch {
 	case t == nil:
-		return y.refuse(DeadGrant, "channels")
+		return y.errorReply(DeadGrant, "channels")
 	case !slices.ContainsFunc(t.grant.scopes, func(s string) bool { return googleScopes[s] }):
 		return googleError(403, "insufficientPermissions", "PERMISSION_DENIED", "Request had insufficient authentication scopes.").
 			with("WWW-Authenticate", `Bearer realm="https://accounts.google.com/", error="insufficient_scope"`)
@@ -372,7 +372,7 @@ func (y *youtube) channels(c *call) reply {
 	}
 	day := c.now.In(pacific).Format(time.DateOnly)
 	if y.units[day]++; y.units[day] > y.knobs().DailyUnits {
-		return y.refuse(Quota, "channels")
+		return y.errorReply(Quota, "channels")
 	}
 	// Without a channel, items are missing and the status is 200.
 	answer := object{"kind": "youtube#channelListResponse", "etag": "sandbox", "pageInfo": object{"totalResults": 0, "resultsPerPage": 5}}
@@ -392,8 +392,8 @@ func channelItem(p *Person, parts []string) object {
 	return item
 }
 
-// refuse words errors as the token endpoint or, elsewhere, as the Data API.
-func (y *youtube) refuse(kind Kind, endpoint string) reply {
+// errorReply words errors as the token endpoint or, elsewhere, as the Data API.
+func (y *youtube) errorReply(kind Kind, endpoint string) reply {
 	if endpoint == "channels" {
 		switch kind {
 		case Throttled:
