@@ -14,22 +14,21 @@ import (
 	"time"
 )
 
-// facebookScopes are those that the app may ask for.
+// facebookScopes are the scopes that the app may request.
 var facebookScopes = []string{
 	"public_profile", "email", "pages_show_list", "pages_read_engagement", "pages_manage_posts", "pages_manage_engagement",
 	"pages_manage_metadata", "pages_read_user_content", "business_management", "read_insights",
 	"instagram_basic", "instagram_content_publish", "instagram_manage_comments", "instagram_manage_insights",
 }
 
-// facebookConfiguration is what the app's Login for Business configuration
-// asks for.
+// facebookConfiguration is the id of the app's Login for Business configuration.
 const facebookConfiguration = "900000000000001"
 
 var facebookConfigured = []string{
 	"pages_show_list", "pages_read_engagement", "pages_manage_posts", "business_management", "instagram_basic", "instagram_content_publish",
 }
 
-// Versions that are served: v21.0 ends on 2027-01-21, v26.0 is the latest
+// The supported versions. v21.0 ends on 2027-01-21, v26.0 is the latest
 // (https://developers.facebook.com/docs/graph-api/changelog, 2026-11-23).
 const facebookOldest, facebookLatest = 21, 26
 
@@ -48,7 +47,7 @@ type FacebookKnobs struct {
 
 	// OmitExpiresIn leaves expires_in out of token answers.
 	OmitExpiresIn bool `json:"omit_expires_in"`
-	// LongAtOnce gives a 60-day token for a code already.
+	// LongAtOnce issues a token of 60 days for a code.
 	LongAtOnce bool `json:"long_at_once"`
 	// NoExtension exchanges a long token for one that ends when it does.
 	NoExtension bool `json:"no_extension"`
@@ -74,7 +73,7 @@ const pageToken kind = "page"
 
 type facebook struct {
 	*platform
-	// declined is what each person refused when last asked.
+	// declined has the scopes that each person refused at their last consent.
 	declined map[string][]string
 }
 
@@ -162,7 +161,7 @@ func isSupported(version string) bool {
 	return ok && err == nil && strings.HasPrefix(version, "v") && number >= facebookOldest && number <= facebookLatest
 }
 
-// redirect ends every redirect in "#_=_", which browsers keep to themselves
+// redirect appends "#_=_" to every redirect. Browsers do not send a fragment
 // (assumed).
 func (f *facebook) redirect(q consentRequest, p *Person, choice Choice) string {
 	if choice.Deny {
@@ -190,8 +189,8 @@ func (f *facebook) redirect(q consentRequest, p *Person, choice Choice) string {
 	return redirectTo(q.redirectURI, parameters...) + "#_=_"
 }
 
-// latest is the consent that counts for p now: a later login replaces scopes
-// and Pages of the earlier, and its tokens see that.
+// latest returns the last consent of p. It replaces the scopes and the Pages of
+// earlier ones, for their tokens, too.
 func (f *facebook) latest(p *Person) *grant {
 	var last *grant
 	for _, g := range f.grants {
@@ -249,9 +248,9 @@ func (f *facebook) redeem(c *call) reply {
 	return f.issue(granted.grant, end, long, c.now)
 }
 
-// exchange gives a long-lived token for a user token that still lives
+// exchange issues a long-lived token for a valid user token
 // (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
-// 2026-11-23). The short one goes on until its own end.
+// 2026-11-23). The short-lived one stays valid until it expires.
 func (f *facebook) exchange(c *call) reply {
 	t, refused := f.live(c.parameter("fb_exchange_token"), c.now)
 	if refused != nil {
@@ -278,8 +277,8 @@ func (f *facebook) issue(g *grant, end time.Time, long bool, now time.Time) repl
 	return answerJSON(200, answer)
 }
 
-// live returns a user or Page token that is good, or the refusal with the
-// subcode that says why it is not.
+// live returns a valid user or Page token, or the error with the subcode for an
+// invalid one.
 func (f *facebook) live(value string, now time.Time) (*token, *reply) {
 	t := f.tokens[value]
 	code, subcode, message := 0, 0, ""
@@ -303,7 +302,7 @@ func (f *facebook) live(value string, now time.Time) (*token, *reply) {
 	return nil, &refused
 }
 
-// lastConsentAt is when the person last went through the dialog.
+// lastConsentAt returns the time of the person's last consent.
 func (f *facebook) lastConsentAt(p *Person) time.Time {
 	if g := f.latest(p); g != nil {
 		return g.at
@@ -323,8 +322,8 @@ func (f *facebook) versioned(handle func(*call) reply) func(*call) reply {
 	}
 }
 
-// authorized wants a live token, as a header or a parameter, and its
-// appsecret_proof where one is sent or required. The proof counts in the query
+// authorized requires a valid token, as a header or a parameter, and its
+// appsecret_proof where one is sent or required. It reads the proof in the query
 // alone (ScribeJava PR #1070, read 2026-11-23).
 func (f *facebook) authorized(handle func(*call, *token) reply) func(*call) reply {
 	return func(c *call) reply {
@@ -337,18 +336,18 @@ func (f *facebook) authorized(handle func(*call, *token) reply) func(*call) repl
 		switch {
 		case proof == "" && f.knobs().RequireProof:
 			return graphError(400, 100, 0, "API calls from the server require an appsecret_proof argument")
-		case proof != "" && !f.matchesChallenge(proof, value):
+		case proof != "" && !f.isSecretProof(proof, value):
 			return graphError(400, 100, 0, "Invalid appsecret_proof provided in the API argument")
 		}
 		return handle(c, t)
 	}
 }
 
-// matchesChallenge reports whether proof is the hex HMAC-SHA256 of a token under one of
+// isSecretProof reports whether proof is the hex HMAC-SHA256 of a token under one of
 // the app's secrets
 // (https://developers.facebook.com/docs/graph-api/guides/secure-requests,
 // 2026-11-23).
-func (f *facebook) matchesChallenge(proof, accessToken string) bool {
+func (f *facebook) isSecretProof(proof, accessToken string) bool {
 	return slices.ContainsFunc(append([]string{f.app.ClientSecret}, f.retired...), func(secret string) bool {
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write([]byte(accessToken))
@@ -380,7 +379,7 @@ func (f *facebook) permissions(c *call, t *token) reply {
 	return answerJSON(200, object{"data": data})
 }
 
-// revokeByAnyone takes the app's own token too, for whoever it is about.
+// revokeByAnyone also accepts the app's own token, for any person.
 func (f *facebook) revokeByAnyone(c *call) reply {
 	if !f.isApp(c) {
 		return f.authorized(f.revoke)(c)
@@ -398,7 +397,7 @@ func (f *facebook) isApp(c *call) bool {
 	return id == f.app.ClientID && f.acceptsSecret(secret)
 }
 
-// sentToken is the token of the header or, failing that, of the parameter.
+// sentToken returns the token of the header, or else of the parameter.
 func sentToken(c *call) string {
 	if token := c.bearer(); token != "" {
 		return token
@@ -456,7 +455,7 @@ func (f *facebook) describe(t *token) object {
 	if t.kind == pageToken {
 		data["type"], data["profile_id"] = "PAGE", t.page
 	}
-	// target_ids tell which Pages were ticked.
+	// target_ids are the selected Pages.
 	granular := []object{}
 	for _, scope := range g.scopes {
 		if strings.HasPrefix(scope, "pages_") {
@@ -496,7 +495,8 @@ func graphError(status, code, subcode int, message string) reply {
 		with("WWW-Authenticate", `OAuth "Facebook Platform" "invalid_code" "`+strings.ReplaceAll(message, `"`, "'")+`"`)
 }
 
-// notVisible is said of what does not exist or is not visible to the token.
+// notVisible returns the error for an object that does not exist, or that the
+// token may not read.
 func notVisible(id string) reply {
 	return graphError(400, 100, 33, "Unsupported get request. Object with ID '"+id+"' does not exist, cannot be loaded due to missing permissions, or does not support this operation.")
 }

@@ -34,11 +34,11 @@ type TikTokKnobs struct {
 	// 2026-11-05); before, they were 86400 and 31536000, see Legacy.
 	AccessSeconds  int `json:"access_seconds"`
 	RefreshSeconds int `json:"refresh_seconds"`
-	// RestartRefresh lets a rotation begin the refresh token's life anew.
-	// Whether TikTok does is not documented.
+	// RestartRefresh issues each refresh token with a full lifetime. TikTok does
+	// not document whether it does.
 	RestartRefresh bool `json:"restart_refresh"`
-	// KeepRefreshToken gives the same refresh token back, as the older
-	// documents allow.
+	// KeepRefreshToken returns the same refresh token, as the older documents
+	// allow.
 	KeepRefreshToken bool `json:"keep_refresh_token"`
 
 	// PKCE is "required", or "optional" as the documents have it for the
@@ -48,10 +48,10 @@ type TikTokKnobs struct {
 	Base64Challenge bool   `json:"base64_challenge"`
 	// ErrorsIn200 sends errors of the token endpoint with status 200.
 	ErrorsIn200 bool `json:"errors_in_200"`
-	// TargetUsers are the only people that an app in TikTok's own sandbox may
-	// ask; empty: everyone.
+	// TargetUsers are the only people that can use an app in TikTok's own
+	// sandbox. Empty means everyone.
 	TargetUsers []string `json:"target_users"`
-	// UserInfoPerMinute is of the app, CreatorPerMinute of one access token
+	// UserInfoPerMinute limits the app, CreatorPerMinute one access token
 	// (https://developers.tiktok.com/doc/tiktok-api-v2-rate-limit,
 	// 2026-11-23).
 	UserInfoPerMinute int `json:"user_info_per_minute"`
@@ -126,8 +126,8 @@ func (t *tiktok) checkAuthorize(c *call) (consentRequest, *reply) {
 	return consentRequest{scopes: scopes, fixed: []string{"user.info.basic"}, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
 }
 
-// redirect sends a code with characters that have to be percent-encoded: whoever
-// encodes the code once more sends another one (https://developers.tiktok.com/
+// redirect issues a code with characters that have to be percent-encoded. A client
+// that encodes the code twice sends another code (https://developers.tiktok.com/
 // doc/oauth-user-access-token-management, 2026-11-23; the characters are
 // assumed).
 func (t *tiktok) redirect(q consentRequest, p *Person, choice Choice) string {
@@ -159,8 +159,8 @@ func (t *tiktok) token(c *call) reply {
 	return t.error("unsupported_grant_type", "The grant_type is missing or not supported.")
 }
 
-// authenticate wants client_key and client_secret in a form; client_id and
-// Basic are refused (better-auth/better-auth#10696, read 2026-11-23).
+// authenticate requires client_key and client_secret in a form. It refuses
+// client_id and Basic (better-auth/better-auth#10696, read 2026-11-23).
 func (t *tiktok) authenticate(c *call) *reply {
 	_, _, withHeader := c.basic()
 	var refused reply
@@ -194,8 +194,8 @@ func (t *tiktok) redeem(c *call) reply {
 	return t.issue(granted.grant, t.newRefresh(granted.grant, c.now, end), end, c.now)
 }
 
-// matchesChallenge holds the verifier against TikTok's form of the challenge: hex, not
-// RFC 7636's base64url (https://developers.tiktok.com/doc/login-kit-desktop,
+// matchesChallenge compares the verifier with TikTok's form of the challenge: hex,
+// not RFC 7636's base64url (https://developers.tiktok.com/doc/login-kit-desktop,
 // 2026-11-23; mystery-man/passport-tiktok#9).
 func (t *tiktok) matchesChallenge(c *code, verifier string) bool {
 	switch {
@@ -209,7 +209,7 @@ func (t *tiktok) matchesChallenge(c *code, verifier string) bool {
 	return challengeHex(verifier) == c.challenge
 }
 
-// refresh rotates strictly: the old refresh token dies when the new one is
+// refresh rotates strictly. The old refresh token ends when the new one is
 // issued.
 func (t *tiktok) refresh(c *call) reply {
 	k, value := t.knobs(), c.form.Get("refresh_token")
@@ -234,7 +234,7 @@ func (t *tiktok) newRefresh(g *grant, now, end time.Time) string {
 	return t.newToken("rft.sandbox-", token{kind: refresh, grant: g, issued: now, expires: end})
 }
 
-// issue answers flat, without the envelope of the API
+// issue answers without the envelope of the API
 // (https://developers.tiktok.com/doc/oauth-get-a-user-access-token, 2026-11-02).
 func (t *tiktok) issue(g *grant, refreshToken string, end, now time.Time) reply {
 	seconds := t.knobs().AccessSeconds
@@ -246,9 +246,9 @@ func (t *tiktok) issue(g *grant, refreshToken string, end, now time.Time) reply 
 	})
 }
 
-// revoke ends the grant; the app leaves the person's list
+// revoke ends the grant. The app disappears from the person's list
 // (https://developers.tiktok.com/docs/en/oauth-revoke-a-user-access-token,
-// 2026-11-23). What is said of a dead token is assumed.
+// 2026-11-23). The answer for a dead token is assumed.
 func (t *tiktok) revoke(c *call) reply {
 	if refused := t.authenticate(c); refused != nil {
 		return *refused
@@ -261,7 +261,7 @@ func (t *tiktok) revoke(c *call) reply {
 	return answerJSON(200, object{})
 }
 
-// userInfo fails whole where one field's scope is missing.
+// userInfo fails if the scope of one field is missing.
 func (t *tiktok) userInfo(c *call) reply {
 	found := t.find(c.bearer(), access, c.now)
 	if found == nil {
@@ -304,7 +304,7 @@ func tiktokField(p *Person, field string) any {
 	return ""
 }
 
-// creatorInfo says what the creator may post
+// creatorInfo returns what the creator may post
 // (https://developers.tiktok.com/doc/content-posting-api-reference-query-creator-info,
 // 2026-11-23).
 func (t *tiktok) creatorInfo(c *call) reply {
@@ -360,9 +360,9 @@ func (t *tiktok) errorReply(kind Kind, endpoint string) reply {
 	return t.apiError(401, "access_token_invalid", "The access token is invalid or not found in the request.")
 }
 
-// error is the token endpoint's (https://developers.tiktok.com/doc/
-// oauth-error-handling, 2026-11-23). The status is not documented: 400 in
-// fixtures, 200 in reports from the field.
+// error returns an error of the token endpoint (https://developers.tiktok.com/doc/
+// oauth-error-handling, 2026-11-23). The status is not documented. It is 400 in
+// fixtures, and 200 in bug reports.
 func (t *tiktok) error(code, description string) reply {
 	status := 400
 	if t.knobs().ErrorsIn200 {

@@ -32,19 +32,18 @@ type TwitterKnobs struct {
 	PublicClient bool `json:"public_client"`
 	// UsersMeLimit is how often a user may call users/me in 15 minutes.
 	UsersMeLimit int `json:"users_me_limit"`
-	// PrepaidReads is how many user reads are paid for, one a user and UTC
-	// day; negative is no end. At zero the answer is 402.
+	// PrepaidReads is the number of user reads that are paid for, one a user and
+	// UTC day. A negative number means no limit. At zero the answer is 402.
 	PrepaidReads int `json:"prepaid_reads"`
 	// UsageCapped answers 429 for the month's cap, NotEnrolled 403 for an app
 	// outside a project.
 	UsageCapped bool `json:"usage_capped"`
 	NotEnrolled bool `json:"not_enrolled"`
-	// V1Errors words a refused OAuth 1.0a signature with the codes 32, 89 and
-	// 135 of the older API on users/me too.
+	// V1Errors refuses an OAuth 1.0a signature with the codes 32, 89 and 135 of
+	// the older API on users/me, too.
 	V1Errors bool `json:"v1_errors"`
-	// SignedURL is which URL an OAuth 1.0a signature has to cover: "real" is
-	// the platform's own, "sent" the one that the request came in on, empty
-	// takes either.
+	// SignedURL is the URL that an OAuth 1.0a signature has to cover: "real" is
+	// the platform's own, "sent" the one of the request. Empty means either.
 	SignedURL string `json:"signed_url"`
 }
 
@@ -95,8 +94,8 @@ func (k *Knobs) Twitter() *TwitterKnobs { return k.byPlatform[Twitter].(*Twitter
 
 func (x *twitter) knobs() *TwitterKnobs { return x.sandbox.knobs.Twitter() }
 
-// checkAuthorize checks as X's authorize page does: PKCE and state are mandatory, and
-// whatever is wrong shows one and the same page.
+// checkAuthorize checks as X's authorize page does. PKCE and state are mandatory.
+// Every error shows the same page.
 func (x *twitter) checkAuthorize(c *call) (consentRequest, *reply) {
 	q := c.query
 	scopes := strings.Fields(q.Get("scope"))
@@ -127,7 +126,7 @@ func (x *twitter) checkAuthorize(c *call) (consentRequest, *reply) {
 		page := errorPage(400, errorText{x.title, "Something went wrong", "You weren't able to give access to the App. " + why})
 		return consentRequest{}, &page
 	}
-	// All or nothing: no scope can be unticked.
+	// The person cannot refuse single scopes.
 	return consentRequest{scopes: scopes, fixed: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
 }
 
@@ -209,8 +208,8 @@ func (x *twitter) redeem(c *call) reply {
 	return x.issue(granted.grant, granted.offline, c.now)
 }
 
-// refresh rotates: the token that was sent is spent. Sending a spent one again
-// ends the whole family (trypostit/trypost#126, read 2026-11-23).
+// refresh rotates. The refresh token that was sent is spent. A client that sends a
+// spent one ends the whole grant (trypostit/trypost#126, read 2026-11-23).
 func (x *twitter) refresh(c *call) reply {
 	value := c.form.Get("refresh_token")
 	if value == "" {
@@ -238,8 +237,8 @@ func (x *twitter) issue(g *grant, offline bool, now time.Time) reply {
 	return answerJSON(200, answer)
 }
 
-// revoke ends one access token, or with a refresh token the grant. A token
-// that is not known is no error (RFC 7009, 2.2). The body is assumed.
+// revoke ends one access token, or with a refresh token the grant. An unknown
+// token is no error (RFC 7009, 2.2). The body is assumed.
 func (x *twitter) revoke(c *call) reply {
 	if refused := x.authenticate(c); refused != nil {
 		return *refused

@@ -13,9 +13,9 @@ const (
 	googleRefreshLimit = 100 // live refresh tokens of one account for one client; assumed, older texts say 25 and 50
 )
 
-// googleScopes are those that the app may ask for. The value says whether
-// channels.list takes a token with that scope alone: youtube.upload does not
-// read (https://developers.google.com/youtube/v3/docs/channels/list,
+// googleScopes are the scopes that the app may request. The value tells whether
+// the scope alone permits channels.list. youtube.upload does not
+// (https://developers.google.com/youtube/v3/docs/channels/list,
 // 2026-11-23).
 var googleScopes = map[string]bool{
 	googleYouTube:                                           true,
@@ -37,20 +37,20 @@ type YouTubeKnobs struct {
 	CodeSeconds   int `json:"code_seconds"`
 	AccessSeconds int `json:"access_seconds"`
 
-	// Testing is an app whose consent screen is in Testing: its refresh
-	// tokens live 7 days and the answer says so
+	// Testing is an app whose consent screen is in Testing. Its refresh tokens
+	// expire after 7 days, which the answer contains
 	// (https://developers.google.com/identity/protocols/oauth2#expiration,
 	// 2026-11-23).
 	Testing bool `json:"testing"`
-	// TestUsers are the only people that a Testing app may ask; empty:
+	// TestUsers are the only people that can use a Testing app. Empty means
 	// everyone.
 	TestUsers []string `json:"test_users"`
-	// OmitRefreshToken leaves it out whatever was asked.
+	// OmitRefreshToken leaves the refresh token out of every answer.
 	OmitRefreshToken bool `json:"omit_refresh_token"`
-	// IdleDays is how long a refresh token may lie unused.
+	// IdleDays is the time after which an unused refresh token ends.
 	IdleDays int `json:"idle_days"`
-	// DailyUnits is the project's quota, which begins anew at midnight Pacific
-	// time; channels.list costs one
+	// DailyUnits is the project's quota, which is reset at midnight Pacific time.
+	// channels.list costs one unit
 	// (https://developers.google.com/youtube/v3/determine_quota_cost,
 	// 2026-11-23).
 	DailyUnits int `json:"daily_units"`
@@ -70,7 +70,7 @@ type youtube struct {
 	units map[string]int // by Pacific day
 }
 
-// pacific leaves daylight saving out: the sandbox has no need of it.
+// pacific has no daylight saving time, which the sandbox does not need.
 var pacific = time.FixedZone("PST", -8*3600)
 
 func newYouTube(s *Sandbox) dialect {
@@ -101,7 +101,7 @@ func (k *Knobs) YouTube() *YouTubeKnobs { return k.byPlatform[YouTube].(*YouTube
 
 func (y *youtube) knobs() *YouTubeKnobs { return y.sandbox.knobs.YouTube() }
 
-// checkAuthorize checks as Google's authorize page does. Its errors are pages, never
+// checkAuthorize checks as Google's authorize page does. Its errors are pages, not
 // redirects (https://developers.google.com/identity/protocols/oauth2/web-server
 // #authorization-errors, 2026-11-23).
 func (y *youtube) checkAuthorize(c *call) (consentRequest, *reply) {
@@ -156,11 +156,11 @@ func validPrompt(prompt string) bool {
 	return true
 }
 
-// redirect issues a refresh token only for offline access, and only where the
-// consent screen was really shown: with prompt=consent, or where the person
-// had not allowed all of it before
+// redirect issues a refresh token only for offline access, and only if Google
+// showed the consent: with prompt=consent, or if the person had not granted all
+// scopes before
 // (https://developers.google.com/identity/protocols/oauth2/web-server#offline,
-// 2026-11-23; zquestz/omniauth-google-oauth2#467). Both outcomes name the
+// 2026-11-23; zquestz/omniauth-google-oauth2#467). Success and denial have the
 // issuer (RFC 9207).
 func (y *youtube) redirect(q consentRequest, p *Person, choice Choice) string {
 	k := y.knobs()
@@ -191,7 +191,7 @@ func (y *youtube) redirect(q consentRequest, p *Person, choice Choice) string {
 		"scope", strings.Join(granted, " "), "authuser", "0", "prompt", "consent")
 }
 
-// allowed is what p has allowed the app so far.
+// allowed returns the scopes that p granted so far.
 func (y *youtube) allowed(p *Person) []string {
 	var scopes []string
 	for _, g := range y.grants {
@@ -223,7 +223,7 @@ func (y *youtube) token(c *call) reply {
 	return oauthError(400, "unsupported_grant_type", "Invalid grant_type: "+c.form.Get("grant_type"))
 }
 
-// authenticate takes the client's id and secret as parameters or as Basic.
+// authenticate reads the client's id and secret from parameters or from Basic.
 func (y *youtube) authenticate(c *call) *reply {
 	id, secret := c.form.Get("client_id"), c.form.Get("client_secret")
 	if user, password, ok := c.basic(); ok {
@@ -245,9 +245,9 @@ func (y *youtube) authenticate(c *call) *reply {
 	return &refused
 }
 
-// redeem exchanges a code. The words of the errors are those of the issues
-// panva/oauth4webapi#119 and googleapis/google-api-nodejs-client#3680
-// (read 2026-11-23) where they tell them.
+// redeem exchanges a code. The texts of the errors come from the issues
+// panva/oauth4webapi#119 and googleapis/google-api-nodejs-client#3680 (read
+// 2026-11-23), as far as they have them.
 func (y *youtube) redeem(c *call) reply {
 	granted, ok := y.codes[c.form.Get("code")]
 	verifier := c.form.Get("code_verifier")
@@ -292,7 +292,7 @@ func (y *youtube) issue(g *grant, now time.Time) object {
 	}
 }
 
-// evict ends the oldest refresh tokens beyond the limit, silently.
+// evict ends the oldest refresh tokens beyond the limit without an error.
 func (y *youtube) evict(p *Person) {
 	var alive []*token
 	for _, t := range y.tokens {
@@ -307,7 +307,7 @@ func (y *youtube) evict(p *Person) {
 	}
 }
 
-// refresh answers without a refresh token: the one that was sent stays good.
+// refresh answers without a refresh token. The one that was sent stays valid.
 func (y *youtube) refresh(c *call) reply {
 	k := y.knobs()
 	t := y.find(c.form.Get("refresh_token"), refresh, c.now)
@@ -328,8 +328,8 @@ func (y *youtube) refresh(c *call) reply {
 	return answerJSON(200, answer)
 }
 
-// revoke takes an access or a refresh token, in the form or the query, and
-// ends all that its person allowed the app
+// revoke reads an access or a refresh token in the form or the query, and ends
+// every grant of its person
 // (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke,
 // 2026-11-23).
 func (y *youtube) revoke(c *call) reply {
@@ -341,7 +341,7 @@ func (y *youtube) revoke(c *call) reply {
 	return answerJSON(200, object{})
 }
 
-// tokeninfo gives numbers and booleans as strings
+// tokeninfo returns numbers and booleans as strings
 // (https://pkg.go.dev/go.chromium.org/luci/common/gcloud/googleoauth,
 // 2026-11-23).
 func (y *youtube) tokeninfo(c *call) reply {
@@ -383,7 +383,7 @@ func (y *youtube) channels(c *call) reply {
 	return answerJSON(200, answer)
 }
 
-// channelItem holds the parts that were asked for; the id is always there.
+// channelItem returns the requested parts. It always has the id.
 func channelItem(p *Person, parts []string) object {
 	item := object{"kind": "youtube#channel", "etag": "sandbox", "id": p.Channel}
 	if slices.Contains(parts, "snippet") {
@@ -392,7 +392,8 @@ func channelItem(p *Person, parts []string) object {
 	return item
 }
 
-// errorReply words errors as the token endpoint or, elsewhere, as the Data API.
+// errorReply returns an error of the token endpoint or, for any other endpoint,
+// of the Data API.
 func (y *youtube) errorReply(kind Kind, endpoint string) reply {
 	if endpoint == "channels" {
 		switch kind {
