@@ -2,16 +2,17 @@ package platform_test
 
 import (
 	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -172,12 +173,12 @@ func TestAll(t *testing.T) {
 	for _, row := range rows {
 		inTable = append(inTable, row.name)
 	}
-	files, err := filepath.Glob("guides/*.json")
+	files, err := fs.Glob(guides, "guides/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		withGuide = append(withGuide, strings.TrimSuffix(filepath.Base(file), ".json"))
+		withGuide = append(withGuide, strings.TrimSuffix(path.Base(file), ".json"))
 	}
 	for _, test := range []struct {
 		name  string
@@ -239,7 +240,7 @@ func checkGuide(t *testing.T, row row) {
 	if row.manual != (len(g.Manual) > 0) {
 		t.Errorf("%d steps for posting by hand", len(g.Manual))
 	}
-	b, err := os.ReadFile(filepath.Join("guides", row.name+".json"))
+	b, err := guides.ReadFile("guides/" + row.name + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,6 +283,9 @@ func checkNotices(t *testing.T, row row) {
 	_, err := noticer.ReadNotice(w.app, "no-such-kind", raw)
 	w.fails(err, connector.InvalidRequest, false)
 }
+
+//go:embed guides/*.json
+var guides embed.FS
 
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
 
