@@ -27,7 +27,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// row is what a platform is held against. Adding a platform adds a row.
+// row is what the conformance checks need to know of a platform. A new platform
+// adds a row.
 type row struct {
 	name string
 
@@ -115,7 +116,16 @@ var rows = []row{
 	},
 }
 
-// checks are run on every platform. Their names are cited in bug reports.
+// rowOf returns the row of a platform.
+func rowOf(name string) row {
+	i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
+	if i < 0 {
+		panic("the table has no row for " + name)
+	}
+	return rows[i]
+}
+
+// checks run on every platform. Bug reports cite their names.
 var checks = []struct {
 	name string
 	run  func(*testing.T, row)

@@ -15,7 +15,7 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-func TestOwnTransportIsClosed(t *testing.T) {
+func TestNewWire(t *testing.T) {
 	w := newWire("Test", Options{})
 	for _, client := range []*http.Client{w.getClient, w.postClient} {
 		transport := client.Transport.(*http.Transport)
@@ -34,7 +34,7 @@ func TestOwnTransportIsClosed(t *testing.T) {
 	}
 }
 
-func TestOriginsAreRewritten(t *testing.T) {
+func TestWire_RewriteOrigin(t *testing.T) {
 	w := newWire("Test", Options{Endpoints: map[string]string{
 		"https://api.example":       "http://127.0.0.1:9001",
 		"HTTPS://Www.Example/":      "http://127.0.0.1:9002/prefix/",
@@ -53,7 +53,7 @@ func TestOriginsAreRewritten(t *testing.T) {
 	}
 }
 
-func TestStatusesBecomeCodes(t *testing.T) {
+func TestWire_Do(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		status    int
@@ -104,7 +104,7 @@ func TestStatusesBecomeCodes(t *testing.T) {
 	}
 }
 
-func TestWaitsAreOfWhatPasses(t *testing.T) {
+func TestWire_Do_RetryAfter(t *testing.T) {
 	for name, test := range map[string]struct {
 		status  int
 		refusal *connector.Error
@@ -135,7 +135,7 @@ func TestWaitsAreOfWhatPasses(t *testing.T) {
 	}
 }
 
-func TestEveryPostHasAConnectionOfItsOwn(t *testing.T) {
+func TestWire_Send(t *testing.T) {
 	var connections atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -160,7 +160,7 @@ func TestEveryPostHasAConnectionOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestKeysWhoseLevelIsNotTold(t *testing.T) {
+func TestKeyScopes(t *testing.T) {
 	if scopes, warning := keyScopes(""); !strings.HasPrefix(warning, "access_level_unknown:") || len(scopes) != 3 {
 		t.Errorf("scopes %v, warning %q", scopes, warning)
 	}
@@ -173,7 +173,7 @@ func (talkative) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, &url.Error{Op: "Post", URL: r.URL.String(), Err: errors.New("cannot reach " + r.URL.String() + " with " + r.Header.Get("Authorization"))}
 }
 
-func TestWhatATransportSaysIsNotRepeated(t *testing.T) {
+func TestSanitize(t *testing.T) {
 	w := newWire("Test", Options{HTTP: &http.Client{Transport: talkative{}}})
 	_, err := w.do(t.Context(), call{
 		method: http.MethodPost, url: "https://api.example/token",
@@ -187,7 +187,7 @@ func TestWhatATransportSaysIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestRefusalsOfTokenEndpoints(t *testing.T) {
+func TestWire_TokenError(t *testing.T) {
 	w := newWire("Test", Options{})
 	for _, test := range []struct {
 		code              string
@@ -230,7 +230,7 @@ func TestRefusalsOfTokenEndpoints(t *testing.T) {
 	}
 }
 
-func TestFacebookTellsMinutesToWait(t *testing.T) {
+func TestRegainAccess(t *testing.T) {
 	for usage, want := range map[string]time.Duration{
 		`{"1":[{"type":"pages","estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":12}]}`: 12 * time.Minute,
 		`{"1":[{"estimated_time_to_regain_access":0}]}`:                                                       0,
@@ -246,7 +246,7 @@ func TestFacebookTellsMinutesToWait(t *testing.T) {
 	}
 }
 
-func TestInstantsAreBelievedWithinReason(t *testing.T) {
+func TestParseUnixTime(t *testing.T) {
 	for said, want := range map[string]time.Time{
 		`1795428000`: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), `"1795428000"`: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC),
 		`253402300800`: {}, `"NaN"`: {}, `0`: {}, `-1`: {}, `"soon"`: {}, ``: {},
@@ -257,7 +257,7 @@ func TestInstantsAreBelievedWithinReason(t *testing.T) {
 	}
 }
 
-func TestScopesAreFitForLists(t *testing.T) {
+func TestSplitScopes(t *testing.T) {
 	list := "a.b,https://c/d <script> " + strings.Repeat("x", 201) + strings.Repeat(" e", 200)
 	got := splitScopes(list)
 	if len(got) != 100 || got[0] != "a.b" || got[1] != "https://c/d" || got[2] != "e" {
@@ -265,7 +265,7 @@ func TestScopesAreFitForLists(t *testing.T) {
 	}
 }
 
-func TestYouTubesQuotasStartAnew(t *testing.T) {
+func TestNextPacificMidnight(t *testing.T) {
 	west := time.FixedZone("west", -8*60*60)
 	for now, want := range map[time.Time]time.Time{
 		time.Date(2026, 11, 23, 7, 59, 59, 0, time.UTC): time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC),
@@ -278,7 +278,7 @@ func TestYouTubesQuotasStartAnew(t *testing.T) {
 	}
 }
 
-func TestTikTokTellsWhyItWasRemoved(t *testing.T) {
+func TestRemovalReason(t *testing.T) {
 	for content, want := range map[string]string{
 		`{"reason":1}`: "deauthorized", `{"reason":2}`: "account_deleted", `{"reason":3}`: "age_changed",
 		`{"reason": 4}`: "account_banned", `{"reason":"5"}`: "revoked_by_developer",
@@ -290,7 +290,7 @@ func TestTikTokTellsWhyItWasRemoved(t *testing.T) {
 	}
 }
 
-func TestNamesAreFitForPages(t *testing.T) {
+func TestDisplayName(t *testing.T) {
 	for name, want := range map[string]string{
 		"Sandbox Bakery":                  "Sandbox Bakery",
 		"line\nbreak\x00\x1b[31m":         "linebreak[31m",

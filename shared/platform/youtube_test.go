@@ -12,9 +12,33 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-var youtubeRow = rows[1]
+var youtubeRow = rowOf("youtube")
 
-func TestYouTubeNamesWhatAGrantLacks(t *testing.T) {
+func TestYouTube_Exchange(t *testing.T) {
+	t.Run("missing_scopes", testYouTubeExchangeMissingScopes)
+	t.Run("scopes_that_read_channels", testYouTubeExchangeScopesThatReadChannels)
+	t.Run("app_in_testing", testYouTubeExchangeAppInTesting)
+	t.Run("time_based_access", testYouTubeExchangeTimeBasedAccess)
+	t.Run("account_without_channel", testYouTubeExchangeAccountWithoutChannel)
+}
+
+func TestYouTube_Verify(t *testing.T) {
+	t.Run("errors_become_codes", testYouTubeVerifyErrorsBecomeCodes)
+}
+
+func TestYouTube_Refresh(t *testing.T) {
+	t.Run("session_control", testYouTubeRefreshSessionControl)
+}
+
+func TestYouTube_Revoke(t *testing.T) {
+	t.Run("refresh_token_or_access_token", testYouTubeRevokeRefreshTokenOrAccessToken)
+}
+
+func TestYouTube_Import(t *testing.T) {
+	t.Run("refresh_token_is_proven", testYouTubeImportRefreshTokenIsProven)
+}
+
+func testYouTubeExchangeMissingScopes(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().OmitRefreshToken = true })
 	g := w.connect()
@@ -35,7 +59,7 @@ func TestYouTubeNamesWhatAGrantLacks(t *testing.T) {
 	}
 }
 
-func TestYouTubeScopesThatReadChannels(t *testing.T) {
+func testYouTubeExchangeScopesThatReadChannels(t *testing.T) {
 	for _, scope := range []string{"youtube", "youtube.force-ssl", "youtubepartner"} {
 		w := newWorld(t, youtubeRow)
 		granted := json.RawMessage(`"https://www.googleapis.com/auth/` + scope + `"`)
@@ -46,7 +70,7 @@ func TestYouTubeScopesThatReadChannels(t *testing.T) {
 	}
 }
 
-func TestYouTubeTellsThatAnAppIsInTesting(t *testing.T) {
+func testYouTubeExchangeAppInTesting(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().Testing = true })
 	g := w.connect()
@@ -55,7 +79,7 @@ func TestYouTubeTellsThatAnAppIsInTesting(t *testing.T) {
 	}
 }
 
-func TestYouTubeTellsThatThePersonLimitedAccess(t *testing.T) {
+func testYouTubeExchangeTimeBasedAccess(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	const seconds = 180 * 24 * 60 * 60
 	w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"refresh_token_expires_in": json.RawMessage(strconv.Itoa(seconds))}})
@@ -65,7 +89,7 @@ func TestYouTubeTellsThatThePersonLimitedAccess(t *testing.T) {
 	}
 }
 
-func TestYouTubeAccountWithoutChannel(t *testing.T) {
+func testYouTubeExchangeAccountWithoutChannel(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	a := w.authorization()
 	_, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Account: "100000000000000000003"}))
@@ -74,7 +98,7 @@ func TestYouTubeAccountWithoutChannel(t *testing.T) {
 	}
 }
 
-func TestYouTubeErrorsBecomeCodes(t *testing.T) {
+func testYouTubeVerifyErrorsBecomeCodes(t *testing.T) {
 	google := func(reason, status string) string {
 		return `{"error":{"code":403,"message":"canary","errors":[{"reason":"` + reason + `"}],"status":"` + status + `"}}`
 	}
@@ -113,7 +137,7 @@ func TestYouTubeErrorsBecomeCodes(t *testing.T) {
 	}
 }
 
-func TestYouTubeSessionControlIsNamed(t *testing.T) {
+func testYouTubeRefreshSessionControl(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	c := w.connect().Credentials
 	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().SessionControl = true })
@@ -129,7 +153,7 @@ func TestYouTubeSessionControlIsNamed(t *testing.T) {
 	}
 }
 
-func TestYouTubeRevokesWhatEndsTheGrant(t *testing.T) {
+func testYouTubeRevokeRefreshTokenOrAccessToken(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	c := w.connect().Credentials
 	whole, short := c, c
@@ -149,7 +173,7 @@ func TestYouTubeRevokesWhatEndsTheGrant(t *testing.T) {
 	}
 }
 
-func TestYouTubeImportProvesTheRefreshToken(t *testing.T) {
+func testYouTubeImportRefreshTokenIsProven(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	full := w.brought()
 	kept, err := w.platform.Import(t.Context(), w.app, full, true)

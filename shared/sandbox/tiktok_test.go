@@ -14,7 +14,31 @@ import (
 
 const userInfo = "https://open.tiktokapis.com/v2/user/info/?fields="
 
-func TestTikTokRotatesStrictly(t *testing.T) {
+func TestTikTok_Token(t *testing.T) {
+	t.Run("rotation", testTikTokTokenRotation)
+	t.Run("legacy_lifetimes", testTikTokTokenLegacyLifetimes)
+	t.Run("challenge_in_hex", testTikTokTokenChallengeInHex)
+	t.Run("code_is_decoded_once", testTikTokTokenCodeIsDecodedOnce)
+	t.Run("errors_with_status_200", testTikTokTokenErrorsWithStatus200)
+}
+
+func TestTikTok_UserInfo(t *testing.T) {
+	t.Run("fields_and_scopes", testTikTokUserInfoFieldsAndScopes)
+}
+
+func TestTikTok_Revoke(t *testing.T) {
+	t.Run("ends_the_grant", testTikTokRevokeEndsTheGrant)
+}
+
+func TestTikTok_CreatorInfo(t *testing.T) {
+	t.Run("scopes_and_limits", testTikTokCreatorInfoScopesAndLimits)
+}
+
+func TestTikTok_Notice(t *testing.T) {
+	t.Run("signed", testTikTokNoticeSigned)
+}
+
+func testTikTokTokenRotation(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	first := v.connect(d, sandbox.Choice{})
 	v.box.Advance(time.Hour)
@@ -31,7 +55,7 @@ func TestTikTokRotatesStrictly(t *testing.T) {
 	}
 }
 
-func TestTikTokLifetimesAreAProfile(t *testing.T) {
+func testTikTokTokenLegacyLifetimes(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	if a := v.connect(d, sandbox.Choice{}); a.json["expires_in"] != 7200.0 {
 		t.Errorf("expires_in is %v", a.json["expires_in"])
@@ -42,7 +66,7 @@ func TestTikTokLifetimesAreAProfile(t *testing.T) {
 	}
 }
 
-func TestTikTokWantsTheChallengeInHex(t *testing.T) {
+func testTikTokTokenChallengeInHex(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	code := v.consent(d.authorizeURL, with(d.authorize, "code_challenge", challenge), sandbox.Choice{}).Get("code")
 	v.want(v.exchange(d, with(d.token, "code", code)), 400, "invalid_request")
@@ -56,7 +80,7 @@ func TestTikTokWantsTheChallengeInHex(t *testing.T) {
 	}
 }
 
-func TestTikTokCodeIsDecodedOnce(t *testing.T) {
+func testTikTokTokenCodeIsDecodedOnce(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	code := v.consent(d.authorizeURL, d.authorize, sandbox.Choice{}).Get("code")
 	if url.QueryEscape(code) == code {
@@ -65,13 +89,13 @@ func TestTikTokCodeIsDecodedOnce(t *testing.T) {
 	v.want(v.exchange(d, with(d.token, "code", url.QueryEscape(code))), 400, "invalid_grant")
 }
 
-func TestTikTokErrorsMayComeWithStatus200(t *testing.T) {
+func testTikTokTokenErrorsWithStatus200(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().ErrorsIn200 = true })
 	v.want(v.renew(d, "none"), 200, "invalid_grant")
 }
 
-func TestTikTokUserInfo(t *testing.T) {
+func testTikTokUserInfoFieldsAndScopes(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	token := v.connect(d, sandbox.Choice{}).text("access_token")
 	for fields, status := range map[string]int{"open_id,display_name": 200, "open_id,username": 401, "": 400, "open_id,shoe_size": 400} {
@@ -85,7 +109,7 @@ func TestTikTokUserInfo(t *testing.T) {
 	}
 }
 
-func TestTikTokRevokeEndsTheGrant(t *testing.T) {
+func testTikTokRevokeEndsTheGrant(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	a := v.connect(d, sandbox.Choice{})
 	got := v.post("https://open.tiktokapis.com/v2/oauth/revoke/", url.Values{
@@ -97,7 +121,7 @@ func TestTikTokRevokeEndsTheGrant(t *testing.T) {
 	v.want(v.renew(d, a.text("refresh_token")), 400, "invalid_grant")
 }
 
-func TestTikTokCreatorInfo(t *testing.T) {
+func testTikTokCreatorInfoScopesAndLimits(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	ask := func(choice sandbox.Choice) answer {
 		r := v.request("POST", "https://open.tiktokapis.com/v2/post/publish/creator_info/query/", v.connect(d, choice).text("access_token"))
@@ -115,7 +139,7 @@ func TestTikTokCreatorInfo(t *testing.T) {
 	}
 }
 
-func TestTikTokNoticeIsSigned(t *testing.T) {
+func testTikTokNoticeSigned(t *testing.T) {
 	v := newVisit(t)
 	body, signature := v.box.TikTokNotice("authorization.removed", "open")
 	stamp, sum, _ := strings.Cut(strings.TrimPrefix(signature, "t="), ",s=")
