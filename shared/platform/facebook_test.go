@@ -411,7 +411,7 @@ func testFacebookImportPageTokenExpires(t *testing.T) {
 
 	for field, value := range map[string]string{"page_id": "200000000000002", "ig_user_id": "17841400000000004"} {
 		w := newWorld(t, facebookRow)
-		wrong := w.brought()
+		wrong := w.pasted()
 		wrong.Set(field, value)
 		_, err = w.platform.Import(t.Context(), w.app, wrong, true)
 		if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, field) {

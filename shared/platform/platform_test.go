@@ -139,21 +139,21 @@ var checks = []struct {
 	{"grants_name_the_accounts", checkGrants},
 	{"narrower_scopes_are_returned_as_granted", checkNarrowerScopes},
 	{"code_works_once", checkCodeOnce},
-	{"refresh_rotates_or_keeps_and_never_blanks", checkRefresh},
+	{"refresh_rotates_or_retains_the_refresh_token", checkRefresh},
 	{"expires_in_variants", checkExpiresIn},
-	{"spoilt_token_answers_are_uncertain", checkSpoilt},
-	{"spoilt_refresh_answers_are_uncertain", checkSpoiltRefresh},
+	{"malformed_token_answers_are_uncertain", checkMalformed},
+	{"malformed_refresh_answers_are_uncertain", checkMalformedRefresh},
 	{"error_in_200_is_an_error", checkErrorIn200},
 	{"redirects_are_not_followed", checkRedirect},
 	{"timeout_is_uncertain_and_not_sent_again", checkTimeout},
-	{"nobody_there_is_certain", checkRefusedConnection},
+	{"refused_connection_is_certain", checkRefusedConnection},
 	{"refusals_become_codes", checkRefusals},
 	{"credentials_round_trip", checkRoundTrip},
 	{"import_without_verify_makes_no_call", checkImportUnverified},
 	{"import_names_the_field", checkImportFields},
 	{"import_keeps_a_foreign_app", checkForeignApp},
-	{"verify_tells_the_account", checkVerify},
-	{"token_tells_public_fields_alone", checkToken},
+	{"verify_returns_the_account", checkVerify},
+	{"token_returns_public_fields_alone", checkToken},
 	{"revoke_ends_the_grant", checkRevoke},
 	{"notices_are_verified", checkNotices},
 	{"concurrent_use", checkConcurrent},
@@ -299,8 +299,7 @@ var guides embed.FS
 
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
 
-// world is one platform over its sandbox, with the app that is registered
-// there.
+// world is one platform over its sandbox, with the registered app.
 type world struct {
 	t        *testing.T
 	row      row
@@ -341,7 +340,7 @@ func newWorld(t *testing.T, row row, change ...func(*platform.Options)) *world {
 	return w
 }
 
-// loopbackOnly is a transport that lets nothing out to a real host.
+// loopbackOnly returns a transport that connects to loopback alone.
 func loopbackOnly(t *testing.T) *http.Transport {
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -371,7 +370,7 @@ func (w *world) redirectURI() string {
 	return "https://connect.example/oauth/" + w.row.name + "/callback"
 }
 
-// authorization is one that a person is about to answer.
+// authorization returns an authorization for scopes, or for the default ones.
 func (w *world) authorization(scopes ...string) connector.Authorization {
 	if len(scopes) == 0 {
 		scopes = w.platform.Describe().Scopes
@@ -385,7 +384,7 @@ func (w *world) authorization(scopes ...string) connector.Authorization {
 	}
 }
 
-// consent plays the person and returns the code.
+// consent answers the consent request as a person does, and returns the code.
 func (w *world) consent(a connector.Authorization, choice sandbox.Choice) connector.Secret {
 	w.t.Helper()
 	authorize, err := w.platform.AuthorizeURL(w.app, a)
@@ -406,7 +405,7 @@ func (w *world) consent(a connector.Authorization, choice sandbox.Choice) connec
 	return connector.NewSecret(u.Query().Get("code"))
 }
 
-// connect plays a whole consent and returns its first grant.
+// connect runs a consent and the exchange, and returns the first grant.
 func (w *world) connect() connector.Grant {
 	w.t.Helper()
 	a := w.authorization()
@@ -417,8 +416,8 @@ func (w *world) connect() connector.Grant {
 	return grants[0]
 }
 
-// fails checks an error: its code, whether it leaves open what happened, and
-// that nothing secret is in it.
+// fails checks an error: its code, whether it is Uncertain, and that it holds no
+// secret.
 func (w *world) fails(err error, code connector.Code, uncertain bool) *connector.Error {
 	w.t.Helper()
 	var e *connector.Error
@@ -446,9 +445,8 @@ func (w *world) fails(err error, code connector.Code, uncertain bool) *connector
 	return e
 }
 
-// noSecretInURLs is the canary of what went over the wire: secrets travel in
-// forms and headers. Only debug_token has no other place for the token asked
-// about.
+// noSecretInURLs checks that requests have secrets in forms and headers alone.
+// debug_token reads the inspected token in the query.
 func (w *world) noSecretInURLs() {
 	secrets := w.box.Secrets()
 	for _, call := range w.box.Calls(w.row.name, "") {
@@ -577,7 +575,7 @@ func checkGrants(t *testing.T, row row) {
 			t.Errorf("%s: warning %q", g.Account.ID, g.Warning)
 		}
 		if g.UserID == "" {
-			t.Errorf("%s: nobody stands behind it", g.Account.ID)
+			t.Errorf("%s: no user id", g.Account.ID)
 		}
 		if g.Credentials.ExpiresAt.IsZero() == row.expires {
 			t.Errorf("%s: expires at %v", g.Account.ID, g.Credentials.ExpiresAt)
@@ -622,7 +620,7 @@ func checkNarrowerScopes(t *testing.T, row row) {
 	}
 	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"scope"}})
 	if got := w.connect().Credentials.Scopes; len(without(a.Scopes, got)) > 0 {
-		t.Errorf("without a word of what was granted it is what was asked for: got %v", got)
+		t.Errorf("an answer without scopes: got %v, want those that were requested", got)
 	}
 }
 
@@ -680,13 +678,13 @@ func checkRefresh(t *testing.T, row row) {
 		t.Fatal(err)
 	}
 	if !again.Fields["refresh_token"].Equal(after.Fields["refresh_token"]) {
-		t.Error("a refresh token that was left out of the answer is lost")
+		t.Error("a refresh token that the answer leaves out is lost")
 	}
 	if diff := cmp.Diff(after.Scopes, again.Scopes); diff != "" {
-		t.Errorf("scopes that were left out of the answer changed:\n%s", diff)
+		t.Errorf("scopes that the answer leaves out changed:\n%s", diff)
 	}
 	if !again.GrantExpiresAt.Equal(after.GrantExpiresAt) {
-		t.Error("the refresh token's end, left out of the answer, is lost")
+		t.Error("the expiry of the grant, which the answer leaves out, is lost")
 	}
 }
 
@@ -717,7 +715,8 @@ func checkExpiresIn(t *testing.T, row row) {
 	}
 }
 
-// checkPageTokenExpiry: a Page token is asked about, and an end is told.
+// checkPageTokenExpiry checks a platform whose tokens do not expire: an answer
+// without expires_in changes nothing.
 func checkPageTokenExpiry(t *testing.T, row row) {
 	w := newWorld(t, row)
 	w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().OmitExpiresIn = true })
@@ -726,8 +725,9 @@ func checkPageTokenExpiry(t *testing.T, row row) {
 	}
 }
 
-// spoilt are answers after which nobody knows whether the platform acted.
-func spoilt() map[string]sandbox.Fault {
+// malformedAnswers returns answers after which it is unknown whether the platform
+// processed the request.
+func malformedAnswers() map[string]sandbox.Fault {
 	return map[string]sandbox.Fault{
 		"html":            {Kind: sandbox.HTML},
 		"empty":           {Kind: sandbox.Empty},
@@ -749,8 +749,8 @@ func spoilt() map[string]sandbox.Fault {
 	}
 }
 
-func checkSpoilt(t *testing.T, row row) {
-	for name, fault := range spoilt() {
+func checkMalformed(t *testing.T, row row) {
+	for name, fault := range malformedAnswers() {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, row)
 			a := w.authorization()
@@ -766,8 +766,8 @@ func checkSpoilt(t *testing.T, row row) {
 	}
 }
 
-func checkSpoiltRefresh(t *testing.T, row row) {
-	for name, fault := range spoilt() {
+func checkMalformedRefresh(t *testing.T, row row) {
+	for name, fault := range malformedAnswers() {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, row)
 			c := w.connect().Credentials
@@ -776,12 +776,12 @@ func checkSpoiltRefresh(t *testing.T, row row) {
 				fault = sandbox.Fault{Platform: row.name, Endpoint: row.refresh, Kind: sandbox.Body, Text: `{"id":"1","id":"2"}`}
 			}
 			if !row.expires {
-				fault.Times = -1 // net/http itself sends a GET anew when its connection breaks
+				fault.Times = -1 // net/http sends a GET again when its connection breaks
 			}
 			before := w.box.Count(row.name, row.refresh)
 			w.box.Fault(fault)
 			_, err := w.platform.Refresh(t.Context(), w.app, c)
-			// Asking again whether a Page token works spends nothing.
+			// A check of a token that does not expire spends nothing.
 			w.fails(err, connector.PlatformUnavailable, row.expires)
 			if got := w.box.Count(row.name, row.refresh) - before; got != 1 && row.expires {
 				t.Errorf("the refresh token was sent %d times", got)
@@ -850,8 +850,8 @@ func checkRefusedConnection(t *testing.T, row row) {
 }
 
 func checkRefusals(t *testing.T, row row) {
-	// Facebook's health check meets a refused app only where the app proves
-	// itself, so that its token endpoint is asked.
+	// A health check does not send the app's secret. The exchange of a code
+	// meets the refused app there.
 	for _, test := range []struct {
 		kind sandbox.Kind
 		want connector.Code
@@ -877,7 +877,7 @@ func checkRefusals(t *testing.T, row row) {
 			if test.kind == sandbox.Throttled && e.RetryAfter != 30*time.Second {
 				t.Errorf("retry after %v, want the 30 s of the header", e.RetryAfter)
 			}
-			// What the platform takes for a passing refusal spent nothing.
+			// A transient refusal spends nothing.
 			if test.want.TryLater() {
 				if _, err := w.platform.Refresh(t.Context(), w.app, c); err != nil {
 					t.Errorf("afterwards: %v", err)
@@ -887,15 +887,15 @@ func checkRefusals(t *testing.T, row row) {
 	}
 }
 
-// brought is what a person would paste for the first grant.
-func (w *world) brought() connector.Fields {
+// pasted returns the credentials of the first grant as a person pastes them.
+func (w *world) pasted() connector.Fields {
 	w.t.Helper()
 	return w.platform.Full(w.app, w.connect().Credentials)
 }
 
 func checkRoundTrip(t *testing.T, row row) {
 	w := newWorld(t, row)
-	full := w.brought()
+	full := w.pasted()
 	if diff := cmp.Diff(sorted(row.shape), slices.Sorted(maps.Keys(full))); diff != "" {
 		t.Fatalf("the brief's shape (-want +got):\n%s", diff)
 	}
@@ -916,7 +916,7 @@ func checkRoundTrip(t *testing.T, row row) {
 			t.Errorf("issued at %v, want %v", grants[0].Credentials.IssuedAt, w.now)
 		}
 		if diff := cmp.Diff(full.Reveal(), w.platform.Full(app, grants[0].Credentials).Reveal()); diff != "" {
-			t.Errorf("given back (-brought +got):\n%s", diff)
+			t.Errorf("Full (-imported +got):\n%s", diff)
 		}
 		if _, repeated := grants[0].Credentials.Fields[row.shape[0]]; repeated != !app.Configured() {
 			t.Errorf("app configured %t, its id stored with the credentials %t", app.Configured(), repeated)
@@ -929,7 +929,7 @@ func checkRoundTrip(t *testing.T, row row) {
 
 func checkImportUnverified(t *testing.T, row row) {
 	w := newWorld(t, row)
-	full := w.brought()
+	full := w.pasted()
 	before := len(w.box.Calls(row.name, ""))
 	grants, err := w.platform.Import(t.Context(), w.app, full, false)
 	if err != nil || len(grants) != 1 {
@@ -948,14 +948,14 @@ func checkImportUnverified(t *testing.T, row row) {
 			t.Fatal(err)
 		}
 		if got := grants[0].Credentials.ExpiresAt; !got.Equal(w.now) {
-			t.Errorf("an end that nobody told: got %v, want now", got)
+			t.Errorf("without token_expiry: expires at %v, want now", got)
 		}
 	}
 }
 
 func checkImportFields(t *testing.T, row row) {
 	w := newWorld(t, row)
-	full := w.brought()
+	full := w.pasted()
 	for _, name := range row.shape {
 		some := full.Clone()
 		delete(some, name)
@@ -980,7 +980,7 @@ func checkImportFields(t *testing.T, row row) {
 	pasted.Set("EAAcanary42", "test")
 	_, err = w.platform.Import(t.Context(), w.app, pasted, false)
 	if e := w.fails(err, connector.InvalidRequest, false); strings.Contains(e.Message, "canary") {
-		t.Errorf("a token in place of a name is repeated: %q", e.Message)
+		t.Errorf("the message repeats a token in the place of a name: %q", e.Message)
 	}
 	token := row.shape[3]
 	for name, value := range map[string]string{"line breaks": "two\r\nlines", "other letters": "tökén", "9 KiB": strings.Repeat("x", 9<<10)} {
@@ -1013,24 +1013,24 @@ func checkImportFields(t *testing.T, row row) {
 			t.Errorf("token_expiry %q: got %v, want %v", value, grants[0].Credentials.ExpiresAt, want)
 		}
 		if got := w.platform.Full(w.app, grants[0].Credentials).Get("token_expiry"); got != "2026-11-23T10:00:00Z" {
-			t.Errorf("token_expiry %q: given back as %q", value, got)
+			t.Errorf("token_expiry %q: Full has %q", value, got)
 		}
 	}
 }
 
 func checkForeignApp(t *testing.T, row row) {
 	w := newWorld(t, row)
-	full := w.brought()
+	full := w.pasted()
 	other := connector.App{ClientID: "another-client", ClientSecret: connector.NewSecret("another-secret"), Mode: connector.Live}
 	grants, err := w.platform.Import(t.Context(), other, full, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.platform.Refresh(t.Context(), other, grants[0].Credentials); err != nil {
-		t.Errorf("refreshing with the app that came along: %v", err)
+		t.Errorf("refreshing with the imported app: %v", err)
 	}
 	if got := w.platform.Full(other, grants[0].Credentials).Get(row.shape[0]); got != w.app.ClientID {
-		t.Errorf("given back with the app %q", got)
+		t.Errorf("Full has the app %q", got)
 	}
 	if !row.expires {
 		return

@@ -94,14 +94,14 @@ func testTikTokExchangeAccounts(t *testing.T) {
 func testTikTokImportTokensOfAnotherAccount(t *testing.T) {
 	w := newWorld(t, tiktokRow)
 	for open, verify := range map[string]bool{"../me": false, "another": true} {
-		fields := w.brought()
+		fields := w.pasted()
 		fields.Set("open_id", open)
 		_, err := w.platform.Import(t.Context(), w.app, fields, verify)
 		if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, "open_id") {
 			t.Errorf("open_id %q: %q does not name it", open, e.Message)
 		}
 	}
-	endless := w.brought()
+	endless := w.pasted()
 	delete(endless, "refresh_token_expiry")
 	grants, err := w.platform.Import(t.Context(), w.app, endless, false)
 	if err != nil || grants[0].Credentials.Fields.Get("refresh_token_expiry") != "" {

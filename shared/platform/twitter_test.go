@@ -81,7 +81,7 @@ func testTwitterImportKeysRoundTrip(t *testing.T) {
 		t.Errorf("got %+v, warning %q, expires %v", g.Account, g.Warning, g.Credentials.ExpiresAt)
 	}
 	if diff := cmp.Diff(keys.Reveal(), w.platform.Full(w.app, g.Credentials).Reveal()); diff != "" {
-		t.Errorf("given back (-brought +got):\n%s", diff)
+		t.Errorf("Full (-imported +got):\n%s", diff)
 	}
 	token, kind, public := w.platform.Token(w.app, g.Credentials)
 	if !token.Equal(keys["access_token"]) || kind != "OAuth1" {
@@ -130,8 +130,8 @@ func testTwitterImportKeysOfTheApp(t *testing.T) {
 		w.app.Extras[name] = keys[name]
 	}
 	short := connector.Fields{"access_token": keys["access_token"], "access_token_secret": keys["access_token_secret"]}
-	for name, brought := range map[string]connector.Fields{"left out": short, "repeated": keys} {
-		grants, err := w.platform.Import(t.Context(), w.app, brought, true)
+	for name, imported := range map[string]connector.Fields{"left out": short, "repeated": keys} {
+		grants, err := w.platform.Import(t.Context(), w.app, imported, true)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -411,7 +411,7 @@ func testTwitterImportRefreshTokenIsSpentOnlyIfNeeded(t *testing.T) {
 	for _, row := range []row{twitterRow, tiktokRow} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t, row)
-			full := w.brought()
+			full := w.pasted()
 			grants, err := w.platform.Import(t.Context(), w.app, full, true)
 			if err != nil {
 				t.Fatal(err)

@@ -175,7 +175,7 @@ func testYouTubeRevokeRefreshTokenOrAccessToken(t *testing.T) {
 
 func testYouTubeImportRefreshTokenIsProven(t *testing.T) {
 	w := newWorld(t, youtubeRow)
-	full := w.brought()
+	full := w.pasted()
 	kept, err := w.platform.Import(t.Context(), w.app, full, true)
 	if err != nil || !kept[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || len(kept[0].Credentials.Scopes) != 2 {
 		t.Errorf("an access token that works: error %v, got %+v", err, kept)
