@@ -135,7 +135,7 @@ type Notice struct {
 // Description is what is known about a platform before any call.
 type Description struct {
 	Name  Name
-	Title string // for people: "X (Twitter)"
+	Title string // the name that people read
 
 	// AuthKind is what the app's credentials are for: "oauth2", or "oauth2
 	// and oauth1.0a".
