@@ -574,6 +574,17 @@ func testSandboxServeHTTPControl(t *testing.T) {
 	if a.json["expires_in"] != 60.0 || a.text("refresh_token") == "" {
 		t.Errorf("expires_in is %v, want 60, with the other knobs as they were", a.json["expires_in"])
 	}
+	for _, body := range []string{`{"twitter":{"access_seconds":5},"myspace":{}}`, `{"twitter":{"access_seconds":5,"no_such_knob":1}}`, `[]`} {
+		if a := v.control("PATCH", "knobs", body); a.status != 400 {
+			t.Errorf("knobs %s: got %d, want 400", body, a.status)
+		}
+	}
+	if a := v.connect(d, sandbox.Choice{}); a.json["expires_in"] != 60.0 {
+		t.Errorf("a refused change of knobs: expires_in is %v, want 60", a.json["expires_in"])
+	}
+	v.box.Kill(sandbox.Twitter, "", 0)
+	v.box.Expire(sandbox.Twitter)
+	a = v.connect(d, sandbox.Choice{})
 	if a := v.control("POST", "expire", `{"platform":"twitter"}`); a.json["ended"] != 1.0 {
 		t.Errorf("expire: %d %s", a.status, a.body)
 	}
