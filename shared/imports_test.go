@@ -14,6 +14,7 @@ const (
 	domain = "platform-api-connector/shared/connector"
 	lambda = "github.com/aws/aws-lambda-go"
 	sdk    = "github.com/aws/aws-sdk-go-v2"
+	strict = "platform-api-connector/shared/strictjson"
 )
 
 // guarded lists what a package may import beside the standard library, by
@@ -28,10 +29,11 @@ var guarded = []struct {
 	{folder: "connectortest", why: "it stands in for the ports and knows nothing else",
 		allowed: []string{domain}},
 	{folder: "platform", why: "a dialect knows the domain and the wire",
-		allowed: []string{domain, "golang.org/x/oauth2", "github.com/dghubble/oauth1"}},
+		allowed: []string{domain, strict, "golang.org/x/oauth2", "github.com/dghubble/oauth1"}},
+	{folder: "strictjson", why: "it knows JSON and nothing else"},
 	{folder: "sandbox", why: "it is the second opinion on the platforms: shared code would hide an error that both have"},
 	{folder: "handler", why: "the edge knows events and the domain; what it needs of stores and platforms is a method of the service",
-		allowed: []string{domain, lambda + "/events", lambda + "/lambda/messages", lambda + "/lambdacontext"}},
+		allowed: []string{domain, strict, lambda + "/events", lambda + "/lambda/messages", lambda + "/lambdacontext"}},
 	{folder: "handler/hostiletest", why: "it runs over any transport and judges answers only",
 		allowed: []string{domain, "platform-api-connector/shared/sandbox"}},
 	{folder: "awscloud", why: "the AWS half knows the ports and the SDK",

@@ -195,9 +195,9 @@ func crossSite(t *testing.T, w *world) {
 }
 
 func concurrentCallers(t *testing.T, w *world) {
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 	id := w.connect("twitter", "two hundred", sandbox.Choice{})[0]
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 7200 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
 	w.expired(id)
 	before := w.box.Count("twitter", "token/refresh_token")
 	var callers sync.WaitGroup
@@ -220,9 +220,9 @@ func concurrentCallers(t *testing.T, w *world) {
 }
 
 func scheduleTwice(t *testing.T, w *world) {
-	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.AccessSeconds = 3 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().AccessSeconds = 3 })
 	id := w.connect("tiktok", "scheduled", sandbox.Choice{Account: w.box.People("tiktok")[1].ID})[0]
-	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.AccessSeconds = 86400 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().AccessSeconds = 86400 })
 	before := w.box.Count("tiktok", "token/refresh_token")
 	waitFor(t, "the connection to be due and refreshed", func() bool {
 		var schedules sync.WaitGroup

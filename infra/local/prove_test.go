@@ -130,8 +130,8 @@ func (k *killing) counts() (all, hit int) {
 func (k *killing) lives(t *testing.T, seconds int) {
 	t.Helper()
 	k.recordingProxy.box.Tune(func(knobs *sandbox.Knobs) {
-		knobs.Twitter.AccessSeconds, knobs.TikTok.AccessSeconds = seconds, seconds
-		knobs.Twitter.UsersMeLimit = 10_000 // one person has them all
+		knobs.Twitter().AccessSeconds, knobs.TikTok().AccessSeconds = seconds, seconds
+		knobs.Twitter().UsersMeLimit = 10_000 // one person has them all
 	})
 }
 
@@ -241,12 +241,12 @@ func TestConcurrentTokenGets(t *testing.T) {
 	t.Parallel()
 	const callers = 200
 	w := newWorld(t, nil)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 1, 1 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 1, 1 })
 	ids := map[string]string{}
 	for _, platform := range []string{"twitter", "tiktok"} {
 		ids[platform] = w.connect(platform, "acme", sandbox.Choice{})[0]
 	}
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 7200, 7200 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 7200, 7200 })
 	for platform, id := range ids {
 		w.expired(id)
 		var asking sync.WaitGroup
@@ -286,7 +286,7 @@ func TestConcurrentTokenGets(t *testing.T) {
 func TestCallerGivesUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 	kept := 0
 	for i, ask := range []func(id string) (*http.Request, error){
 		func(id string) (*http.Request, error) {
@@ -296,10 +296,10 @@ func TestCallerGivesUp(t *testing.T) {
 			return http.NewRequest(http.MethodGet, w.s.servers.front.url+"/connections/"+id+"/token", nil)
 		},
 	} {
-		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 		id := w.connect("twitter", fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]
 		w.expired(id)
-		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 7200 })
+		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
 		release, before := make(chan struct{}), w.box.Count("twitter", "token/refresh_token")
 		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token/refresh_token", Kind: sandbox.Slow, Release: release})
 

@@ -45,7 +45,7 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	}
 	result := CallbackResult{ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(), CookieName: BrowserCookie(r.State, s.secure())}
 	if r.Error != "" {
-		return result, refusal(c.platform.Describe(), r.Error)
+		return result, c.platform.AuthorizationError(r.Error)
 	}
 	if r.Code.Empty() {
 		return result, Invalid("code", "missing")
@@ -193,20 +193,6 @@ func (s *Service) spendLink(ctx context.Context, a Authorization) error {
 		return internal("spending a link", err)
 	}
 	return nil
-}
-
-// refusal says what a platform's error parameter means (RFC 6749, 4.1.2.1). Its
-// description is never looked at: it is anybody's text.
-func refusal(d Description, code string) error {
-	switch code {
-	case "invalid_client", "unauthorized_client", "invalid_scope", "unsupported_response_type", "invalid_request",
-		"redirect_uri_mismatch",               // Google's
-		"client_key", "redirect_uri", "scope": // TikTok's, which names what is wrong; assumed
-		return &Error{Code: AppMisconfigured, Message: d.Title + " refuses the app: check its client id, redirect URI and scopes"}
-	case "server_error", "temporarily_unavailable":
-		return &Error{Code: PlatformUnavailable, Message: d.Title + " failed: try again"}
-	}
-	return &Error{Code: AccessDenied, Message: "the consent was not given on " + d.Title}
 }
 
 func errStateInvalid() error {

@@ -644,6 +644,10 @@ func (p *simulatedPlatform) AuthorizeURL(connector.App, connector.Authorization)
 	return "", errors.ErrUnsupported
 }
 
+func (p *simulatedPlatform) AuthorizationError(string) *connector.Error {
+	return &connector.Error{Code: connector.Internal, Message: "no browser here"}
+}
+
 func (p *simulatedPlatform) Exchange(context.Context, connector.App, connector.Authorization, connector.Secret) ([]connector.Grant, error) {
 	return nil, errors.ErrUnsupported
 }

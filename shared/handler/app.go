@@ -2,6 +2,7 @@ package handler
 
 import (
 	"math"
+	"strconv"
 
 	"platform-api-connector/shared/connector"
 )
@@ -15,13 +16,17 @@ func readApp(o *object, extras []connector.AppField) (connector.App, error) {
 		Extras:       connector.Fields{},
 	}
 	for _, f := range extras {
-		switch f.Name {
-		case "tier":
+		switch {
+		case f.Name == "tier":
 			app.Tier = o.text(f.Name)
-		case "monthly_post_limit":
+		case f.Name == "monthly_post_limit":
 			app.MonthlyPostLimit = o.number(f.Name, 0, math.MaxInt32, 0)
-		case "billing_day":
+		case f.Name == "billing_day":
 			app.BillingDay = o.number(f.Name, 1, 31, 0)
+		case f.Number:
+			if n := o.number(f.Name, 0, math.MaxInt32, -1); n >= 0 {
+				app.Extras.Set(f.Name, strconv.Itoa(n))
+			}
 		default:
 			if value := o.secret(f.Name); !value.Empty() {
 				app.Extras[f.Name] = value
@@ -42,8 +47,13 @@ func appField(app connector.App, f connector.AppField) (value any, ok bool) {
 	case "billing_day":
 		return app.BillingDay, app.BillingDay != 0
 	}
-	if f.Secret {
-		return nil, !app.Extras[f.Name].Empty()
+	text, ok := app.Extras.Get(f.Name), !app.Extras[f.Name].Empty()
+	switch {
+	case f.Secret:
+		return nil, ok
+	case f.Number:
+		n, err := strconv.Atoi(text)
+		return n, err == nil
 	}
-	return app.Extras.Get(f.Name), !app.Extras[f.Name].Empty()
+	return text, ok
 }

@@ -194,7 +194,7 @@ func (h *Handler) verify(ctx context.Context, _ *call, r *request) (answer, erro
 	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
-	v, err := h.service.Verify(ctx, r.connectionID())
+	c, err := h.service.Verify(ctx, r.connectionID())
 	if err != nil {
 		return answer{}, err
 	}
@@ -205,7 +205,7 @@ func (h *Handler) verify(ctx context.Context, _ *call, r *request) (answer, erro
 		Scopes      []string  `json:"scopes"`
 		CheckedAt   time.Time `json:"checked_at"`
 		Warning     string    `json:"warning,omitempty"`
-	}{true, v.Account.ID, v.Account.Name, listed(v.Scopes), instant(v.CheckedAt), v.Warning})
+	}{true, c.AccountID, c.AccountName, listed(c.Scopes), instant(c.VerifiedAt), c.StatusReason})
 }
 
 func (h *Handler) refreshNow(ctx context.Context, _ *call, r *request) (answer, error) {

@@ -1,17 +1,17 @@
 package handler
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/strictjson"
 )
 
 // maxDepth is how deep a JSON body may nest; the deepest of ours has two
@@ -21,9 +21,6 @@ const maxDepth = 16
 // object is a JSON object that is taken apart field by field. The first
 // problem sticks and names its field; end reports it, or a field that nobody
 // asked for.
-//
-// encoding/json alone would take names in any case, the last of two fields of
-// one name, and what follows the object.
 type object struct {
 	fields map[string]json.RawMessage
 	err    *connector.Error
@@ -44,52 +41,18 @@ func (r *request) object(optional bool) (*object, error) {
 
 // readObject parses b, which is called name in errors.
 func readObject(name string, b []byte) (*object, error) {
-	if !utf8.Valid(b) {
-		return nil, connector.Invalid(name, "not valid UTF-8")
-	}
-	if !json.Valid(b) {
-		return nil, connector.Invalid(name, "not valid JSON")
-	}
-	if err := checkNames(json.NewDecoder(bytes.NewReader(b)), 0); err != nil {
-		return nil, err
-	}
 	o := &object{}
-	if err := json.Unmarshal(b, &o.fields); err != nil || o.fields == nil {
+	err := strictjson.Unmarshal(b, strictjson.Limits{Depth: maxDepth}, &o.fields)
+	var refused *strictjson.Error
+	switch {
+	case err == nil:
+		return o, nil
+	case !errors.As(err, &refused):
 		return nil, connector.Invalid(name, "not a JSON object")
+	case refused.Problem == strictjson.Duplicate:
+		name = printable(refused.Field)
 	}
-	return o, nil
-}
-
-// checkNames walks one JSON value and refuses objects with two fields of one
-// name, and values that nest too deep.
-func checkNames(d *json.Decoder, depth int) error {
-	token, err := d.Token()
-	if err != nil {
-		return nil
-	}
-	open, ok := token.(json.Delim)
-	if !ok {
-		return nil
-	}
-	if depth == maxDepth {
-		return connector.Invalid("body", "nested too deep")
-	}
-	seen := map[string]bool{}
-	for d.More() {
-		if open == '{' {
-			key, _ := d.Token()
-			name, _ := key.(string)
-			if seen[name] {
-				return connector.Invalid(printable(name), "given twice")
-			}
-			seen[name] = true
-		}
-		if err := checkNames(d, depth+1); err != nil {
-			return err
-		}
-	}
-	_, err = d.Token()
-	return err
+	return nil, connector.Invalid(name, string(refused.Problem))
 }
 
 // take removes a field and returns it, nil where it is absent or null.

@@ -11,7 +11,7 @@ import (
 )
 
 func platforms() []string {
-	return []string{sandbox.Facebook, sandbox.YouTube, sandbox.Twitter, sandbox.TikTok}
+	return sandbox.Platforms()
 }
 
 func TestOAuthCallback(t *testing.T) {
@@ -36,7 +36,8 @@ func TestOAuthCallback(t *testing.T) {
 				if token.AccessToken == "" || token.Owner != "acme" || token.Credentials == nil {
 					t.Errorf("token: %+v", token)
 				}
-				if never := name == sandbox.Facebook; never != (token.ExpiresAt == "") {
+				i := slices.IndexFunc(s.service.Platforms, func(p connector.Platform) bool { return string(p.Describe().Name) == name })
+				if expires := s.service.Platforms[i].Describe().Traits.Cadence.Model != connector.Permanent; expires != (token.ExpiresAt != "") {
 					t.Errorf("expires_at %q", token.ExpiresAt)
 				}
 				var verified struct {

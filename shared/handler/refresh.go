@@ -87,16 +87,16 @@ func (h *Handler) refreshBatch(ctx context.Context, c *call, messages []events.S
 func (h *Handler) refreshMessage(ctx context.Context, batch *call, message events.SQSMessage) error {
 	began := h.service.Now()
 	c := &call{function: batch.function, requestID: batch.requestID, route: "message"}
-	id, err := messageID(message.Body)
+	due, err := messageKey(message.Body)
 	if err != nil {
 		c.failed = connector.AsError(err)
 		h.record(ctx, c, 0)
 		return nil
 	}
-	c.setConnection(id)
+	c.setConnection(connector.ID(due.ID))
 	err = h.recovered(ctx, c, func() error {
-		outcome, err := h.service.RefreshDue(ctx, id)
-		c.notes = append(c.notes, slog.String("refresh", string(outcome)))
+		result, err := h.service.HandleDue(ctx, due)
+		c.notes = append(c.notes, slog.String("refresh", string(result)))
 		return err
 	})
 	c.failed = connector.AsError(err)
@@ -104,18 +104,27 @@ func (h *Handler) refreshMessage(ctx context.Context, batch *call, message event
 	return err
 }
 
-// messageID reads {"connection_id": "…"}.
-func messageID(body string) (connector.ID, error) {
+// messageKey reads {"kind": "…", "id": "…"}. The version before sends
+// {"connection_id": "…"}, whatever is due.
+func messageKey(body string) (connector.RecordKey, error) {
 	o, err := readObject("body", []byte(body))
 	if err != nil {
-		return "", err
+		return connector.RecordKey{}, err
 	}
-	id := connector.ID(o.text("connection_id"))
+	key := connector.RecordKey{Kind: connector.Kind(o.text("kind")), ID: o.text("id")}
+	field := "id"
+	if key.Kind == "" {
+		field, key.ID = "connection_id", o.text("connection_id")
+	}
 	if o.err != nil {
-		return "", o.err
+		return connector.RecordKey{}, o.err
 	}
-	if !id.Valid() {
-		return "", connector.Invalid("connection_id", "not an id")
+	if !connector.ID(key.ID).Valid() {
+		return connector.RecordKey{}, connector.Invalid(field, "not an id")
 	}
-	return id, nil
+	switch key.Kind {
+	case "", connector.ConnectionKind, connector.PendingKind, connector.UnrecordedKind:
+		return key, nil
+	}
+	return connector.RecordKey{}, connector.Invalid("kind", "not one that becomes due")
 }

@@ -96,7 +96,7 @@ func newStack(t *testing.T) *stack {
 		logs:   &logs{},
 	}
 	uris := map[string][]string{}
-	for _, name := range []string{sandbox.Facebook, sandbox.YouTube, sandbox.Twitter, sandbox.TikTok} {
+	for _, name := range sandbox.Platforms() {
 		uris[name] = []string{publicURL + "/oauth/" + name + "/callback"}
 	}
 	s.sandbox = sandbox.New(sandbox.Options{Now: s.clock.Now, Random: chance(2), RedirectURIs: uris})

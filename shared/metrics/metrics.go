@@ -88,10 +88,10 @@ type Meter struct {
 // stats are the counts of one invocation.
 type stats struct {
 	platformCalls int
-	due           map[connector.ID]time.Time
+	due           map[connector.RecordKey]time.Time
 }
 
-func newStats() stats { return stats{due: map[connector.ID]time.Time{}} }
+func newStats() stats { return stats{due: map[connector.RecordKey]time.Time{}} }
 
 // New returns a Meter of the named function that writes to out, which is
 // standard output on Lambda.

@@ -106,7 +106,7 @@ func (s store) Due(ctx context.Context, shard int, now time.Time, limit int) ([]
 	s.meter.mu.Lock()
 	defer s.meter.mu.Unlock()
 	for _, d := range due {
-		s.meter.stats.due[d.ID] = d.DueAt
+		s.meter.stats.due[d.RecordKey] = d.DueAt
 	}
 	return due, err
 }
