@@ -313,7 +313,7 @@ func userOf(g Grant) string {
 func (s *Service) applyCredentials(c *Connection, p Platform, creds Credentials, ref CredentialsRef) {
 	c.Credentials = ref
 	c.IssuedAt, c.ExpiresAt, c.GrantExpiresAt = creds.IssuedAt, creds.ExpiresAt, creds.GrantExpiresAt
-	cadence := p.Describe().Traits.Cadence
+	cadence := p.Describe().Cadence
 	if creds.GrantExpiresAt.IsZero() && cadence.Lapse > 0 && creds.renewable() && !creds.IssuedAt.IsZero() {
 		c.GrantExpiresAt = creds.IssuedAt.Add(cadence.Lapse)
 	}

@@ -156,8 +156,8 @@ type Description struct {
 	// route of its own. A platform that has any is a Noticer.
 	Notices []NoticeKind
 
-	Traits Traits
-	Guide  Guide
+	Cadence Cadence
+	Guide   Guide
 }
 
 // AppField is one platform-specific field of an app.
@@ -167,19 +167,12 @@ type AppField struct {
 	Number bool // a whole number
 }
 
-// Traits is how a platform behaves, as data.
-type Traits struct {
-	// RotatesRefreshToken says that a refresh token works once.
-	RotatesRefreshToken bool
-	Cadence        Cadence
-}
-
-// Model is the way in which a platform's credentials are kept alive.
+// Model is how a platform's credentials are renewed.
 type Model string
 
 // The models.
 const (
-	Rotating  Model = "rotating"  // each refresh spends the refresh token
+	Rotating  Model = "rotating"  // a refresh token works once; each refresh brings the next
 	Stable    Model = "stable"    // the refresh token stays
 	Extending Model = "extending" // the access token itself is renewed, while it lives
 	Permanent Model = "permanent" // nothing to renew: a health check

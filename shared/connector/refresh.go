@@ -157,7 +157,7 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 	leased, err := s.acquireLease(ctx, c, Attempt{
 		Generation: c.Credentials.Generation,
 		At:         now,
-		Uncertain:  p.Describe().Traits.RotatesRefreshToken,
+		Uncertain:  p.Describe().Cadence.Model == Rotating,
 	})
 	if errors.Is(err, ErrConflict) {
 		return c, err
@@ -180,7 +180,7 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 // more than the try. Once it is dead nothing can be lost by one more try (I9).
 func mustNotReplay(p Platform, c Connection, now time.Time) bool {
 	return c.Attempt.Uncertain && c.Attempt.Generation == c.Credentials.Generation &&
-		p.Describe().Traits.RotatesRefreshToken && c.alive(now)
+		p.Describe().Cadence.Model == Rotating && c.alive(now)
 }
 
 // reserveForced counts a refresh that a caller forces. It fails with
@@ -273,7 +273,7 @@ func (a *attempt) moveStale(ctx context.Context) bool {
 		return true
 	}
 	a.Log.WarnContext(ctx, "moving stale credentials", "connection", string(c.ID), "error", err)
-	return !a.freshness.due || !a.Now().Before(a.refreshAt(a.platform.Describe().Traits.Cadence, a.credentials))
+	return !a.freshness.due || !a.Now().Before(a.refreshAt(a.platform.Describe().Cadence, a.credentials))
 }
 
 // postponeMove ends an attempt of the worker that only had to move credentials
@@ -291,7 +291,7 @@ func (a *attempt) postponeMove(ctx context.Context) (Connection, error) {
 func (a *attempt) checkPreconditions(ctx context.Context) error {
 	// What does not expire has nothing to renew either, and is checked: the
 	// OAuth 1.0a keys of a platform that otherwise rotates.
-	model := a.platform.Describe().Traits.Cadence.Model
+	model := a.platform.Describe().Cadence.Model
 	if !a.credentials.renewable() && !a.credentials.ExpiresAt.IsZero() && model != Permanent && model != Extending && a.connection.alive(a.Now()) {
 		return &Error{Code: ReauthorizationRequired, Reason: reasonNoRefreshToken, Message: "the platform gave no refresh token: connect again with consent"}
 	}

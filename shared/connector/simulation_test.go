@@ -550,10 +550,7 @@ type simulatedPlatform struct {
 }
 
 func (p *simulatedPlatform) Describe() connector.Description {
-	return connector.Description{Name: "rotating", Title: "Rotating", Traits: connector.Traits{
-		RotatesRefreshToken: true,
-		Cadence:             connector.Cadence{Model: connector.Rotating, Lifetime: p.life},
-	}}
+	return connector.Description{Name: "rotating", Title: "Rotating", Cadence: connector.Cadence{Model: connector.Rotating, Lifetime: p.life}}
 }
 
 // Refresh shows the refresh token over a network that loses requests and

@@ -37,7 +37,7 @@ func TestOAuthCallback(t *testing.T) {
 					t.Errorf("token: %+v", token)
 				}
 				i := slices.IndexFunc(s.service.Platforms, func(p connector.Platform) bool { return string(p.Describe().Name) == name })
-				if expires := s.service.Platforms[i].Describe().Traits.Cadence.Model != connector.Permanent; expires != (token.ExpiresAt != "") {
+				if expires := s.service.Platforms[i].Describe().Cadence.Model != connector.Permanent; expires != (token.ExpiresAt != "") {
 					t.Errorf("expires_at %q", token.ExpiresAt)
 				}
 				var verified struct {

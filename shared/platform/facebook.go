@@ -74,13 +74,11 @@ func (f *facebook) Describe() connector.Description {
 		Issuers:   f.issuers(facebookIssuer),
 		AppFields: []connector.AppField{{Name: "config_id"}},
 		Notices:   []connector.NoticeKind{{Name: facebookDeauthorize}, {Name: facebookDeletion, Deletion: true}},
-		Traits: connector.Traits{
-			// A Page token from a long-lived user token does not expire
-			// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
-			// read 2026-11-23). A new password or a lost role ends it.
-			Cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
-		},
-		Guide: f.guide(),
+		// A Page token from a long-lived user token does not expire
+		// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
+		// read 2026-11-23). A new password or a lost role ends it.
+		Cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
+		Guide:   f.guide(),
 	}
 }
 

@@ -220,7 +220,7 @@ func checkDescription(t *testing.T, row row) {
 	if lacking := without(d.Required, d.Scopes); len(lacking) > 0 {
 		t.Errorf("required scopes %v are not default ones", lacking)
 	}
-	if diff := cmp.Diff(row.cadence, d.Traits.Cadence); diff != "" {
+	if diff := cmp.Diff(row.cadence, d.Cadence); diff != "" {
 		t.Errorf("cadence (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(row.extras, d.AppFields); diff != "" {
@@ -662,7 +662,7 @@ func checkRefresh(t *testing.T, row row) {
 	if same := after.Fields["refresh_token"].Equal(before.Fields["refresh_token"]); same == row.rotates {
 		t.Errorf("refresh token the same: %t, rotates: %t", same, row.rotates)
 	}
-	if traits := w.platform.Describe().Traits; traits.RotatesRefreshToken != row.rotates {
+	if rotates := w.platform.Describe().Cadence.Model == connector.Rotating; rotates != row.rotates {
 		t.Errorf("traits say rotates %t", traits.RotatesRefreshToken)
 	}
 	if !after.ExpiresAt.After(before.ExpiresAt) || !after.IssuedAt.Equal(w.now) {
@@ -706,7 +706,7 @@ func checkExpiresIn(t *testing.T, row row) {
 			w.box.Fault(fault)
 			life := time.Duration(seconds) * time.Second
 			if life == 0 {
-				life = w.platform.Describe().Traits.Cadence.Lifetime
+				life = w.platform.Describe().Cadence.Lifetime
 			}
 			if got := w.connect().Credentials.ExpiresAt; !got.Equal(w.now.Add(life)) {
 				t.Errorf("expires at %v, want %v later than now", got, life)

@@ -64,14 +64,11 @@ func (k *tiktok) Describe() connector.Description {
 		Required: []string{tiktokBasic},
 		Issuers:  k.issuers(tiktokIssuer),
 		Notices:  []connector.NoticeKind{{Name: tiktokWebhook}},
-		Traits: connector.Traits{
-			// The old refresh token dies when the new one is issued
-			// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
-			// read 2026-11-23).
-			RotatesRefreshToken: true,
-			Cadence:             connector.Cadence{Model: connector.Rotating, Lifetime: tiktokLifetime},
-		},
-		Guide: k.guide(),
+		// The old refresh token dies when the new one is issued
+		// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
+		// read 2026-11-23).
+		Cadence: connector.Cadence{Model: connector.Rotating, Lifetime: tiktokLifetime},
+		Guide:   k.guide(),
 	}
 }
 

@@ -91,17 +91,14 @@ func (x *twitter) Describe() connector.Description {
 			{Name: "monthly_post_limit", Number: true},
 			{Name: "billing_day", Number: true},
 		},
-		Traits: connector.Traits{
-			// X ends the whole grant when a spent refresh token is sent again
-			// (https://github.com/trypostit/trypost/issues/126, read
-			// 2026-11-23).
-			RotatesRefreshToken: true,
-			Cadence: connector.Cadence{
-				Model:      connector.Rotating,
-				Lifetime:   twitterLifetime,
-				Lapse:      twitterLapse,
-				CheckEvery: 7 * 24 * time.Hour, // OAuth 1.0a keys
-			},
+		// X ends the whole grant when a spent refresh token is sent again
+		// (https://github.com/trypostit/trypost/issues/126, read
+		// 2026-11-23).
+		Cadence: connector.Cadence{
+			Model:      connector.Rotating,
+			Lifetime:   twitterLifetime,
+			Lapse:      twitterLapse,
+			CheckEvery: 7 * 24 * time.Hour, // OAuth 1.0a keys
 		},
 		Guide: x.guide(),
 	}

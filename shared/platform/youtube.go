@@ -69,10 +69,8 @@ func (y *youtube) Describe() connector.Description {
 		// that says so was seen (2026-11-23).
 		Required: []string{youtubeReadonly},
 		Issuers:  y.issuers(googleIssuer),
-		Traits: connector.Traits{
-			Cadence: connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime, Lapse: googleLapse},
-		},
-		Guide: y.guide(),
+		Cadence:  connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime, Lapse: googleLapse},
+		Guide:    y.guide(),
 	}
 }
 

@@ -45,11 +45,8 @@ func (f *fictional) Describe() connector.Description {
 		Scopes:   []string{"profile", "publish"},
 		Required: []string{"profile"},
 		Issuers:  f.issuers(fictionalIssuer),
-		Traits: connector.Traits{
-			RotatesRefreshToken: true,
-			Cadence:             connector.Cadence{Model: connector.Rotating, Lifetime: fictionalLifetime},
-		},
-		Guide: f.guide(),
+		Cadence:  connector.Cadence{Model: connector.Rotating, Lifetime: fictionalLifetime},
+		Guide:    f.guide(),
 	}
 }
 
