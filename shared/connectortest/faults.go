@@ -33,6 +33,9 @@ type Call struct {
 	Change connector.Change
 	Secret string
 	Value  connector.Secret
+	// Counter is the name of a counter, and Items what is put into the queue.
+	Counter string
+	Items   []connector.RecordKey
 }
 
 // Hook stands between a service and its ports. next makes the call. The hook
@@ -191,7 +194,7 @@ func (s faultyStore) TakeTicket(ctx context.Context, key connector.RecordKey, bo
 }
 
 func (s faultyStore) Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error) {
-	return around(ctx, s.faults, Call{Name: "Store.Reserve"}, func() (int, error) {
+	return around(ctx, s.faults, Call{Name: "Store.Reserve", Counter: counter}, func() (int, error) {
 		return s.Store.Reserve(ctx, counter, n, limit, expiresAt)
 	})
 }
@@ -268,7 +271,7 @@ type faultyQueue struct {
 }
 
 func (q faultyQueue) Enqueue(ctx context.Context, items []connector.RecordKey, after time.Duration) ([]connector.RecordKey, error) {
-	return around(ctx, q.faults, Call{Name: "Queue.Enqueue"}, func() ([]connector.RecordKey, error) {
+	return around(ctx, q.faults, Call{Name: "Queue.Enqueue", Items: items}, func() ([]connector.RecordKey, error) {
 		return q.Queue.Enqueue(ctx, items, after)
 	})
 }

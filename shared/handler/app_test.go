@@ -19,7 +19,7 @@ func (p extended) Describe() connector.Description {
 	return d
 }
 
-func TestConnections_PutApp(t *testing.T) {
+func TestConnections_PutAppExtra(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string

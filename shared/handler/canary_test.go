@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"platform-api-connector/infra/blueprint"
-	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/connectortest"
 	"platform-api-connector/shared/handler"
 	"platform-api-connector/shared/sandbox"
 )
@@ -68,8 +68,7 @@ type sighting struct{ where, text string }
 func newCanary(t *testing.T) *canary {
 	t.Helper()
 	c := &canary{stack: newStack(t), secrets: map[string]string{}}
-	c.service.Store = recordingStore{c.store, c}
-	c.service.Queue = recordingQueue{c.queue, c}
+	c.hook(c.recordWrites)
 	for function, f := range functions(handler.New(c.service, c.service.Log)) {
 		c.functions[function] = func(ctx context.Context, payload []byte) ([]byte, error) {
 			answer, err := f(ctx, payload)
@@ -155,48 +154,29 @@ func queryOf(address, name string) string {
 	return u.Query().Get(name)
 }
 
-// recordingStore notes what is written. The other calls are the store's own.
-type recordingStore struct {
-	connector.Store
-	c *canary
+// recordWrites notes what is written into the store and the queue.
+func (c *canary) recordWrites(_ context.Context, call connectortest.Call, next func() error) error {
+	if after := call.Change.After; after != nil {
+		c.saw("record", string(mustJSON(after))+fmt.Sprintf(" %+v", after))
+	}
+	for _, t := range call.Change.Put {
+		c.saw("ticket", string(t.Body)+" "+t.ID+" "+t.Bound)
+	}
+	if call.Counter != "" {
+		c.saw("counter", call.Counter)
+	}
+	if call.Items != nil {
+		c.saw("message", fmt.Sprint(call.Items))
+	}
+	return next()
 }
 
-func (s recordingStore) note(where string, v any) {
+func mustJSON(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		b = fmt.Appendf(nil, "%+v", v)
+		panic(err)
 	}
-	s.c.saw(where, string(b))
-}
-
-func (s recordingStore) Create(ctx context.Context, c connector.Connection) (connector.Connection, error) {
-	s.note("record", c)
-	return s.Store.Create(ctx, c)
-}
-
-func (s recordingStore) Update(ctx context.Context, c connector.Connection) (connector.Connection, error) {
-	s.note("record", c)
-	return s.Store.Update(ctx, c)
-}
-
-func (s recordingStore) PutTicket(ctx context.Context, t connector.Ticket) error {
-	s.c.saw("ticket", string(t.Body)+" "+t.Hash+" "+t.Bound)
-	return s.Store.PutTicket(ctx, t)
-}
-
-func (s recordingStore) Reserve(ctx context.Context, counter string, n, limit int, at time.Time) (int, error) {
-	s.c.saw("counter", counter)
-	return s.Store.Reserve(ctx, counter, n, limit, at)
-}
-
-type recordingQueue struct {
-	connector.Queue
-	c *canary
-}
-
-func (q recordingQueue) Enqueue(ctx context.Context, ids []connector.ID, after time.Duration) ([]connector.ID, error) {
-	q.c.saw("message", fmt.Sprint(ids))
-	return q.Queue.Enqueue(ctx, ids, after)
+	return b
 }
 
 // begin opens an authorization and notes its secrets.
@@ -306,7 +286,7 @@ func (c *canary) refreshes(t *testing.T, name string) {
 		c.clock.Advance(24 * time.Hour)
 		_, _ = c.invoke(t, "refresh", `{}`)
 		for _, due := range c.queue.Drain() {
-			_, _ = c.invoke(t, "refresh-worker", `{"Records":[{"messageId":"1","body":"{\"connection_id\":\"`+string(due)+`\"}"}]}`)
+			_, _ = c.invoke(t, "refresh-worker", batch(t, messageOf(due)))
 		}
 		c.raw(t, "POST", "/connections/"+id+"/refresh")
 		c.raw(t, "POST", "/connections/"+id+"/verify")
@@ -419,7 +399,7 @@ func (c *canary) ends(t *testing.T, name string) {
 	c.clock.Advance(24 * time.Hour)
 	_, _ = c.invoke(t, "refresh", `{}`)
 	for _, due := range c.queue.Drain() {
-		_, _ = c.invoke(t, "refresh-worker", `{"Records":[{"messageId":"1","body":"{\"connection_id\":\"`+string(due)+`\"}"}]}`)
+		_, _ = c.invoke(t, "refresh-worker", batch(t, messageOf(due)))
 	}
 	c.raw(t, "DELETE", "/connections/"+ids[0]+"?purge=true")
 	c.raw(t, "GET", "/connections/"+ids[0])

@@ -106,8 +106,8 @@ func TestConnections_Confirm(t *testing.T) {
 		if answer, failure := s.invoke(t, "refresh", `{}`); failure != nil || answer["queued"] != 1.0 {
 			t.Fatalf("refresh: %v, %v", answer, failure)
 		}
-		for _, id := range s.queue.Drain() {
-			message := `{"Records":[{"messageId":"1","body":"{\"connection_id\":\"` + string(id) + `\"}"}]}`
+		for _, due := range s.queue.Drain() {
+			message := batch(t, messageOf(due))
 			if answer, failure := s.invoke(t, "refresh-worker", message); failure != nil || len(answer["batchItemFailures"].([]any)) > 0 {
 				t.Errorf("refresh-worker: %v, %v", answer, failure)
 			}

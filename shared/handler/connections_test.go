@@ -78,7 +78,7 @@ func TestConnections_List(t *testing.T) {
 		for i := range 51 {
 			id, err := connector.NewID(s.service.Random)
 			if err == nil {
-				_, err = s.store.Create(t.Context(), connector.Connection{ID: id, Platform: "youtube", Owner: "globex", AccountID: fmt.Sprint(i), Status: connector.Active, CreatedAt: noon, UpdatedAt: noon})
+				_, err = s.store.Commit(t.Context(), connector.Change{After: &connector.Connection{ID: id, Platform: "youtube", Owner: "globex", AccountID: fmt.Sprint(i), Status: connector.Active, CreatedAt: noon, UpdatedAt: noon}})
 			}
 			if err != nil {
 				t.Fatal(err)

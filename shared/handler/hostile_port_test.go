@@ -1,7 +1,6 @@
 package handler_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +8,7 @@ import (
 	"testing"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/connectortest"
 	"platform-api-connector/shared/sandbox"
 )
 
@@ -72,19 +72,21 @@ func sealedSwapped(t *testing.T, s *stack) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		purpose := fmt.Sprintf("credentials %s generation %d", id, c.Generation)
-		if c.Sealed, err = s.service.Sealer.Seal(t.Context(), value, purpose); err != nil {
+		purpose := fmt.Sprintf("credentials %s generation %d", id, c.Credentials.Generation)
+		sealed := c
+		if sealed.Credentials.Sealed, err = (connectortest.Sealer{}).Seal(t.Context(), value, purpose); err != nil {
 			t.Fatal(err)
 		}
-		records[i] = c
+		if records[i], err = s.store.Commit(t.Context(), connector.Change{Before: &c, After: &sealed}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if c, err := s.store.Update(t.Context(), records[1]); err != nil {
-		t.Fatal(err)
-	} else if _, failure := s.invoke(t, "token-get", `{"connection_id":"`+string(c.ID)+`"}`); failure != nil {
+	if _, failure := s.invoke(t, "token-get", `{"connection_id":"`+string(records[1].ID)+`"}`); failure != nil {
 		t.Fatalf("credentials of the connection itself: %v", failure)
 	}
-	records[0].Sealed = records[1].Sealed
-	swapped, err := s.store.Update(t.Context(), records[0])
+	swapped := records[0]
+	swapped.Credentials.Sealed = records[1].Credentials.Sealed
+	swapped, err := s.store.Commit(t.Context(), connector.Change{Before: &records[0], After: &swapped})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,21 +99,14 @@ func sealedSwapped(t *testing.T, s *stack) {
 	}
 }
 
-// brokenVault is a vault whose reads fail.
-type brokenVault struct{ connector.Vault }
-
-func (brokenVault) Get(context.Context, string, string) (connector.Secret, string, error) {
-	return connector.Secret{}, "", errors.New("AccessDeniedException: the key is disabled")
-}
-
 func vaultDown(t *testing.T, s *stack) {
 	id := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
-	s.service.Vault = brokenVault{s.vault}
+	s.hook(connectortest.Fail(errors.New("AccessDeniedException: the key is disabled"), "Vault.Get"))
 	answer, failure := s.invoke(t, "token-get", `{"connection_id":"`+id+`"}`)
 	if failure == nil || failure.Type != "Internal" || strings.Contains(failure.Message, "key is disabled") {
 		t.Errorf("%v, %+v", answer, failure)
 	}
-	s.service.Vault = s.vault
+	s.hook(nil)
 	if _, failure := s.invoke(t, "token-get", `{"connection_id":"`+id+`"}`); failure != nil {
 		t.Errorf("after the outage: %v", failure)
 	}

@@ -80,7 +80,7 @@ func scheduleTwice(t *testing.T, s *stack) {
 		})
 	}
 	schedulers.Wait()
-	if queued := s.queue.Drain(); len(queued) != 1 || string(queued[0]) != id {
+	if queued := s.queue.Drain(); len(queued) != 1 || queued[0].ID != id {
 		t.Errorf("queued: %v", queued)
 	}
 	message := events.SQSMessage{MessageId: "1", Body: `{"connection_id":"` + id + `"}`}
@@ -114,7 +114,7 @@ func revokeDown(t *testing.T, s *stack) {
 			t.Fatal(failure)
 		}
 		for _, due := range s.queue.Drain() {
-			batch := events.SQSEvent{Records: []events.SQSMessage{{MessageId: "1", Body: `{"connection_id":"` + string(due) + `"}`}}}
+			batch := events.SQSEvent{Records: []events.SQSMessage{{MessageId: "1", Body: messageOf(due)}}}
 			if _, failure := s.invoke(t, "refresh-worker", string(encode(t, batch))); failure != nil {
 				t.Fatal(failure)
 			}

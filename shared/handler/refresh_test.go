@@ -47,7 +47,13 @@ func deliveredAgain(t *testing.T, result []byte) []string {
 	return ids
 }
 
+// message is what the version before sends.
 func message(id string) string { return `{"connection_id":"` + id + `"}` }
+
+// messageOf is what the queue sends.
+func messageOf(due connector.RecordKey) string {
+	return `{"kind":"` + string(due.Kind) + `","id":"` + due.ID + `","connection_id":"` + due.ID + `"}`
+}
 
 func TestRefresh(t *testing.T) {
 	t.Parallel()
@@ -64,8 +70,8 @@ func TestRefresh(t *testing.T) {
 			t.Fatalf("sweep: %v, %v", swept, failure)
 		}
 		var bodies []string
-		for _, id := range s.queue.Drain() {
-			bodies = append(bodies, message(string(id)))
+		for _, due := range s.queue.Drain() {
+			bodies = append(bodies, messageOf(due))
 		}
 		result, err := s.functions["refresh-worker"](invocation(t.Context()), []byte(batch(t, bodies...)))
 		if err != nil {

@@ -334,7 +334,7 @@ func TestMeter_Sweeps(t *testing.T) {
 		if status == connector.Active {
 			c.RefreshAt = noon.Add(-time.Duration(i+1) * time.Minute)
 		}
-		if _, err := h.service.Store.Create(t.Context(), c); err != nil {
+		if _, err := h.service.Store.Commit(t.Context(), connector.Change{After: &c}); err != nil {
 			t.Fatal(err)
 		}
 	}

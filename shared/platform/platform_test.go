@@ -663,7 +663,7 @@ func checkRefresh(t *testing.T, row row) {
 		t.Errorf("refresh token the same: %t, rotates: %t", same, row.rotates)
 	}
 	if rotates := w.platform.Describe().Cadence.Model == connector.Rotating; rotates != row.rotates {
-		t.Errorf("traits say rotates %t", traits.RotatesRefreshToken)
+		t.Errorf("traits say rotates %t", rotates)
 	}
 	if !after.ExpiresAt.After(before.ExpiresAt) || !after.IssuedAt.Equal(w.now) {
 		t.Errorf("issued %v, expires %v", after.IssuedAt, after.ExpiresAt)
