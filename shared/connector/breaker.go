@@ -54,9 +54,9 @@ func (s *Service) allow(ctx context.Context, name Name, now time.Time) (b Breake
 	return probe, true, nil
 }
 
-// record records how a call went that the breaker allowed. A failure to write
+// recordCall records how a call went that the breaker allowed. A failure to write
 // is logged: the breaker saves calls, and nothing depends on it.
-func (s *Service) record(ctx context.Context, b Breaker, outcome error) {
+func (s *Service) recordCall(ctx context.Context, b Breaker, outcome error) {
 	e := AsError(outcome)
 	failed := e != nil && (e.Code == PlatformUnavailable || e.Code == RateLimited || e.Code == AppMisconfigured && e.Reason != reasonAppReplaced)
 	if !failed && b.Failures == 0 {

@@ -141,6 +141,7 @@ type attempt struct {
 	previous    Attempt // the mark that the lease replaced
 	freshness   freshness
 	breaker     Breaker
+	renewed     Credentials // by the platform
 }
 
 // attempt acquires the lease of c and runs an attempt. ErrConflict: another
@@ -203,30 +204,17 @@ func (s *Service) reserveForced(ctx context.Context, id ID) error {
 // exchange, record the outcome.
 func (a *attempt) run(ctx context.Context) (Connection, error) {
 	if err := a.reconcile(ctx); err != nil {
-		return a.abort(ctx, err)
+		return a.record(ctx, outcomeNotSent, err)
 	}
-	if !a.moveStale(ctx) {
-		return a.postponeMove(ctx)
-	}
-	if a.freshness.satisfiedBy(a.connection, a.Now()) {
-		return a.abort(ctx, nil)
+	a.moveStale(ctx)
+	if !a.stillNeeded() {
+		return a.record(ctx, outcomeNotSent, nil)
 	}
 	if err := a.checkPreconditions(ctx); err != nil {
-		return a.abort(ctx, err)
+		return a.record(ctx, outcomeNotSent, err)
 	}
-	renewed, err := a.exchange(ctx)
-	switch a.outcomeOf(renewed, err) {
-	case outcomeRenewed:
-		return a.storeRenewed(ctx, renewed)
-	case outcomeUnchanged:
-		return a.commitRenewed(ctx, renewed, a.connection.Credentials)
-	case outcomeGrantDead:
-		return a.markNeedsReauth(ctx, AsError(err))
-	case outcomeAppRefused:
-		return a.recordFailure(ctx, AsError(err), true)
-	default:
-		return a.recordFailure(ctx, AsError(err), false)
-	}
+	outcome, err := a.exchange(ctx)
+	return a.record(ctx, outcome, err)
 }
 
 // reconcile reads the newest credentials. Where a crashed writer left some that
@@ -247,13 +235,12 @@ func (a *attempt) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// moveStale stores credentials again that lie in the wrong place. It reports
-// whether the attempt should go on. Where the move failed, only a renewal that
-// is needed anyway does.
-func (a *attempt) moveStale(ctx context.Context) bool {
+// moveStale stores credentials again that lie in the wrong place. A failure is
+// logged: the next attempt tries again.
+func (a *attempt) moveStale(ctx context.Context) {
 	c := a.connection
 	if !a.CredentialStore.Stale(c.Credentials) {
-		return true
+		return
 	}
 	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, a.credentials)
 	if err == nil && a.CredentialStore.Stale(ref) {
@@ -268,22 +255,20 @@ func (a *attempt) moveStale(ctx context.Context) bool {
 			return nil
 		})
 	}
-	if err == nil {
-		a.connection = c
-		return true
+	if err != nil {
+		a.Log.WarnContext(ctx, "moving stale credentials", "connection", string(c.ID), "error", err)
+		return
 	}
-	a.Log.WarnContext(ctx, "moving stale credentials", "connection", string(c.ID), "error", err)
-	return !a.freshness.due || !a.Now().Before(a.refreshAt(a.platform.Describe().Cadence, a.credentials))
+	a.connection = c
 }
 
-// postponeMove ends an attempt of the worker that only had to move credentials
-// and could not.
-func (a *attempt) postponeMove(ctx context.Context) (Connection, error) {
-	return a.release(ctx, func(c *Connection) error {
-		c.Attempt = a.previous
-		c.RefreshAt = a.Now().UTC().Add(restoreAfter)
-		return nil
-	})
+// stillNeeded reports whether the credentials must be renewed. A connection with
+// a stale reference may be due only because it should be moved.
+func (a *attempt) stillNeeded() bool {
+	if a.freshness.due && a.CredentialStore.Stale(a.connection.Credentials) {
+		return !a.Now().Before(a.refreshAt(a.platform.Describe().Cadence, a.credentials))
+	}
+	return !a.freshness.satisfiedBy(a.connection, a.Now())
 }
 
 // checkPreconditions makes sure that the exchange can be sent, and that its
@@ -314,11 +299,11 @@ func (a *attempt) checkPreconditions(ctx context.Context) error {
 	return nil
 }
 
-// exchange shows the credentials to the platform, and records with the breaker
-// how that went.
-func (a *attempt) exchange(ctx context.Context) (Credentials, error) {
+// exchange shows the credentials to the platform. It records with the breaker
+// how that went, and returns the outcome.
+func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 	if a.credentials.ClientID != "" && a.app.ClientID != "" && a.credentials.ClientID != a.app.ClientID {
-		return Credentials{}, &Error{Code: AppMisconfigured, Reason: reasonAppReplaced,
+		return outcomeAppRefused, &Error{Code: AppMisconfigured, Reason: reasonAppReplaced,
 			Message: "the stored app is another one than this connection was authorized for: restore it, or connect again"}
 	}
 	renewed, err := withCurrentOrPreviousSecret(ctx, a.Service, a.app, clientRefused, func(app App) (Credentials, error) {
@@ -329,16 +314,25 @@ func (a *attempt) exchange(ctx context.Context) (Credentials, error) {
 	if a.clientOfImportRefused(err) {
 		a.releaseProbe(ctx, a.breaker)
 	} else {
-		a.record(ctx, a.breaker, err)
+		a.recordCall(ctx, a.breaker, err)
 	}
-	if err != nil {
-		return Credentials{}, err
+	switch code := AsError(err); {
+	case err == nil:
+	case code.Code.GrantDead():
+		return outcomeGrantDead, err
+	case code.Code.AppRefused() && !a.clientOfImportRefused(err):
+		return outcomeAppRefused, err
+	default:
+		return outcomeTransient, err
 	}
 	renewed.ClientID, renewed.ConsentID, renewed.Generation = a.credentials.ClientID, a.connection.ConsentID, a.credentials.Generation
-	if !renewed.Fields.Equal(a.credentials.Fields) {
-		renewed.Generation++
+	if renewed.Fields.Equal(a.credentials.Fields) {
+		a.renewed = renewed
+		return outcomeUnchanged, nil
 	}
-	return renewed, nil
+	renewed.Generation++
+	a.renewed = renewed
+	return outcomeRenewed, nil
 }
 
 // clientOfImportRefused reports whether the platform refused the client of
