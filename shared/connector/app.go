@@ -2,9 +2,7 @@ package connector
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -47,9 +45,9 @@ func (s *Service) PlatformStatus(ctx context.Context, name Name) (PlatformStatus
 }
 
 // PutApp stores the operator's app of a platform. Every connection uses it
-// from its next call to the platform on. The client secret that it replaces
-// still serves for a week wherever the platform does not take the new one, so
-// that it does not matter which of portal and connector learns of it first.
+// from its next call of the platform on. For a week the replaced client secret
+// is used where the platform refuses the new one, so that the operator can
+// change the portal and the connector in any order.
 func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatus, error) {
 	p, err := s.platform(name)
 	if err != nil {
@@ -65,15 +63,11 @@ func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatu
 		return PlatformStatus{}, err
 	}
 	before, err := s.app(ctx, name)
-	if err != nil && !errors.Is(err, errUnreadableApp) {
+	if err != nil && !errors.Is(err, ErrMalformed) {
 		return PlatformStatus{}, err
 	}
 	app = app.withPreviousSecret(before, s.Now())
-	value, err := app.encode()
-	if err != nil {
-		return PlatformStatus{}, internal("storing an app", err)
-	}
-	if _, err := s.Vault.Put(ctx, appName(name), value); err != nil {
+	if err := s.Apps.PutApp(ctx, name, app); err != nil {
 		return PlatformStatus{}, internal("storing an app", err)
 	}
 	if err := s.closeBreaker(ctx, name); err != nil {
@@ -123,70 +117,13 @@ func checkAppFields(d Description, app App) error {
 	return nil
 }
 
-func appName(name Name) string { return "apps/" + string(name) }
-
 // app returns the platform's app, the zero App where none is configured. It is
 // read each time, so that a rotated client secret reaches every connection at
 // once.
 func (s *Service) app(ctx context.Context, name Name) (App, error) {
-	value, _, err := s.Vault.Get(ctx, appName(name), "")
-	if errors.Is(err, ErrNotFound) {
-		return App{}, nil
-	}
+	app, err := s.Apps.App(ctx, name)
 	if err != nil {
 		return App{}, internal("reading an app", err)
-	}
-	app, err := decodeApp(value)
-	if err != nil {
-		return App{}, internal("reading an app", err)
-	}
-	return app, nil
-}
-
-// storedApp is the secret of an app:
-//
-//	{"client_id":…, "client_secret":…, "mode":"live", "extras":{"api_key":…},
-//	 "tier":…, "monthly_post_limit":100, "billing_day":17,
-//	 "previous_client_secret":…, "previous_until":…}
-type storedApp struct {
-	ClientID         string            `json:"client_id"`
-	ClientSecret     string            `json:"client_secret"`
-	Mode             Mode              `json:"mode"`
-	Extras           map[string]string `json:"extras,omitempty"`
-	Tier             string            `json:"tier,omitempty"`
-	MonthlyPostLimit int               `json:"monthly_post_limit,omitempty"`
-	BillingDay       int               `json:"billing_day,omitempty"`
-	PreviousSecret   string            `json:"previous_client_secret,omitempty"`
-	PreviousUntil    time.Time         `json:"previous_until,omitzero"`
-}
-
-func (a App) encode() (Secret, error) {
-	b, err := json.Marshal(storedApp{
-		ClientID: a.ClientID, ClientSecret: a.ClientSecret.Reveal(), Mode: a.Mode, Extras: a.Extras.Reveal(),
-		Tier: a.Tier, MonthlyPostLimit: a.MonthlyPostLimit, BillingDay: a.BillingDay,
-		PreviousSecret: a.PreviousSecret.Reveal(), PreviousUntil: a.PreviousUntil.UTC(),
-	})
-	if err != nil {
-		return Secret{}, fmt.Errorf("encoding an app: %w", err)
-	}
-	return NewSecret(string(b)), nil
-}
-
-// errUnreadableApp is an app's secret that somebody else has written.
-var errUnreadableApp = errors.New("decoding an app: not its JSON")
-
-func decodeApp(value Secret) (App, error) {
-	var stored storedApp
-	if err := json.Unmarshal([]byte(value.Reveal()), &stored); err != nil {
-		return App{}, errUnreadableApp
-	}
-	app := App{
-		ClientID: stored.ClientID, ClientSecret: NewSecret(stored.ClientSecret), Mode: stored.Mode, Extras: Fields{},
-		Tier: stored.Tier, MonthlyPostLimit: stored.MonthlyPostLimit, BillingDay: stored.BillingDay,
-		PreviousSecret: NewSecret(stored.PreviousSecret), PreviousUntil: stored.PreviousUntil.UTC(),
-	}
-	for name, value := range stored.Extras {
-		app.Extras.Set(name, value)
 	}
 	return app, nil
 }

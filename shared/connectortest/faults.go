@@ -79,7 +79,7 @@ func Chain(hooks ...Hook) Hook {
 }
 
 // Wire connects s to the ports, with hook around each call; nil is none. The
-// credential store of s is the real one, over the vault and the sealer. s must
+// credential store and the apps of s are the real ones, over vault and sealer. s must
 // have its Now, Sleep and Log.
 func (p Ports) Wire(s *connector.Service, hook Hook, o credentialstore.Options) {
 	if hook != nil {
@@ -87,7 +87,7 @@ func (p Ports) Wire(s *connector.Service, hook Hook, o credentialstore.Options) 
 		p = Ports{faultyStore{p.Store, f}, faultyVault{p.Vault, f}, faultySealer{p.Sealer, f}, faultyQueue{p.Queue, f}, faultyEvents{p.Events, f}}
 	}
 	o.Now, o.Sleep, o.Log = s.Now, s.Sleep, s.Log
-	s.Store, s.Vault, s.Queue, s.Events = p.Store, p.Vault, p.Queue, p.Events
+	s.Store, s.Apps, s.Queue, s.Events = p.Store, credentialstore.NewApps(p.Vault), p.Queue, p.Events
 	s.CredentialStore = credentialstore.NewSecrets(p.Vault, p.Sealer, o)
 }
 

@@ -1,11 +1,13 @@
 package handler
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,21 +126,48 @@ func (o *object) number(name string, least, most, otherwise int) int {
 	return n
 }
 
-// credentials reads an object of secrets.
+// credentials reads a flat object of secrets. Numbers and booleans become their
+// literal text, null is left out; anything nested is refused, naming the field.
 func (o *object) credentials(name string) connector.Fields {
 	raw := o.take(name)
 	if raw == nil {
 		return nil
 	}
-	var fields connector.Fields
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		// Fields says which of them is wrong, but not under our name for it.
-		if problem := connector.AsError(err); problem.Code == connector.InvalidRequest && o.err == nil {
-			o.err = problem
-		}
+	var values map[string]json.RawMessage
+	if json.Unmarshal(raw, &values) != nil {
 		o.fail(name, "not a JSON object of strings")
+		return nil
+	}
+	fields := make(connector.Fields, len(values))
+	for field, value := range values {
+		text, err := literal(value)
+		switch {
+		case err == nil && !bytes.Equal(value, []byte("null")):
+			fields[field] = connector.NewSecret(text)
+		case err != nil && !fieldName.MatchString(field):
+			o.fail(name, "has a field that no platform has")
+		case err != nil:
+			o.fail(name+"."+field, "not a string")
+		}
 	}
 	return fields
+}
+
+// fieldName matches the names of fields. Secrets, which may be pasted into the
+// place of a name, have digits or are longer.
+var fieldName = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
+
+// literal returns the text of a JSON string, number or boolean.
+func literal(value json.RawMessage) (string, error) {
+	switch value[0] {
+	case '"':
+		var text string
+		err := json.Unmarshal(value, &text)
+		return text, err
+	case '{', '[':
+		return "", errors.New("nested")
+	}
+	return string(value), nil
 }
 
 // end returns the first problem, or names a field that nobody asked for.
