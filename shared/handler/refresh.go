@@ -16,10 +16,10 @@ const (
 	// batchWorkers is how many connections of a batch are refreshed
 	// concurrently.
 	batchWorkers = 5
-	// batchReserve is the time before the deadline in which no refresh starts.
+	// BatchReserve is the time before the deadline in which no refresh starts.
 	// It is longer than one refresh can take, so that the function can still
 	// report which messages SQS must deliver again.
-	batchReserve = 20 * time.Second
+	BatchReserve = 20 * time.Second
 )
 
 // Refresh returns the function that the schedule invokes. Each invocation is
@@ -58,7 +58,7 @@ func (h *Handler) refreshBatch(ctx context.Context, c *call, messages []events.S
 	begin := ctx
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		begin, cancel = context.WithDeadline(ctx, deadline.Add(-batchReserve))
+		begin, cancel = context.WithDeadline(ctx, deadline.Add(-BatchReserve))
 		defer cancel()
 	}
 	again := make([]bool, len(messages))
