@@ -57,6 +57,41 @@ func TestQueueDue_SweepsThatOverlapDoNoDoubleWork(t *testing.T) {
 	}
 }
 
+// overlappedStore is a store in which something happens between the first read
+// of what is due and the claims that follow.
+type overlappedStore struct {
+	connector.Store
+	between func()
+}
+
+func (s *overlappedStore) Due(ctx context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
+	due, err := s.Store.Due(ctx, shard, now, limit)
+	if len(due) > 0 && s.between != nil {
+		s.between()
+		s.between = nil
+	}
+	return due, err
+}
+
+// The conditional claim holds I2: a sweep that comes too late changes nothing.
+func TestService_QueueDue(t *testing.T) {
+	t.Parallel()
+	t.Run("another_sweep_claims_first", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		b.many(t, 20)
+		late := *b.Service
+		late.Store = &overlappedStore{Store: b.store, between: func() {
+			if sweep, err := b.QueueDue(t.Context()); err != nil || sweep.Queued != 20 {
+				t.Errorf("the first sweep: %+v, %v; want 20 queued", sweep, err)
+			}
+		}}
+		if sweep, err := late.QueueDue(t.Context()); err != nil || sweep.Queued != 0 {
+			t.Errorf("the late sweep: %+v, %v; want none queued", sweep, err)
+		}
+	})
+}
+
 func TestQueueDue_LostMessagesComeAgain(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
