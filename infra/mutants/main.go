@@ -7,8 +7,8 @@
 // A changed file reaches the compiler through go test's -overlay flag. The
 // working tree is never modified.
 //
-// A test that fails is run once more, and counts only if it fails again. A test
-// that fails now and then would else be taken for one that detects the mutant.
+// A test that fails is run once more, and counts only if it fails again.
+// Otherwise a test that fails at random would seem to detect the mutant.
 //
 // CONNECTOR_SCHEDULES sets how many schedules the simulation runs for each
 // mutant, 100 by default. CONNECTOR_SEED sets the first of them.
@@ -285,7 +285,7 @@ func (m mutant) result(r testRun, took time.Duration) result {
 		outcome = survived
 	}
 	return result{
-		Name: m.Name, Guard: m.Guard, File: m.File, Outcome: outcome, Failed: r.failed, FailedOnce: r.failedOnce, Equivalent: m.Equivalent,
+		Name: m.Name, Guard: m.Guard, File: m.File, Outcome: outcome, Failed: append([]string{}, r.failed...), FailedOnce: r.failedOnce, Equivalent: m.Equivalent,
 		Seconds: took.Round(100 * time.Millisecond).Seconds(), compiler: r.compiler,
 	}
 }
