@@ -49,4 +49,4 @@ invoke: ## Send a sample event to the running local stack (EVENT=token-get/by-ow
 clean: ## Remove what was built
 	rm -rf build cdk.out infra/cdk/node_modules
 
--include infra/cdk.mk infra/checks.mk infra/prove.mk
+-include infra/cdk.mk infra/checks.mk infra/mutants.mk infra/prove.mk

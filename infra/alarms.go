@@ -19,24 +19,25 @@ import (
 	"platform-api-connector/shared/platform"
 )
 
-// alarm wakes someone. Its description says why it rings and what to look at.
+// alarm notifies the operator. Its description explains the cause and the next
+// step.
 type alarm struct {
 	id          string
 	description string
 	metric      awscloudwatch.IMetric
 	above       float64
-	// periods is for how many periods in a row it has to be so.
+	// periods is the number of consecutive periods above the threshold.
 	periods int
-	// silence says that no data is as bad.
-	silence bool
+	// missingIsBreaching makes the alarm fire if there is no data.
+	missingIsBreaching bool
 }
 
-// addAlarms adds what is worth being woken for, and where it rings.
+// addAlarms adds the alarms and the topic that they notify.
 func (d *deployment) addAlarms() {
 	action := awscloudwatchactions.NewSnsAction(d.alarmTopic())
 	for _, a := range d.alarms() {
 		missing := awscloudwatch.TreatMissingData_NOT_BREACHING
-		if a.silence {
+		if a.missingIsBreaching {
 			missing = awscloudwatch.TreatMissingData_BREACHING
 		}
 		alarm := awscloudwatch.NewAlarm(d.Stack, jsii.String(a.id+"Alarm"), &awscloudwatch.AlarmProps{
@@ -61,8 +62,8 @@ func (d *deployment) alarmTopic() awssns.ITopic {
 		TopicName:  jsii.String(d.settings.Name("alarms")),
 		EnforceSSL: jsii.Bool(true),
 	})
-	// A policy of its own takes the place of the one that lets the account's
-	// alarms in.
+	// This policy replaces the default policy, which would allow the alarms of
+	// the account.
 	topic.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
 		Principals: &[]awsiam.IPrincipal{awsiam.NewServicePrincipal(jsii.String("cloudwatch.amazonaws.com"), nil)},
 		Actions:    jsii.Strings("sns:Publish"),
@@ -72,7 +73,7 @@ func (d *deployment) alarmTopic() awssns.ITopic {
 	if d.settings.AlarmEmail != "" {
 		topic.AddSubscription(awssnssubscriptions.NewEmailSubscription(jsii.String(d.settings.AlarmEmail), nil))
 	}
-	d.output("AlarmTopicArn", "Where alarms ring", *topic.TopicArn())
+	d.output("AlarmTopicArn", "The topic that alarms notify", *topic.TopicArn())
 	return topic
 }
 
@@ -80,7 +81,7 @@ func (d *deployment) alarms() []alarm {
 	alarms := []alarm{
 		{
 			id:          "NeedsReauth",
-			description: "More than five connections, and more than one refresh in fifty, began to need a person within an hour. People leave one by one: so many at once are more likely an app, a scope or a platform.",
+			description: "More than five connections, and more than 2% of the refreshes, changed to needs_reauth within an hour. People revoke access one by one. So many at once are more likely caused by an app, a scope or a platform.",
 			metric: math("IF(lost > 5, 100 * lost / (lost + all), 0)", "lost, % of refreshes", awscdk.Duration_Hours(jsii.Number(1)), map[string]awscloudwatch.IMetric{
 				"lost": d.metric(metrics.NeedsReauth, "Sum", nil),
 				"all":  d.metric(metrics.Refreshes, "Sum", nil),
@@ -89,25 +90,25 @@ func (d *deployment) alarms() []alarm {
 		},
 		{
 			id:          "OldestDueAge",
-			description: "What is due waits for more than 15 minutes, or the tick does not run: tokens will die. Look at the refresh function's log and the schedule. It also rings once before the first tick of a new deployment.",
+			description: "Due connections have waited for more than 15 minutes, or the sweep does not run: tokens will expire. Look at the schedule and the log of the function refresh. The alarm also fires once before the first sweep of a new deployment.",
 			metric:      d.metric(metrics.OldestDueAge, "Maximum", nil),
-			above:       15 * 60, periods: 3, silence: true,
+			above:       15 * 60, periods: 3, missingIsBreaching: true,
 		},
 		{
 			id:          "RefreshQueueAge",
-			description: "A refresh waits in the queue for more than 15 minutes: the worker does not keep up, or does not run.",
+			description: "A refresh has waited in the queue for more than 15 minutes: the worker is too slow or does not run.",
 			metric:      d.queue.MetricApproximateAgeOfOldestMessage(nil),
 			above:       15 * 60, periods: 2,
 		},
 		{
 			id:          "AppRefused",
-			description: "A platform refuses the app itself: a wrong or rotated client secret, a changed redirect URI, a suspended app. No connection is condemned for it, but none of that platform can be refreshed.",
+			description: "A platform refuses the app itself: a wrong or rotated client secret, a changed redirect URI, a suspended app. No connection of the platform can be refreshed. Their status does not change.",
 			metric:      d.metric(metrics.AppRefused, "Sum", nil),
 			above:       0, periods: 1,
 		},
 		{
 			id:          "ServerErrors",
-			description: "The API answered more than five times in five minutes with a 5xx. While a platform is down (503) or refuses the app (502), other alarms ring too: see to them first. Else search the functions' logs for level ERROR, and for the correlation id that a caller quotes.",
+			description: "The API answered more than five times in five minutes with a 5xx. While a platform is down (503) or refuses the app (502), other alarms fire too: handle those first. Otherwise search the functions' logs for level ERROR, and for the correlation id that a caller reports.",
 			metric:      d.api.MetricServerError(&awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}),
 			above:       5, periods: 1,
 		},
@@ -119,13 +120,13 @@ func (d *deployment) alarms() []alarm {
 		},
 		{
 			id:          "FunctionThrottles",
-			description: "Invocations were refused for lack of concurrency, for 15 minutes: raise the account's limit.",
+			description: "Lambda has throttled invocations for 15 minutes: raise the concurrency limit of the account.",
 			metric:      d.functionSum("Throttles"),
 			above:       0, periods: 3,
 		},
 		{
 			id:          "TableThrottles",
-			description: "DynamoDB throttled reads or writes for 15 minutes: a hot key, or a table that grew faster than on-demand follows.",
+			description: "DynamoDB has throttled reads or writes for 15 minutes: a key is hot, or the load grew faster than on-demand capacity.",
 			metric:      d.tableThrottles(),
 			above:       0, periods: 3,
 		},
@@ -136,7 +137,7 @@ func (d *deployment) alarms() []alarm {
 	for _, queue := range d.deadLetters {
 		alarms = append(alarms, alarm{
 			id:          *queue.Node().Id(),
-			description: "Something could not be done by any attempt and lies in this queue until a person looks: the message says which connection, the log why.",
+			description: "Every attempt to process a message failed, and the message waits in this queue for a person. It names the connection; the log has the cause.",
 			metric:      queue.MetricApproximateNumberOfMessagesVisible(nil),
 			above:       0, periods: 1,
 		})
@@ -144,14 +145,15 @@ func (d *deployment) alarms() []alarm {
 	return alarms
 }
 
-// refreshFailures rings while a platform fails. Then the breaker lets a call
-// through every two minutes at most, for however many connections: too few to
-// show in five minutes, or among the calls of other platforms.
+// refreshFailures returns the alarm of a platform that fails. While it fails,
+// its breaker allows at most one call every two minutes, for any number of
+// connections. These calls are too few for a period of five minutes, and too
+// few among the calls of other platforms.
 func (d *deployment) refreshFailures(p connector.Description) alarm {
 	of := map[string]*string{metrics.Platform: jsii.String(string(p.Name))}
 	return alarm{
 		id:          "RefreshFailures" + camel(string(p.Name)),
-		description: "More than a quarter of " + p.Title + "'s refreshes, and at least five, failed within 15 minutes. Tokens are served for as long as they live; the outcomes on the dashboard say what the platform answers.",
+		description: "More than a quarter of " + p.Title + "'s refreshes, and at least five, failed within 15 minutes. Tokens are handed out until they expire. The dashboard shows the outcomes.",
 		metric: math("IF(failed >= 5, 100 * failed / all, 0)", "failed, %", awscdk.Duration_Minutes(jsii.Number(15)), map[string]awscloudwatch.IMetric{
 			"failed": d.metric(metrics.FailedRefreshes, "Sum", of),
 			"all":    d.metric(metrics.Refreshes, "Sum", of),
@@ -160,7 +162,7 @@ func (d *deployment) refreshFailures(p connector.Description) alarm {
 	}
 }
 
-// metric is one of ours; see package metrics.
+// metric returns a metric of package metrics.
 func (d *deployment) metric(name, statistic string, dimensions map[string]*string) awscloudwatch.IMetric {
 	props := &awscloudwatch.MetricProps{
 		Namespace:  jsii.String(d.settings.SecretPrefix()),
@@ -174,7 +176,7 @@ func (d *deployment) metric(name, statistic string, dimensions map[string]*strin
 	return awscloudwatch.NewMetric(props)
 }
 
-// functionSum adds up a metric of Lambda's over all functions.
+// functionSum returns the sum of a Lambda metric over all functions.
 func (d *deployment) functionSum(name string) awscloudwatch.IMetric {
 	var parts []awscloudwatch.IMetric
 	for _, f := range blueprint.Functions() {
@@ -183,8 +185,8 @@ func (d *deployment) functionSum(name string) awscloudwatch.IMetric {
 	return sum(name, parts)
 }
 
-// tableThrottles adds up what DynamoDB refused of the table and, counted
-// apart, of each index.
+// tableThrottles returns the sum of the throttled requests of the table and of
+// its indexes. DynamoDB counts each index separately.
 func (d *deployment) tableThrottles() awscloudwatch.IMetric {
 	of := []map[string]*string{{"TableName": d.table.TableName()}}
 	for _, index := range awscloud.TableSchema().Indexes {
@@ -201,7 +203,7 @@ func (d *deployment) tableThrottles() awscloudwatch.IMetric {
 	return sum("Throttled", parts)
 }
 
-// sum adds metrics up. One that has no data counts as zero:
+// sum returns the sum of metrics. A metric without data counts as zero:
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
 func sum(label string, parts []awscloudwatch.IMetric) awscloudwatch.IMetric {
 	using := map[string]awscloudwatch.IMetric{}

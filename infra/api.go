@@ -13,8 +13,9 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// accessLog is what is kept of a request. The route is named by its key:
-// paths and queries carry links, states and codes.
+// accessLog is the content of an access log line. It contains the key of the
+// route instead of the path, because paths and queries contain links, states
+// and codes.
 var accessLog = map[string]string{
 	"requestId":          "$context.requestId",
 	"requestTime":        "$context.requestTime",
@@ -28,15 +29,15 @@ var accessLog = map[string]string{
 	"error":              "$context.error.responseType",
 }
 
-// addAPI adds the HTTP API without its routes, because the functions have its
-// URL in their environment and the routes have the functions.
+// addAPI adds the HTTP API without its routes. The functions need its URL, and
+// the routes need the functions.
 func (d *deployment) addAPI() {
 	custom := d.settings.DomainName != ""
 	d.api = awsapigatewayv2.NewHttpApi(d.Stack, jsii.String("API"), &awsapigatewayv2.HttpApiProps{
 		ApiName:            jsii.String(d.settings.Name("api")),
 		Description:        jsii.String("Platform API Connector"),
 		CreateDefaultStage: jsii.Bool(false),
-		// One name only, so that cookies and redirect URIs have one host.
+		// Cookies and redirect URIs must have a single host.
 		DisableExecuteApiEndpoint: jsii.Bool(custom),
 	})
 	if custom {
@@ -46,8 +47,7 @@ func (d *deployment) addAPI() {
 	}
 }
 
-// addRoutes adds every route of the blueprint, and the stage that serves
-// them.
+// addRoutes adds every route of the blueprint, and the stage that serves them.
 func (d *deployment) addRoutes() {
 	integrations := map[string]awsapigatewayv2integrations.HttpLambdaIntegration{}
 	throttles := map[string]any{}
@@ -76,8 +76,8 @@ func (d *deployment) addRoutes() {
 	}
 	stage := d.addStage(throttles)
 	for _, route := range routes {
-		// API Gateway refuses a stage with settings of a route that is not
-		// there yet.
+		// API Gateway refuses a stage with settings of a route that does not
+		// exist yet.
 		stage.Node().AddDependency(route)
 	}
 }

@@ -12,13 +12,14 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// addCallers says who may ask the connector for something. Nobody may who is
-// not named: no function of it has a permission for a whole service or
-// account besides those for its own routes.
+// addCallers adds the permissions of callers. A principal without one of them
+// cannot call the connector: no function grants a permission to a whole service
+// or account, except to the API for its own routes.
 //
-// Roles of this account get one of two policies attached, one for token-get
-// and one for the operator's routes. The principals of the settings, who may
-// be of other accounts, are also named in token-get's own policy.
+// An administrator attaches one of two managed policies to roles of this
+// account: one for token-get, one for the operator's routes. The principals of
+// the settings, which may belong to other accounts, are named in the policy of
+// the function token-get itself.
 func (d *deployment) addCallers() {
 	tokenGet := d.functions[blueprint.TokenGet]
 	for i, caller := range d.settings.TokenCallers {
@@ -54,10 +55,9 @@ func (d *deployment) addCallers() {
 	d.output("OperatorPolicyArn", "Attach this policy to roles that may call the operator's routes", *operator.ManagedPolicyArn())
 }
 
-// routeARN returns what IAM calls a route: the stage, the method, and the
-// path. A connection's id is as long as it is, character by character: a star
-// would take in what lies behind it, and whoever may see a connection could
-// have its token.
+// routeARN returns the ARN of a route, with wildcards for its parameters. An id
+// has one wildcard for each character: a star would also match /token after the
+// id, so that a principal that may show a connection could get its token.
 func (d *deployment) routeARN(r blueprint.Route) string {
 	variables := strings.NewReplacer("{id}", "????????-????-????-????-????????????", "{platform}", "*")
 	return *d.FormatArn(&awscdk.ArnComponents{

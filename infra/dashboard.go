@@ -12,16 +12,16 @@ import (
 	"platform-api-connector/shared/platform"
 )
 
-// addDashboard adds one page that answers: are connections healthy, are they
-// kept so, and do callers get their tokens quickly. Dashboards are the
-// account's, not a region's, so that the region is part of its name.
+// addDashboard adds a dashboard of the connections' status, of refreshes, and
+// of the latency of token-get. A dashboard belongs to an account, not to a
+// region, so its name contains the region.
 func (d *deployment) addDashboard() {
 	dashboard := awscloudwatch.NewDashboard(d.Stack, jsii.String("Dashboard"), &awscloudwatch.DashboardProps{
 		DashboardName: jsii.String(d.settings.Name("health-" + *d.Region())),
 	})
 	dashboard.AddWidgets(
 		d.graph("Connections by status", d.connectionsByStatus()...),
-		d.graph("Began to need a person, by platform", d.byPlatform(metrics.NeedsReauth)...),
+		d.graph("Changed to needs_reauth, by platform", d.byPlatform(metrics.NeedsReauth)...),
 	)
 	dashboard.AddWidgets(
 		d.graph("Refreshes by platform and outcome", d.search(metrics.Refreshes, metrics.Platform, metrics.Outcome)),
@@ -59,8 +59,8 @@ func (d *deployment) graph(title string, lines ...awscloudwatch.IMetric) awsclou
 	})
 }
 
-// connectionsByStatus is counted once an hour, so the latest count is
-// repeated until the next.
+// connectionsByStatus returns one line for each status. The metric is written
+// once an hour, so each line repeats the last value.
 func (d *deployment) connectionsByStatus() (lines []awscloudwatch.IMetric) {
 	for i, status := range connector.Statuses() {
 		counted := fmt.Sprintf("counted%d", i)
@@ -78,7 +78,7 @@ func (d *deployment) byPlatform(name string) (lines []awscloudwatch.IMetric) {
 	return lines
 }
 
-// search draws every line that exists under the given dimensions.
+// search returns a line for each combination of the dimensions' values.
 func (d *deployment) search(name string, dimensions ...string) awscloudwatch.IMetric {
 	schema := strconv.Quote(d.settings.SecretPrefix())
 	for _, dimension := range dimensions {

@@ -17,15 +17,15 @@ import (
 	"platform-api-connector/shared/config"
 )
 
-// addFunction adds a Lambda with its log group and its role. Whatever
-// connects it to others later grants the role nothing: the blueprint's grants
-// are all it has.
+// addFunction adds a Lambda function with its log group and its role. The role
+// has only the grants of the blueprint: constructs that use the function later
+// cannot add any.
 func (d *deployment) addFunction(f blueprint.Function) {
 	id := camel(f.Name)
 	logs := d.addLogGroup(id+"Logs", "/aws/lambda/"+d.settings.Name(f.Name))
 	role := awsiam.NewRole(d.Stack, jsii.String(id+"Role"), &awsiam.RoleProps{
 		AssumedBy:   awsiam.NewServicePrincipal(jsii.String("lambda.amazonaws.com"), nil),
-		Description: jsii.String("What the function " + f.Name + " may call"),
+		Description: jsii.String("Permissions of the function " + f.Name),
 		InlinePolicies: &map[string]awsiam.PolicyDocument{
 			"calls": awsiam.NewPolicyDocument(&awsiam.PolicyDocumentProps{
 				Statements: d.statements(f, logs),
@@ -43,12 +43,13 @@ func (d *deployment) addFunction(f blueprint.Function) {
 		Timeout:       seconds(f.Timeout),
 		Environment:   d.environment(f),
 		Tracing:       awslambda.Tracing_ACTIVE,
-		LoggingFormat: awslambda.LoggingFormat_TEXT, // lines are JSON already; metrics in them are read as they are
+		LoggingFormat: awslambda.LoggingFormat_TEXT, // the lines are JSON already, and Lambda must not wrap the metrics in them
 		LogGroup:      logs,
 		Role:          role.WithoutPolicyUpdates(nil),
 	}
 	if schedule := blueprint.RefreshSchedule(); f.Name == schedule.Function {
-		// A tick that failed is made good by the next; a late one is useless.
+		// The next sweep repeats what a failed one missed, and a late event is
+		// useless.
 		props.RetryAttempts = jsii.Number(0)
 		props.MaxEventAge = seconds(schedule.Every)
 	}
@@ -56,7 +57,8 @@ func (d *deployment) addFunction(f blueprint.Function) {
 		props.ReservedConcurrentExecutions = jsii.Number(f.MaxConcurrency)
 	}
 	function := awslambda.NewFunction(d.Stack, jsii.String(id), props)
-	// The CDK adds a dependency on the role, which its ARN is already.
+	// The CDK adds a dependency on the role, but the ARN of the role already
+	// is one.
 	function.Node().DefaultChild().(awscdk.CfnResource).AddDeletionOverride(jsii.String("DependsOn"))
 	d.functions[f.Name] = function
 }
@@ -73,8 +75,8 @@ func (d *deployment) addLogGroup(id, name string) awslogs.LogGroup {
 	})
 }
 
-// environment returns the variables that f asks for. Optional ones that the
-// deployer left empty are left out.
+// environment returns the variables that the blueprint lists for f. It omits
+// variables that the deployer left empty.
 func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 	values := map[string]string{
 		config.PublicURL:            d.publicURL,
@@ -93,7 +95,7 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 	for _, name := range f.Environment {
 		value, known := values[name]
 		if !known {
-			panic(fmt.Sprintf("function %s asks for %s, which the deployment does not know", f.Name, name))
+			panic(fmt.Sprintf("function %s needs the variable %s, which the deployment does not set", f.Name, name))
 		}
 		if value != "" {
 			variables[name] = jsii.String(value)
@@ -105,9 +107,9 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 	return &variables
 }
 
-// addQueueSource feeds the worker. Its concurrency is capped here: platforms
-// throttle apps, and a cap on the source does not lose messages as one on the
-// function would.
+// addQueueSource connects the queue to the worker. It limits the worker's
+// concurrency, because platforms throttle apps. A limit on the function itself
+// would lose messages.
 func (d *deployment) addQueueSource() {
 	q := blueprint.RefreshQueue()
 	worker := functionNamed(q.Function)
@@ -134,7 +136,7 @@ func seconds(d time.Duration) awscdk.Duration {
 	return awscdk.Duration_Seconds(jsii.Number(d.Seconds()))
 }
 
-// camel turns "token-get" into "TokenGet", the form of logical ids.
+// camel converts "token-get" to "TokenGet", the form of logical ids.
 func camel(name string) string {
 	var b strings.Builder
 	for word := range strings.SplitSeq(name, "-") {

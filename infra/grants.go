@@ -12,8 +12,8 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// statements returns what f may call: the blueprint's grants, and what every
-// function does through the Lambda service itself, its logs and traces.
+// statements returns the permissions of f: the grants of the blueprint, and the
+// permissions to write logs and traces that every function needs.
 func (d *deployment) statements(f blueprint.Function, logs awslogs.LogGroup) *[]awsiam.PolicyStatement {
 	statements := []awsiam.PolicyStatement{
 		allow([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, *logs.LogGroupArn()),
@@ -30,7 +30,7 @@ func (d *deployment) statements(f blueprint.Function, logs awslogs.LogGroup) *[]
 		}
 	}
 	if f.Name == blueprint.RefreshQueue().Function {
-		// What Lambda's poller does in the function's name:
+		// Lambda's poller uses the role of the function:
 		// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 		statements = append(statements, allow([]string{"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}, *d.queue.QueueArn()))
 		services["sqs"] = true
@@ -41,8 +41,8 @@ func (d *deployment) statements(f blueprint.Function, logs awslogs.LogGroup) *[]
 	return &statements
 }
 
-// allowKey lets a role use the customer's key, but only through the services
-// that it calls anyway.
+// allowKey returns the permission to use the customer's key through the
+// services that the role calls.
 func (d *deployment) allowKey(services map[string]bool) awsiam.PolicyStatement {
 	var via []*string
 	for _, service := range []string{"dynamodb", "secretsmanager", "sqs"} {
@@ -63,7 +63,7 @@ func allow(actions []string, resources ...string) awsiam.PolicyStatement {
 	})
 }
 
-// arn returns what a resource of the blueprint is called on AWS.
+// arn returns the ARN of a resource of the blueprint.
 func (d *deployment) arn(r blueprint.Resource) string {
 	if index, ok := strings.CutPrefix(string(r), "table index "); ok {
 		return *d.table.TableArn() + "/index/" + index

@@ -16,8 +16,8 @@ import (
 	"platform-api-connector/shared/config"
 )
 
-// deployed is what a template and the local stack have to have in common, as
-// `local -describe` writes it.
+// deployed is the part of a deployment that the local stack must have too, in
+// the form that `local -describe` writes.
 type deployed struct {
 	Functions map[string][]string `json:"functions"`
 	Routes    map[string]struct {
@@ -37,9 +37,9 @@ type deployed struct {
 	} `json:"queue"`
 }
 
-// What runs on the laptop is what the template deploys: its routes, the names
-// in its functions' environment, its schedule and its queue.
-func TestLocalStackIsTheTemplate(t *testing.T) {
+// The local stack must run what the template deploys: its routes, the names of
+// its functions' variables, its schedule and its queue.
+func TestNewStack_LocalStack(t *testing.T) {
 	s := full(t)
 	want, got := inTemplate(t, s), onThisMachine(t)
 	for f, names := range got.Functions {
@@ -50,7 +50,8 @@ func TestLocalStackIsTheTemplate(t *testing.T) {
 	}
 }
 
-// inTemplate reads the template, and nothing of the blueprint but names.
+// inTemplate reads the deployment from the template. It uses only names of the
+// blueprint.
 func inTemplate(t *testing.T, s template) (d deployed) {
 	t.Helper()
 	names := map[string]string{} // by logical id

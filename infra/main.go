@@ -1,6 +1,6 @@
-// Command infra is the CDK app: it describes on AWS what package blueprint
-// says, and what the local stack runs on loopback. README.md beside it tells
-// how to deploy.
+// Command infra is the CDK app. It deploys the functions, routes and grants of
+// package blueprint, which the local stack runs on loopback. README.md in this
+// folder explains how to deploy.
 package main
 
 import (

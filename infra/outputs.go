@@ -9,8 +9,7 @@ import (
 	"platform-api-connector/shared/platform"
 )
 
-// addOutputs says where things are, for people and for `aws cloudformation
-// describe-stacks`.
+// addOutputs adds the names, ARNs and URLs of the stack's resources as outputs.
 func (d *deployment) addOutputs() {
 	d.output("PublicUrl", "The base of links and redirect URIs", d.publicURL)
 	service := connector.Service{PublicURL: d.publicURL}
@@ -24,12 +23,12 @@ func (d *deployment) addOutputs() {
 		d.output(camel(f.Name)+"Arn", "The same function's ARN", *d.functions[f.Name].FunctionArn())
 	}
 	d.output("TableName", "Connections, links, states, counters", *d.table.TableName())
-	d.output("SecretPrefix", "What the names of all secrets begin with", d.settings.SecretPrefix())
-	d.output("BusName", "Where events go", *d.bus.EventBusName())
+	d.output("SecretPrefix", "The prefix of the names of all secrets", d.settings.SecretPrefix())
+	d.output("BusName", "The bus of the connector's events", *d.bus.EventBusName())
 	d.output("BusArn", "The bus's ARN", *d.bus.EventBusArn())
-	d.output("RefreshQueueUrl", "What waits to be refreshed", *d.queue.QueueUrl())
-	d.output("RefreshDeadLettersUrl", "What could not be refreshed by any attempt", *d.deadLetters[0].QueueUrl())
-	d.output("ScheduleDeadLettersUrl", "Ticks that could not be delivered", *d.deadLetters[1].QueueUrl())
+	d.output("RefreshQueueUrl", "The queue of due refreshes", *d.queue.QueueUrl())
+	d.output("RefreshDeadLettersUrl", "The dead-letter queue of refreshes", *d.deadLetters[0].QueueUrl())
+	d.output("ScheduleDeadLettersUrl", "The dead-letter queue of the schedule", *d.deadLetters[1].QueueUrl())
 }
 
 func (d *deployment) output(id, description, value string) {

@@ -10,9 +10,9 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// addSchedule adds the tick of the refresh function, with a role that can do
-// nothing else. A tick that cannot be delivered before the next one is due
-// goes to the dead letters.
+// addSchedule adds the schedule of the sweep. Its role may only invoke the
+// refresh function. An event that is not delivered before the next one is due
+// goes to the dead-letter queue.
 func (d *deployment) addSchedule() {
 	schedule := blueprint.RefreshSchedule()
 	function := d.functions[schedule.Function]
@@ -45,7 +45,7 @@ func (d *deployment) addSchedule() {
 	awsscheduler.NewCfnSchedule(d.Stack, jsii.String("Schedule"), &awsscheduler.CfnScheduleProps{
 		Name:               jsii.String(name),
 		GroupName:          group.Ref(),
-		Description:        jsii.String("Refreshes what is due"),
+		Description:        jsii.String("Queues the connections that are due"),
 		ScheduleExpression: jsii.String(fmt.Sprintf("rate(%d minutes)", int(schedule.Every.Minutes()))),
 		FlexibleTimeWindow: &awsscheduler.CfnSchedule_FlexibleTimeWindowProperty{Mode: jsii.String("OFF")},
 		Target: &awsscheduler.CfnSchedule_TargetProperty{

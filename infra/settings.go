@@ -10,16 +10,15 @@ import (
 	"platform-api-connector/shared/config"
 )
 
-// Settings is what a deployer decides about one deployment: the context of
-// the CDK app, read and checked. Every value has a default.
+// Settings are the deployer's choices for one deployment, as read from the
+// context of the CDK app. Every value has a default.
 type Settings struct {
-	// Stage tells deployments of one account apart and is part of every name:
-	// "dev", "prod". In prod data is protected from deletion.
+	// Stage distinguishes the deployments of one account and is part of every
+	// name: "dev", "prod". In prod, data is protected from deletion.
 	Stage string
 
-	// DomainName and CertificateARN put the API under a name of the
-	// deployer's; either both or none. The certificate lives in the same
-	// region.
+	// DomainName and CertificateARN set a domain for the API. Either both are
+	// set or none. The certificate must be in the region of the deployment.
 	DomainName, CertificateARN string
 
 	// ReturnOrigins, AllowFullCredentials, PlatformEndpoints and LogLevel
@@ -29,35 +28,34 @@ type Settings struct {
 	PlatformEndpoints    string
 	LogLevel             string
 
-	// CallerOwners becomes the variable of the same name: JSON that confines
-	// callers to owners.
+	// CallerOwners becomes the variable of the same name. It is JSON that
+	// confines callers to owners.
 	CallerOwners string
 
-	// AWSEndpointURL becomes the SDK's own variable, for emulators that run
-	// the functions beside a stand-in for AWS. Never in prod.
+	// AWSEndpointURL becomes the SDK's variable of this name, for emulators of
+	// AWS. It is refused in prod.
 	AWSEndpointURL string
 
-	// TokenCallers are the principals, besides those of this account that an
-	// administrator gave the caller policy, who may invoke token-get: ARNs of
-	// roles or users, or account ids.
+	// TokenCallers are principals that may invoke token-get without the
+	// TokenCallerPolicy: ARNs of roles or users, or account ids.
 	TokenCallers []string
 
 	// KeyARN is a customer-managed KMS key for the table, the queues and the
-	// secrets; without it keys of AWS are used. It is not an alias: IAM grants
-	// the use of keys.
+	// secrets. The default is the keys that AWS manages. It must not be an
+	// alias, because IAM grants the use of keys.
 	KeyARN string
 
-	// AlarmEmail and AlarmTopicARN say who is woken: an address, or an SNS
-	// topic that exists.
+	// AlarmEmail is the address, and AlarmTopicARN the existing SNS topic, that
+	// alarms notify. At most one of them may be set.
 	AlarmEmail, AlarmTopicARN string
 
-	// ReserveConcurrency sets concurrency aside for functions that have a cap
-	// and no event source to cap it. A new AWS account has too little to
+	// ReserveConcurrency reserves concurrency for functions with a limit that no
+	// event source enforces. A new AWS account has too little concurrency to
 	// reserve any, and the deployment would fail there.
 	ReserveConcurrency bool
 }
 
-// Prod reports whether the deployment holds data that must not be lost.
+// Prod reports whether the deployment contains data that must not be lost.
 func (s Settings) Prod() bool { return s.Stage == "prod" }
 
 // Name returns the name of a part of the deployment.
@@ -65,7 +63,7 @@ func (s Settings) Name(part string) string {
 	return "platform-api-connector-" + s.Stage + "-" + part
 }
 
-// SecretPrefix returns what the names of all secrets begin with.
+// SecretPrefix returns the prefix of the names of all secrets.
 func (s Settings) SecretPrefix() string { return "platform-api-connector/" + s.Stage }
 
 var (
@@ -79,8 +77,8 @@ var (
 	emailPattern    = regexp.MustCompile(`^[^@\s]+@[^@\s]+$`)
 )
 
-// ReadSettings reads the context through get, which returns nil for what is
-// not set. The error names every value that cannot be used.
+// ReadSettings reads the context through get, which returns nil for a value
+// that is not set. The error names every invalid value.
 func ReadSettings(get func(name string) any) (Settings, error) {
 	r := reader{get: get}
 	s := Settings{
@@ -101,21 +99,21 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 		s.LogLevel = "info"
 	}
 	if s.AWSEndpointURL = r.matching("awsEndpointUrl", endpointPattern, ""); s.AWSEndpointURL != "" && s.Prod() {
-		r.fail("awsEndpointUrl", "not in prod")
+		r.fail("awsEndpointUrl", "must not be set in prod")
 	}
 	s.ReserveConcurrency = r.boolean("reserveConcurrency", false)
 	if (s.DomainName == "") != (s.CertificateARN == "") {
-		r.fail("domainName, certificateArn", "one needs the other")
+		r.fail("domainName, certificateArn", "set both or none")
 	}
 	if s.AlarmEmail != "" && s.AlarmTopicARN != "" {
-		r.fail("alarmEmail, alarmTopicArn", "name one of them")
+		r.fail("alarmEmail, alarmTopicArn", "set only one of them")
 	}
 	for _, caller := range s.TokenCallers {
 		if !callerPattern.MatchString(caller) {
 			r.fail("tokenCallers", "neither the ARN of a role or user nor an account id: "+caller)
 		}
 	}
-	r.checkAsFunctionsDo(s)
+	r.checkVariables(s)
 	return s, errors.Join(r.problems...)
 }
 
@@ -128,8 +126,7 @@ func (r *reader) fail(name, problem string) {
 	r.problems = append(r.problems, fmt.Errorf("context %s: %s", name, problem))
 }
 
-// text returns a value as it is, or as JSON where cdk.json has more than a
-// string.
+// text returns a string unchanged and any other value of cdk.json as JSON.
 func (r *reader) text(name string) string {
 	switch value := r.get(name).(type) {
 	case nil:
@@ -156,7 +153,7 @@ func (r *reader) matching(name string, pattern *regexp.Regexp, unset string) str
 	return value
 }
 
-// list takes a JSON array, as in cdk.json, or a comma-separated string, as on
+// list reads a JSON array, as in cdk.json, or a comma-separated string, as on
 // the command line.
 func (r *reader) list(name string) []string {
 	var parts []string
@@ -189,10 +186,10 @@ func (r *reader) boolean(name string, unset bool) bool {
 	return unset
 }
 
-// checkAsFunctionsDo holds the values that become variables against the
-// functions' own reading of them, so that a typing error stops the deployment
-// and not the functions.
-func (r *reader) checkAsFunctionsDo(s Settings) {
+// checkVariables parses the values that become variables in the same way as the
+// functions do, so that an invalid value fails the deployment instead of the
+// functions.
+func (r *reader) checkVariables(s Settings) {
 	environment := map[string]string{
 		config.PublicURL: "https://example.com", config.TableName: "table", config.SecretPrefix: "prefix",
 		config.RefreshQueueURL: "queue", config.EventBusName: "bus",

@@ -14,14 +14,14 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// deployment is one stack while it is put together. Its parts are set in the
-// order of NewStack; each uses those before it.
+// deployment is one stack under construction. NewStack sets its parts in an
+// order in which each part uses only earlier ones.
 type deployment struct {
 	awscdk.Stack
 	settings Settings
-	assets   string // the directory that holds <function>/bootstrap
+	assets   string // the directory that contains <function>/bootstrap
 
-	key         awskms.IKey // nil: keys that AWS manages
+	key         awskms.IKey // nil if AWS manages the keys
 	table       awsdynamodb.Table
 	queue       awssqs.Queue
 	deadLetters []awssqs.Queue
@@ -31,8 +31,8 @@ type deployment struct {
 	functions   map[string]awslambda.Function
 }
 
-// NewStack adds the stack of one stage to the app. The functions' code is
-// taken from assets/<name>, as `make build` leaves it.
+// NewStack adds the stack of one stage to the app. It takes the code of a
+// function from assets/<name>, where `make build` writes it.
 func NewStack(app constructs.Construct, settings Settings, assets string) awscdk.Stack {
 	d := &deployment{
 		Stack: awscdk.NewStack(app, jsii.String("Connector-"+settings.Stage), &awscdk.StackProps{
@@ -59,12 +59,12 @@ func NewStack(app constructs.Construct, settings Settings, assets string) awscdk
 	d.addAlarms()
 	d.addDashboard()
 	d.addOutputs()
-	d.explainFindings()
+	d.addSkippedRules()
 	return d.Stack
 }
 
-// retained is what happens to data when the stack is deleted: kept in prod,
-// gone with it elsewhere.
+// retained returns the removal policy of data: when the stack is deleted, its
+// data is retained in prod and deleted in every other stage.
 func (d *deployment) retained() awscdk.RemovalPolicy {
 	if d.settings.Prod() {
 		return awscdk.RemovalPolicy_RETAIN

@@ -12,9 +12,8 @@ import (
 	"platform-api-connector/shared/awscloud"
 )
 
-// addStorage adds what keeps state: the table, the queue with its
-// dead-letter queue, and the bus. Secrets are made by the functions, under
-// the prefix that their grants name.
+// addStorage adds the table, the queue with its dead-letter queue, and the
+// bus. The functions create the secrets, under the prefix in their grants.
 func (d *deployment) addStorage() {
 	if d.settings.KeyARN != "" {
 		d.key = awskms.Key_FromKeyArn(d.Stack, jsii.String("Key"), jsii.String(d.settings.KeyARN))
@@ -33,11 +32,11 @@ func (d *deployment) addStorage() {
 
 	d.bus = awsevents.NewEventBus(d.Stack, jsii.String("Bus"), &awsevents.EventBusProps{
 		EventBusName: jsii.String(d.settings.Name("events")),
-		Description:  jsii.String("What happens to connections; source platform-connector"),
+		Description:  jsii.String("Events of connections; source platform-connector"),
 	})
 }
 
-// addTable adds the table as the store describes it to whoever creates it.
+// addTable adds the table with the schema that the store requires.
 func (d *deployment) addTable() {
 	schema := awscloud.TableSchema()
 	props := &awsdynamodb.TableProps{
@@ -70,13 +69,13 @@ func (d *deployment) addTable() {
 	}
 }
 
-// key is a key attribute; all of them are strings.
+// key returns a key attribute. All key attributes are strings.
 func key(name string) *awsdynamodb.Attribute {
 	return &awsdynamodb.Attribute{Name: jsii.String(name), Type: awsdynamodb.AttributeType_STRING}
 }
 
-// addDeadLetters adds a queue for what could not be done. It keeps messages
-// for as long as SQS can: a person has to look at them.
+// addDeadLetters adds a dead-letter queue. It has the longest retention that
+// SQS allows, because a person has to read its messages.
 func (d *deployment) addDeadLetters(id, name string) awssqs.Queue {
 	queue := awssqs.NewQueue(d.Stack, jsii.String(id), d.encrypted(&awssqs.QueueProps{
 		QueueName:       jsii.String(d.settings.Name(name)),

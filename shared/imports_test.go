@@ -14,6 +14,8 @@ const (
 	domain = "platform-api-connector/shared/connector"
 	lambda = "github.com/aws/aws-lambda-go"
 	sdk    = "github.com/aws/aws-sdk-go-v2"
+	strict = "platform-api-connector/shared/strictjson"
+	stores = "platform-api-connector/shared/credentialstore"
 )
 
 // guarded lists what a package may import beside the standard library, by
@@ -25,15 +27,20 @@ var guarded = []struct {
 }{
 	{folder: "connector", why: "the domain knows neither AWS nor HTTP",
 		forbidden: []string{"net", "net/http", "database/sql", "os"}},
-	{folder: "connectortest", why: "it stands in for the ports and knows nothing else",
+	{folder: "credentialstore", why: "it knows how secrets are stored, and not where",
 		allowed: []string{domain}},
+	{folder: "connectortest", why: "it stands in for the ports and knows nothing else",
+		allowed: []string{domain, stores}},
 	{folder: "platform", why: "a dialect knows the domain and the wire",
-		allowed: []string{domain, "golang.org/x/oauth2", "github.com/dghubble/oauth1"}},
+		allowed: []string{domain, strict, "golang.org/x/oauth2", "github.com/dghubble/oauth1"}},
+	{folder: "strictjson", why: "it knows JSON and nothing else"},
 	{folder: "sandbox", why: "it is the second opinion on the platforms: shared code would hide an error that both have"},
 	{folder: "handler", why: "the edge knows events and the domain; what it needs of stores and platforms is a method of the service",
-		allowed: []string{domain, lambda + "/events", lambda + "/lambda/messages", lambda + "/lambdacontext"}},
+		allowed: []string{domain, strict, lambda + "/events", lambda + "/lambda/messages", lambda + "/lambdacontext"}},
+	{folder: "handler/hostiletest", why: "it runs over any transport and judges answers only",
+		allowed: []string{domain, "platform-api-connector/shared/sandbox"}},
 	{folder: "awscloud", why: "the AWS half knows the ports and the SDK",
-		allowed: []string{domain, "platform-api-connector/shared/config", sdk, "github.com/aws/smithy-go", "github.com/tink-crypto/tink-go/v2"}},
+		allowed: []string{domain, stores, "platform-api-connector/shared/config", sdk, "github.com/aws/smithy-go", "github.com/tink-crypto/tink-go/v2"}},
 	{folder: "config", why: "names and parsing, also read by infra"},
 	{folder: "client", why: "callers get the client and the words of the domain",
 		allowed: []string{domain, sdk, "golang.org/x/oauth2"}},

@@ -1,12 +1,13 @@
-// Package blueprint describes the deployment once: its functions, their
-// routes, environment, schedule and queue. The CDK app builds it on AWS, the
-// local stack on loopback; a test compares the two.
+// Package blueprint describes the deployment: its functions, their routes,
+// environment, schedule and queue. The CDK app builds it on AWS, and the local
+// stack on loopback. A test compares the two.
 package blueprint
 
 import (
 	"time"
 
 	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/platform"
 )
 
 // Auth is who may call a route.
@@ -24,9 +25,10 @@ type Function struct {
 	Job      string // one line, for the console and for people
 	MemoryMB int
 	Timeout  time.Duration
-	// MaxConcurrency caps how many run at once; zero: no cap of its own.
+	// MaxConcurrency limits the concurrent invocations. Zero means no limit of
+	// its own.
 	MaxConcurrency int
-	// Environment names the variables that it gets, of package config.
+	// Environment lists its environment variables, which package config names.
 	Environment []string
 }
 
@@ -42,20 +44,20 @@ type Route struct {
 // Key is the route as API Gateway writes it: "GET /connections/{id}".
 func (r Route) Key() string { return r.Method + " " + r.Path }
 
-// Schedule invokes a function again and again.
+// Schedule invokes a function at regular intervals.
 type Schedule struct {
 	Function string
 	Every    time.Duration
 }
 
-// Queue feeds a function with batches.
+// Queue invokes a function with batches of messages.
 type Queue struct {
 	Name       string
 	Function   string
 	BatchSize  int
-	Window     time.Duration // how long a batch may fill
-	Visibility time.Duration // beyond the function's timeout
-	MaxReceive int           // then to the dead-letter queue
+	Window     time.Duration // the longest wait for a full batch
+	Visibility time.Duration // the visibility timeout
+	MaxReceive int           // receives before the dead-letter queue
 	Retention  time.Duration
 }
 
@@ -90,7 +92,8 @@ func Functions() []Function {
 	}
 }
 
-// Routes returns every route of the HTTP API.
+// Routes returns every route of the HTTP API. The platforms tell which notices
+// they send.
 func Routes() []Route {
 	public := func(method, path, function string) Route {
 		return Route{Method: method, Path: path, Auth: Public, Function: function, RatePerSecond: 50, Burst: 100}
@@ -98,14 +101,20 @@ func Routes() []Route {
 	iam := func(method, path, function string) Route {
 		return Route{Method: method, Path: path, Auth: IAM, Function: function, RatePerSecond: 200, Burst: 400}
 	}
-	return []Route{
+	routes := []Route{
 		public("GET", "/connect/{link}", OAuthStart),
 		public("GET", "/oauth/{platform}/callback", OAuthCallback),
-		public("POST", "/platforms/facebook/deauthorize", PlatformNotice),
-		public("POST", "/platforms/facebook/data-deletion", PlatformNotice),
-		public("GET", "/platforms/facebook/data-deletion/{code}", PlatformNotice),
-		public("POST", "/platforms/tiktok/webhook", PlatformNotice),
-
+	}
+	for _, p := range platform.All(platform.Options{}) {
+		d := p.Describe()
+		for _, kind := range d.Notices {
+			routes = append(routes, public("POST", kind.Path(d.Name), PlatformNotice))
+			if kind.Deletion {
+				routes = append(routes, public("GET", kind.StatusPath(d.Name, "{code}"), PlatformNotice))
+			}
+		}
+	}
+	return append(routes,
 		iam("GET", "/platforms", Connections),
 		iam("GET", "/platforms/{platform}", Connections),
 		iam("PUT", "/platforms/{platform}/app", Connections),
@@ -119,15 +128,15 @@ func Routes() []Route {
 		iam("POST", "/connections/{id}/refresh", Connections),
 		iam("POST", "/connections/{id}/usage", Connections),
 		iam("DELETE", "/connections/{id}", Connections),
-	}
+	)
 }
 
-// RefreshSchedule is the tick of the refresh function.
+// RefreshSchedule returns the schedule of the refresh function.
 func RefreshSchedule() Schedule {
 	return Schedule{Function: Refresh, Every: 5 * time.Minute}
 }
 
-// RefreshQueue is the queue between the refresh function and its workers.
+// RefreshQueue returns the queue between the refresh function and the workers.
 func RefreshQueue() Queue {
 	return Queue{
 		Name: "refresh", Function: RefreshWorker,

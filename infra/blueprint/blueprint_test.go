@@ -8,8 +8,8 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// A folder under functions is deployed, and what is deployed has a folder.
-func TestFunctionsAreTheFolders(t *testing.T) {
+// TestFunctions compares the functions with the folders under functions.
+func TestFunctions(t *testing.T) {
 	t.Parallel()
 	entries, err := os.ReadDir("../../functions")
 	if err != nil {
@@ -30,10 +30,10 @@ func TestFunctionsAreTheFolders(t *testing.T) {
 	}
 }
 
-// Lambda asks for a queue that hides a message for six times as long as its
-// function may take:
+// TestRefreshQueue: AWS recommends a visibility timeout of six times the
+// function's timeout:
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
-func TestQueueOutlastsItsWorker(t *testing.T) {
+func TestRefreshQueue(t *testing.T) {
 	t.Parallel()
 	q := blueprint.RefreshQueue()
 	for _, f := range blueprint.Functions() {

@@ -1,11 +1,11 @@
 package blueprint
 
-// Resource is what a grant is about: one thing of the deployment, or one
-// family of secrets by what their names begin with.
+// Resource is the resource of a grant: one part of the deployment, or the secrets
+// whose names have one prefix.
 type Resource string
 
-// The resources. What follows "table index" is an index's name, what follows
-// "secrets" the beginning of names under the deployment's prefix.
+// The resources. After "table index" stands the name of an index. After "secrets"
+// stands the prefix of names, below the deployment's own prefix.
 const (
 	Table             Resource = "table"
 	DueIndex          Resource = "table index due"
@@ -19,27 +19,27 @@ const (
 	EventBus          Resource = "bus"
 )
 
-// Grant lets a function make calls on one resource. Actions are IAM's names
-// of the calls.
+// Grant permits a function to call actions on one resource. Actions have the names
+// that IAM gives them.
 type Grant struct {
 	Resource Resource
 	Actions  []string
 }
 
-// Grants returns exactly the calls that a function makes. A test holds them
-// against the code, so that neither a missing nor a needless one stays.
+// Grants returns exactly the calls that a function makes. A test compares them with
+// the code, and finds both a missing and an unneeded one.
 func Grants(function string) []Grant {
 	switch function {
 
-	// Reads a link, opens an authorization. It has no way to a token.
+	// It reads a link and starts an authorization. It cannot read a token.
 	case OAuthStart:
 		return []Grant{
 			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem"}},
 			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
 		}
 
-	// Takes the state, keeps what was granted, holds it until it is
-	// confirmed, or gives it back.
+	// It takes the state, and stores the grants as connections or as a pending
+	// consent, or revokes them.
 	case OAuthCallback:
 		return []Grant{
 			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
@@ -51,13 +51,13 @@ func Grants(function string) []Grant {
 			{EventBus, []string{"events:PutEvents"}},
 		}
 
-	// Finds one connection of an owner and its credentials, and renews them
-	// if need be. It cannot go through the table.
+	// It reads one connection of an owner and its credentials, and refreshes
+	// them if needed. It cannot scan the table.
 	case TokenGet:
-		return append(renewal(), Grant{OwnerIndex, []string{"dynamodb:Query"}})
+		return append(refreshGrants(), Grant{OwnerIndex, []string{"dynamodb:Query"}})
 
-	// Finds what is due and queues it; counts connections once an hour. It
-	// has no way to a secret.
+	// It queues what is due, and counts connections once an hour. It cannot
+	// read a secret.
 	case Refresh:
 		return []Grant{
 			{DueIndex, []string{"dynamodb:Query"}},
@@ -66,11 +66,11 @@ func Grants(function string) []Grant {
 			{RefreshMessages, []string{"sqs:SendMessage"}},
 		}
 
-	// Renews what is due, and ends what nobody confirmed.
+	// It refreshes due connections, and ends pending consents that expired.
 	case RefreshWorker:
-		return append(renewal(), Grant{PendingSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
+		return append(refreshGrants(), Grant{PendingSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
 
-	// Everything that the operator asks for.
+	// It serves the operator's routes.
 	case Connections:
 		return []Grant{
 			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
@@ -83,8 +83,8 @@ func Grants(function string) []Grant {
 			{EventBus, []string{"events:PutEvents"}},
 		}
 
-	// Marks or deletes the connections of the person whom a notice names. It
-	// can delete tokens, not read them.
+	// It marks or deletes the connections of the person in a notice. It can
+	// delete tokens, and cannot read them.
 	case PlatformNotice:
 		return []Grant{
 			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
@@ -97,9 +97,9 @@ func Grants(function string) []Grant {
 	return nil
 }
 
-// renewal is what it takes to renew the credentials of one connection, and to
-// give a grant back that came too late.
-func renewal() []Grant {
+// refreshGrants returns the grants for a refresh of one connection, and for
+// revoking a grant that no connection will use.
+func refreshGrants() []Grant {
 	return []Grant{
 		{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
 		{UserIndex, []string{"dynamodb:Query"}},

@@ -18,18 +18,17 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// notMade are calls that the walk finds and that never happen, with a reason
-// that a test proves.
+// notMade lists calls that callsOf returns although they never happen. A test
+// proves the reason of each.
 var notMade = map[string][]call{
 	// Connections scans for all owners and queries for one. Token always names
-	// an owner, the hourly count never does; see TestOneOwnersConnections.
+	// an owner, the hourly count never does; see TestGrants_OwnersConnections.
 	blueprint.TokenGet: {{"dynamodb:Scan", blueprint.OwnerIndex}},
 	blueprint.Refresh:  {{"dynamodb:Query", blueprint.OwnerIndex}},
 }
 
-// A grant is there for each call that the code can make, and for none that it
-// cannot.
-func TestGrantsAreTheCallsOfTheCode(t *testing.T) {
+// TestGrants compares the grants with the calls that the code can make.
+func TestGrants(t *testing.T) {
 	program := load(t)
 	for _, f := range blueprint.Functions() {
 		t.Run(f.Name, func(t *testing.T) {
@@ -39,7 +38,7 @@ func TestGrantsAreTheCallsOfTheCode(t *testing.T) {
 			}
 			for _, c := range notMade[f.Name] {
 				if !calls[c] {
-					t.Errorf("%s on %q needs no excuse any more", c.action, c.resource)
+					t.Errorf("%s on %q is no longer found: remove it from notMade", c.action, c.resource)
 				}
 				delete(calls, c)
 			}
@@ -63,8 +62,8 @@ func TestGrantsAreTheCallsOfTheCode(t *testing.T) {
 	}
 }
 
-// What must stay true whatever the code calls.
-func TestGrantsKeepToTheirPlace(t *testing.T) {
+// TestGrants_Limits holds limits that stay whatever the code calls.
+func TestGrants_Limits(t *testing.T) {
 	t.Parallel()
 	for _, f := range blueprint.Functions() {
 		for _, grant := range blueprint.Grants(f.Name) {
@@ -86,20 +85,21 @@ func TestGrantsKeepToTheirPlace(t *testing.T) {
 	}
 }
 
-// Who makes secrets knows with which key, and nobody else needs to.
-func TestWhoMakesSecretsKnowsTheKey(t *testing.T) {
+// TestFunctions_SecretKMSKeyID: a function gets the key's id if it creates
+// secrets, and otherwise not.
+func TestFunctions_SecretKMSKeyID(t *testing.T) {
 	t.Parallel()
 	for _, f := range blueprint.Functions() {
-		makes := slices.ContainsFunc(blueprint.Grants(f.Name), func(g blueprint.Grant) bool {
+		creates := slices.ContainsFunc(blueprint.Grants(f.Name), func(g blueprint.Grant) bool {
 			return slices.Contains(g.Actions, "secretsmanager:CreateSecret")
 		})
-		if told := slices.Contains(f.Environment, config.SecretKMSKeyID); told != makes {
-			t.Errorf("%s: makes secrets %v, is told the key %v", f.Name, makes, told)
+		if told := slices.Contains(f.Environment, config.SecretKMSKeyID); told != creates {
+			t.Errorf("%s: creates secrets %v, has the key %v", f.Name, creates, told)
 		}
 	}
 }
 
-func TestOneOwnersConnections(t *testing.T) {
+func TestGrants_OwnersConnections(t *testing.T) {
 	t.Parallel()
 	var targets []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"platform-api-connector/shared/platform"
 )
 
-// banner tells a person where everything is and what to do next.
+// banner prints the URLs of the stack and the next step.
 func (s *stack) banner() {
 	t := s.terminal
 	t.print("")
@@ -22,14 +24,25 @@ func (s *stack) banner() {
 	t.print("")
 	t.print("  Open the start page, press Connect, and then ask for a token as another Lambda does:")
 	t.print("")
-	t.print("    curl -d '{\"owner\":\"me\",\"platform\":\"youtube\"}' \\")
+	t.print("    curl -d '{\"owner\":\"me\",\"platform\":\"PLATFORM\"}' \\")
 	t.print("      " + s.servers.aws.url + "/2015-03-31/functions/token-get/invocations")
+	t.print("")
+	t.print("  PLATFORM is one of " + strings.Join(platformNames(), ", ") + ".")
 	t.print("")
 	t.print(t.paint(dim, "  Ctrl-C ends everything."))
 	t.print("")
 }
 
-// describeAWS names the AWS for people.
+// platformNames returns the names of the platforms that the connector knows.
+func platformNames() []string {
+	var names []string
+	for _, p := range platform.All(platform.Options{}) {
+		names = append(names, string(p.Describe().Name))
+	}
+	return names
+}
+
+// describeAWS describes which AWS the stack uses.
 func describeAWS(endpoint string, embedded bool) string {
 	if embedded {
 		return "embedded DynamoDB, Secrets Manager, SQS, EventBridge, and Lambda invoke"

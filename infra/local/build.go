@@ -31,9 +31,9 @@ func moduleRoot(ctx context.Context) (string, error) {
 
 // buildFunctions builds every function of the blueprint into dir, for this
 // machine and stripped, as they deploy. It sets neither -trimpath nor
-// CGO_ENABLED: either would have Go compile the whole AWS SDK a second time,
-// after it did so for this command. Git is not asked, since it refuses a
-// checkout that belongs to somebody else, as many in containers do.
+// CGO_ENABLED, because Go would then compile the AWS SDK a second time after it
+// compiled it for this command. It does not call Git, which refuses a checkout
+// of another user, as is common in containers.
 func buildFunctions(ctx context.Context, root, dir string, functions []blueprint.Function, t *terminal) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the folder of the binaries: %w", err)
@@ -59,8 +59,8 @@ func buildFunctions(ctx context.Context, root, dir string, functions []blueprint
 	return nil
 }
 
-// progress tells every few seconds how far a build is, and keeps what it
-// said. With -v, go names each package that it compiles.
+// progress shows every few seconds how far a build is, and records its output.
+// With -v, go names each package that it compiles.
 type progress struct {
 	terminal *terminal
 	done     chan struct{}
@@ -102,7 +102,7 @@ func (p *progress) Write(b []byte) (int, error) {
 	return p.said.Write(b)
 }
 
-// lock holds off other stacks that build into the same folder.
+// lock prevents other stacks from building into the same folder.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

@@ -8,15 +8,15 @@ import (
 	"net/http"
 )
 
-// caller uses the routes of the HTTP API from inside, as the operator's
-// product does from outside.
+// caller calls the routes of the HTTP API without HTTP, in the place of the
+// operator's product.
 type caller struct {
 	gateway *gateway
 	base    string // the URL of -addr
 }
 
-// call makes one request and decodes its answer into out, which may be nil.
-// An answer that is no success is a *refusedError.
+// call sends one request and decodes its answer into out, which may be nil. It
+// returns a *refusedError for an answer with an error status.
 func (c caller) call(ctx context.Context, method, path string, in, out any) error {
 	var body []byte
 	if in != nil {
@@ -54,7 +54,7 @@ func (c caller) call(ctx context.Context, method, path string, in, out any) erro
 	return nil
 }
 
-// refusedError is an answer that is no success.
+// refusedError is an answer with an error status.
 type refusedError struct {
 	key    string
 	status int

@@ -22,7 +22,7 @@ import (
 	"platform-api-connector/shared/config"
 )
 
-// setupTimeout bounds the making of what the functions need.
+// setupTimeout limits the creation of the table, the bus and the queues.
 const setupTimeout = time.Minute
 
 // cloud is the AWS that the functions use, embedded or not.
@@ -40,19 +40,19 @@ func newCloud(s settings, endpoint string) cloud {
 	return cloud{config: c, queue: sqs.NewFromConfig(c)}
 }
 
-// prepare makes the table, the bus and the queue where they are missing, and
+// prepare creates the table, the bus and the queue if they do not exist, and
 // returns the queue's URL and ARN.
 func (c cloud) prepare(ctx context.Context, s settings, queue blueprint.Queue) (url, arn string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	if err := c.makeTable(ctx, s.values[config.TableName]); err != nil {
+	if err := c.createTable(ctx, s.values[config.TableName]); err != nil {
 		return "", "", err
 	}
-	if err := c.makeBus(ctx, s.values[config.EventBusName]); err != nil {
+	if err := c.createBus(ctx, s.values[config.EventBusName]); err != nil {
 		return "", "", err
 	}
 	if url = s.values[config.RefreshQueueURL]; url == "" {
-		if url, err = c.makeQueue(ctx, "platform-connector-"+queue.Name, queue); err != nil {
+		if url, err = c.createQueue(ctx, "platform-connector-"+queue.Name, queue); err != nil {
 			return "", "", err
 		}
 	}
@@ -60,7 +60,7 @@ func (c cloud) prepare(ctx context.Context, s settings, queue blueprint.Queue) (
 	return url, arn, err
 }
 
-func (c cloud) makeTable(ctx context.Context, name string) error {
+func (c cloud) createTable(ctx context.Context, name string) error {
 	var exists *dynamodbtypes.ResourceInUseException
 	if err := awscloud.CreateTable(ctx, dynamodb.NewFromConfig(c.config), name); err != nil && !errors.As(err, &exists) {
 		return err
@@ -68,7 +68,7 @@ func (c cloud) makeTable(ctx context.Context, name string) error {
 	return nil
 }
 
-func (c cloud) makeBus(ctx context.Context, name string) error {
+func (c cloud) createBus(ctx context.Context, name string) error {
 	var exists *eventbridgetypes.ResourceAlreadyExistsException
 	_, err := eventbridge.NewFromConfig(c.config).CreateEventBus(ctx, &eventbridge.CreateEventBusInput{Name: &name})
 	if err != nil && !errors.As(err, &exists) {
@@ -77,9 +77,9 @@ func (c cloud) makeBus(ctx context.Context, name string) error {
 	return nil
 }
 
-// makeQueue makes the queue and the one that takes what failed too often.
-func (c cloud) makeQueue(ctx context.Context, name string, queue blueprint.Queue) (url string, err error) {
-	dead, err := c.findOrMake(ctx, name+"-dead", nil)
+// createQueue creates the queue and its dead-letter queue.
+func (c cloud) createQueue(ctx context.Context, name string, queue blueprint.Queue) (url string, err error) {
+	dead, err := c.findOrCreate(ctx, name+"-dead", nil)
 	if err != nil {
 		return "", err
 	}
@@ -88,14 +88,14 @@ func (c cloud) makeQueue(ctx context.Context, name string, queue blueprint.Queue
 		return "", err
 	}
 	redrive, _ := json.Marshal(map[string]any{"deadLetterTargetArn": deadARN, "maxReceiveCount": queue.MaxReceive})
-	return c.findOrMake(ctx, name, map[string]string{
+	return c.findOrCreate(ctx, name, map[string]string{
 		"VisibilityTimeout":      seconds(queue.Visibility),
 		"MessageRetentionPeriod": seconds(queue.Retention),
 		"RedrivePolicy":          string(redrive),
 	})
 }
 
-func (c cloud) findOrMake(ctx context.Context, name string, attributes map[string]string) (url string, err error) {
+func (c cloud) findOrCreate(ctx context.Context, name string, attributes map[string]string) (url string, err error) {
 	found, err := c.queue.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &name})
 	if err == nil {
 		return aws.ToString(found.QueueUrl), nil

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// connectionRecord is a connection as the HTTP API shows it.
+// connectionRecord is a connection in the form of the HTTP API.
 type connectionRecord struct {
 	ID              string    `json:"id"`
 	Platform        string    `json:"platform"`
@@ -22,11 +22,11 @@ type connectionRecord struct {
 	Failures        int       `json:"failures"`
 }
 
-// connectionCard is a connection as the start page shows it.
+// connectionCard is a connection in the form of the start page.
 type connectionCard struct {
 	connectionRecord
 	Title                   string // of the platform
-	Reason                  string // why the status is what it is
+	Reason                  string // the reason of the status
 	StatusText, StatusClass string
 	Expiry, LastRefreshed   string
 	Actions                 []action
@@ -73,7 +73,7 @@ func newConnectionCard(c connectionRecord, platform platformSummary, now time.Ti
 	return card
 }
 
-// expiry words when a token dies. The zero time is never.
+// expiry describes when a token expires. The zero time means never.
 func expiry(at, now time.Time) string {
 	left := at.Sub(now)
 	switch {
@@ -92,7 +92,7 @@ func ago(d time.Duration) string {
 	return span(d) + " ago"
 }
 
-// span words a duration by its largest unit.
+// span describes a duration by its largest unit.
 func span(d time.Duration) string {
 	switch {
 	case d < time.Minute:

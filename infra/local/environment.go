@@ -15,8 +15,8 @@ import (
 
 const (
 	defaultRegion = "us-east-1"
-	// localKey is both the id and the secret of the access key that the
-	// embedded AWS and LocalStack take: any.
+	// localKey is both the id and the secret of the access key. The embedded
+	// AWS and LocalStack accept any key.
 	localKey = "test"
 )
 
@@ -28,11 +28,11 @@ type settings struct {
 	key    accessKey
 }
 
-// accessKey is what calls to AWS are signed with.
+// accessKey signs the calls to AWS.
 type accessKey struct{ id, secret, session string }
 
-// newSettings returns what get has, and local values for the rest. Values
-// that only a running stack knows, such as the queue's URL, are set later.
+// newSettings returns the variables that get has, and defaults for the others.
+// The stack sets values that it knows later, such as the queue's URL.
 func newSettings(get func(string) string, publicURL string) settings {
 	s := settings{
 		region: cmp.Or(get("AWS_REGION"), get("AWS_DEFAULT_REGION"), defaultRegion),
@@ -55,7 +55,7 @@ func newSettings(get func(string) string, publicURL string) settings {
 			s.values[name] = value
 		}
 	}
-	// The start page wants people back after their consent.
+	// The start page is the return URL of its links.
 	s.values[config.ReturnOrigins] = strings.Join(slices.DeleteFunc([]string{s.values[config.ReturnOrigins], publicURL}, empty), ",")
 	return s
 }
@@ -79,7 +79,7 @@ func (s settings) of(f blueprint.Function, endpoint string) []string {
 		"AWS_ACCESS_KEY_ID=" + s.key.id,
 		"AWS_SECRET_ACCESS_KEY=" + s.key.secret,
 		"AWS_ENDPOINT_URL=" + endpoint,
-		// A person's own profiles are none of a function's business.
+		// The functions must not read the AWS profiles of the person.
 		"AWS_CONFIG_FILE=" + os.DevNull,
 		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
 		"AWS_EC2_METADATA_DISABLED=true",

@@ -16,8 +16,8 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 )
 
-// newEvent returns r as an HTTP API sends it to a function, in payload format
-// 2.0.
+// newEvent returns the event that an HTTP API sends to a function for r, in
+// payload format 2.0.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 func newEvent(r *http.Request, m match, body []byte, at time.Time) events.APIGatewayV2HTTPRequest {
 	requestID := newGatewayID()
@@ -59,16 +59,16 @@ func newEvent(r *http.Request, m match, body []byte, at time.Time) events.APIGat
 	return event
 }
 
-// decodedPath is what an HTTP API matches routes with and sends as rawPath:
-// percent-decoded and, strangely, cut at a decoded question mark. Seen in the
+// decodedPath returns the path that an HTTP API matches with routes and sends as
+// rawPath. It is percent-decoded and ends at a decoded question mark. Seen in the
 // captures of https://github.com/hotsock/voker/pull/8, of 2026.
 func decodedPath(u *url.URL) string {
 	path, _, _ := strings.Cut(u.Path, "?")
 	return path
 }
 
-// localCaller stands for whoever signed the request. There is no signature
-// here, the port is on loopback.
+// localCaller is the principal of every request. Requests on loopback are not
+// signed.
 func localCaller() *events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription {
 	return &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{
 		AccountID: account,
@@ -92,8 +92,8 @@ func cookies(h http.Header) []string {
 	return all
 }
 
-// headers returns the headers in lower case, what came several times joined
-// by commas, with those that the gateway adds.
+// headers returns the headers with names in lower case, and those that the
+// gateway adds. Repeated headers are joined by commas.
 func headers(r *http.Request, sourceIP string) map[string]string {
 	all := map[string]string{"host": r.Host}
 	for name, values := range r.Header {
@@ -119,7 +119,7 @@ func appended(list, item string) string {
 	return list + ", " + item
 }
 
-// joined returns decoded values, those of one name joined by commas.
+// joined returns decoded values. Values of one name are joined by commas.
 func joined(query url.Values) map[string]string {
 	if len(query) == 0 {
 		return nil
@@ -148,7 +148,7 @@ func encodeBody(contentType string, body []byte) (encoded string, isBase64 bool)
 	return base64.StdEncoding.EncodeToString(body), true
 }
 
-// reply is an answer of a function, as the gateway understands it.
+// reply is an HTTP answer of a function or of the gateway.
 type reply struct {
 	status  int
 	header  http.Header

@@ -11,15 +11,16 @@ import (
 	"platform-api-connector/shared/config"
 )
 
-// front is what listens on -addr: the HTTP API, and the start page beside it.
+// front serves -addr: the HTTP API and the start page.
 //
-// Nobody signs requests here, so the routes with IAM auth and the start page
-// answer only to this machine: by a loopback name in Host, which a page that
-// rebinds its DNS name cannot send, and to no page of another site. The public
-// routes are open as they are when deployed, so that a tunnel may lead to them.
+// Requests are not signed here, so the routes with IAM auth and the start page
+// accept only requests of this machine. The Host must be a loopback name, which
+// a page with a rebound DNS name cannot send, and the request must not come from
+// a page of another site. The public routes accept any request, as the deployed
+// ones do, so that a tunnel can lead to them.
 type front struct {
 	gateway  *gateway
-	page     http.Handler // nil where there is none
+	page     http.Handler // nil if there is no start page
 	terminal *terminal
 }
 
@@ -29,7 +30,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		gatewayError(http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large").write(w)
 		return
 	}
-	if f.page != nil && ours(r.URL.Path) {
+	if f.page != nil && isStartPagePath(r.URL.Path) {
 		if refusal := refuse(r); refusal != "" {
 			gatewayError(http.StatusForbidden, refusal).write(w)
 			return
@@ -39,7 +40,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	m, found := f.gateway.find(r.Method, decodedPath(r.URL))
 	if !found {
-		answer := f.unrouted(r)
+		answer := f.routeError(r)
 		answer.write(w)
 		f.terminal.request(r.Method+" (no such route)", "", answer.status, "", time.Since(begun))
 		return
@@ -55,7 +56,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.terminal.request(m.route.Key(), m.route.Function, answer.status, problemCode(answer), time.Since(begun))
 }
 
-// headBytes is how long the request line and the header values are together.
+// headBytes returns the length of the request line and the header values.
 func headBytes(r *http.Request) int {
 	n := len(r.Method) + len(r.RequestURI) + len(r.Proto)
 	for _, values := range r.Header {
@@ -66,10 +67,10 @@ func headBytes(r *http.Request) int {
 	return n
 }
 
-// unrouted answers what no route takes. An HTTP API says 404 to a wrong method,
-// too; here it is told from a wrong path, as HTTP (RFC 9110, 15.5.6) and the
-// tools that test against an OpenAPI document want it.
-func (f *front) unrouted(r *http.Request) reply {
+// routeError answers a request without a route. API Gateway answers 404 to a
+// wrong method. This stack answers 405, as HTTP (RFC 9110, 15.5.6) and the tools
+// that test an OpenAPI document require.
+func (f *front) routeError(r *http.Request) reply {
 	methods := f.gateway.methods(decodedPath(r.URL))
 	if len(methods) == 0 {
 		return gatewayError(http.StatusNotFound, "Not Found")
@@ -79,15 +80,15 @@ func (f *front) unrouted(r *http.Request) reply {
 	return answer
 }
 
-// ours reports whether path belongs to the start page.
-func ours(path string) bool {
+// isStartPagePath reports whether path belongs to the start page.
+func isStartPagePath(path string) bool {
 	return path == "/" || path == "/favicon.ico" || strings.HasPrefix(path, "/local/")
 }
 
 var crossOrigin = http.NewCrossOriginProtection()
 
-// refuse says why a request may not use what only this machine may use; ""
-// where it may.
+// refuse returns the reason why a request must not use a route that is limited
+// to this machine, or "" if it may.
 func refuse(r *http.Request) string {
 	switch {
 	case !config.Loopback(hostname(r.Host)):
@@ -106,11 +107,11 @@ func hostname(host string) string {
 
 var codePattern = regexp.MustCompile(`^[A-Za-z]{1,40}$`)
 
-// codeOnPage is where a page for people has its code.
+// codeOnPage matches the code on a page for people.
 var codeOnPage = regexp.MustCompile(`<span id="code">([A-Za-z]{1,40})</span>`)
 
-// problemCode returns the code of a failure, for the terminal: that of a
-// problem, of a page, or of the return URL that a person is sent back to.
+// problemCode returns the code of a failure, for the terminal. It finds the
+// code in a problem document, in a page, or in the return URL of a redirect.
 func problemCode(a reply) string {
 	code := ""
 	switch {

@@ -20,23 +20,22 @@ const (
 	integrationTimeout = 30 * time.Second
 )
 
-// maxHeaderBytes is how much of a request's head is read, to answer one that is
-// longer than maxHead as an HTTP API does.
+// maxHeaderBytes is how much of a request's head is read. It exceeds maxHead, so
+// that the gateway can answer a longer head as an HTTP API does.
 const maxHeaderBytes = 64 << 10
 
-// invoker runs a function once, and returns an error only where there is no
-// result to wait for.
+// invoker runs a function once. It returns an error only if there is no result.
 type invoker func(ctx context.Context, function string, payload []byte) (result, error)
 
-// gateway stands in for the HTTP API: it finds the route of a request and
-// passes it to the function.
+// gateway replaces the HTTP API. It finds the route of a request and invokes
+// the function of the route.
 type gateway struct {
 	routes []blueprint.Route
 	invoke invoker
 	now    func() time.Time
 }
 
-// match is a route that fits a request.
+// match is a route that matches a request.
 type match struct {
 	route      blueprint.Route
 	parameters map[string]string
@@ -62,7 +61,7 @@ func (g *gateway) find(method, path string) (match, bool) {
 	return best, found
 }
 
-// methods returns those that some route takes at path.
+// methods returns the methods that have a route for path.
 func (g *gateway) methods(path string) []string {
 	var methods []string
 	for _, route := range g.routes {
@@ -100,7 +99,7 @@ func parameter(part string) (name string, is bool) {
 	return "", false
 }
 
-// moreSpecific compares two patterns of the same length that fit one path.
+// moreSpecific compares two patterns of the same length that match one path.
 func moreSpecific(a, b string) bool {
 	literals := func(pattern string) []int {
 		var out []int

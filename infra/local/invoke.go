@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// lambdaAPI answers Lambda's Invoke call, so that the AWS CLI and the SDKs
-// reach the functions here.
+// lambdaAPI serves Lambda's Invoke call, so that the AWS CLI and the SDKs can
+// invoke the functions.
 // https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 type lambdaAPI struct {
 	functions map[string]bool
 	invoke    invoker
 	terminal  *terminal
-	work      sync.WaitGroup // invocations that nobody waits for
+	work      sync.WaitGroup // asynchronous invocations
 }
 
 const invocationsPath = "POST /2015-03-31/functions/{name}/invocations"
@@ -46,9 +46,9 @@ func (a *lambdaAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.Header.Get("X-Amz-Invocation-Type") {
 	case "", "RequestResponse":
-		a.wait(w, r, name, payload)
+		a.invokeSync(w, r, name, payload)
 	case "Event":
-		a.forget(context.WithoutCancel(r.Context()), name, payload)
+		a.invokeAsync(context.WithoutCancel(r.Context()), name, payload)
 		w.WriteHeader(http.StatusAccepted)
 	case "DryRun":
 		w.WriteHeader(http.StatusNoContent)
@@ -57,7 +57,7 @@ func (a *lambdaAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// functionName takes a name, a partial ARN or an ARN, each perhaps with a
+// functionName parses a name, a partial ARN or an ARN, with or without a
 // version.
 func functionName(s string) (name, version string) {
 	parts := strings.Split(s, ":")
@@ -67,7 +67,7 @@ func functionName(s string) (name, version string) {
 	return parts[len(parts)-1], "$LATEST"
 }
 
-func (a *lambdaAPI) wait(w http.ResponseWriter, r *http.Request, name string, payload []byte) {
+func (a *lambdaAPI) invokeSync(w http.ResponseWriter, r *http.Request, name string, payload []byte) {
 	begun := time.Now()
 	result, err := a.invoke(r.Context(), name, payload)
 	if err != nil {
@@ -83,9 +83,9 @@ func (a *lambdaAPI) wait(w http.ResponseWriter, r *http.Request, name string, pa
 	a.terminal.invoked("lambda invoke", name, result, time.Since(begun), "")
 }
 
-// forget runs an Event invocation. Lambda would try it again twice, minutes
-// later; here it fails at once, for a person to see.
-func (a *lambdaAPI) forget(ctx context.Context, name string, payload []byte) {
+// invokeAsync runs an Event invocation. Lambda would retry it twice after some
+// minutes. This stack does not retry, so that the person sees the failure.
+func (a *lambdaAPI) invokeAsync(ctx context.Context, name string, payload []byte) {
 	a.work.Go(func() {
 		begun := time.Now()
 		if result, err := a.invoke(ctx, name, payload); err == nil {
@@ -94,7 +94,7 @@ func (a *lambdaAPI) forget(ctx context.Context, name string, payload []byte) {
 	})
 }
 
-// lambdaError answers as Lambda does, in the protocol restJson1.
+// lambdaError answers with an error as Lambda does, in the protocol restJson1.
 func lambdaError(w http.ResponseWriter, status int, kind, message string) {
 	w.Header().Set("X-Amzn-Errortype", kind)
 	w.Header().Set("Content-Type", "application/json")

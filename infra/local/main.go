@@ -1,11 +1,11 @@
-// Command local runs the whole connector on loopback: the very binaries that
-// deploy, behind stand-ins for the HTTP API, the schedule and the queue, with
-// an embedded AWS and with sandbox platforms that ask for consent. It needs
-// no AWS account and no platform account. What it runs stands in package
-// blueprint.
+// Command local runs the whole connector on loopback. It builds the functions
+// as they deploy, and runs them behind replacements for the HTTP API, the
+// schedule and the queue, with an embedded AWS and with sandbox platforms that
+// ask for consent. It needs no AWS account and no platform account. Package
+// blueprint lists the functions, routes and queues.
 //
-// SIGTERM, SIGINT, or the end of the `go run` that started it, ends it and
-// all that it started.
+// SIGTERM, SIGINT, or the end of the `go run` that started it, ends the command
+// and all its processes.
 package main
 
 import (
@@ -60,16 +60,16 @@ func main() {
 func checkFlags(o options, rest []string) error {
 	switch {
 	case len(rest) > 0:
-		return fmt.Errorf("%q is no flag; -h lists them", rest[0])
+		return fmt.Errorf("%q is not a flag; -h lists them", rest[0])
 	case o.concurrency < 1:
-		return errors.New("-concurrency: has to be at least 1")
+		return errors.New("-concurrency: must be at least 1")
 	case o.refreshEvery < time.Second:
-		return errors.New("-refresh-every: has to be at least 1s")
+		return errors.New("-refresh-every: must be at least 1s")
 	}
 	return nil
 }
 
-// run runs the stack until it is told to end. Being told so is no error.
+// run runs the stack until a signal ends it. A signal is not an error.
 func run(o options) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -85,7 +85,7 @@ func run(o options) error {
 	}
 	s.banner()
 	<-ctx.Done()
-	// A second Ctrl-C ends us at once, and the processes with us.
+	// A second Ctrl-C kills the command and its processes at once.
 	stop()
 	o.terminal.line(dim, "ending…")
 	s.close()

@@ -40,7 +40,7 @@ func newMeasured(b *testing.B) measuredStack {
 	b.Cleanup(p.close)
 	w.s.pools["echo"] = p
 	w.s.lambda.functions["echo"] = true
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsersMeLimit = 1_000_000 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().UsersMeLimit = 1_000_000 })
 	return measuredStack{w, w.connect("twitter", "acme", sandbox.Choice{})[0]}
 }
 
@@ -151,7 +151,7 @@ func BenchmarkTokenGet_start(b *testing.B) {
 func BenchmarkTokenGet_expired(b *testing.B) {
 	const connections = 1000
 	m := newMeasured(b)
-	m.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+	m.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 	ids := make([]string, connections)
 	for i := range ids {
 		ids[i] = m.connect("twitter", fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]

@@ -9,8 +9,8 @@ import (
 )
 
 // withParent returns a context that also ends when the `go run` that started
-// us does: on SIGTERM it dies without passing the signal on. Seen with Go
-// 1.26; https://github.com/golang/go/issues/40467.
+// this process ends. On SIGTERM, go run exits without passing the signal on.
+// Seen with Go 1.26; https://github.com/golang/go/issues/40467.
 func withParent(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	parent := os.Getppid()
@@ -35,8 +35,8 @@ func withParent(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// underGoRun reports whether our own binary lies where `go run` puts one: in
-// a temporary go-build folder or in the build cache.
+// underGoRun reports whether `go run` started this process: its binary is then
+// in a temporary go-build folder or in the build cache.
 func underGoRun() bool {
 	path, err := os.Executable()
 	if err != nil {

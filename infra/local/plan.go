@@ -20,17 +20,17 @@ type plan struct {
 	queue     blueprint.Queue
 }
 
-// newPlan returns the blueprint's deployment with the schedule's pace.
+// newPlan returns the plan of the blueprint with another refresh interval.
 func newPlan(refreshEvery time.Duration) plan {
 	p := plan{blueprint.Functions(), blueprint.Routes(), blueprint.RefreshSchedule(), blueprint.RefreshQueue()}
 	p.schedule.Every = refreshEvery
 	return p
 }
 
-// description is a plan as JSON, to compare with other descriptions of the
-// same deployment. Of variables it has the names alone.
+// description is the JSON form of a plan, for comparison with a template. It
+// contains the names of variables without their values.
 type description struct {
-	Functions map[string][]string    `json:"functions"` // to the variables that it gets
+	Functions map[string][]string    `json:"functions"` // function to the names of its variables
 	Routes    map[string]destination `json:"routes"`    // by key
 	Schedule  struct {
 		Function string  `json:"function"`
@@ -54,7 +54,7 @@ type destination struct {
 func writePlan(out io.Writer, o options) error {
 	p := newPlan(o.refreshEvery)
 	s := newSettings(o.getenv, "http://"+o.addr)
-	// What only a running stack knows the value of.
+	// Only a running stack knows these values.
 	for _, name := range []string{config.PlatformEndpoints, config.RefreshQueueURL} {
 		s.values[name] = "known once it runs"
 	}

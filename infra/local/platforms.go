@@ -17,8 +17,8 @@ type platformSummary struct {
 	RedirectURI   string `json:"redirect_uri"`
 }
 
-// connectable reports whether a person can be sent to the platform: there is
-// an app, and the platform has let it in.
+// Connectable reports whether a person can authorize on the platform: an app is
+// configured, and the platform has approved it.
 func (p platformSummary) Connectable() bool { return p.AppConfigured && p.AppMode != "manual" }
 
 // ByHand reports whether posts are made by hand until the app is approved.

@@ -11,15 +11,16 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// initLimit is how long a process may take until it asks for its first
+// initLimit is the maximum time until a process polls for its first
 // invocation, as in Lambda.
 // https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 const initLimit = 10 * time.Second
 
 var errClosed = errors.New("the stack is ending")
 
-// pool runs the processes of one function: one for each concurrent
-// invocation, warm ones first, and no more than its limit.
+// pool runs the processes of one function. Each concurrent invocation has a
+// process of its own. The pool prefers a warm process and has a maximum number
+// of processes.
 type pool struct {
 	function    blueprint.Function
 	binary      string
@@ -33,14 +34,14 @@ type pool struct {
 	work   sync.WaitGroup
 	slots  *slots
 
-	invocations sync.WaitGroup // that are under way
+	invocations sync.WaitGroup // the running invocations
 
 	mu        sync.Mutex
-	draining  bool // no invocation begins any more
+	draining  bool // no invocation may start
 	closed    bool
-	warm      []idleProcess // the one that was used last comes last
+	warm      []idleProcess // the most recently used process is the last
 	processes map[*process]bool
-	failures  int // starts failed in a row
+	failures  int // consecutive failed starts
 }
 
 type idleProcess struct {
@@ -61,8 +62,8 @@ func newPool(f blueprint.Function, concurrency int, binary string, environment [
 	}
 }
 
-// invoke runs the function once. It returns an error only where ctx or the
-// pool ends before there is a result; an invocation that began goes on.
+// invoke runs the function once. It returns an error only if ctx or the pool
+// ends before there is a result. An invocation that has started continues.
 func (p *pool) invoke(ctx context.Context, payload []byte) (result, error) {
 	if err := p.slots.take(ctx, p.ctx); err != nil {
 		return result{}, err
@@ -92,8 +93,8 @@ func (p *pool) invoke(ctx context.Context, payload []byte) (result, error) {
 	}
 }
 
-// warmUp starts a process ahead of the first invocation, and so finds out
-// whether the function starts at all.
+// warmUp starts a process before the first invocation, and reports whether the
+// function can start.
 func (p *pool) warmUp(ctx context.Context) error {
 	if err := p.slots.take(ctx, p.ctx); err != nil {
 		return err
@@ -104,12 +105,12 @@ func (p *pool) warmUp(ctx context.Context) error {
 		_, message := failureOf(failed)
 		return fmt.Errorf("%s does not start: %s", p.function.Name, message)
 	}
-	p.keep(process)
+	p.addWarm(process)
 	return nil
 }
 
-// drain lets no invocation begin, and waits for those under way until ctx
-// ends: a refresh that is cut short can cost the person's consent.
+// drain refuses new invocations and waits until the running ones or ctx end. An
+// interrupted refresh can lose the grant.
 func (p *pool) drain(ctx context.Context) {
 	p.mu.Lock()
 	p.draining = true
@@ -125,7 +126,7 @@ func (p *pool) drain(ctx context.Context) {
 	}
 }
 
-// close ends every process and waits until all of them are gone.
+// close kills every process and waits until all have exited.
 func (p *pool) close() {
 	p.cancel()
 	p.mu.Lock()
@@ -148,8 +149,8 @@ func (p *pool) begin() bool {
 	return true
 }
 
-// run puts the result into done once there is one and the process is ready
-// for the next invocation or gone: an invocation is not over before.
+// run sends the result to done after the process is ready for the next
+// invocation or has exited.
 func (p *pool) run(i *invocation, done chan<- result) {
 	process, failed := p.take()
 	if process.process == nil {
@@ -159,11 +160,11 @@ func (p *pool) run(i *invocation, done chan<- result) {
 	i.deadline = time.Now().Add(p.function.Timeout)
 	timeout := time.NewTimer(p.function.Timeout)
 	defer timeout.Stop()
-	process.hand(process.poll, i)
+	process.assign(process.poll, i)
 
 	select {
 	case r := <-i.answer:
-		p.settle(process.process, timeout.C)
+		p.awaitNextPoll(process.process, timeout.C)
 		done <- r
 	case <-process.exited:
 		select {
@@ -181,12 +182,12 @@ func (p *pool) run(i *invocation, done chan<- result) {
 	}
 }
 
-// settle waits until a process that answered asks for more. After a panic it
-// exits instead, and must not be given another invocation.
-func (p *pool) settle(process *process, limit <-chan time.Time) {
+// awaitNextPoll waits until a process that answered polls again. After a panic it
+// exits instead, and must not get another invocation.
+func (p *pool) awaitNextPoll(process *process, limit <-chan time.Time) {
 	select {
 	case poll := <-process.polls:
-		p.keep(idleProcess{process, poll})
+		p.addWarm(idleProcess{process, poll})
 	case <-process.exited:
 	case <-limit:
 		process.end()
@@ -194,7 +195,7 @@ func (p *pool) settle(process *process, limit <-chan time.Time) {
 	}
 }
 
-func (p *pool) keep(process idleProcess) {
+func (p *pool) addWarm(process idleProcess) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.warm = append(p.warm, process)
@@ -224,8 +225,8 @@ func (p *pool) take() (idleProcess, result) {
 	return p.start()
 }
 
-// backoff is the pause before the next start of a function that failed to
-// start n times in a row.
+// backoff returns the pause before the next start of a function after n
+// consecutive failed starts.
 func backoff(n int) time.Duration {
 	if n == 0 {
 		return 0
@@ -286,22 +287,22 @@ func (p *pool) launch() (*process, error) {
 	return process, nil
 }
 
-// watch tells of a process that ends unasked; the next invocation starts
-// another.
+// watch notifies the person of a process that crashed. The next invocation
+// starts another one.
 func (p *pool) watch(process *process) {
 	defer p.work.Done()
 	<-process.exited
 	p.mu.Lock()
 	delete(p.processes, process)
 	p.mu.Unlock()
-	if manner, ours := process.howItEnded(); !ours {
+	if manner, ours := process.exitReason(); !ours {
 		p.notify("%s crashed (%s); a new one starts with the next invocation", p.function.Name, manner)
 	}
 }
 
-// exitError is what Lambda answers when the process is gone.
+// exitError returns the answer of Lambda if the process has exited.
 func exitError(i *invocation, process *process) result {
-	manner, _ := process.howItEnded()
+	manner, _ := process.exitReason()
 	message := "Error: Runtime exited with error: " + manner
 	if i != nil {
 		message = "RequestId: " + i.id + " " + message

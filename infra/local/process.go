@@ -11,47 +11,47 @@ import (
 	"time"
 )
 
-// invocation is one event on its way through a process.
+// invocation is one event that a process handles.
 type invocation struct {
 	id       string
 	arn      string
 	payload  []byte
 	deadline time.Time
-	answer   chan result // holds one, so that nobody waits for a reader
+	answer   chan result // buffers one result, so that sending never blocks
 }
 
-// result is what an invocation came to. FunctionError is "Unhandled" where
-// the function failed, as in the header X-Amz-Function-Error; the payload then
-// holds errorType and errorMessage.
+// result is the result of an invocation. If the function failed, functionError
+// is "Unhandled", as in the header X-Amz-Function-Error, and the payload
+// contains errorType and errorMessage.
 type result struct {
 	payload       []byte
 	functionError string
 }
 
-// process is one execution environment of a function: it takes one
+// process is one execution environment of a function. It handles one
 // invocation at a time.
 type process struct {
-	// token is the path under which the process finds its Runtime API. Nobody
-	// else knows it, so no page in a browser can answer in its place.
+	// token is the path of the Runtime API of this process. It is secret, so
+	// that no page in a browser can answer for the process.
 	token   string
 	command *exec.Cmd
 
-	// polls brings each of its polls for the next invocation: a channel that
-	// takes one without waiting.
+	// polls receives each poll of the process for the next invocation: a
+	// channel that accepts one invocation without blocking.
 	polls chan chan<- *invocation
-	// broken takes the report of a failed start.
+	// broken receives the report of a failed start.
 	broken chan result
-	// exited closes once the process is gone and its output was read.
+	// exited is closed after the process has exited and its output was read.
 	exited chan struct{}
 
 	mu      sync.Mutex
 	current *invocation
-	ending  string // how it ended: "exit status 1"; set before exited closes
-	ended   bool   // we ended it
+	ending  string // the exit status, such as "exit status 1"; set before exited is closed
+	ended   bool   // the stack killed the process
 }
 
-// startProcess runs binary with nothing but environment. Its output goes to
-// output.
+// startProcess runs binary with exactly the variables of environment, and
+// writes its output to output.
 func startProcess(binary string, environment []string, runtime *runtimeAPI, output io.Writer) (*process, error) {
 	p := &process{
 		token:  rand.Text(),
@@ -63,7 +63,7 @@ func startProcess(binary string, environment []string, runtime *runtimeAPI, outp
 	p.command.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + runtime.address(p)}, environment...)
 	p.command.Stdout, p.command.Stderr = output, output
 	p.command.SysProcAttr = ownGroup()
-	// What the process itself left running could hold its output open.
+	// A child of the process may keep the output open.
 	p.command.WaitDelay = time.Second
 
 	runtime.add(p)
@@ -93,31 +93,31 @@ func ending(err error) string {
 	return err.Error()
 }
 
-// end kills the process and all that it started.
+// end kills the process and its children.
 func (p *process) end() {
 	p.mu.Lock()
 	p.ended = true
 	p.mu.Unlock()
-	// The error says that it is gone already.
+	// The error means that the process has exited already.
 	_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL)
 }
 
-// howItEnded returns the manner of the end, and whether it was ours.
-func (p *process) howItEnded() (manner string, ours bool) {
+// exitReason returns the exit status, and whether the stack killed the process.
+func (p *process) exitReason() (manner string, ours bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ending, p.ended
 }
 
-// hand gives the process its next invocation.
-func (p *process) hand(poll chan<- *invocation, i *invocation) {
+// assign gives the process its next invocation.
+func (p *process) assign(poll chan<- *invocation, i *invocation) {
 	p.mu.Lock()
 	p.current = i
 	p.mu.Unlock()
 	poll <- i
 }
 
-// finish takes the answer to the invocation named id, once.
+// finish accepts the answer to the invocation with the id, once.
 func (p *process) finish(id string, r result) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

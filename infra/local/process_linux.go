@@ -2,8 +2,9 @@ package main
 
 import "syscall"
 
-// ownGroup puts a process into a group of its own, so that Ctrl-C reaches
-// only us and we end the whole group; should we be killed, it dies too.
+// ownGroup puts a process into a process group of its own. Ctrl-C then reaches
+// only the stack, and the stack can kill the whole group. If the stack is
+// killed, the kernel kills the process too.
 func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

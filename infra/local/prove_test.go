@@ -18,8 +18,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// proving says that there is time: the tests that wait for leases to run out,
-// and more of everything.
+// proving reports whether the tests run for `make prove`. They then run more
+// rounds and wait until leases expire.
 func proving() bool { return os.Getenv("CONNECTOR_PROVE") != "" }
 
 // seedOf returns the seed of a random test, CONNECTOR_SEED where it is set.
@@ -37,7 +37,7 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// attr tells a figure to whoever reads the output of go test -json.
+// attr adds a figure to the output of go test -json.
 func attr(t *testing.T, name string, value int) { t.Attr(name, strconv.Itoa(value)) }
 
 // TestKill9 ends workers with SIGKILL at random steps while they refresh
@@ -58,9 +58,10 @@ func TestKill9(t *testing.T) {
 		random: rand.New(rand.NewPCG(seed, 1)),
 		first:  map[string]string{}, killed: map[int]bool{}, hits: map[int]bool{},
 	}
-	k.witness = newWitness(t, seed, 15*time.Millisecond, k.workers)
-	k.world = k.witness.world(t, nil)
-	// The shortest in which a worker may begin: the leases of the dead end soon.
+	k.recordingProxy = newRecordingProxy(t, seed, 15*time.Millisecond, k.workers)
+	k.world = k.recordingProxy.world(t, nil)
+	// The shortest timeout in which a worker starts a refresh, so that the leases
+	// of killed workers expire soon.
 	k.s.pools["refresh-worker"].function.Timeout = workerTimeout
 	k.lives(t, 1)
 	for i := range connections {
@@ -103,7 +104,7 @@ const workerTimeout = 22 * time.Second
 
 type killing struct {
 	*world
-	*witness
+	*recordingProxy
 	random  *rand.Rand
 	ids     []string
 	first   map[string]string // the first refresh token of each
@@ -113,8 +114,8 @@ type killing struct {
 	outside int               // grants lost outside the window
 }
 
-// counts returns how many exchanges the platform made, and how many of them
-// in batches that were killed.
+// counts returns the number of exchanges, and the number of those in batches
+// whose worker was killed.
 func (k *killing) counts() (all, hit int) {
 	rotations := k.exchanges().rotations
 	for _, r := range rotations {
@@ -125,18 +126,19 @@ func (k *killing) counts() (all, hit int) {
 	return len(rotations), hit
 }
 
-// lives sets how long access tokens live from now on, in seconds.
+// lives sets the lifetime of new access tokens, in seconds.
 func (k *killing) lives(t *testing.T, seconds int) {
 	t.Helper()
-	k.witness.box.Tune(func(knobs *sandbox.Knobs) {
-		knobs.Twitter.AccessSeconds, knobs.TikTok.AccessSeconds = seconds, seconds
-		knobs.Twitter.UsersMeLimit = 10_000 // one person has them all
+	k.recordingProxy.box.Tune(func(knobs *sandbox.Knobs) {
+		knobs.Twitter().AccessSeconds, knobs.TikTok().AccessSeconds = seconds, seconds
+		knobs.Twitter().UsersMeLimit = 10_000 // one person has them all
 	})
 }
 
-// try hands the next connections to a warm worker, and kills it once their
-// exchanges have come so far as the dice say; beyond what they can come to, the
-// worker lives. The machine's speed does not matter to it.
+// try sends the next connections to a warm worker, and kills the worker after a
+// random number of steps of their exchanges. If the number exceeds the steps of
+// the batch, the worker survives. The result does not depend on the speed of the
+// machine.
 func (k *killing) try(t *testing.T) {
 	t.Helper()
 	// The last kill may have hit a worker that had just finished.
@@ -178,8 +180,7 @@ func (k *killing) try(t *testing.T) {
 	<-over
 }
 
-// killBatch is how many connections a worker refreshes at once, so that the
-// exchanges of a batch go side by side.
+// killBatch is the number of connections that a worker refreshes concurrently.
 const killBatch = 5
 
 func (k *killing) workers() (pids []int) {
@@ -192,8 +193,8 @@ func (k *killing) workers() (pids []int) {
 	return pids
 }
 
-// check holds what is durable of a connection against what the platform takes,
-// and reports whether it was lost.
+// check compares the stored refresh token of a connection with the platform's
+// newest one, and reports whether the grant was lost.
 func (k *killing) check(t *testing.T, id string) (lost bool) {
 	t.Helper()
 	stored, seen := k.stored(id), k.exchanges()
@@ -214,7 +215,7 @@ func (k *killing) check(t *testing.T, id string) (lost bool) {
 		t.Errorf("%s: the platform refused a refresh token that lives", id)
 	}
 	if !proving() {
-		return lost // whoever was killed left leases, which take a while to run out
+		return lost // the leases of killed workers have not expired yet
 	}
 	answer, errorType := k.invoke("token-get", object{"connection_id": id})
 	seen = k.exchanges()
@@ -234,18 +235,18 @@ func (k *killing) check(t *testing.T, id string) (lost bool) {
 	return lost
 }
 
-// TestConcurrentTokenGets has 200 callers at once, over as many processes as
-// the function may have, ask for one expired token.
+// TestConcurrentTokenGets requests one expired token from 200 concurrent
+// callers, over as many processes as the function may have.
 func TestConcurrentTokenGets(t *testing.T) {
 	t.Parallel()
 	const callers = 200
 	w := newWorld(t, nil)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 1, 1 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 1, 1 })
 	ids := map[string]string{}
 	for _, platform := range []string{"twitter", "tiktok"} {
 		ids[platform] = w.connect(platform, "acme", sandbox.Choice{})[0]
 	}
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 7200, 7200 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 7200, 7200 })
 	for platform, id := range ids {
 		w.expired(id)
 		var asking sync.WaitGroup
@@ -280,12 +281,12 @@ func TestConcurrentTokenGets(t *testing.T) {
 	attr(t, "processes", processes)
 }
 
-// TestCallerGivesUp disconnects a caller while the platform has acted and not
-// yet answered. The grant is kept all the same.
+// TestCallerGivesUp disconnects a caller after the platform has exchanged the
+// token and before it has answered. The new grant must still be stored.
 func TestCallerGivesUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 	kept := 0
 	for i, ask := range []func(id string) (*http.Request, error){
 		func(id string) (*http.Request, error) {
@@ -295,10 +296,10 @@ func TestCallerGivesUp(t *testing.T) {
 			return http.NewRequest(http.MethodGet, w.s.servers.front.url+"/connections/"+id+"/token", nil)
 		},
 	} {
-		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 		id := w.connect("twitter", fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]
 		w.expired(id)
-		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 7200 })
+		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
 		release, before := make(chan struct{}), w.box.Count("twitter", "token/refresh_token")
 		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token/refresh_token", Kind: sandbox.Slow, Release: release})
 

@@ -15,9 +15,9 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// poller stands in for the event source mapping between the queue and its
-// function: it receives batches, invokes the function, and deletes what did
-// not fail. What failed comes again after the visibility timeout.
+// poller replaces the event source mapping between the queue and its function.
+// It receives batches, invokes the function, and deletes the messages that
+// succeeded. SQS delivers the others again after the visibility timeout.
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 type poller struct {
 	queue    blueprint.Queue
@@ -75,7 +75,7 @@ func (p *poller) poll(ctx context.Context) error {
 	return p.delete(ctx, done)
 }
 
-// event is a batch as Lambda sends it to a function.
+// event returns the event that Lambda sends to a function for a batch.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 func (p *poller) event(messages []types.Message) events.SQSEvent {
 	var event events.SQSEvent
@@ -95,8 +95,9 @@ func (p *poller) event(messages []types.Message) events.SQSEvent {
 	return event
 }
 
-// succeeded returns what the function has dealt with: nothing where it
-// failed, or where its report names a message that was not in the batch.
+// succeeded returns the messages that the function processed. It returns none
+// if the function failed, or if its report names a message that is not in the
+// batch.
 func succeeded(messages []types.Message, r result) []types.Message {
 	if r.functionError != "" {
 		return nil
@@ -126,10 +127,10 @@ func (p *poller) delete(ctx context.Context, messages []types.Message) error {
 	}
 	out, err := p.client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &p.url, Entries: entries})
 	if err != nil {
-		return fmt.Errorf("deleting what is done: %w", err)
+		return fmt.Errorf("deleting processed messages: %w", err)
 	}
 	if len(out.Failed) > 0 {
-		return fmt.Errorf("deleting what is done: %d messages refused", len(out.Failed))
+		return fmt.Errorf("deleting processed messages: %d were refused", len(out.Failed))
 	}
 	return nil
 }

@@ -10,22 +10,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestPoller_event_is_what_Lambda_sends(t *testing.T) {
+func TestPoller_Event(t *testing.T) {
 	t.Parallel()
-	p := &poller{arn: "arn:aws:sqs:us-east-1:000000000000:refresh", region: "us-east-1"}
-	b, err := json.Marshal(p.event([]types.Message{{
-		MessageId: aws.String("m1"), ReceiptHandle: aws.String("r1"), Body: aws.String("{}"), MD5OfBody: aws.String("sum"),
-		Attributes: map[string]string{"ApproximateReceiveCount": "1"},
-	}}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const want = `{"Records":[{"messageId":"m1","receiptHandle":"r1","body":"{}","md5OfBody":"sum","md5OfMessageAttributes":"",` +
-		`"attributes":{"ApproximateReceiveCount":"1"},"messageAttributes":{},"eventSourceARN":"arn:aws:sqs:us-east-1:000000000000:refresh",` +
-		`"eventSource":"aws:sqs","awsRegion":"us-east-1"}]}`
-	if diff := cmp.Diff(want, string(b)); diff != "" {
-		t.Errorf("event (-want +got):\n%s", diff)
-	}
+	t.Run("event_of_lambda", func(t *testing.T) {
+		t.Parallel()
+		p := &poller{arn: "arn:aws:sqs:us-east-1:000000000000:refresh", region: "us-east-1"}
+		b, err := json.Marshal(p.event([]types.Message{{
+			MessageId: aws.String("m1"), ReceiptHandle: aws.String("r1"), Body: aws.String("{}"), MD5OfBody: aws.String("sum"),
+			Attributes: map[string]string{"ApproximateReceiveCount": "1"},
+		}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = `{"Records":[{"messageId":"m1","receiptHandle":"r1","body":"{}","md5OfBody":"sum","md5OfMessageAttributes":"",` +
+			`"attributes":{"ApproximateReceiveCount":"1"},"messageAttributes":{},"eventSourceARN":"arn:aws:sqs:us-east-1:000000000000:refresh",` +
+			`"eventSource":"aws:sqs","awsRegion":"us-east-1"}]}`
+		if diff := cmp.Diff(want, string(b)); diff != "" {
+			t.Errorf("event (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestSucceeded(t *testing.T) {
@@ -53,19 +56,22 @@ func TestSucceeded(t *testing.T) {
 	}
 }
 
-func TestScheduledEvent_is_what_Scheduler_sends(t *testing.T) {
+func TestScheduledEvent(t *testing.T) {
 	t.Parallel()
-	var got map[string]any
-	if err := json.Unmarshal(scheduledEvent("refresh", noon.In(time.FixedZone("", 3600))), &got); err != nil {
-		t.Fatal(err)
-	}
-	delete(got, "id")
-	want := map[string]any{
-		"version": "0", "detail-type": "Scheduled Event", "source": "aws.scheduler", "account": account,
-		"time": "2026-11-23T12:00:00Z", "region": "us-east-1", "detail": "{}",
-		"resources": []any{"arn:aws:scheduler:us-east-1:000000000000:schedule/default/refresh"},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("event (-want +got):\n%s", diff)
-	}
+	t.Run("event_of_scheduler", func(t *testing.T) {
+		t.Parallel()
+		var got map[string]any
+		if err := json.Unmarshal(scheduledEvent("refresh", noon.In(time.FixedZone("", 3600))), &got); err != nil {
+			t.Fatal(err)
+		}
+		delete(got, "id")
+		want := map[string]any{
+			"version": "0", "detail-type": "Scheduled Event", "source": "aws.scheduler", "account": account,
+			"time": "2026-11-23T12:00:00Z", "region": "us-east-1", "detail": "{}",
+			"resources": []any{"arn:aws:scheduler:us-east-1:000000000000:schedule/default/refresh"},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("event (-want +got):\n%s", diff)
+		}
+	})
 }

@@ -78,7 +78,7 @@ func endDuringRefreshes(t *testing.T, signal syscall.Signal) {
 	if err := seed(t.Context(), first.s.caller, box); err != nil {
 		t.Fatal(err)
 	}
-	box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 1, 1 })
+	box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 1, 1 })
 	ids := map[string][]string{}
 	for _, platform := range []string{"twitter", "tiktok"} {
 		for _, step := range steps {
@@ -92,7 +92,7 @@ func endDuringRefreshes(t *testing.T, signal syscall.Signal) {
 			first.expired(id)
 		}
 	}
-	box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 7200, 7200 })
+	box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 7200, 7200 })
 
 	second := startCommand(t, environment, 2*len(steps))
 	for _, platform := range []string{"twitter", "tiktok"} {

@@ -9,13 +9,13 @@ import (
 	"sync"
 )
 
-// maxPayload is the most that a function takes or answers, in bytes: "6 MB
-// each for request and response (synchronous)".
+// maxPayload is the maximum size of a request or an answer of a function, in
+// bytes: "6 MB each for request and response (synchronous)".
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const maxPayload = 6*1024*1024 + 100
 
-// runtimeAPI is the Lambda Runtime API of all processes, each under a path of
-// its own.
+// runtimeAPI is the Lambda Runtime API of all processes. Each process has a
+// path of its own.
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 type runtimeAPI struct {
 	host string // host:port
@@ -29,7 +29,7 @@ func newRuntimeAPI(host string) *runtimeAPI {
 }
 
 // address returns the AWS_LAMBDA_RUNTIME_API of p. aws-lambda-go puts
-// "http://" before and "/2018-06-01/runtime" behind it, so it may hold a path.
+// "http://" before and "/2018-06-01/runtime" after it, so it may contain a path.
 func (a *runtimeAPI) address(p *process) string { return a.host + "/" + p.token }
 
 func (a *runtimeAPI) add(p *process) {
@@ -73,7 +73,7 @@ func (a *runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveNext holds the poll until there is something to do.
+// serveNext blocks the poll until there is an invocation.
 func serveNext(w http.ResponseWriter, r *http.Request, p *process) {
 	poll := make(chan *invocation, 1)
 	select {

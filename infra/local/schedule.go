@@ -8,7 +8,7 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// scheduler stands in for EventBridge Scheduler.
+// scheduler replaces EventBridge Scheduler.
 type scheduler struct {
 	schedule blueprint.Schedule
 	invoke   invoker
@@ -16,9 +16,8 @@ type scheduler struct {
 	now      func() time.Time
 }
 
-// run invokes the function again and again until ctx ends. A tick that comes
-// while an invocation is under way waits for the function's own limit, as it
-// does on AWS.
+// run invokes the function at each interval until ctx ends. If the function is
+// still running, the next invocation waits for a free process, as on AWS.
 func (s *scheduler) run(ctx context.Context) {
 	ticker := time.NewTicker(s.schedule.Every)
 	defer ticker.Stop()
@@ -41,8 +40,8 @@ func (s *scheduler) tick(ctx context.Context) {
 	s.terminal.invoked("schedule", s.schedule.Function, result, time.Since(begun), sweep(result))
 }
 
-// scheduledEvent is what Scheduler sends to a target that has no input of its
-// own.
+// scheduledEvent returns the event that Scheduler sends to a target without an
+// input of its own.
 // https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-templated.html
 func scheduledEvent(name string, at time.Time) []byte {
 	b, _ := json.Marshal(map[string]any{
@@ -59,7 +58,7 @@ func scheduledEvent(name string, at time.Time) []byte {
 	return b
 }
 
-// sweep words the counts in the answer of the function.
+// sweep describes the result of a sweep, for the terminal.
 func sweep(r result) string {
 	var answer struct{ Queued *int }
 	if json.Unmarshal(r.payload, &answer) != nil || answer.Queued == nil {

@@ -21,14 +21,15 @@ type server struct {
 	at   net.Listener
 }
 
-// listen opens addr, which must be on loopback: nothing here asks who calls.
+// listen opens addr, which must be on loopback, because the servers do not
+// authenticate callers.
 func listen(addr string) (*server, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("%q is not host:port, such as 127.0.0.1:8422", addr)
 	}
 	if !config.Loopback(host) {
-		return nil, fmt.Errorf("%q is not on loopback: nobody has to sign requests here, so only this machine may send them", addr)
+		return nil, fmt.Errorf("%q is not on loopback: requests are not signed here, so only this machine may send them", addr)
 	}
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -41,21 +42,21 @@ func listen(addr string) (*server, error) {
 	return &server{url: "http://" + net.JoinHostPort(host, port), at: l}, nil
 }
 
-// serve answers requests until close, those with at most headerBytes of
-// headers; zero is Go's limit. There is no limit on how long an answer may
-// take: the Runtime API holds polls open.
+// serve answers requests until close. Headers have at most headerBytes; zero
+// means Go's default. Answers have no time limit, because the Runtime API keeps
+// polls open.
 func (s *server) serve(h http.Handler, headerBytes int) {
 	s.http = &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    headerBytes,
-		// What clients do wrong is theirs to know.
+		// Errors of clients do not concern the person at the terminal.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	go func() { _ = s.http.Serve(s.at) }()
 }
 
-// close lets requests end for as long as ctx does, and then ends them.
+// close waits for running requests until ctx ends, and then closes them.
 func (s *server) close(ctx context.Context) {
 	if s.http == nil {
 		_ = s.at.Close()
@@ -66,7 +67,7 @@ func (s *server) close(ctx context.Context) {
 	}
 }
 
-// onlyThisMachine keeps pages of other sites from h.
+// onlyThisMachine refuses requests of other sites before they reach h.
 func onlyThisMachine(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if refusal := refuse(r); refusal != "" {

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// slots bounds how much runs at once. Who waits longest is served first.
+// slots limits concurrency. Callers get a slot in the order of their requests.
 type slots struct {
 	mu      sync.Mutex
 	free    int
@@ -39,7 +39,8 @@ func (s *slots) take(ctx, other context.Context) error {
 	}
 }
 
-// leave gives the place in the line up, or the slot that came meanwhile.
+// leave removes a waiting caller, or releases the slot that the caller has got
+// in the meantime.
 func (s *slots) leave(turn chan struct{}) {
 	s.mu.Lock()
 	i := slices.Index(s.waiting, turn)

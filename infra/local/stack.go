@@ -19,8 +19,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// grace is how long requests and invocations that are under way may go on
-// when the stack ends; all of it is over within five seconds.
+// grace is how long running requests and invocations may continue when the
+// stack ends. The stack ends within five seconds.
 const grace = 3 * time.Second
 
 // options are the flags, and the environment.
@@ -35,7 +35,7 @@ type options struct {
 	terminal           *terminal
 }
 
-// stack is everything that runs.
+// stack is a running local stack.
 type stack struct {
 	options
 	plan       plan
@@ -46,18 +46,18 @@ type stack struct {
 	pools      map[string]*pool
 	lambda     *lambdaAPI
 	caller     caller
-	box        *sandbox.Sandbox // nil where the platforms are others'
+	box        *sandbox.Sandbox // nil if the stack uses other platforms
 	servers    servers
 	stop       context.CancelFunc // ends the poller and the scheduler
-	running    chan struct{}      // closed once the pools are there
-	ended      chan struct{}      // closed when the end begins
+	running    chan struct{}      // closed after the pools have been created
+	ended      chan struct{}      // closed when close begins
 	background sync.WaitGroup
 }
 
 // servers are the listeners.
 type servers struct{ front, aws, sandbox, runtime *server }
 
-// start builds and starts everything, and returns once everything answers.
+// start builds and starts the stack, and returns after every part answers.
 func start(ctx context.Context, o options) (*stack, error) {
 	s := &stack{options: o, plan: newPlan(o.refreshEvery), pools: map[string]*pool{}, stop: func() {}, running: make(chan struct{}), ended: make(chan struct{})}
 	for _, step := range []func(context.Context) error{
@@ -75,7 +75,7 @@ func start(ctx context.Context, o options) (*stack, error) {
 	return s, nil
 }
 
-// listen opens every port first, so that whoever knows one knows all.
+// listen opens all ports first, because the parts need each other's URLs.
 func (s *stack) listen(context.Context) error {
 	s.endpoint = strings.TrimRight(s.getenv(config.AWSEndpointURL), "/")
 	s.embedded = s.endpoint == ""
@@ -88,7 +88,7 @@ func (s *stack) listen(context.Context) error {
 		endpoints = read
 	}
 	if s.readyFile != "" {
-		// That of an earlier run would be believed.
+		// A reader would take the file of an earlier run for the new one.
 		if err := os.Remove(s.readyFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("removing the old ready file: %w", err)
 		}
@@ -130,7 +130,7 @@ func (s *stack) serveSandbox(context.Context) error {
 	return nil
 }
 
-// serveAWS serves Lambda's Invoke call and, where it is embedded, the rest.
+// serveAWS serves Lambda's Invoke call and the embedded AWS services.
 func (s *stack) serveAWS(context.Context) error {
 	s.lambda = &lambdaAPI{functions: map[string]bool{}, invoke: s.invoke, terminal: s.terminal}
 	for _, f := range s.plan.functions {
@@ -139,14 +139,14 @@ func (s *stack) serveAWS(context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle(invocationsPath, s.lambda)
 	if s.embedded {
-		mux.Handle("/", awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader, OnEvent: s.tellEvent}))
+		mux.Handle("/", awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader, OnEvent: s.showEvent}))
 	}
 	s.servers.aws.serve(onlyThisMachine(mux), 0)
 	return nil
 }
 
-// tellEvent shows an event that went to the bus.
-func (s *stack) tellEvent(e awslocal.Event) {
+// showEvent shows an event of the bus on the terminal.
+func (s *stack) showEvent(e awslocal.Event) {
 	var detail struct{ Platform, Status string }
 	_ = json.Unmarshal([]byte(e.Detail), &detail)
 	s.terminal.line(plain, "%-38s %-16s %s", "event", detail.Platform, e.DetailType+", "+detail.Status)
@@ -161,8 +161,8 @@ func (s *stack) prepareCloud(ctx context.Context) error {
 	return nil
 }
 
-// checkSettings says what is wrong with a variable once, where every function
-// that has it would say so and end.
+// checkSettings reports invalid variables once. Otherwise every function that
+// reads them would report them and exit.
 func (s *stack) checkSettings(context.Context) error {
 	_, err := config.Parse(func(name string) string { return s.settings.values[name] })
 	if err != nil {
@@ -171,8 +171,8 @@ func (s *stack) checkSettings(context.Context) error {
 	return nil
 }
 
-// startFunctions builds the functions and starts a process of each, so that
-// one that cannot start ends the stack here, with its own words above.
+// startFunctions builds the functions and starts a process of each. If one
+// cannot start, the stack ends, and the terminal shows the function's output.
 func (s *stack) startFunctions(ctx context.Context) error {
 	directory, err := s.buildAll(ctx)
 	if err != nil {
@@ -214,8 +214,8 @@ func (s *stack) buildAll(ctx context.Context) (directory string, err error) {
 	return directory, nil
 }
 
-// invoke runs a function once, as soon as there are functions: Lambda's port
-// is open before, since the embedded AWS shares it.
+// invoke runs a function once. It waits until the pools exist, because the port
+// of Lambda is open before: the embedded AWS shares it.
 func (s *stack) invoke(ctx context.Context, function string, payload []byte) (result, error) {
 	select {
 	case <-s.running:
@@ -243,8 +243,7 @@ func (s *stack) serveFront(ctx context.Context) error {
 	return nil
 }
 
-// runBackground starts what acts without being asked: the schedule, and the
-// pollers of the queue.
+// runBackground starts the schedule and the pollers of the queue.
 func (s *stack) runBackground(ctx context.Context) error {
 	cloud := newCloud(s.settings, s.endpoint)
 	url := s.settings.values[config.RefreshQueueURL]
@@ -263,12 +262,12 @@ func (s *stack) runBackground(ctx context.Context) error {
 	return nil
 }
 
-// pollers is how many batches are received at once; an event source mapping
-// begins with five.
+// pollers is the number of batches that are received concurrently. An event
+// source mapping begins with five.
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 const pollers = 5
 
-// check asks the running stack for its start page, which needs everything.
+// check requests the start page of the running stack, which uses every part.
 func (s *stack) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -287,7 +286,8 @@ func (s *stack) check(ctx context.Context) error {
 	return nil
 }
 
-// writeReadyFile writes the URLs where -ready-file says, whole or not at all.
+// writeReadyFile writes the URLs to the file of -ready-file. It replaces the
+// file atomically.
 func (s *stack) writeReadyFile(context.Context) error {
 	if s.readyFile == "" {
 		return nil
@@ -306,7 +306,7 @@ func (s *stack) writeReadyFile(context.Context) error {
 	return nil
 }
 
-// sandboxURL is where the sandbox is; "" where there is none.
+// sandboxURL returns the URL of the sandbox, or "" if there is none.
 func (s *stack) sandboxURL() string {
 	if s.servers.sandbox == nil {
 		return ""
@@ -314,8 +314,8 @@ func (s *stack) sandboxURL() string {
 	return s.servers.sandbox.url
 }
 
-// close ends everything: first what would begin anew, then what is under way,
-// then the processes, then what they need.
+// close ends the stack in this order: the schedule and the pollers, running
+// requests and invocations, the processes, the services that they need.
 func (s *stack) close() {
 	close(s.ended)
 	s.stop()
@@ -335,7 +335,7 @@ func (s *stack) close() {
 		s.lambda.work.Wait()
 	}
 	s.background.Wait()
-	// The polls of the processes are gone with them.
+	// No process polls any more.
 	closeAll(ctx, s.servers.aws, s.servers.sandbox, s.servers.runtime)
 }
 

@@ -25,11 +25,11 @@ var startPageCSS []byte
 
 var startPageTemplate = template.Must(template.New("start page").Parse(startPageHTML))
 
-// startPage is the page at "/": what can be connected, and what is. It does
-// everything through the routes of the HTTP API.
+// startPage is the page at "/". It shows the platforms and the connections, and
+// uses only routes of the HTTP API.
 type startPage struct {
 	caller   caller
-	sandbox  bool // the platforms are the sandbox's
+	sandbox  bool // the platforms are sandboxes
 	terminal *terminal
 	now      func() time.Time
 	notices  notices
@@ -41,11 +41,11 @@ func newStartPage(c caller, sandbox bool, t *terminal) http.Handler {
 	mux.HandleFunc("GET /{$}", p.show)
 	mux.HandleFunc("GET /local/start_page.css", serveCSS)
 	mux.HandleFunc("POST /local/connect", p.connect)
-	mux.HandleFunc("POST /local/connections/{id}/{action}", p.act)
+	mux.HandleFunc("POST /local/connections/{id}/{action}", p.performAction)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		// There is no form-action: the form behind Connect is redirected to
-		// whatever platform there is, which the directive would forbid.
+		// The policy has no form-action, because the platform to which the form
+		// of Connect redirects may have any origin.
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("Cache-Control", "no-store")
 		h.Set("Referrer-Policy", "no-referrer")
@@ -59,7 +59,7 @@ func serveCSS(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(startPageCSS)
 }
 
-// pageView is what the page shows.
+// pageView is the data of the page.
 type pageView struct {
 	Sandbox     bool
 	Notice      *notice
@@ -147,8 +147,8 @@ func (p *startPage) mint(w http.ResponseWriter, r *http.Request, link map[string
 	http.Redirect(w, r, minted.URL, http.StatusSeeOther)
 }
 
-// act does what a button of a connection says.
-func (p *startPage) act(w http.ResponseWriter, r *http.Request) {
+// performAction performs the action of a connection's button.
+func (p *startPage) performAction(w http.ResponseWriter, r *http.Request) {
 	id := url.PathEscape(r.PathValue("id"))
 	switch r.PathValue("action") {
 	case "token":
@@ -228,13 +228,13 @@ func (p *startPage) disconnect(ctx context.Context, id string) notice {
 	return notice{Text: "Disconnected."}
 }
 
-// back goes to the page with a notice.
+// back redirects to the page and shows a notice there.
 func (p *startPage) back(w http.ResponseWriter, r *http.Request, n notice) {
 	http.Redirect(w, r, "/?notice="+p.notices.put(n), http.StatusSeeOther)
 }
 
-// notice returns what a request for the page has to tell: that of an action,
-// or how a consent ended, as the callback puts it into the return URL.
+// notice returns the notice of a request for the page: the result of an action,
+// or of a consent, which the callback adds to the return URL.
 func (p *startPage) notice(query url.Values) *notice {
 	n, found := p.notices.take(query.Get("notice"))
 	switch {
@@ -250,7 +250,7 @@ func (p *startPage) notice(query url.Values) *notice {
 	return nil
 }
 
-// endings are the codes that a consent can end with, in words.
+// endings explain the codes with which a consent can end.
 var endings = map[string]string{
 	"AccessDenied":            "access was declined, or there was nothing to connect",
 	"AccountMismatch":         "another account was chosen than the one to reconnect",
@@ -282,7 +282,7 @@ type notice struct {
 	Failed bool
 }
 
-// refusal words an answer that is no success.
+// refusal returns the notice of an action that failed.
 func refusal(what string, err error) notice {
 	var refused *refusedError
 	if errors.As(err, &refused) && refused.Code != "" {
@@ -291,19 +291,19 @@ func refusal(what string, err error) notice {
 	return notice{Text: what + "; the terminal of the local stack says why.", Failed: true}
 }
 
-// notices keeps what an action came to until the page that follows shows it.
+// notices stores the result of an action until the next page shows it.
 type notices struct {
 	mu  sync.Mutex
 	all map[string]notice
 }
 
-// mostNotices bounds what is kept for pages that are never asked for.
-const mostNotices = 100
+// maxNotices limits the notices for pages that no browser requests.
+const maxNotices = 100
 
 func (n *notices) put(one notice) (id string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.all == nil || len(n.all) == mostNotices {
+	if n.all == nil || len(n.all) == maxNotices {
 		n.all = map[string]notice{}
 	}
 	id = rand.Text()

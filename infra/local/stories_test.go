@@ -23,8 +23,15 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// accountsOf are all of them, with how many accounts the first person has.
-var accountsOf = map[string]int{sandbox.Facebook: 3, sandbox.YouTube: 1, sandbox.Twitter: 1, sandbox.TikTok: 1}
+// accountsOf counts the accounts of each platform's first person.
+var accountsOf = func() map[string]int {
+	counts := map[string]int{}
+	box := sandbox.New(sandbox.Options{})
+	for _, name := range sandbox.Platforms() {
+		counts[name] = max(1, len(box.People(name)[0].Pages))
+	}
+	return counts
+}()
 
 func TestStory_connect_and_hand_out_a_token(t *testing.T) {
 	t.Parallel()
@@ -162,14 +169,14 @@ func TestStory_expiry_and_rotation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	w.box.Tune(func(k *sandbox.Knobs) {
-		k.YouTube.AccessSeconds, k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 2, 2, 2
+		k.YouTube().AccessSeconds, k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 2, 2, 2
 	})
 	ids := map[string]string{}
 	for _, platform := range []string{"youtube", "twitter", "tiktok"} {
 		ids[platform] = w.connect(platform, "acme", sandbox.Choice{})[0]
 	}
 	w.box.Tune(func(k *sandbox.Knobs) {
-		k.YouTube.AccessSeconds, k.Twitter.AccessSeconds, k.TikTok.AccessSeconds = 3600, 7200, 7200
+		k.YouTube().AccessSeconds, k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 3600, 7200, 7200
 	})
 	for platform, id := range ids {
 		w.expired(id)
@@ -195,9 +202,9 @@ func TestStory_expiry_and_rotation(t *testing.T) {
 func TestStory_fifty_callers_of_one_expired_token(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 1 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 	id := w.connect("twitter", "acme", sandbox.Choice{})[0]
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.AccessSeconds = 7200 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
 	w.expired(id)
 
 	var callers sync.WaitGroup
@@ -387,9 +394,9 @@ func TestStory_disconnect(t *testing.T) {
 func TestStory_what_is_due_goes_through_the_queue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, func(o *options) { o.refreshEvery = time.Second })
-	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.AccessSeconds = 3 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().AccessSeconds = 3 })
 	id := w.connect("tiktok", "acme", sandbox.Choice{})[0]
-	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.AccessSeconds = 7200 })
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().AccessSeconds = 7200 })
 	waitFor(t, "the schedule and the queue to refresh it", func() bool {
 		return w.must("GET", "/connections/"+id, nil)["last_refreshed_at"] != nil
 	})

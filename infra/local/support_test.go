@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// makeTempDir makes a folder that lasts as long as all tests.
+// makeTempDir creates a folder that is removed after all tests.
 func makeTempDir(name string) (string, error) {
 	directory, err := os.MkdirTemp("", name)
 	if err == nil {
@@ -36,7 +36,7 @@ func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// waitFor waits until something is so that tells nobody when it becomes so.
+// waitFor polls a condition that has no event to wait for.
 func waitFor(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(2 * time.Minute)

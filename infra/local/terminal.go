@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// terminal tells a person what happens, one line a happening. A line names
-// routes, functions, statuses and codes; it never holds a path or a query,
-// which carry links, states and codes.
+// terminal shows each request and invocation on one line. A line names routes,
+// functions, statuses and codes. It never contains a path or a query, because
+// these contain links, states and codes.
 type terminal struct {
 	mu     sync.Mutex
 	out    io.Writer
 	colour bool
-	raw    bool // pass the functions' output on as it is
+	raw    bool // show the functions' output unchanged
 	now    func() time.Time
 }
 
@@ -41,7 +41,7 @@ const (
 	red    = "\x1b[31m"
 )
 
-// line prints one happening.
+// line prints one line with the time.
 func (t *terminal) line(colour, format string, args ...any) {
 	t.print(t.paint(dim, t.now().Format("15:04:05")) + "  " + t.paint(colour, fmt.Sprintf(format, args...)))
 }
@@ -59,7 +59,7 @@ func (t *terminal) paint(colour, s string) string {
 	return colour + s + "\x1b[0m"
 }
 
-// request tells of a request of the HTTP API.
+// request shows a request of the HTTP API.
 func (t *terminal) request(key, function string, status int, code string, took time.Duration) {
 	colour := green
 	switch {
@@ -72,7 +72,7 @@ func (t *terminal) request(key, function string, status int, code string, took t
 		t.paint(colour, strings.TrimSpace(fmt.Sprint(status, " ", code))), t.paint(dim, brief(took)))
 }
 
-// invoked tells of an invocation that did not come over HTTP.
+// invoked shows an invocation that did not come over HTTP.
 func (t *terminal) invoked(by, function string, r result, took time.Duration, note string) {
 	outcome, colour := "ok", green
 	if r.functionError != "" {
@@ -100,12 +100,12 @@ func plural(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// notify tells of what concerns the stack itself.
+// notify shows a message of the stack itself.
 func (t *terminal) notify(format string, args ...any) { t.line(yellow, format, args...) }
 
-// function returns what the output of a function is written to. Log lines
-// below warn are left out, as the line of the request tells what they would,
-// unless everything was asked for.
+// function returns the writer for the output of a function. Unless raw is set,
+// it omits log lines below warn, because the line of the request has the same
+// facts.
 func (t *terminal) function(name string) io.Writer {
 	return &lines{each: func(line []byte) {
 		if t.raw {
@@ -118,8 +118,9 @@ func (t *terminal) function(name string) io.Writer {
 	}}
 }
 
-// readable turns a line of output into one for a person: a slog record in
-// JSON, an error that aws-lambda-go prints, or else whatever it is.
+// readable converts a line of output for a person. It knows the JSON records of
+// slog and the errors that aws-lambda-go prints, and leaves other lines
+// unchanged.
 func readable(line []byte) (text, colour string, shown bool) {
 	start := bytes.IndexByte(line, '{')
 	var record map[string]any
@@ -127,7 +128,7 @@ func readable(line []byte) (text, colour string, shown bool) {
 		return string(line), plain, len(bytes.TrimSpace(line)) > 0
 	}
 	if _, isError := record["errorType"]; isError && record["level"] == nil {
-		// aws-lambda-go prints what it answers; the stack tells it already.
+		// aws-lambda-go prints its answer, which the stack shows already.
 		return "", plain, false
 	}
 	var level slog.Level
@@ -152,15 +153,15 @@ func readable(line []byte) (text, colour string, shown bool) {
 	return strings.Join(words, " "), colour, true
 }
 
-// lines cuts what is written into lines, for one writer at a time.
+// lines splits its input into lines, for one writer at a time.
 type lines struct {
 	mu   sync.Mutex
 	rest []byte
 	each func(line []byte)
 }
 
-// longestLine bounds what is kept of a line that does not end.
-const longestLine = 64 << 10
+// maxLine is the maximum length of a line. A longer line is split.
+const maxLine = 64 << 10
 
 func (l *lines) Write(b []byte) (int, error) {
 	l.mu.Lock()
@@ -168,7 +169,7 @@ func (l *lines) Write(b []byte) (int, error) {
 	l.rest = append(l.rest, b...)
 	for {
 		i := bytes.IndexByte(l.rest, '\n')
-		if i < 0 && len(l.rest) < longestLine {
+		if i < 0 && len(l.rest) < maxLine {
 			return len(b), nil
 		}
 		end := i + 1

@@ -1,11 +1,11 @@
 // Command prove runs the tests that try to break the refresh protocol, for
-// several minutes, and prints what each of them proves, with the figures that
-// it measured: as a table or, with -json, for programs. It fails where one of
-// them does.
+// several minutes. It prints the promise of each test and the figures that the
+// test measured, as a table or, with -json, as JSON. It fails if a test fails.
 //
-// Tests tell their figures as attributes, see [testing.T.Attr]; those of
-// subtests are added up. CONNECTOR_SCHEDULES sets how many schedules are
-// simulated, CONNECTOR_SEED the first of them and what is killed when.
+// Tests report their figures as attributes, see [testing.T.Attr]. The figures of
+// subtests are added up. CONNECTOR_SCHEDULES is the number of simulated
+// schedules. CONNECTOR_SEED selects the first schedule and the moments of the
+// kills.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 	"time"
 )
 
-// proof is a promise, the test that holds us to it, and what came of it.
+// proof is a promise, its test, and the result of the test.
 type proof struct {
 	Promise string         `json:"promise"`
 	Package string         `json:"package"`
@@ -45,13 +45,13 @@ func proofs() []*proof {
 	add := func(pkg, test, promise string) {
 		all = append(all, &proof{Promise: promise, Package: pkg, Test: test, Figures: map[string]int{}})
 	}
-	add(domain, "TestSimulation", "a live grant is never lost, condemned or shown twice at once, whatever crashes, stalls or fails; no expired token is handed out")
-	add(domain, "TestEveryFailure", "any one failed call of any use case, before or after it acted, is mended by doing it again")
-	add(domain, "TestOutage", "an hour without the platform condemns nobody, costs few calls, and drains without a rush")
-	add(local, "TestKill9", "a worker killed at any moment loses nothing but what the platform had rotated and nobody had stored")
-	add(local, "TestStackEnds_during_refreshes", "SIGTERM during a refresh loses nothing; SIGKILL only what is in that window, and it is named")
-	add(local, "TestConcurrentTokenGets", "200 callers at once of one expired token are one exchange and 200 good answers")
-	add(local, "TestCallerGivesUp", "a caller who leaves in the middle of a refresh costs nothing")
+	add(domain, "TestSimulation", "a live grant is never lost, marked dead or exchanged twice at once, whatever crashes, stalls or fails; no expired token is handed out")
+	add(domain, "TestEveryFailure", "after any one failed call of any use case, before or after its effect, a retry succeeds")
+	add(domain, "TestOutage", "an outage of an hour marks no grant dead, causes few calls, and its backlog drains without a rush")
+	add(local, "TestKill9", "a worker that is killed at any moment loses only grants that the platform had rotated and no store had yet")
+	add(local, "TestStackEnds_during_refreshes", "SIGTERM during a refresh loses nothing; SIGKILL loses only grants in that window, and they are named")
+	add(local, "TestConcurrentTokenGets", "200 concurrent callers of one expired token cause one exchange and get 200 good answers")
+	add(local, "TestCallerGivesUp", "a caller that disconnects during a refresh loses nothing")
 	return all
 }
 
@@ -81,7 +81,7 @@ func run(asJSON bool, out, progress io.Writer) error {
 	return failed
 }
 
-// runTests runs the tests of all proofs and fills in what came of them.
+// runTests runs the tests of all proofs and stores their results.
 func runTests(ctx context.Context, all []*proof, progress io.Writer) error {
 	arguments := []string{"test", "-json", "-count", "1", "-timeout", "60m", "-run", pattern(all)}
 	for _, p := range all {
@@ -126,8 +126,8 @@ type event struct {
 	Elapsed                          float64
 }
 
-// read takes the figures and results from the events of go test, and tells
-// how it goes.
+// read reads the figures and results from the events of go test, and prints the
+// progress.
 func read(events io.Reader, all []*proof, progress io.Writer, now func() time.Time) {
 	begun := now()
 	lines := bufio.NewScanner(events)
@@ -142,13 +142,13 @@ func read(events io.Reader, all []*proof, progress io.Writer, now func() time.Ti
 		i := slices.IndexFunc(all, func(p *proof) bool { return p.Test == test })
 		switch {
 		case i < 0:
-			// Of the package: what does not compile says so here.
+			// Output of the package contains the errors of the compiler.
 			if e.Action == "output" || e.Action == "build-output" {
 				fmt.Fprint(progress, e.Output)
 			}
 		case e.Action == "attr":
 			all[i].add(e.Key, e.Value)
-		case e.Action == "output" && worthTelling(e.Output):
+		case e.Action == "output" && isProgress(e.Output):
 			fmt.Fprint(progress, e.Output)
 		case e.Action == "run" && !isPart:
 			fmt.Fprintf(progress, "%6.0fs %s\n", now().Sub(begun).Seconds(), test)
@@ -158,8 +158,8 @@ func read(events io.Reader, all []*proof, progress io.Writer, now func() time.Ti
 	}
 }
 
-// end takes the result of a test, or of a part of it. Parts that run beside
-// each other are not in the time of the whole.
+// end stores the result of a test or of a subtest. The time of a test does not
+// include parallel subtests, so the longest time counts.
 func (p *proof) end(e event, isPart bool) {
 	p.Seconds = max(p.Seconds, e.Elapsed)
 	if !isPart {
@@ -167,8 +167,9 @@ func (p *proof) end(e event, isPart bool) {
 	}
 }
 
-// worthTelling leaves out what only says that a part went well.
-func worthTelling(line string) bool {
+// isProgress reports whether a line of output is more than the success of a
+// subtest.
+func isProgress(line string) bool {
 	line = strings.TrimSpace(line)
 	return !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(line, "--- PASS")
 }

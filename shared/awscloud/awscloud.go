@@ -1,5 +1,5 @@
 // Package awscloud implements the connector's ports on AWS: the store is one
-// DynamoDB table, the vault is Secrets Manager, the sealer is AES-256-GCM under
+// DynamoDB table, the vault of the credential store is Secrets Manager, the sealer is AES-256-GCM under
 // a key in Secrets Manager, the queue is SQS, and events go to EventBridge.
 //
 // Its errors are connector.ErrNotFound, connector.ErrConflict, an
@@ -21,7 +21,7 @@ import (
 // Ports are the connector's ports on AWS.
 type Ports struct {
 	Store           *Table
-	Vault           *Vault
+	Apps            *credentialstore.Apps
 	CredentialStore *credentialstore.Secrets
 	Queue           *Queue
 	Events          *Events
@@ -36,7 +36,7 @@ func New(a aws.Config, c config.Config, o credentialstore.Options) Ports {
 	sealer := NewSealer(secrets, c.SecretPrefix, c.SecretKMSKeyID)
 	return Ports{
 		Store:           NewTable(dynamodb.NewFromConfig(a, RetryContention), c.TableName),
-		Vault:           vault,
+		Apps:            credentialstore.NewApps(vault),
 		CredentialStore: credentialstore.NewSecrets(vault, sealer, o),
 		Queue:           NewQueue(sqs.NewFromConfig(a), c.RefreshQueueURL),
 		Events:          NewEvents(eventbridge.NewFromConfig(a), c.EventBusName),

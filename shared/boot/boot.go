@@ -1,6 +1,6 @@
-// Package boot starts a function: it reads the configuration from the
-// environment, builds the clients and the connector over them, and starts one of
-// the handler's functions. The mains do nothing else.
+// Package boot starts a function from its environment. It reads the
+// configuration, creates the clients and the connector, and starts one of the
+// handler's functions. The mains do nothing else.
 package boot
 
 import (
@@ -29,12 +29,13 @@ import (
 	"platform-api-connector/shared/platform"
 )
 
-// awsTimeout bounds one attempt of one AWS call; the SDK makes up to three.
+// awsTimeout limits one attempt of an AWS call. The SDK makes up to three
+// attempts.
 const awsTimeout = 5 * time.Second
 
-// Start runs the named function, which pick chooses, until Lambda ends the
-// process. A wrong environment ends it at once, with one line that names the
-// variable.
+// Start runs the named function, which pick returns, until Lambda ends the
+// process. An invalid environment ends it at once, with one line that names
+// the invalid variables.
 func Start(name string, pick func(*handler.Handler) handler.Function) {
 	function, err := Function(context.Background(), name, pick, os.Getenv, os.Stdout, os.Stderr)
 	if err != nil {
@@ -46,7 +47,7 @@ func Start(name string, pick func(*handler.Handler) handler.Function) {
 
 // Function returns the named function over the environment that get reads,
 // usually os.Getenv. It writes metrics to out and logs to logs, both as JSON
-// lines. The SDK itself finds AWS credentials, region and endpoint.
+// lines. The SDK itself reads the AWS credentials, region and endpoint.
 func Function(ctx context.Context, name string, pick func(*handler.Handler) handler.Function, get func(string) string, out, logs io.Writer) (handler.Function, error) {
 	c, err := config.Parse(get)
 	if err != nil {
@@ -60,22 +61,22 @@ func Function(ctx context.Context, name string, pick func(*handler.Handler) hand
 	service := newService(c, log)
 	stored := credentialstore.Options{Now: service.Now, Sleep: service.Sleep, Log: log}
 	if name == "token-get" {
-		stored.Cached, stored.CacheLife = cachedConnections, cacheLife
+		stored.Cached, stored.CacheLife = cachedConnections, cacheLifetime
 	}
 	ports := awscloud.New(sdk, c, stored)
-	service.Store, service.Vault, service.CredentialStore = ports.Store, ports.Vault, ports.CredentialStore
+	service.Store, service.Apps, service.CredentialStore = ports.Store, ports.Apps, ports.CredentialStore
 	service.Queue, service.Events = ports.Queue, ports.Events
 	if get(config.AWSEndpointURL) != "" {
-		// No CloudWatch reads the lines of a local stack.
+		// An emulator of AWS does not convert the lines to metrics.
 		return pick(handler.New(service, log)), nil
 	}
 	meter := metrics.New(out, c.SecretPrefix, name, time.Now)
 	meter.Observe(service)
-	return measured(meter, name, pick(handler.New(service, log))), nil
+	return withMetrics(meter, name, pick(handler.New(service, log))), nil
 }
 
-// measured adds the meter to a function.
-func measured(meter *metrics.Meter, name string, function handler.Function) handler.Function {
+// withMetrics wraps a function with the meter.
+func withMetrics(meter *metrics.Meter, name string, function handler.Function) handler.Function {
 	invoke := metrics.Invoke(function)
 	switch name {
 	case "token-get":
@@ -86,10 +87,10 @@ func measured(meter *metrics.Meter, name string, function handler.Function) hand
 	return meter.Invocations(invoke)
 }
 
-// The credentials that a token-get process caches.
+// The limits of the credentials cache of a token-get process.
 const (
 	cachedConnections = 1000
-	cacheLife         = 5 * time.Minute
+	cacheLifetime     = 5 * time.Minute
 )
 
 func newService(c config.Config, log *slog.Logger) *connector.Service {
@@ -122,7 +123,7 @@ func sdkConfig(ctx context.Context, log *slog.Logger) (aws.Config, error) {
 	return c, nil
 }
 
-// sdkLogger logs the messages of the SDK as our own lines.
+// sdkLogger writes the messages of the SDK in the form of the other log lines.
 func sdkLogger(log *slog.Logger) logging.Logger {
 	return logging.LoggerFunc(func(class logging.Classification, format string, values ...any) {
 		level := slog.LevelDebug

@@ -44,71 +44,70 @@ func onAWS(t *testing.T, endpoint string) {
 	}
 }
 
-func TestFunction_NamesWhatIsWrong(t *testing.T) {
-	onAWS(t, "")
-	for name, value := range map[string]string{
-		config.PublicURL:            "",
-		config.TableName:            "",
-		config.ReturnOrigins:        "product.example.com",
-		config.AllowFullCredentials: "perhaps",
-		config.PlatformEndpoints:    "[]",
-		config.LogLevel:             "loud",
-	} {
-		_, err := boot.Function(t.Context(), "refresh", (*handler.Handler).Refresh, environment(map[string]string{name: value}), nil, nil)
-		if err == nil || !strings.Contains(err.Error(), name+": ") {
-			t.Errorf("%s=%q: %v", name, value, err)
+func TestFunction(t *testing.T) {
+	t.Run("invalid_variable_is_named", func(t *testing.T) {
+		onAWS(t, "")
+		for name, value := range map[string]string{
+			config.PublicURL:            "",
+			config.TableName:            "",
+			config.ReturnOrigins:        "product.example.com",
+			config.AllowFullCredentials: "perhaps",
+			config.PlatformEndpoints:    "[]",
+			config.LogLevel:             "loud",
+		} {
+			_, err := boot.Function(t.Context(), "refresh", (*handler.Handler).Refresh, environment(map[string]string{name: value}), nil, nil)
+			if err == nil || !strings.Contains(err.Error(), name+": ") {
+				t.Errorf("%s=%q: %v", name, value, err)
+			}
 		}
-	}
-}
-
-func TestFunction_WithoutRegion(t *testing.T) {
-	onAWS(t, "")
-	t.Setenv("AWS_REGION", "")
-	_, err := boot.Function(t.Context(), "refresh", (*handler.Handler).Refresh, environment(nil), nil, nil)
-	if err == nil || err.Error() != "AWS_REGION: missing" {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestFunction_CallsAWSAndLogsJSON(t *testing.T) {
-	var called bool
-	aws := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		called = called || strings.HasPrefix(r.Header.Get("X-Amz-Target"), "DynamoDB_")
-		w.WriteHeader(http.StatusBadRequest)
-	}))
-	defer aws.Close()
-	onAWS(t, aws.URL)
-	var out, logs bytes.Buffer
-	token, err := boot.Function(t.Context(), "token-get", (*handler.Handler).TokenGet, environment(nil), &out, &logs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = token(context.Background(), []byte(`{"connection_id":"00000000-0000-4000-8000-000000000000"}`))
-	var failure messages.InvokeResponse_Error
-	if !errors.As(err, &failure) || failure.Type != "Internal" || !called {
-		t.Errorf("error %v, DynamoDB called: %v", err, called)
-	}
-	for line := range strings.Lines(logs.String()) {
-		if !json.Valid([]byte(line)) {
-			t.Errorf("not JSON: %q", line)
+	})
+	t.Run("no_region", func(t *testing.T) {
+		onAWS(t, "")
+		t.Setenv("AWS_REGION", "")
+		_, err := boot.Function(t.Context(), "refresh", (*handler.Handler).Refresh, environment(nil), nil, nil)
+		if err == nil || err.Error() != "AWS_REGION: missing" {
+			t.Errorf("got %v", err)
 		}
-	}
-	if !strings.Contains(logs.String(), `"outcome":"Internal"`) {
-		t.Errorf("logs: %s", logs.String())
-	}
-}
-
-func TestFunction_WritesMetrics(t *testing.T) {
-	onAWS(t, "")
-	var out, logs bytes.Buffer
-	start, err := boot.Function(t.Context(), "oauth-start", (*handler.Handler).OAuthStart, environment(nil), &out, &logs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := start(t.Context(), []byte(`{}`)); err == nil {
-		t.Error("an empty event was taken")
-	}
-	if !strings.Contains(out.String(), `"_aws"`) || !strings.Contains(out.String(), `"oauth-start"`) {
-		t.Errorf("metrics: %s", out.String())
-	}
+	})
+	t.Run("calls_aws_and_logs_json", func(t *testing.T) {
+		var called bool
+		aws := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			called = called || strings.HasPrefix(r.Header.Get("X-Amz-Target"), "DynamoDB_")
+			w.WriteHeader(http.StatusBadRequest)
+		}))
+		defer aws.Close()
+		onAWS(t, aws.URL)
+		var out, logs bytes.Buffer
+		token, err := boot.Function(t.Context(), "token-get", (*handler.Handler).TokenGet, environment(nil), &out, &logs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = token(context.Background(), []byte(`{"connection_id":"00000000-0000-4000-8000-000000000000"}`))
+		var failure messages.InvokeResponse_Error
+		if !errors.As(err, &failure) || failure.Type != "Internal" || !called {
+			t.Errorf("error %v, DynamoDB called: %v", err, called)
+		}
+		for line := range strings.Lines(logs.String()) {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("not JSON: %q", line)
+			}
+		}
+		if !strings.Contains(logs.String(), `"outcome":"Internal"`) {
+			t.Errorf("logs: %s", logs.String())
+		}
+	})
+	t.Run("writes_metrics", func(t *testing.T) {
+		onAWS(t, "")
+		var out, logs bytes.Buffer
+		start, err := boot.Function(t.Context(), "oauth-start", (*handler.Handler).OAuthStart, environment(nil), &out, &logs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := start(t.Context(), []byte(`{}`)); err == nil {
+			t.Error("an empty event was accepted")
+		}
+		if !strings.Contains(out.String(), `"_aws"`) || !strings.Contains(out.String(), `"oauth-start"`) {
+			t.Errorf("metrics: %s", out.String())
+		}
+	})
 }

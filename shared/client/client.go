@@ -1,6 +1,6 @@
-// Package client asks a deployed connector for tokens: it invokes token-get
-// and understands its answers and its errors. The role that calls needs the
-// deployment's caller policy.
+// Package client gets tokens from a deployed connector. It invokes the
+// function token-get and decodes its answers and errors. The calling role
+// needs the deployment's TokenCallerPolicy.
 package client
 
 import (
@@ -28,8 +28,8 @@ type Client struct {
 	now      func() time.Time
 }
 
-// New returns the client of the function of that name or ARN, which the
-// stack's output TokenGetArn tells.
+// New returns a client of a token-get function, given its name or ARN. The
+// ARN is the stack's output TokenGetArn.
 func New(api *lambda.Client, function string) *Client {
 	return &Client{lambda: api, function: function, now: time.Now}
 }
@@ -42,19 +42,19 @@ type Request struct {
 	Platform     connector.Name
 	AccountID    string
 
-	// MinTTL is how long the token must live at least, in whole seconds; zero
-	// is connector.DefaultMinTTL.
+	// MinTTL is the minimum remaining lifetime of the token, in whole seconds.
+	// Zero means connector.DefaultMinTTL.
 	MinTTL time.Duration
 
-	// Scopes must all have been granted.
+	// Scopes are required: if one is not granted, the error is ScopeMissing.
 	Scopes []string
 
-	// ForceRefresh renews the token although it lives. Use it when the
-	// platform refused the one before.
+	// ForceRefresh refreshes the token even if it has not expired. Use it after
+	// the platform refused the previous token.
 	ForceRefresh bool
 }
 
-// MarshalJSON writes the request as token-get takes it.
+// MarshalJSON encodes the request as token-get expects it.
 func (r Request) MarshalJSON() ([]byte, error) {
 	var ttl *int64
 	if r.MinTTL != 0 {
@@ -72,7 +72,7 @@ func (r Request) MarshalJSON() ([]byte, error) {
 	}{r.ConnectionID, r.Owner, r.Platform, r.AccountID, ttl, r.Scopes, r.ForceRefresh})
 }
 
-// Token is credentials that work now.
+// Token contains credentials that are valid now.
 type Token struct {
 	ConnectionID connector.ID     `json:"connection_id"`
 	Platform     connector.Name   `json:"platform"`
@@ -83,21 +83,21 @@ type Token struct {
 	Scopes       []string         `json:"scopes"`
 	AccessToken  connector.Secret `json:"access_token"`
 	TokenType    string           `json:"token_type"`
-	// ExpiresAt is zero where the token does not expire.
+	// ExpiresAt is zero if the token does not expire.
 	ExpiresAt time.Time `json:"expires_at"`
-	// Credentials are the platform's fields that a caller needs besides:
+	// Credentials are the platform's other fields that a caller needs:
 	// page_id, open_id, api_key…
 	Credentials connector.Fields `json:"credentials"`
-	// Degraded says that a refresh was due and failed, with the code of
-	// DegradedReason, and that this token still lives.
+	// Degraded reports that a refresh was due and failed with the code
+	// DegradedReason. The token is still valid.
 	Degraded       bool           `json:"degraded"`
 	DegradedReason connector.Code `json:"degraded_reason"`
 }
 
-// Token returns a token of the connection that r selects. What token-get
-// refuses is a *connector.Error: errors.Is with a connector.Code tells why,
-// and its fields what to do. An error without a code means that token-get was
-// not reached, or did not get to answer.
+// Token returns a token of the connection that r selects. If token-get refuses
+// the request, the error is a *connector.Error: test its code with errors.Is
+// and a connector.Code, and read its details with errors.As. An error without
+// a code means that token-get could not be invoked or did not answer.
 func (c *Client) Token(ctx context.Context, r Request) (Token, error) {
 	payload, err := json.Marshal(r)
 	if err != nil {
@@ -114,7 +114,7 @@ func (c *Client) Token(ctx context.Context, r Request) (Token, error) {
 	}
 	var token Token
 	if err := json.Unmarshal(out.Payload, &token); err != nil || token.AccessToken.Empty() {
-		// What did not parse may hold a secret.
+		// The error of json.Unmarshal may quote a secret of the answer.
 		return Token{}, errors.New("reading the answer of token-get: not a token")
 	}
 	return token, nil
@@ -141,8 +141,8 @@ func readFailure(payload []byte) error {
 
 var detail = regexp.MustCompile(` \[([a-z_]+): ([^\]]+)\]`)
 
-// readDetail puts a detail, which an invocation's error can only carry in its
-// message, back into its field.
+// readDetail stores a detail of the message in its field of e. The error of an
+// invocation has no fields besides its type and message.
 func readDetail(e *connector.Error, name, value string) {
 	switch name {
 	case "missing_scopes":

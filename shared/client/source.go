@@ -13,16 +13,15 @@ import (
 )
 
 // TokenSource returns a source of one connection's tokens, for
-// oauth2.NewClient and the platforms' own libraries. It keeps a token for
-// half of r.MinTTL, so that one it returns is good for the other half at
-// least, and asks token-get again then. Of concurrent callers one asks and
-// all get its answer.
+// oauth2.NewClient and the platforms' own libraries. The source caches a token
+// for half of r.MinTTL, so a token that it returns is valid for at least the
+// other half. Concurrent callers share one invocation of token-get.
 //
-// Every call runs under ctx, as with the sources of package oauth2: give it
-// one that lives as long as the source, not that of a single invocation.
+// Every invocation uses ctx, as the sources of package oauth2 do. Pass a
+// context that lives as long as the source, not that of a single invocation.
 //
-// Connections that sign with OAuth 1.0a have no bearer token; for those the
-// source fails, and Client.Token has the keys.
+// A connection that signs with OAuth 1.0a has no bearer token. Its source
+// always fails; Client.Token returns its keys.
 func (c *Client) TokenSource(ctx context.Context, r Request) oauth2.TokenSource {
 	if r.MinTTL == 0 {
 		r.MinTTL = connector.DefaultMinTTL
@@ -37,7 +36,7 @@ type source struct {
 
 	mu    sync.Mutex
 	token *oauth2.Token
-	until time.Time // how long token is kept
+	until time.Time // when the cached token must be replaced
 }
 
 // Token implements oauth2.TokenSource.
@@ -47,7 +46,7 @@ func (s *source) Token() (*oauth2.Token, error) {
 	if s.token != nil && s.client.now().Before(s.until) {
 		return s.token, nil
 	}
-	asked := s.client.now()
+	start := s.client.now()
 	answer, err := s.client.Token(s.ctx, s.request)
 	if err != nil {
 		return nil, err
@@ -55,10 +54,10 @@ func (s *source) Token() (*oauth2.Token, error) {
 	if !strings.EqualFold(answer.TokenType, "bearer") {
 		return nil, fmt.Errorf("connection %s signs with %s and has no bearer token", answer.ConnectionID, answer.TokenType)
 	}
-	s.until = asked.Add(s.request.MinTTL / 2)
-	// A platform may give less life than was asked for.
+	s.until = start.Add(s.request.MinTTL / 2)
+	// The token may live shorter than MinTTL if the platform allows no more.
 	if !answer.ExpiresAt.IsZero() {
-		s.until = earlier(s.until, asked.Add(answer.ExpiresAt.Sub(asked)/2))
+		s.until = earlier(s.until, start.Add(answer.ExpiresAt.Sub(start)/2))
 	}
 	s.token = &oauth2.Token{AccessToken: answer.AccessToken.Reveal(), TokenType: answer.TokenType, Expiry: answer.ExpiresAt}
 	return s.token, nil

@@ -32,7 +32,7 @@ const (
 	SecretKMSKeyID       = "SECRET_KMS_KEY_ID"
 )
 
-// Config is the environment of a function, read and checked.
+// Config is the validated environment of a function.
 type Config struct {
 	PublicURL            string // no trailing slash
 	TableName            string
@@ -43,15 +43,16 @@ type Config struct {
 	AllowFullCredentials bool
 	PlatformEndpoints    map[string]string
 	LogLevel             slog.Level
-	// CallerOwners maps patterns of callers' ARNs to owners; nil where nobody
-	// is confined.
+	// CallerOwners maps patterns of callers' ARNs to owners. It is nil if no
+	// caller is confined.
 	CallerOwners map[string][]string
-	// SecretKMSKeyID is the ARN, id or alias of the KMS key for secrets; empty
-	// for the one that Secrets Manager has in every account.
+	// SecretKMSKeyID is the ARN, id or alias of the KMS key for secrets. If it
+	// is empty, Secrets Manager uses its default key.
 	SecretKMSKeyID string
 }
 
-// Parse reads the variables that get returns, usually os.Getenv.
+// Parse reads the variables through get, usually os.Getenv. The error names
+// every invalid variable.
 func Parse(get func(string) string) (Config, error) {
 	var problems []error
 	fail := func(name, problem string) {
@@ -114,12 +115,13 @@ func Parse(get func(string) string) (Config, error) {
 	return c, errors.Join(problems...)
 }
 
-// kmsKey takes what KMS calls a key identifier, of one region or of several:
+// kmsKey matches a key identifier of KMS, for single-region and multi-region
+// keys:
 // https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id
 var kmsKey = regexp.MustCompile(`^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+|mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
 
-// checkPublicURL wants https, or http on loopback: cookies and codes travel
-// over it.
+// checkPublicURL requires https, except on loopback, because cookies and codes
+// are sent to this URL.
 func checkPublicURL(s string) string {
 	u, err := url.Parse(s)
 	switch {
@@ -176,22 +178,22 @@ func parseEndpoints(s string) (endpoints map[string]string, problem string) {
 }
 
 // parseCallers reads {"arn:…": ["owner", …], "arn:…/*": ["*"]}. A pattern is an
-// ARN, or the beginning of one with a star at its end.
+// ARN, or the prefix of an ARN with a star at its end.
 func parseCallers(s string) (callers map[string][]string, problem string) {
 	if err := json.Unmarshal([]byte(s), &callers); err != nil {
 		return nil, "not a JSON object of lists of owners"
 	}
 	if len(callers) == 0 {
-		return nil, "names no caller; leave it unset to confine nobody"
+		return nil, "names no caller; unset it to confine no caller"
 	}
 	for _, pattern := range slices.Sorted(maps.Keys(callers)) {
-		beginning := strings.TrimSuffix(pattern, "*")
-		if pattern != "*" && !strings.HasPrefix(pattern, "arn:") || strings.ContainsAny(beginning, "*? ") {
-			return nil, strconv.Quote(pattern) + " is neither an ARN nor the beginning of one with a * at its end"
+		prefix := strings.TrimSuffix(pattern, "*")
+		if pattern != "*" && !strings.HasPrefix(pattern, "arn:") || strings.ContainsAny(prefix, "*? ") {
+			return nil, strconv.Quote(pattern) + " is neither an ARN nor the prefix of an ARN with a * at its end"
 		}
 		for _, owner := range callers[pattern] {
 			if owner == "" || len([]rune(owner)) > 128 {
-				return nil, "an owner of " + strconv.Quote(pattern) + " has not between 1 and 128 characters"
+				return nil, "an owner of " + strconv.Quote(pattern) + " must have 1 to 128 characters"
 			}
 		}
 	}

@@ -39,6 +39,21 @@ func randomToken(random io.Reader) (Secret, error) {
 	return NewSecret(base64.RawURLEncoding.EncodeToString(b[:])), nil
 }
 
+// wellFormedToken reports whether t has the form that randomToken gives, so
+// that nothing else reaches the store.
+func wellFormedToken(t Secret) bool {
+	s := t.Reveal()
+	if len(s) != 43 {
+		return false
+	}
+	for _, r := range s {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
+			return false
+		}
+	}
+	return true
+}
+
 // hash returns the SHA-256 of s in hexadecimal: what is stored in place of
 // links, states and confirmations. Those have 256 bits of randomness, so that
 // no salt is needed; of what can be guessed, such as an owner, it hides

@@ -54,9 +54,9 @@ func (s *Service) allow(ctx context.Context, name Name, now time.Time) (b Breake
 	return probe, true, nil
 }
 
-// record records how a call went that the breaker allowed. A failure to write
+// recordCall records how a call went that the breaker allowed. A failure to write
 // is logged: the breaker saves calls, and nothing depends on it.
-func (s *Service) record(ctx context.Context, b Breaker, outcome error) {
+func (s *Service) recordCall(ctx context.Context, b Breaker, outcome error) {
 	e := AsError(outcome)
 	failed := e != nil && (e.Code == PlatformUnavailable || e.Code == RateLimited || e.Code == AppMisconfigured && e.Reason != reasonAppReplaced)
 	if !failed && b.Failures == 0 {
@@ -108,17 +108,4 @@ func (s *Service) closeBreaker(ctx context.Context, name Name) error {
 			return err
 		}
 	}
-}
-
-// postpone moves a due connection to the time after an outage, spread so that
-// the delayed connections are not all refreshed at once.
-func (s *Service) postpone(ctx context.Context, c Connection, until time.Time) error {
-	_, err := s.commit(ctx, c, func(c *Connection) error {
-		c.RefreshAt = until.Add(s.jitter(drainOver)).UTC()
-		return nil
-	})
-	if err != nil && !errors.Is(err, errStale) {
-		return err
-	}
-	return nil
 }

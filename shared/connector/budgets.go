@@ -3,7 +3,8 @@ package connector
 import "time"
 
 // The time budgets and limits of the protocol. Their sums are explained in
-// doc.go; TestBudgets ties the timeouts of the functions to them.
+// doc.go; TestFunctions_Timeout of infra/blueprint ties the timeouts of the
+// functions to them.
 
 // An invocation that exchanges credentials divides its time: ExchangeBudget is
 // for the platform's answer, StoreBudget for storing it. No exchange begins

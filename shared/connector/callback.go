@@ -39,117 +39,146 @@ type CallbackResult struct {
 // It fails with StateInvalid, AccessDenied, ScopeMissing, AccountMismatch,
 // LinkGone, and what the platform answers to the code.
 func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResult, error) {
-	p, err := s.platform(r.Platform)
+	c, err := s.takeAuthorization(ctx, r)
 	if err != nil {
 		return CallbackResult{}, err
 	}
-	d := p.Describe()
-	if r.Issuer != "" && !slices.Contains(d.Issuers, r.Issuer) {
-		return CallbackResult{}, errStateInvalid()
-	}
-	a, err := s.takeAuthorization(ctx, r)
-	if err != nil {
-		return CallbackResult{}, err
-	}
-	if s.checkReturnURL(a.ReturnURL) != nil {
-		a.ReturnURL = "" // its origin was taken off the list meanwhile
-	}
-	result := CallbackResult{ReturnURL: a.ReturnURL, Platform: d, CookieName: BrowserCookie(a.State, s.secure())}
+	result := CallbackResult{ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(), CookieName: BrowserCookie(r.State, s.secure())}
 	if r.Error != "" {
-		return result, refusal(d, r.Error)
+		return result, c.platform.AuthorizationError(r.Error)
 	}
 	if r.Code.Empty() {
 		return result, Invalid("code", "missing")
 	}
-	app, err := s.consentApp(ctx, p)
-	if err != nil {
-		return result, err
-	}
-	if a.Confirm && a.ReturnURL == "" {
+	if c.authorization.Confirm && c.authorization.ReturnURL == "" {
 		return result, Invalid("return_url", "there is none that the confirmation could be sent to")
 	}
-	grants, err := s.redeem(ctx, p, app, a, r.Code)
+	grants, err := c.redeem(ctx, r.Code)
 
 	// The code is spent: the work is done even if the browser has gone.
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
 	if err != nil {
-		s.revokeUnused(ctx, p, app, grants)
+		c.revokeUnused(ctx, grants)
 		return result, internal("exchanging the code", err)
 	}
-	if a.Confirm {
-		result.Confirmation, err = s.awaitConfirmation(ctx, p, app, a, grants)
-		return result, err
-	}
-	saved, err := s.connect(ctx, p, a, grants)
-	if err == nil {
-		result.Connections = saved
-	} else if len(saved) == 0 {
-		s.revokeUnused(ctx, p, app, grants)
+	if c.authorization.Confirm {
+		result.Confirmation, err = c.awaitConfirmation(ctx, grants)
+	} else {
+		result.Connections, err = c.connect(ctx, grants)
 	}
 	return result, err
 }
 
+// consent is an authorization that came back, with what its grants need.
+type consent struct {
+	*Service
+	platform      Platform
+	app           App
+	authorization Authorization
+}
+
+// takeAuthorization returns the consent whose authorization the state names,
+// once, to the browser that began it. A callback without that browser's cookie
+// leaves the state alone: it may be a link preview, and no other browser can use
+// it.
+func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (*consent, error) {
+	p, err := s.platform(r.Platform)
+	if err != nil {
+		return nil, err
+	}
+	browser := r.browser(s.secure())
+	if browser.Empty() || r.Issuer != "" && !slices.Contains(p.Describe().Issuers, r.Issuer) {
+		return nil, errStateInvalid()
+	}
+	key := RecordKey{Kind: StateKind, ID: hash(r.State)}
+	a, err := ticketBody[Authorization](ctx, s, key)
+	if err != nil {
+		return nil, stateError(err)
+	}
+	if a.Platform != r.Platform {
+		return nil, errStateInvalid()
+	}
+	if _, err := s.Store.TakeTicket(ctx, key, hash(browser), s.Now()); err != nil {
+		return nil, stateError(err)
+	}
+	a.State = r.State
+	if a.Verifier, err = codeVerifier(r.State, browser); err != nil {
+		return nil, internal("ending an authorization", err)
+	}
+	if s.checkReturnURL(a.ReturnURL) != nil {
+		a.ReturnURL = "" // its origin was removed from RETURN_ORIGINS meanwhile
+	}
+	return &consent{Service: s, platform: p, authorization: a}, nil
+}
+
+// browser returns the value of the cookie that belongs to the state; empty
+// where either is malformed.
+func (r CallbackRequest) browser(secure bool) Secret {
+	if !wellFormedToken(r.State) {
+		return Secret{}
+	}
+	cookie := r.Browser(BrowserCookie(r.State, secure))
+	if !wellFormedToken(cookie) {
+		return Secret{}
+	}
+	return cookie
+}
+
 // redeem exchanges the code, once, and returns what was granted; beside an
 // error, too.
-func (s *Service) redeem(ctx context.Context, p Platform, app App, a Authorization, code Secret) ([]Grant, error) {
-	if err := s.CredentialStore.Prepare(ctx); err != nil {
+func (c *consent) redeem(ctx context.Context, code Secret) ([]Grant, error) {
+	app, err := c.consentApp(ctx, c.platform)
+	if err != nil {
+		return nil, err
+	}
+	c.app = app
+	if err := c.CredentialStore.Prepare(ctx); err != nil {
 		return nil, internal("preparing the credential store", err)
 	}
-	grants, err := withCurrentOrPreviousSecret(ctx, s, app, clientRefused, func(app App) ([]Grant, error) {
+	grants, err := withCurrentOrPreviousSecret(ctx, c.Service, app, clientRefused, func(app App) ([]Grant, error) {
 		ctx, cancel, err := exchangeContext(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer cancel()
-		return p.Exchange(ctx, app, a, code)
+		return c.platform.Exchange(ctx, app, c.authorization, code)
 	})
 	for i := range grants {
 		grants[i].Credentials.ClientID = app.ClientID
-		grants[i].VerifiedAt = s.Now().UTC()
+		grants[i].VerifiedAt = c.Now().UTC()
 	}
 	return grants, err
 }
 
-// connect spends the link and saves what a consent yielded.
-func (s *Service) connect(ctx context.Context, p Platform, a Authorization, grants []Grant) ([]Connection, error) {
-	target, grants, err := s.selectGrants(ctx, a, grants)
+// connect spends the link and saves what a consent yielded. Where nothing could
+// be saved the grants are revoked. What was saved before a failure stays: most
+// platforms would end it together with the rest.
+func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, error) {
+	target, selected, err := c.selectGrants(ctx, c.authorization, grants)
+	if err == nil {
+		err = c.spendLink(ctx, c.authorization)
+	}
+	var saved []Connection
+	if err == nil {
+		saved, err = c.saveGrants(ctx, c.platform, selected, c.destination(target))
+	}
+	if err != nil && len(saved) == 0 {
+		c.revokeUnused(ctx, grants)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.spendLink(ctx, a); err != nil {
-		return nil, err
-	}
-	return s.saveGrants(ctx, p, grants, destination{owner: a.Owner, requested: a.Scopes, target: target})
+	return saved, nil
 }
 
-// takeAuthorization returns the authorization that the state names, once, to
-// the browser that began it. A callback without that browser's cookie leaves
-// the state alone: it may be a link preview, and no other browser can use it.
-func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (Authorization, error) {
-	if !wellFormedToken(r.State) {
-		return Authorization{}, errStateInvalid()
-	}
-	browser := r.Browser(BrowserCookie(r.State, s.secure()))
-	if !wellFormedToken(browser) {
-		return Authorization{}, errStateInvalid()
-	}
-	key := RecordKey{Kind: StateKind, ID: hash(r.State)}
-	a, err := ticketBody[Authorization](ctx, s, key)
-	if err != nil {
-		return Authorization{}, stateError(err)
-	}
-	if a.Platform != r.Platform {
-		return Authorization{}, errStateInvalid()
-	}
-	if _, err := s.Store.TakeTicket(ctx, key, hash(browser), s.Now()); err != nil {
-		return Authorization{}, stateError(err)
-	}
-	a.State = r.State
-	if a.Verifier, err = codeVerifier(r.State, browser); err != nil {
-		return Authorization{}, internal("ending an authorization", err)
-	}
-	return a, nil
+// destination is where the grants of the consent are saved.
+func (c *consent) destination(target *Connection) destination {
+	return destination{owner: c.authorization.Owner, requested: c.authorization.Scopes, target: target}
+}
+
+func (c *consent) revokeUnused(ctx context.Context, grants []Grant) {
+	c.Service.revokeUnused(ctx, c.platform, c.app, grants)
 }
 
 // spendLink takes the link that began a. It must not have expired when the
@@ -164,20 +193,6 @@ func (s *Service) spendLink(ctx context.Context, a Authorization) error {
 		return internal("spending a link", err)
 	}
 	return nil
-}
-
-// refusal says what a platform's error parameter means (RFC 6749, 4.1.2.1). Its
-// description is never looked at: it is anybody's text.
-func refusal(d Description, code string) error {
-	switch code {
-	case "invalid_client", "unauthorized_client", "invalid_scope", "unsupported_response_type", "invalid_request",
-		"redirect_uri_mismatch",               // Google's
-		"client_key", "redirect_uri", "scope": // TikTok's, which names what is wrong; assumed
-		return &Error{Code: AppMisconfigured, Message: d.Title + " refuses the app: check its client id, redirect URI and scopes"}
-	case "server_error", "temporarily_unavailable":
-		return &Error{Code: PlatformUnavailable, Message: d.Title + " failed: try again"}
-	}
-	return &Error{Code: AccessDenied, Message: "the consent was not given on " + d.Title}
 }
 
 func errStateInvalid() error {

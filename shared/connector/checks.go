@@ -70,26 +70,25 @@ func (s *Service) checkReturnURL(raw string) error {
 	if len(raw) > maxReturnURL {
 		return Invalid("return_url", fmt.Sprintf("longer than %d characters", maxReturnURL))
 	}
-	for _, r := range raw {
-		if r <= ' ' || r >= 0x7f || r == '\\' {
-			return Invalid("return_url", "has a character that is not allowed in a URL")
-		}
+	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }) {
+		return Invalid("return_url", "has a character that is not allowed in a URL")
 	}
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.User != nil || u.Opaque != "" || u.Fragment != "" {
+	switch {
+	case err != nil || !plainURL(u):
 		return Invalid("return_url", "not an absolute URL without user and fragment")
-	}
-	if u.Scheme != "https" && u.Scheme != "http" {
+	case u.Scheme != "https" && u.Scheme != "http":
 		return Invalid("return_url", "neither https nor http")
-	}
-	if hasControl(u.Path) || hasControl(u.RawQuery) {
+	case slices.ContainsFunc([]string{u.Path, u.RawQuery}, hasControl):
 		return Invalid("return_url", "has an encoded control character")
-	}
-	origin := u.Scheme + "://" + strings.ToLower(u.Host)
-	if !slices.Contains(s.ReturnOrigins, origin) {
+	case !slices.Contains(s.ReturnOrigins, u.Scheme+"://"+strings.ToLower(u.Host)):
 		return Invalid("return_url", "its origin is not one of RETURN_ORIGINS")
 	}
 	return nil
+}
+
+func plainURL(u *url.URL) bool {
+	return u.Host != "" && u.User == nil && u.Opaque == "" && u.Fragment == ""
 }
 
 // hasControl reports whether s, decoded once more, holds a control character.
@@ -100,19 +99,4 @@ func hasControl(s string) bool {
 		s = decoded
 	}
 	return strings.ContainsFunc(s, unicode.IsControl)
-}
-
-// wellFormedToken reports whether t has the form that randomToken gives, so
-// that nothing else reaches the store.
-func wellFormedToken(t Secret) bool {
-	s := t.Reveal()
-	if len(s) != 43 {
-		return false
-	}
-	for _, r := range s {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
-			return false
-		}
-	}
-	return true
 }

@@ -12,22 +12,22 @@ type confirmation struct {
 
 // awaitConfirmation stores what a consent yielded until it is confirmed, spends
 // the link, and returns the confirmation. Nothing is connected yet (I12).
-func (s *Service) awaitConfirmation(ctx context.Context, p Platform, app App, a Authorization, grants []Grant) (Secret, error) {
-	_, selected, err := s.selectGrants(ctx, a, grants)
+func (c *consent) awaitConfirmation(ctx context.Context, grants []Grant) (Secret, error) {
+	_, selected, err := c.selectGrants(ctx, c.authorization, grants)
 	var waiting pending
 	if err == nil {
-		waiting, err = s.storePending(ctx, a, selected)
+		waiting, err = c.storePending(ctx, c.authorization, selected)
 	}
 	if err != nil {
-		s.revokeUnused(ctx, p, app, grants)
+		c.revokeUnused(ctx, grants)
 		return Secret{}, err
 	}
 	// A failure from here on leaves the grants to the sweep. Revoking them at
 	// once could end another pending consent of the same person.
-	if err := s.spendLink(ctx, a); err != nil {
+	if err := c.spendLink(ctx, c.authorization); err != nil {
 		return Secret{}, err
 	}
-	token, err := randomToken(s.Random)
+	token, err := randomToken(c.Random)
 	if err != nil {
 		return Secret{}, internal("making a confirmation", err)
 	}
@@ -35,8 +35,8 @@ func (s *Service) awaitConfirmation(ctx context.Context, p Platform, app App, a 
 	if err != nil {
 		return Secret{}, err
 	}
-	ticket.Bound = ownerHash(a.Owner)
-	return token, s.putTicket(ctx, ticket)
+	ticket.Bound = ownerHash(c.authorization.Owner)
+	return token, c.putTicket(ctx, ticket)
 }
 
 // ownerHash is what a confirmation is bound to.
@@ -99,16 +99,16 @@ func (s *Service) confirm(ctx context.Context, ticket Ticket) ([]Connection, err
 	if len(grants) < len(waiting.Grants) {
 		return nil, errNothingToConfirm()
 	}
-	a := waiting.Authorization
-	p, err := s.platform(a.Platform)
+	p, err := s.platform(waiting.Authorization.Platform)
 	if err != nil {
 		return nil, err
 	}
-	target, grants, err := s.selectGrants(ctx, a, grants)
+	c := &consent{Service: s, platform: p, authorization: waiting.Authorization}
+	target, grants, err := c.selectGrants(ctx, c.authorization, grants)
 	if err != nil {
 		return nil, err
 	}
-	connections, err := s.saveGrants(ctx, p, grants, destination{owner: a.Owner, requested: a.Scopes, target: target})
+	connections, err := c.saveGrants(ctx, p, grants, c.destination(target))
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package connector
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"regexp"
@@ -94,51 +93,6 @@ type Connection struct {
 	// ExpiryNoticeDays is how many days before GrantExpiresAt the last
 	// Connection Expiring was about; zero: none was sent.
 	ExpiryNoticeDays int
-}
-
-// Lease is the sole right to refresh one connection until an instant.
-type Lease struct {
-	Holder string
-	Until  time.Time
-}
-
-// Held reports whether a holder has the lease at now.
-func (l Lease) Held(now time.Time) bool { return l.Holder != "" && now.Before(l.Until) }
-
-// lostBy reports whether holder no longer has the lease: another holder took
-// it, and may have released it since. The result of holder's exchange must then
-// be discarded. A lease that ran out and that no one took is not lost.
-func (l Lease) lostBy(holder string) bool { return l.Holder != holder }
-
-// release ends the lease if holder has it. The lease of another holder stays.
-func (l *Lease) release(holder string) {
-	if l.Holder == holder {
-		*l = Lease{}
-	}
-}
-
-// Attempt is the write-ahead mark of an exchange, and how the exchange failed.
-// It is written with the lease, before anything is sent, and cleared when the
-// new credentials are committed.
-type Attempt struct {
-	// Generation is that of the credentials that were presented.
-	Generation int64
-	// At is when the lease for it was acquired.
-	At time.Time
-	// Uncertain says that a single-use refresh token of this generation may
-	// be spent: it was presented, or was about to be, and no answer is known.
-	// A holder that crashes leaves this mark.
-	Uncertain bool
-	// Code and Message are how it failed; empty while it is under way.
-	Code    Code
-	Message string
-	// RetryAt is when the next attempt may be made.
-	RetryAt time.Time
-}
-
-// err is the failure of the attempt, for other callers of the same connection.
-func (a Attempt) err(now time.Time) error {
-	return &Error{Code: cmp.Or(a.Code, PlatformUnavailable), Message: a.Message, RetryAfter: max(0, a.RetryAt.Sub(now))}
 }
 
 // provisionalPrefix begins the user id of credentials that were imported

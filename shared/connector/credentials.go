@@ -1,55 +1,13 @@
 package connector
 
 import (
-	"bytes"
-	"encoding/json"
 	"maps"
-	"regexp"
 	"time"
 )
 
 // Fields is platform-shaped credentials: the flat JSON object of the brief,
 // each value a secret until someone needs it.
 type Fields map[string]Secret
-
-// UnmarshalJSON takes a flat object. Numbers and booleans become their
-// literal text, null is left out; anything nested is refused, naming the
-// field.
-func (f *Fields) UnmarshalJSON(b []byte) error {
-	var raw map[string]json.RawMessage
-	if err := json.Unmarshal(b, &raw); err != nil {
-		return Invalid("credentials", "not a JSON object")
-	}
-	*f = make(Fields, len(raw))
-	for name, value := range raw {
-		switch value = bytes.TrimSpace(value); {
-		case bytes.Equal(value, []byte("null")):
-		case value[0] == '"':
-			var s string
-			if err := json.Unmarshal(value, &s); err != nil {
-				return notText(name)
-			}
-			(*f)[name] = NewSecret(s)
-		case value[0] == '{' || value[0] == '[':
-			return notText(name)
-		default:
-			(*f)[name] = NewSecret(string(value))
-		}
-	}
-	return nil
-}
-
-// fieldName is what may be a field's name. Secrets have digits or are longer.
-var fieldName = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
-
-// notText names a field that is no string, unless the name itself may be a
-// secret that was pasted into the wrong place.
-func notText(name string) error {
-	if !fieldName.MatchString(name) {
-		return Invalid("credentials", "has a field that no platform has")
-	}
-	return Invalid("credentials."+name, "not a string")
-}
 
 // Set stores a value under name; an empty one removes the name.
 func (f Fields) Set(name, value string) {

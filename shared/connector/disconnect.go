@@ -25,7 +25,7 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 	}
 	pending := c.StatusReason == reasonRevocationPending
 	switch {
-	case purge || c.StatusReason == reasonDataDeletion:
+	case purge:
 		if pending {
 			if err := s.revoke(ctx, c); err != nil {
 				s.Log.WarnContext(ctx, "revoking a grant, for the last time", "connection", string(id), "error", err)
@@ -137,9 +137,12 @@ func (s *Service) postponeRevocation(ctx context.Context, c Connection, cause er
 
 // finishDisconnect revokes the grant of a disconnected connection where that is
 // still to be done. Then, or after too many failures, it deletes the
-// credentials.
+// credentials. A data deletion deletes the record as well.
 func (s *Service) finishDisconnect(ctx context.Context, c Connection) error {
-	if c.StatusReason == reasonRevocationPending {
+	switch c.StatusReason {
+	case reasonDataDeletion:
+		return s.purge(ctx, c)
+	case reasonRevocationPending:
 		if err := s.revoke(ctx, c); err != nil && c.Failures < maxRevocations {
 			return s.postponeRevocation(ctx, c, err)
 		}

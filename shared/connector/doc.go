@@ -1,70 +1,169 @@
 // Package connector is the domain: it takes people through the consent of a
-// social platform, keeps the credentials that come of it alive, and hands them
+// social platform, keeps the credentials alive that come of it, and hands them
 // out. It knows neither AWS nor HTTP, and imports the standard library alone.
 //
 // A [Service] does all of it, over six ports: [Platform] (one dialect each),
-// [Store] (records), [Vault] (secrets), [Sealer] (secrets that the vault cannot
-// take at the moment), [Queue] and [Events]. Each use case is one file, named
-// after it: link, start, callback, confirm, token, refresh, sweep, import, list,
-// verify, usage, disconnect, notice, app. What a refresh is made of stands in
-// lease, exchange, failure and breaker.
+// [Store] (records), [CredentialStore] (credentials), [Vault] (the operator's
+// apps), [Queue] and [Events].
+//
+// # Where to read
+//
+// Each use case is one file, named after it: link, start, callback, confirm,
+// token, refresh, sweep, import, list, verify, usage, disconnect, notice, app.
+// Its tests are beside it. Four files hold what several use cases share:
+//
+//	grant.go      saves a grant: creates a connection or replaces its credentials
+//	reconcile.go  repairs a record after a crash
+//	lease.go      the lease, and every conditional write of a record
+//	pending.go    credentials that no connection refers to yet
+//
+// A refresh is refresh.go from top to bottom: the loop of a caller, then one
+// attempt, whose method run is the protocol. outcome.go records how the attempt
+// ended. budgets.go has every time limit.
 //
 // # Words
 //
-// A platform is the service behind an authorization; an app is our client
-// there. An owner is whose a connection is in the operator's product; an
-// account is what was authorized on the platform. A connect link starts an
-// authorization: one attempt in flight, named by its state. A consent yields
-// grants, one an account. A connection is the stored record; it points to
-// credentials in the vault and holds no secret. A lease is the sole right to
-// refresh one connection until an instant.
+//	platform      the service behind an authorization
+//	app           the operator's OAuth client on a platform
+//	owner         the customer of the operator's product that a connection belongs to
+//	account       what was authorized on the platform: a Page, a channel, a profile
+//	person        who consented; named by Connection.UserID
+//	connect link  starts an authorization; minted for one owner
+//	authorization one way through the platform's pages, named by its state
+//	state         the random value that names an authorization; good once, in one browser
+//	consent       what a person agreed to; it yields one or more grants
+//	grant         what a consent yielded for one account, not saved yet
+//	connection    the stored record of one account of one owner; it holds no secret
+//	credentials   the secret fields that prove a grant
+//	generation    the number that orders the credentials of a connection
+//	reference     where a record's credentials are (CredentialsRef)
+//	stale         of a reference: the credentials should be stored again elsewhere;
+//	              of a result: it came too late and is discarded
+//	pending       of a consent: its credentials are stored, and no connection refers
+//	              to them yet
+//	orphaned      of a secret: its writer crashed before it wrote the record
+//	ticket        a record that expires; most are taken once
+//	exchange      one call that shows a code or a refresh token to the platform
+//	attempt       one try to refresh a connection, by the holder of its lease
+//	mark          Connection.Attempt: written before an exchange, cleared after it
+//	lease         the sole right to refresh one connection until an instant
+//	reconcile     make the record refer to the newest credentials after a crash
+//	refusal       a platform's answer that a grant or an app is not accepted
+//	breaker       stops the calls of an app that the platform refuses or cannot serve
+//	probe         the one call that a breaker allows to find out whether calls succeed
+//	sweep         one run of the schedule: it claims what is due and queues it
+//	claim         moves a due record out of the way of the next sweep
+//	worker        takes records from the queue and refreshes or ends them
 //
-// # What always holds
+// # Invariants
 //
-// I1. The order of writing is vault, record, event. A record points only to
-// credentials that are durable.
+// I1. Credentials are written before the record that refers to them, and the
+// record before the event. A record refers only to durable credentials.
 //
-// I2. Every write of a record is conditional on the revision that was read.
-// Whoever comes too late changes nothing. A claim of the sweep moves no more
-// than the record's place among what is due, and only if nobody else did.
+// I2. Every write of a record is conditional on the revision that was read. A
+// late writer changes nothing. A claim moves only the record's place among what
+// is due, and only if no other writer moved it.
 //
 // I3. At most one exchange of a connection's refresh token is in flight. The
-// lease that allows it carries the mark of the exchange, written ahead, so
-// that a holder who dies leaves word of it.
+// lease that allows the exchange is written together with its mark, so that a
+// holder that crashes leaves the mark.
 //
-// I4. No exchange begins with less time left than it and the writing of its
-// result could need, and none is given up because a caller went away.
+// I4. No exchange begins with less time left than the exchange and the storing
+// of its result could need. No exchange is cancelled because its caller left.
 //
-// I5. A connection is condemned only by the platform's own words, or once its
-// token is dead and nothing can renew it; and only if the stored credentials,
-// read again, are still those that were refused. A refused app condemns nobody.
+// I5. A connection is marked needs_reauth only by the platform's own words, or
+// when its token is dead and nothing can renew it; and only if the refused
+// credentials, read again, are still the newest, and the lease is still held.
+// The refusal of an app marks no connection.
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
-// unless the connection is condemned or was refreshed by force too often. A dead
-// one is never handed out.
+// unless the connection is marked needs_reauth or was refreshed by force too
+// often. A dead token is never handed out.
 //
-// I7. Credentials that are in the vault but not in the record, because a
-// writer died in between, are taken over by the next reader; the platform is
-// not asked.
+// I7. Credentials that are stored and that the record does not refer to, because
+// a writer crashed in between, are used by the next reader. The platform is not
+// called. Only a newer consent makes a connection active again.
 //
-// I8. Newer credentials are never replaced by older ones: each carries its
-// generation, and the record pins the vault's version.
+// I8. Newer credentials are never replaced by older ones: each has its
+// generation, and the reference names exactly one.
 //
 // I9. A single-use refresh token whose exchange has no known outcome is not
-// shown again while the access token still works, except within a grace period
-// that the platform promises.
+// shown again while the access token works.
 //
-// I10. Deleted stays deleted; a grant that arrives after that is revoked.
+// I10. A deleted connection stays deleted, and a purged secret stays purged. A
+// grant that arrives later is revoked.
 //
-// I11. Links and states are random, kept as hashes, expire by our clock, and
-// are taken once. A state is good only in the browser that began it, and the
-// code verifier exists only between that browser and us.
+// I11. Links and states are random, stored as hashes, expire by our clock, and
+// are taken once. A state is good only in the browser that began it. The code
+// verifier is derived from the state and the cookie, and stored nowhere.
 //
-// I12. What has to be confirmed is no connection before: nobody can use it,
-// only its owner's confirmation, taken once and in time, makes it one, and
-// else it is revoked and deleted. The ticket by which the sweep finds it is
-// written before its secrets, and deleted after them.
+// I12. A consent that must be confirmed is not a connection before. Only its
+// owner's confirmation, once and in time, saves it; otherwise it is revoked and
+// deleted.
 //
-// I13. No secret outlives its record, nor stays where none came to be: its
-// ticket is written before it, and the sweep ends what is left.
+// I13. No secret outlives its record, and none stays without one: its ticket is
+// written before it, and the sweep ends what is left.
+//
+// # Outcomes of an attempt
+//
+//	outcome      what happened                     what is written                         who is told
+//	not sent     nothing reached the platform      lease released, mark as before          the caller
+//	renewed      new credentials                   credentials; then reference, times,     Connection Refreshed,
+//	                                               scopes, no mark, lease released         Connection Expiring
+//	unchanged    the same credentials, confirmed   as renewed, without credentials;        Connection Expiring
+//	                                               verified_at
+//	transient    the platform or network failed    failures + 1, code, retry times; mark   the caller; with a live
+//	                                               stays uncertain if no answer came       token: degraded
+//	app refused  the platform refused the app      code; failures as before                the caller; the breaker
+//	grant dead   the platform refused the grant    needs_reauth with its reason, no mark   Reauthorization Required
+//	stale        the result came too late          nothing; after a disconnection the      the caller
+//	                                               grant is revoked, the secret deleted
+//
+// # States, and who may write each transition
+//
+//	lease       free → held            acquireLease, if no holder has it at that moment
+//	            held → free            release by its holder, or the commit of its result
+//	            held → held by other   acquireLease, once it ran out
+//	mark        none → uncertain       acquireLease, on platforms that rotate refresh tokens
+//	            uncertain → none       commitRenewed; applyGrant; markNeedsReauth; releaseNewer
+//	            uncertain → failed     recordFailure; it stays uncertain if no answer came
+//	            uncertain → as before  abort
+//	            moves to newer         reconcile, by the holder of the lease
+//	generation  n → n + 1              exchange, if the fields changed; nextGeneration, for a consent
+//	reference   → newer                commitRenewed, replaceOnce, reconcile: only to a higher generation
+//	            stale → moved          moveStale: the same generation
+//	status      active → needs_reauth  markNeedsReauth; applyNoticeTo
+//	            needs_reauth → active  applyGrant (a consent); applyReconciled (a crashed consent);
+//	                                   storeVerified (the platform says that it works)
+//	            manual → active        applyGrant
+//	            any → disconnected     markDisconnected; deleteConnectionData
+//
+// # Crashed here, repaired there
+//
+//	crashed after                              repaired by
+//	acquireLease, before the exchange          the next caller, once the lease ran out; the mark says that
+//	                                           the token may be spent, so it waits until the access token is
+//	                                           dead (mustNotReplay) and then tries once more
+//	the platform's answer, before Put          no one: the rotated token existed in one process only; the next
+//	                                           refusal ends in needs_reauth, reason rotation_lost
+//	Put of renewed credentials                 reconcile, at the next refresh
+//	Put of a consent for a connection          reconcileConsent, at the next token-get, or the next refresh
+//	Put of a new connection's credentials      endPending, by the sweep: revoked and deleted
+//	Put of a pending consent's credentials     endPending
+//	the lease of a consent, before Put         the next caller, once the lease ran out
+//	a commit whose answer was lost             the reader that compares the holder or the consent id
+//	a claim, before the message was sent       the next sweep after ClaimLife
+//	markDisconnected                           finishDisconnect, by the worker
+//	a data deletion                            finishDisconnect, by the worker
+//	a consent that was confirmed               endPending: its grants have connections, so that only the
+//	                                           pending credentials are deleted
+//
+// # Time budgets
+//
+// An invocation that exchanges has ExchangeBudget (10 s) for the platform and
+// StoreBudget (5 s) for storing the answer; the last rescueBudget of it is for
+// credentials that could not be recorded. The lease lasts to the deadline of the
+// invocation and LeaseMargin (5 s) longer, so that no holder outlives its lease.
+// A worker begins no refresh that could not end in time. A claim lasts
+// ClaimLife (12 min), longer than a message waits and a worker runs.
 package connector

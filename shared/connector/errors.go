@@ -165,12 +165,15 @@ func Invalid(field, problem string) *Error {
 
 // The sentinels of the ports. They never leave the service.
 var (
-	// ErrNotFound is what a Store, Vault or CredentialStore returns for what
+	// ErrNotFound is what a Store or CredentialStore returns for what
 	// does not exist.
 	ErrNotFound = errors.New("not found")
 	// ErrConflict is what a Store returns when a condition failed: the
 	// revision moved, or the account is taken.
 	ErrConflict = errors.New("conflict")
+	// ErrMalformed is what an AppStore returns for an app that was written by
+	// hand and cannot be read.
+	ErrMalformed = errors.New("malformed")
 	// ErrGone is what a CredentialStore returns for credentials that were
 	// deleted and that it must not create again.
 	ErrGone = errors.New("gone")

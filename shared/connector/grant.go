@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -312,7 +313,7 @@ func userOf(g Grant) string {
 func (s *Service) applyCredentials(c *Connection, p Platform, creds Credentials, ref CredentialsRef) {
 	c.Credentials = ref
 	c.IssuedAt, c.ExpiresAt, c.GrantExpiresAt = creds.IssuedAt, creds.ExpiresAt, creds.GrantExpiresAt
-	cadence := p.Describe().Traits.Cadence
+	cadence := p.Describe().Cadence
 	if creds.GrantExpiresAt.IsZero() && cadence.Lapse > 0 && creds.renewable() && !creds.IssuedAt.IsZero() {
 		c.GrantExpiresAt = creds.IssuedAt.Add(cadence.Lapse)
 	}
@@ -389,4 +390,52 @@ func (s *Service) revokeGrant(ctx context.Context, p Platform, app App, g Grant)
 		return err
 	}
 	return s.revokeWith(ctx, revoker, app, g.Credentials, user)
+}
+
+// The scopes of a connection are computed here alone.
+
+// requestedScopes is what a consent asks for: the scopes of the link, or the
+// platform's default, and always those that the account cannot be read without.
+func requestedScopes(d Description, asked []string) []string {
+	if len(asked) == 0 {
+		return slices.Clone(d.Scopes)
+	}
+	return union(d.Required, asked)
+}
+
+// setScopes records the scopes that a consent granted, and which of the
+// requested ones it lacks.
+func (c *Connection) setScopes(requested, granted []string) {
+	c.Scopes = slices.Clone(granted)
+	c.MissingScopes = missing(requested, granted)
+}
+
+// updateScopes records the scopes that the platform named since the consent.
+// A scope that the connection had or lacked before, and that is not among
+// them, is missing. A platform that names none has said nothing.
+func (c *Connection) updateScopes(granted []string) {
+	if len(granted) > 0 {
+		c.setScopes(union(c.Scopes, c.MissingScopes), granted)
+	}
+}
+
+// missing returns the requested scopes that are not granted, in their order.
+func missing(requested, granted []string) []string {
+	var lacking []string
+	for _, scope := range requested {
+		if !slices.Contains(granted, scope) {
+			lacking = append(lacking, scope)
+		}
+	}
+	return lacking
+}
+
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, scope := range b {
+		if !slices.Contains(all, scope) {
+			all = append(all, scope)
+		}
+	}
+	return all
 }

@@ -90,12 +90,12 @@ func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest,
 	var imported Imported
 	for _, g := range grants {
 		if r.SkipVerify {
-			g.UserID = provisionalID(g.Credentials) // a claim without proof reaches no other connection
+			g.UserID = provisionalID(p, g.Credentials) // a claim without proof reaches no other connection
 		} else {
 			g.VerifiedAt = s.Now().UTC()
 		}
 		if g.Account.ID == "" {
-			g.Account.ID = provisionalID(g.Credentials)
+			g.Account.ID = provisionalID(p, g.Credentials)
 		}
 		if g.Account.Name == "" {
 			g.Account.Name = r.AccountName
@@ -118,10 +118,10 @@ func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest,
 
 // provisionalID stands for an account or a person that no platform has named
 // yet. It is the same for the same credentials.
-func provisionalID(c Credentials) string {
-	proof := c.Fields[refreshToken]
+func provisionalID(p Platform, creds Credentials) string {
+	proof := creds.Fields[refreshToken]
 	if proof.Empty() {
-		proof = c.Fields["access_token"]
+		proof, _, _ = p.Token(App{}, creds)
 	}
 	return provisionalPrefix + hash(proof)[:16]
 }

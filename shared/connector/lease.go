@@ -1,11 +1,57 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 )
+
+// Lease is the sole right to refresh one connection until an instant.
+type Lease struct {
+	Holder string
+	Until  time.Time
+}
+
+// Held reports whether a holder has the lease at now.
+func (l Lease) Held(now time.Time) bool { return l.Holder != "" && now.Before(l.Until) }
+
+// lostBy reports whether holder no longer has the lease: another holder took
+// it, and may have released it since. The result of holder's exchange must then
+// be discarded. A lease that ran out and that no one took is not lost.
+func (l Lease) lostBy(holder string) bool { return l.Holder != holder }
+
+// release ends the lease if holder has it. The lease of another holder stays.
+func (l *Lease) release(holder string) {
+	if l.Holder == holder {
+		*l = Lease{}
+	}
+}
+
+// Attempt is the write-ahead mark of an exchange, and how the exchange failed.
+// It is written with the lease, before anything is sent, and cleared when the
+// new credentials are committed.
+type Attempt struct {
+	// Generation is that of the credentials that were presented.
+	Generation int64
+	// At is when the lease for it was acquired.
+	At time.Time
+	// Uncertain says that a single-use refresh token of this generation may
+	// be spent: it was presented, or was about to be, and no answer is known.
+	// A holder that crashes leaves this mark.
+	Uncertain bool
+	// Code and Message are how it failed; empty while it is under way.
+	Code    Code
+	Message string
+	// RetryAt is when the next attempt may be made.
+	RetryAt time.Time
+}
+
+// err is the failure of the attempt, for other callers of the same connection.
+func (a Attempt) err(now time.Time) error {
+	return &Error{Code: cmp.Or(a.Code, PlatformUnavailable), Message: a.Message, RetryAfter: max(0, a.RetryAt.Sub(now))}
+}
 
 // errStale says that a result came too late: newer credentials are recorded,
 // another holder has the lease, or the connection is gone. It never leaves the
@@ -36,6 +82,61 @@ func (s *Service) acquireLease(ctx context.Context, c Connection, mark Attempt) 
 		return fresh, nil
 	}
 	return Connection{}, err
+}
+
+// awaitTurn reports whether an attempt may begin now: no holder has the lease,
+// the connection does not back off, and the breaker allows a call. Otherwise it
+// waits, or returns the error of a caller that must not wait that long.
+func (s *Service) awaitTurn(ctx context.Context, c Connection, f freshness, try int) (breaker Breaker, ready bool, err error) {
+	now := s.Now()
+	switch {
+	case c.Lease.Held(now) && f.due:
+		return Breaker{}, false, errBusy
+	case c.Lease.Held(now):
+		if remaining(ctx) < StoreBudget {
+			return Breaker{}, false, &Error{Code: PlatformUnavailable, Message: "a refresh is under way and took too long: try again", RetryAfter: time.Second}
+		}
+		if err := s.pause(ctx, try); err != nil {
+			return Breaker{}, false, internal("waiting for a refresh", err)
+		}
+		return Breaker{}, false, nil
+	case now.Before(c.Attempt.RetryAt):
+		return Breaker{}, false, s.waitUntil(ctx, c.Attempt.RetryAt, f, c.Attempt.err(now))
+	}
+	breaker, allowed, err := s.allow(ctx, c.Platform, now)
+	if err != nil || allowed {
+		return breaker, allowed, err
+	}
+	if f.due {
+		return breaker, false, errors.Join(breaker.err(now), s.postpone(ctx, c, breaker.OpenUntil))
+	}
+	return breaker, false, s.waitUntil(ctx, breaker.OpenUntil, f, breaker.err(now))
+}
+
+// waitUntil waits, where that is short and leaves time enough for an exchange;
+// else it returns cause. The worker waits for nothing.
+func (s *Service) waitUntil(ctx context.Context, at time.Time, f freshness, cause error) error {
+	wait := at.Sub(s.Now())
+	if f.due || wait > maxCallerBackoff || remaining(ctx) < wait+ExchangeBudget+StoreBudget {
+		return cause
+	}
+	if err := s.Sleep(ctx, max(wait, time.Millisecond)); err != nil {
+		return internal("waiting to try again", err)
+	}
+	return nil
+}
+
+// postpone moves a due connection to the time after an outage, spread so that
+// the delayed connections are not all refreshed at once.
+func (s *Service) postpone(ctx context.Context, c Connection, until time.Time) error {
+	_, err := s.commit(ctx, c, func(c *Connection) error {
+		c.RefreshAt = until.Add(s.jitter(drainOver)).UTC()
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStale) {
+		return err
+	}
+	return nil
 }
 
 // awaitLease acquires the lease of a connection as soon as no holder has it and
@@ -82,17 +183,10 @@ func (s *Service) release(ctx context.Context, c Connection, holder string, chan
 // ErrConflict: another connection of the owner has the account.
 func (s *Service) commit(ctx context.Context, c Connection, change func(*Connection) error) (Connection, error) {
 	for try := 0; ; try++ {
-		next := c
-		if next.Status == Disconnected {
-			return c, errStale
-		}
-		if err := change(&next); err != nil {
+		next, err := s.changed(c, change)
+		if err != nil {
 			return c, err
 		}
-		if next.Status == NeedsReauth {
-			next.RefreshAt = time.Time{} // nothing is due, whatever a late writer computed
-		}
-		next.UpdatedAt = s.Now().UTC()
 		committed, err := s.Store.Commit(ctx, Change{Before: &c, After: &next})
 		if err == nil {
 			return committed, nil
@@ -113,6 +207,21 @@ func (s *Service) commit(ctx context.Context, c Connection, change func(*Connect
 			c = fresh
 		}
 	}
+}
+
+// changed returns c as change leaves it.
+func (s *Service) changed(c Connection, change func(*Connection) error) (Connection, error) {
+	if c.Status == Disconnected {
+		return c, errStale
+	}
+	if err := change(&c); err != nil {
+		return c, err
+	}
+	if c.Status == NeedsReauth {
+		c.RefreshAt = time.Time{} // nothing is due, whatever a late writer computed
+	}
+	c.UpdatedAt = s.Now().UTC()
+	return c, nil
 }
 
 // pause waits a little, longer at each try. The wait is random, so that those

@@ -53,14 +53,8 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 	if !mayActFor(ctx, r.Owner) {
 		return MintedLink{}, errConnectionNotFound()
 	}
-	if r.ConnectionID != "" {
-		c, err := s.Connection(ctx, r.ConnectionID)
-		if err != nil {
-			return MintedLink{}, err
-		}
-		if c.Owner != r.Owner || c.Platform != r.Platform || c.Status == Disconnected {
-			return MintedLink{}, errConnectionNotFound()
-		}
+	if err := s.checkTarget(ctx, r); err != nil {
+		return MintedLink{}, err
 	}
 	if _, err := s.consentApp(ctx, p); err != nil {
 		return MintedLink{}, err
@@ -109,19 +103,16 @@ func (s *Service) checkLinkRequest(r LinkRequest) error {
 	return nil
 }
 
-// consentApp returns the platform's app if it may ask a person for consent.
-func (s *Service) consentApp(ctx context.Context, p Platform) (App, error) {
-	app, err := s.app(ctx, p.Describe().Name)
-	if err != nil {
-		return App{}, err
+// checkTarget checks that the connection to re-authorize is the owner's.
+func (s *Service) checkTarget(ctx context.Context, r LinkRequest) error {
+	if r.ConnectionID == "" {
+		return nil
 	}
-	switch {
-	case !app.Configured():
-		return App{}, errAppNotConfigured(p.Describe())
-	case app.Mode == ByHand:
-		return App{}, errManualMode(p.Describe())
+	c, err := s.Connection(ctx, r.ConnectionID)
+	if err == nil && (c.Owner != r.Owner || c.Platform != r.Platform || c.Status == Disconnected) {
+		return errConnectionNotFound()
 	}
-	return app, nil
+	return err
 }
 
 // link returns what an unspent connect link stands for.
@@ -142,12 +133,4 @@ func errLinkGone() error {
 
 func errConnectionNotFound() error {
 	return &Error{Code: ConnectionNotFound, Message: "no such connection"}
-}
-
-func errAppNotConfigured(d Description) error {
-	return &Error{Code: AppNotConfigured, Message: "no client id and secret are stored for " + d.Title + ": PUT /platforms/" + string(d.Name) + "/app"}
-}
-
-func errManualMode(d Description) error {
-	return &Error{Code: ManualMode, Message: d.Title + " has not approved the app yet: produce the content and post it by hand"}
 }

@@ -54,7 +54,7 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 		return NoticeResult{}, internal("reading a notice", err)
 	}
 	if notice.Delete {
-		return s.deleteUserData(ctx, name, app, notice)
+		return s.deleteUserData(ctx, name, kind, app, notice)
 	}
 	var result NoticeResult
 	if notice.UserID != "" && notice.Revoked {
@@ -67,14 +67,14 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 
 // deleteUserData carries out a data deletion, once: the same request again gets
 // the same answer, and does not delete what was connected since.
-func (s *Service) deleteUserData(ctx context.Context, name Name, app App, notice Notice) (NoticeResult, error) {
+func (s *Service) deleteUserData(ctx context.Context, name Name, kind string, app App, notice Notice) (NoticeResult, error) {
 	code, err := s.deletionCode(app, notice)
 	if err != nil {
 		return NoticeResult{}, internal("naming a data deletion", err)
 	}
 	result := NoticeResult{
 		DeletionCode: code,
-		StatusURL:    NewSecret(s.PublicURL + "/platforms/" + string(name) + "/data-deletion/" + code.Reveal()),
+		StatusURL:    NewSecret(s.PublicURL + NoticeKind{Name: kind}.StatusPath(name, code.Reveal())),
 	}
 	if _, err := s.DeletionStatus(ctx, code); err == nil {
 		return result, nil

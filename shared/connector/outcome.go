@@ -6,30 +6,34 @@ import (
 )
 
 // outcome is how an attempt ended. doc.go has the table of what each outcome
-// writes and who is told. An attempt that was not sent ends in abort, and one
-// whose result came too late in discardStale.
-type outcome int
+// writes and who is told.
+type outcome string
 
 const (
-	outcomeRenewed    outcome = iota // new credentials
-	outcomeUnchanged                 // the same credentials, which still work
-	outcomeTransient                 // the platform or the network failed; it passes
-	outcomeAppRefused                // the platform refused the app
-	outcomeGrantDead                 // the platform refused the grant
+	outcomeNotSent    outcome = "not sent"    // nothing reached the platform
+	outcomeRenewed    outcome = "renewed"     // new credentials
+	outcomeUnchanged  outcome = "unchanged"   // the same credentials, which still work
+	outcomeTransient  outcome = "transient"   // the platform or the network failed; it passes
+	outcomeAppRefused outcome = "app refused" // the platform refused the app
+	outcomeGrantDead  outcome = "grant dead"  // the platform refused the grant
+	outcomeStale      outcome = "stale"       // the result came too late
 )
 
-func (a *attempt) outcomeOf(renewed Credentials, err error) outcome {
-	switch {
-	case err == nil && renewed.Generation == a.credentials.Generation:
-		return outcomeUnchanged
-	case err == nil:
-		return outcomeRenewed
-	case AsError(err).Code.GrantDead():
-		return outcomeGrantDead
-	case AsError(err).Code.AppRefused() && !a.clientOfImportRefused(err):
-		return outcomeAppRefused
+// record records the outcome, and returns what the caller is told.
+func (a *attempt) record(ctx context.Context, o outcome, cause error) (Connection, error) {
+	switch o {
+	case outcomeNotSent:
+		return a.abort(ctx, cause)
+	case outcomeRenewed:
+		return a.storeRenewed(ctx)
+	case outcomeUnchanged:
+		return a.commitRenewed(ctx, a.connection.Credentials)
+	case outcomeGrantDead:
+		return a.markNeedsReauth(ctx, AsError(cause))
+	case outcomeStale:
+		return a.discardStale(ctx)
 	}
-	return outcomeTransient
+	return a.recordFailure(ctx, o, AsError(cause))
 }
 
 // release ends the lease of the attempt, and writes with it what change does.
@@ -37,10 +41,14 @@ func (a *attempt) release(ctx context.Context, change func(*Connection) error) (
 	return a.Service.release(ctx, a.connection, a.connection.Lease.Holder, change)
 }
 
-// abort ends an attempt in which nothing was sent to the platform.
+// abort ends an attempt in which nothing was sent to the platform. A reference
+// that is still stale is moved soon.
 func (a *attempt) abort(ctx context.Context, cause error) (Connection, error) {
 	released, err := a.release(ctx, func(c *Connection) error {
 		c.Attempt = a.previous
+		if a.CredentialStore.Stale(c.Credentials) {
+			c.RefreshAt = a.Now().UTC().Add(restoreAfter)
+		}
 		return nil
 	})
 	if err != nil {
@@ -52,30 +60,30 @@ func (a *attempt) abort(ctx context.Context, cause error) (Connection, error) {
 
 // storeRenewed stores what an exchange brought: first the credentials, then the
 // record, then the event (I1).
-func (a *attempt) storeRenewed(ctx context.Context, renewed Credentials) (Connection, error) {
+func (a *attempt) storeRenewed(ctx context.Context) (Connection, error) {
 	c := a.connection
-	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, renewed)
+	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, a.renewed)
 	if errors.Is(err, ErrGone) {
-		return a.discardStale(ctx, renewed, ref)
+		return a.record(ctx, outcomeStale, err)
 	}
 	if err != nil {
-		return c, internal("storing renewed credentials", err)
+		return c, internal("storing credentials", err)
 	}
-	return a.commitRenewed(ctx, renewed, ref)
+	return a.commitRenewed(ctx, ref)
 }
 
 // commitRenewed makes the record refer to credentials that the platform renewed
 // or confirmed.
-func (a *attempt) commitRenewed(ctx context.Context, creds Credentials, ref CredentialsRef) (Connection, error) {
+func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connection, error) {
 	changed := ref.Generation > a.connection.Credentials.Generation
 	holder, noticed := a.connection.Lease.Holder, a.connection.ExpiryNoticeDays
-	committed, err := a.commitCredentials(ctx, a.connection, creds, ref, func(c *Connection) error {
+	committed, err := a.commitCredentials(ctx, a.connection, a.renewed, ref, func(c *Connection) error {
 		if changed && c.Credentials.Generation >= ref.Generation {
 			return errStale
 		}
 		now := a.Now().UTC()
-		a.applyCredentials(c, a.platform, creds, ref)
-		c.updateScopes(creds.Scopes)
+		a.applyCredentials(c, a.platform, a.renewed, ref)
+		c.updateScopes(a.renewed.Scopes)
 		c.LastRefreshedAt = now
 		if !changed {
 			c.VerifiedAt = now
@@ -86,7 +94,7 @@ func (a *attempt) commitRenewed(ctx context.Context, creds Credentials, ref Cred
 		return nil
 	})
 	if errors.Is(err, errStale) {
-		return a.discardStale(ctx, creds, ref)
+		return a.record(ctx, outcomeStale, err)
 	}
 	if err != nil {
 		return a.connection, err
@@ -101,7 +109,7 @@ func (a *attempt) commitRenewed(ctx context.Context, creds Credentials, ref Cred
 // discardStale discards renewed credentials that came too late. If the
 // connection was disconnected meanwhile, the late grant is revoked and its
 // credentials are deleted: deleted stays deleted, purged stays purged (I10).
-func (a *attempt) discardStale(ctx context.Context, creds Credentials, ref CredentialsRef) (Connection, error) {
+func (a *attempt) discardStale(ctx context.Context) (Connection, error) {
 	c := a.connection
 	fresh, err := a.Store.Connection(ctx, c.ID)
 	if err == nil && fresh.Status != Disconnected {
@@ -110,9 +118,9 @@ func (a *attempt) discardStale(ctx context.Context, creds Credentials, ref Crede
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return c, internal("reading a connection", err)
 	}
-	a.revokeUnused(ctx, a.platform, a.app, []Grant{{Account: Account{ID: c.AccountID}, UserID: c.UserID, Credentials: creds}})
+	a.revokeUnused(ctx, a.platform, a.app, []Grant{{Account: Account{ID: c.AccountID}, UserID: c.UserID, Credentials: a.renewed}})
 	purge := err != nil || fresh.StatusReason == reasonDataDeletion
-	if err := a.CredentialStore.Delete(ctx, c.credentialsKey(), ref, purge); err != nil {
+	if err := a.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, purge); err != nil {
 		a.Log.ErrorContext(ctx, "deleting stale credentials", "connection", string(c.ID), "error", err)
 	}
 	return c, errConnectionNotFound()
@@ -121,10 +129,10 @@ func (a *attempt) discardStale(ctx context.Context, creds Credentials, ref Crede
 // recordFailure records an exchange whose failure passes by itself, or by a
 // change of the operator: the connection backs off. A refused app is not
 // counted as a failure of the connection.
-func (a *attempt) recordFailure(ctx context.Context, e *Error, appRefused bool) (Connection, error) {
+func (a *attempt) recordFailure(ctx context.Context, o outcome, e *Error) (Connection, error) {
 	rotates := a.connection.Attempt.Uncertain
 	recorded, err := a.release(ctx, func(c *Connection) error {
-		if !appRefused {
+		if o != outcomeAppRefused {
 			c.Failures++
 		}
 		caller, sweep := a.backoff(max(c.Failures, 1), e.RetryAfter)
@@ -140,7 +148,7 @@ func (a *attempt) recordFailure(ctx context.Context, e *Error, appRefused bool) 
 		if c.Attempt.Uncertain && sweep.Before(c.ExpiresAt) {
 			c.RefreshAt = c.ExpiresAt
 		}
-		if appRefused {
+		if o == outcomeAppRefused {
 			c.Attempt.RetryAt = a.Now().UTC()
 		}
 		return nil

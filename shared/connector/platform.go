@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Name names a platform in routes, records and secrets: "facebook",
-// "youtube", "twitter", "tiktok".
+// Name names a platform in routes, records and secrets. It consists of
+// lower-case letters.
 type Name string
 
 // Platform is one social or content service: how it is asked for consent, how
@@ -27,6 +27,11 @@ type Platform interface {
 	// AuthorizeURL returns where the browser goes for consent: with the
 	// state, the scopes, the redirect URI and the code challenge of a.
 	AuthorizeURL(app App, a Authorization) (string, error)
+
+	// AuthorizationError returns what the error parameter of the redirect
+	// means (RFC 6749, 4.1.2.1). Anybody can send that parameter, so that the
+	// error repeats nothing of it.
+	AuthorizationError(code string) *Error
 
 	// Exchange redeems code once and returns what was granted: one Grant an
 	// account, with the lasting form of its credentials. A grant that lacks
@@ -76,11 +81,35 @@ type Revoker interface {
 	Revoke(ctx context.Context, app App, c Credentials, userID string) error
 }
 
-// Noticer is a Platform that tells us things unasked.
+// Noticer is a Platform that sends notices. Its Description lists their kinds.
 type Noticer interface {
-	// ReadNotice verifies that raw comes from the platform and says what it
-	// means. What is not signed by app is StateInvalid.
+	// ReadNotice verifies that raw, a notice of that kind, comes from the
+	// platform, and returns what it means. A notice that app did not sign is
+	// StateInvalid. A kind that the platform does not send is InvalidRequest.
 	ReadNotice(app App, kind string, raw RawNotice) (Notice, error)
+}
+
+// NoticeKind is one kind of notice that a platform sends.
+type NoticeKind struct {
+	// Name is the last segment of the route. It consists of lower-case letters
+	// and hyphens.
+	Name string
+
+	// Deletion says that the notice asks to delete a person's data. Its answer
+	// holds a confirmation code, and the URL at which the person can read the
+	// status of the deletion.
+	Deletion bool
+}
+
+// Path returns where platform posts notices of the kind to.
+func (k NoticeKind) Path(platform Name) string {
+	return "/platforms/" + string(platform) + "/" + k.Name
+}
+
+// StatusPath returns where the person reads the status of the deletion that
+// has the confirmation code.
+func (k NoticeKind) StatusPath(platform Name, code string) string {
+	return k.Path(platform) + "/" + code
 }
 
 // RawNotice is a notice as it came in. Header names are in lower case.
@@ -91,8 +120,8 @@ type RawNotice struct {
 
 // Notice is what a platform told us.
 type Notice struct {
-	// UserID is whom it is about, as Grant.UserID; empty for notices that
-	// change nothing.
+	// UserID is the person that the notice is about, as Grant.UserID. It is
+	// empty for notices that change nothing.
 	UserID string
 	// Revoked says that the grant is gone; Delete that the person wants
 	// what is stored about them deleted.
@@ -106,7 +135,7 @@ type Notice struct {
 // Description is what is known about a platform before any call.
 type Description struct {
 	Name  Name
-	Title string // for people: "X (Twitter)"
+	Title string // the name that people read
 
 	// AuthKind is what the app's credentials are for: "oauth2", or "oauth2
 	// and oauth1.0a".
@@ -123,8 +152,12 @@ type Description struct {
 	// AppFields are the platform's extras of an app.
 	AppFields []AppField
 
-	Traits Traits
-	Guide  Guide
+	// Notices are the kinds of notices that the platform sends, each with a
+	// route of its own. A platform that has any is a Noticer.
+	Notices []NoticeKind
+
+	Cadence Cadence
+	Guide   Guide
 }
 
 // AppField is one platform-specific field of an app.
@@ -134,26 +167,12 @@ type AppField struct {
 	Number bool // a whole number
 }
 
-// Traits is how a platform behaves, as data.
-type Traits struct {
-	// RotatesRefreshToken says that a refresh token works once.
-	RotatesRefreshToken bool
-	// SeveralAccounts says that one consent may yield several accounts.
-	SeveralAccounts bool
-	// PKCE is the form of the code challenge: "S256", "S256-hex", or "" where
-	// the platform has none.
-	PKCE string
-	// ScopeSeparator stands between scopes in the authorize URL.
-	ScopeSeparator string
-	Cadence        Cadence
-}
-
-// Model is the way in which a platform's credentials are kept alive.
+// Model is how a platform's credentials are renewed.
 type Model string
 
 // The models.
 const (
-	Rotating  Model = "rotating"  // each refresh spends the refresh token
+	Rotating  Model = "rotating"  // a refresh token works once; each refresh brings the next
 	Stable    Model = "stable"    // the refresh token stays
 	Extending Model = "extending" // the access token itself is renewed, while it lives
 	Permanent Model = "permanent" // nothing to renew: a health check

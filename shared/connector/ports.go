@@ -209,16 +209,15 @@ type CredentialsRef struct {
 // IsZero reports whether ref refers to nothing.
 func (ref CredentialsRef) IsZero() bool { return ref.Version == "" && len(ref.Sealed) == 0 }
 
-// Vault stores the operator's apps: secrets under names such as
-// "apps/<platform>".
-type Vault interface {
-	// Put makes value the current version under name and returns that
-	// version once it is durable.
-	Put(ctx context.Context, name string, value Secret) (version string, err error)
+// AppStore stores the operator's apps.
+type AppStore interface {
+	// App returns the app of a platform, the zero App where there is none, or
+	// ErrMalformed where what is stored is not an app. It sees every PutApp
+	// that returned before.
+	App(ctx context.Context, name Name) (App, error)
 
-	// Get returns a version of the secret, the current one if version is
-	// empty, or ErrNotFound. It sees every Put that returned before.
-	Get(ctx context.Context, name, version string) (value Secret, current string, err error)
+	// PutApp stores the app of a platform in place of the one before.
+	PutApp(ctx context.Context, name Name, app App) error
 }
 
 // Queue is where the worker's batches come from.

@@ -71,17 +71,13 @@ func (s *Service) applyReconciled(c *Connection, creds Credentials) (recovered b
 // consent may have been stored since without its record. The lease of a crashed
 // writer is the sign. A consent that could not acquire the lease leaves none,
 // so the credential store is searched for a while as well.
-func (s *Service) reconcileConsent(ctx context.Context, c Connection) (Connection, error) {
+func (s *Service) reconcileConsent(ctx context.Context, p Platform, c Connection) (Connection, error) {
 	now := s.Now()
 	leftover := c.Lease.Holder != ""
 	if c.Status != NeedsReauth || c.Lease.Held(now) || !leftover && now.Sub(c.UpdatedAt) > reconcileFor {
 		return c, nil
 	}
-	p, err := s.platform(c.Platform)
-	if err != nil {
-		return c, err
-	}
-	c, _, err = s.reconcile(ctx, p, c, "")
+	c, _, err := s.reconcile(ctx, p, c, "")
 	if err != nil && !errors.Is(err, ReauthorizationRequired) || !leftover {
 		return c, ignoreReauth(err)
 	}

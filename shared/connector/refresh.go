@@ -18,7 +18,11 @@ func (s *Service) Refresh(ctx context.Context, id ID) (Connection, error) {
 	if c.Status == Disconnected {
 		return Connection{}, errConnectionNotFound()
 	}
-	return s.refresh(ctx, c, freshness{force: true, since: s.Now()})
+	p, err := s.platform(c.Platform)
+	if err != nil {
+		return Connection{}, err
+	}
+	return s.refresh(ctx, p, c, freshness{force: true, since: s.Now()})
 }
 
 // freshness is what the caller of a refresh needs.
@@ -43,6 +47,37 @@ func (f freshness) satisfiedBy(c Connection, now time.Time) bool {
 	return c.freshFor(f.minTTL, now)
 }
 
+// freshFor reports whether the access token lives long enough at now: minTTL,
+// or as long as the platform gives. A token that a refresh brought a moment ago
+// is as good as the platform gives; another refresh would rotate it for
+// nothing. The token of a consent or an import says nothing about that.
+func (c Connection) freshFor(minTTL time.Duration, now time.Time) bool {
+	if c.ExpiresAt.IsZero() {
+		return true
+	}
+	left := c.ExpiresAt.Sub(now)
+	if left <= 0 {
+		return false
+	}
+	if left >= minTTL {
+		return true
+	}
+	if c.IssuedAt.IsZero() || c.LastRefreshedAt.IsZero() {
+		return false
+	}
+	life, age := c.ExpiresAt.Sub(c.IssuedAt), now.Sub(c.IssuedAt)
+	if minTTL > life {
+		return age < life/2
+	}
+	return age < min(time.Minute, life/6)
+}
+
+// alive reports whether the access token still works at now, as far as its
+// expiry tells.
+func (c Connection) alive(now time.Time) bool {
+	return !c.Credentials.IsZero() && (c.ExpiresAt.IsZero() || now.Before(c.ExpiresAt))
+}
+
 // errBusy says that another caller is refreshing the connection.
 var errBusy = errors.New("the lease is held")
 
@@ -50,11 +85,11 @@ var errBusy = errors.New("the lease is held")
 // exchange of a connection is under way anywhere (I3): a caller that meets a
 // lease waits for the result, and shares it, good or bad. Beside an error it
 // returns the connection as it was last read, whose token may still live (I6).
-func (s *Service) refresh(ctx context.Context, c Connection, f freshness) (Connection, error) {
+func (s *Service) refresh(ctx context.Context, p Platform, c Connection, f freshness) (Connection, error) {
 	started := s.Now()
 	for try := 0; ; try++ {
 		now := s.Now()
-		if err := s.usable(c); err != nil {
+		if err := c.usable(p); err != nil {
 			return c, err
 		}
 		if f.satisfiedBy(c, now) {
@@ -68,7 +103,7 @@ func (s *Service) refresh(ctx context.Context, c Connection, f freshness) (Conne
 			return c, err
 		}
 		if ready {
-			attempted, err := s.attempt(ctx, c, f, breaker)
+			attempted, err := s.attempt(ctx, p, c, f, breaker)
 			if !errors.Is(err, ErrConflict) {
 				return attempted, err
 			}
@@ -81,59 +116,13 @@ func (s *Service) refresh(ctx context.Context, c Connection, f freshness) (Conne
 	}
 }
 
-// awaitTurn reports whether an attempt may begin now: no holder has the lease,
-// the connection does not back off, and the breaker allows a call. Otherwise it
-// waits, or returns the error of a caller that must not wait that long.
-func (s *Service) awaitTurn(ctx context.Context, c Connection, f freshness, try int) (breaker Breaker, ready bool, err error) {
-	now := s.Now()
-	switch {
-	case c.Lease.Held(now) && f.due:
-		return Breaker{}, false, errBusy
-	case c.Lease.Held(now):
-		if remaining(ctx) < StoreBudget {
-			return Breaker{}, false, &Error{Code: PlatformUnavailable, Message: "a refresh is under way and took too long: try again", RetryAfter: time.Second}
-		}
-		if err := s.pause(ctx, try); err != nil {
-			return Breaker{}, false, internal("waiting for a refresh", err)
-		}
-		return Breaker{}, false, nil
-	case now.Before(c.Attempt.RetryAt):
-		return Breaker{}, false, s.waitUntil(ctx, c.Attempt.RetryAt, f, c.Attempt.err(now))
-	}
-	breaker, allowed, err := s.allow(ctx, c.Platform, now)
-	if err != nil || allowed {
-		return breaker, allowed, err
-	}
-	if f.due {
-		return breaker, false, errors.Join(breaker.err(now), s.postpone(ctx, c, breaker.OpenUntil))
-	}
-	return breaker, false, s.waitUntil(ctx, breaker.OpenUntil, f, breaker.err(now))
-}
-
-// waitUntil waits, where that is short and leaves time enough for an exchange;
-// else it returns cause. The worker waits for nothing.
-func (s *Service) waitUntil(ctx context.Context, at time.Time, f freshness, cause error) error {
-	wait := at.Sub(s.Now())
-	if f.due || wait > maxCallerBackoff || remaining(ctx) < wait+ExchangeBudget+StoreBudget {
-		return cause
-	}
-	if err := s.Sleep(ctx, max(wait, time.Millisecond)); err != nil {
-		return internal("waiting to try again", err)
-	}
-	return nil
-}
-
 // usable returns the error of a connection that has nothing to hand out or to
 // renew.
-func (s *Service) usable(c Connection) error {
+func (c Connection) usable(p Platform) error {
 	switch c.Status {
 	case Active:
 		return nil
 	case Manual:
-		p, err := s.platform(c.Platform)
-		if err != nil {
-			return err
-		}
 		return errManualMode(p.Describe())
 	case NeedsReauth:
 		return errReauth(c.StatusReason)
@@ -152,15 +141,12 @@ type attempt struct {
 	previous    Attempt // the mark that the lease replaced
 	freshness   freshness
 	breaker     Breaker
+	renewed     Credentials // by the platform
 }
 
 // attempt acquires the lease of c and runs an attempt. ErrConflict: another
 // caller was first.
-func (s *Service) attempt(ctx context.Context, c Connection, f freshness, breaker Breaker) (Connection, error) {
-	p, err := s.platform(c.Platform)
-	if err != nil {
-		return c, err
-	}
+func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f freshness, breaker Breaker) (Connection, error) {
 	if insufficientTime(ctx) {
 		return c, errInsufficientTime()
 	}
@@ -172,7 +158,7 @@ func (s *Service) attempt(ctx context.Context, c Connection, f freshness, breake
 	leased, err := s.acquireLease(ctx, c, Attempt{
 		Generation: c.Credentials.Generation,
 		At:         now,
-		Uncertain:  p.Describe().Traits.RotatesRefreshToken,
+		Uncertain:  p.Describe().Cadence.Model == Rotating,
 	})
 	if errors.Is(err, ErrConflict) {
 		return c, err
@@ -195,7 +181,7 @@ func (s *Service) attempt(ctx context.Context, c Connection, f freshness, breake
 // more than the try. Once it is dead nothing can be lost by one more try (I9).
 func mustNotReplay(p Platform, c Connection, now time.Time) bool {
 	return c.Attempt.Uncertain && c.Attempt.Generation == c.Credentials.Generation &&
-		p.Describe().Traits.RotatesRefreshToken && c.alive(now)
+		p.Describe().Cadence.Model == Rotating && c.alive(now)
 }
 
 // reserveForced counts a refresh that a caller forces. It fails with
@@ -218,30 +204,17 @@ func (s *Service) reserveForced(ctx context.Context, id ID) error {
 // exchange, record the outcome.
 func (a *attempt) run(ctx context.Context) (Connection, error) {
 	if err := a.reconcile(ctx); err != nil {
-		return a.abort(ctx, err)
+		return a.record(ctx, outcomeNotSent, err)
 	}
-	if !a.moveStale(ctx) {
-		return a.postponeMove(ctx)
-	}
-	if a.freshness.satisfiedBy(a.connection, a.Now()) {
-		return a.abort(ctx, nil)
+	a.moveStale(ctx)
+	if !a.stillNeeded() {
+		return a.record(ctx, outcomeNotSent, nil)
 	}
 	if err := a.checkPreconditions(ctx); err != nil {
-		return a.abort(ctx, err)
+		return a.record(ctx, outcomeNotSent, err)
 	}
-	renewed, err := a.exchange(ctx)
-	switch a.outcomeOf(renewed, err) {
-	case outcomeRenewed:
-		return a.storeRenewed(ctx, renewed)
-	case outcomeUnchanged:
-		return a.commitRenewed(ctx, renewed, a.connection.Credentials)
-	case outcomeGrantDead:
-		return a.markNeedsReauth(ctx, AsError(err))
-	case outcomeAppRefused:
-		return a.recordFailure(ctx, AsError(err), true)
-	default:
-		return a.recordFailure(ctx, AsError(err), false)
-	}
+	outcome, err := a.exchange(ctx)
+	return a.record(ctx, outcome, err)
 }
 
 // reconcile reads the newest credentials. Where a crashed writer left some that
@@ -262,13 +235,12 @@ func (a *attempt) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// moveStale stores credentials again that lie in the wrong place. It reports
-// whether the attempt should go on. Where the move failed, only a renewal that
-// is needed anyway does.
-func (a *attempt) moveStale(ctx context.Context) bool {
+// moveStale stores credentials again that lie in the wrong place. A failure is
+// logged: the next attempt tries again.
+func (a *attempt) moveStale(ctx context.Context) {
 	c := a.connection
 	if !a.CredentialStore.Stale(c.Credentials) {
-		return true
+		return
 	}
 	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, a.credentials)
 	if err == nil && a.CredentialStore.Stale(ref) {
@@ -283,22 +255,20 @@ func (a *attempt) moveStale(ctx context.Context) bool {
 			return nil
 		})
 	}
-	if err == nil {
-		a.connection = c
-		return true
+	if err != nil {
+		a.Log.WarnContext(ctx, "moving stale credentials", "connection", string(c.ID), "error", err)
+		return
 	}
-	a.Log.WarnContext(ctx, "moving stale credentials", "connection", string(c.ID), "error", err)
-	return !a.freshness.due || !a.Now().Before(a.refreshAt(a.platform.Describe().Traits.Cadence, a.credentials))
+	a.connection = c
 }
 
-// postponeMove ends an attempt of the worker that only had to move credentials
-// and could not.
-func (a *attempt) postponeMove(ctx context.Context) (Connection, error) {
-	return a.release(ctx, func(c *Connection) error {
-		c.Attempt = a.previous
-		c.RefreshAt = a.Now().UTC().Add(restoreAfter)
-		return nil
-	})
+// stillNeeded reports whether the credentials must be renewed. A connection with
+// a stale reference may be due only because it should be moved.
+func (a *attempt) stillNeeded() bool {
+	if a.freshness.due && a.CredentialStore.Stale(a.connection.Credentials) {
+		return !a.Now().Before(a.refreshAt(a.platform.Describe().Cadence, a.credentials))
+	}
+	return !a.freshness.satisfiedBy(a.connection, a.Now())
 }
 
 // checkPreconditions makes sure that the exchange can be sent, and that its
@@ -306,7 +276,7 @@ func (a *attempt) postponeMove(ctx context.Context) (Connection, error) {
 func (a *attempt) checkPreconditions(ctx context.Context) error {
 	// What does not expire has nothing to renew either, and is checked: the
 	// OAuth 1.0a keys of a platform that otherwise rotates.
-	model := a.platform.Describe().Traits.Cadence.Model
+	model := a.platform.Describe().Cadence.Model
 	if !a.credentials.renewable() && !a.credentials.ExpiresAt.IsZero() && model != Permanent && model != Extending && a.connection.alive(a.Now()) {
 		return &Error{Code: ReauthorizationRequired, Reason: reasonNoRefreshToken, Message: "the platform gave no refresh token: connect again with consent"}
 	}
@@ -329,11 +299,11 @@ func (a *attempt) checkPreconditions(ctx context.Context) error {
 	return nil
 }
 
-// exchange shows the credentials to the platform, and records with the breaker
-// how that went.
-func (a *attempt) exchange(ctx context.Context) (Credentials, error) {
+// exchange shows the credentials to the platform. It records with the breaker
+// how that went, and returns the outcome.
+func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 	if a.credentials.ClientID != "" && a.app.ClientID != "" && a.credentials.ClientID != a.app.ClientID {
-		return Credentials{}, &Error{Code: AppMisconfigured, Reason: reasonAppReplaced,
+		return outcomeAppRefused, &Error{Code: AppMisconfigured, Reason: reasonAppReplaced,
 			Message: "the stored app is another one than this connection was authorized for: restore it, or connect again"}
 	}
 	renewed, err := withCurrentOrPreviousSecret(ctx, a.Service, a.app, clientRefused, func(app App) (Credentials, error) {
@@ -344,16 +314,25 @@ func (a *attempt) exchange(ctx context.Context) (Credentials, error) {
 	if a.clientOfImportRefused(err) {
 		a.releaseProbe(ctx, a.breaker)
 	} else {
-		a.record(ctx, a.breaker, err)
+		a.recordCall(ctx, a.breaker, err)
 	}
-	if err != nil {
-		return Credentials{}, err
+	switch code := AsError(err); {
+	case err == nil:
+	case code.Code.GrantDead():
+		return outcomeGrantDead, err
+	case code.Code.AppRefused() && !a.clientOfImportRefused(err):
+		return outcomeAppRefused, err
+	default:
+		return outcomeTransient, err
 	}
 	renewed.ClientID, renewed.ConsentID, renewed.Generation = a.credentials.ClientID, a.connection.ConsentID, a.credentials.Generation
-	if !renewed.Fields.Equal(a.credentials.Fields) {
-		renewed.Generation++
+	if renewed.Fields.Equal(a.credentials.Fields) {
+		a.renewed = renewed
+		return outcomeUnchanged, nil
 	}
-	return renewed, nil
+	renewed.Generation++
+	a.renewed = renewed
+	return outcomeRenewed, nil
 }
 
 // clientOfImportRefused reports whether the platform refused the client of

@@ -74,37 +74,6 @@ func (s *Service) backoff(failures int, retryAfter time.Duration) (caller, sweep
 	return spread(callerBackoff, maxCallerBackoff), spread(sweepBackoff, maxSweepBackoff)
 }
 
-// freshFor reports whether the access token lives long enough at now: minTTL,
-// or as long as the platform gives. A token that a refresh brought a moment ago
-// is as good as the platform gives; another refresh would rotate it for
-// nothing. The token of a consent or an import says nothing about that.
-func (c Connection) freshFor(minTTL time.Duration, now time.Time) bool {
-	if c.ExpiresAt.IsZero() {
-		return true
-	}
-	left := c.ExpiresAt.Sub(now)
-	if left <= 0 {
-		return false
-	}
-	if left >= minTTL {
-		return true
-	}
-	if c.IssuedAt.IsZero() || c.LastRefreshedAt.IsZero() {
-		return false
-	}
-	life, age := c.ExpiresAt.Sub(c.IssuedAt), now.Sub(c.IssuedAt)
-	if minTTL > life {
-		return age < life/2
-	}
-	return age < min(time.Minute, life/6)
-}
-
-// alive reports whether the access token still works at now, as far as its
-// expiry tells.
-func (c Connection) alive(now time.Time) bool {
-	return !c.Credentials.IsZero() && (c.ExpiresAt.IsZero() || now.Before(c.ExpiresAt))
-}
-
 const day = 24 * time.Hour
 
 // expiryNotices are how many days before a grant ends its owner is told, since

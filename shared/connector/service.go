@@ -17,7 +17,7 @@ import (
 type Service struct {
 	Platforms []Platform // in the order in which people see them
 	Store     Store
-	Vault     Vault
+	Apps      AppStore
 	Queue     Queue
 	Events    Events
 

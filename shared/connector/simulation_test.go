@@ -550,10 +550,7 @@ type simulatedPlatform struct {
 }
 
 func (p *simulatedPlatform) Describe() connector.Description {
-	return connector.Description{Name: "rotating", Title: "Rotating", Traits: connector.Traits{
-		RotatesRefreshToken: true,
-		Cadence:             connector.Cadence{Model: connector.Rotating, Lifetime: p.life},
-	}}
+	return connector.Description{Name: "rotating", Title: "Rotating", Cadence: connector.Cadence{Model: connector.Rotating, Lifetime: p.life}}
 }
 
 // Refresh shows the refresh token over a network that loses requests and
@@ -642,6 +639,10 @@ func (p *simulatedPlatform) Full(_ connector.App, c connector.Credentials) conne
 
 func (p *simulatedPlatform) AuthorizeURL(connector.App, connector.Authorization) (string, error) {
 	return "", errors.ErrUnsupported
+}
+
+func (p *simulatedPlatform) AuthorizationError(string) *connector.Error {
+	return &connector.Error{Code: connector.Internal, Message: "no browser here"}
 }
 
 func (p *simulatedPlatform) Exchange(context.Context, connector.App, connector.Authorization, connector.Secret) ([]connector.Grant, error) {

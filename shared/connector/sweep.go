@@ -156,14 +156,16 @@ func (s *Service) refreshDue(ctx context.Context, id ID) (DueResult, error) {
 	switch {
 	case freshness{due: true}.satisfiedBy(c, s.Now()):
 		return NotDue, nil
-	case c.Status == Disconnected && c.StatusReason == reasonDataDeletion:
-		return Gone, s.purge(ctx, c)
 	case c.Status == Disconnected:
 		return Gone, s.finishDisconnect(ctx, c)
 	case c.Status != Active:
 		return Gone, nil
 	}
-	c, err = s.refresh(ctx, c, freshness{due: true})
+	p, err := s.platform(c.Platform)
+	if err != nil {
+		return Failed, err
+	}
+	c, err = s.refresh(ctx, p, c, freshness{due: true})
 	switch {
 	case err == nil:
 		return Refreshed, nil

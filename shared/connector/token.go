@@ -54,31 +54,38 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	if c, err = s.reconcileConsent(ctx, c); err != nil {
+	p, err := s.platform(c.Platform)
+	if err != nil {
 		return Token{}, err
 	}
-	if err := s.usable(c); err != nil {
+	if c, err = s.reconcileConsent(ctx, p, c); err != nil {
 		return Token{}, err
 	}
-	if lacking := missing(r.Scopes, c.Scopes); len(lacking) > 0 {
-		return Token{}, &Error{Code: ScopeMissing, MissingScopes: lacking, Message: "the grant lacks scopes: connect again with consent to all of them"}
+	if err := cmp.Or(c.usable(p), c.checkScopes(r.Scopes)); err != nil {
+		return Token{}, err
 	}
-
-	c, failure := s.refresh(ctx, c, freshness{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
+	c, failure := s.refresh(ctx, p, c, freshness{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
 	if failure == nil {
-		failure = s.usable(c) // it may have been marked needs_reauth meanwhile
+		failure = c.usable(p) // it may have been marked needs_reauth meanwhile
 	}
 	if failure != nil && (!servable(c, s.Now()) || AsError(failure).Reason == reasonForcedTooOften) {
 		return Token{}, failure
 	}
-	t, err := s.token(ctx, c, r.Full)
+	t, err := s.token(ctx, p, c, r.Full)
 	if err != nil {
 		return Token{}, err
 	}
-	if !t.ExpiresAt.IsZero() && !s.Now().Before(t.ExpiresAt) {
-		return Token{}, cmp.Or(failure, errExpiredMeanwhile())
-	}
-	if failure != nil {
+	return t.degradedBy(failure, s.Now())
+}
+
+// degradedBy returns the token as it is handed out after a refresh that failed,
+// or not at all where it expired meanwhile.
+func (t Token) degradedBy(failure error, now time.Time) (Token, error) {
+	switch {
+	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
+		expired := &Error{Code: PlatformUnavailable, Message: "the token expired while it was read: try again"}
+		return Token{}, cmp.Or(failure, error(expired))
+	case failure != nil:
 		t.Degraded, t.DegradedReason = true, AsError(failure).Code
 	}
 	return t, nil
@@ -91,11 +98,31 @@ func (s *Service) checkTokenRequest(r TokenRequest) error {
 	if r.MinTTL < 0 || r.MinTTL > MaxMinTTL {
 		return Invalid("min_ttl_seconds", "not between 0 and 31536000")
 	}
-	return checkScopes(r.Scopes)
+	if err := checkScopes(r.Scopes); err != nil || r.ConnectionID != "" {
+		return err
+	}
+	if r.Owner == "" {
+		return Invalid("connection_id", "missing, and so is owner with platform")
+	}
+	if err := checkOwner(r.Owner); err != nil {
+		return err
+	}
+	if r.Platform == "" {
+		return Invalid("platform", "missing")
+	}
+	if _, err := s.platform(r.Platform); err != nil || r.AccountID == "" {
+		return err
+	}
+	return checkText("account_id", r.AccountID, maxAccountID)
 }
 
-func errExpiredMeanwhile() error {
-	return &Error{Code: PlatformUnavailable, Message: "the token expired while it was read: try again"}
+// checkScopes returns ScopeMissing where the grant lacks scopes.
+func (c Connection) checkScopes(needed []string) error {
+	lacking := missing(needed, c.Scopes)
+	if len(lacking) == 0 {
+		return nil
+	}
+	return &Error{Code: ScopeMissing, MissingScopes: lacking, Message: "the grant lacks scopes: connect again with consent to all of them"}
 }
 
 // servable reports whether a token that could not be renewed is still worth
@@ -104,43 +131,19 @@ func servable(c Connection, now time.Time) bool {
 	return c.Status == Active && c.alive(now)
 }
 
-// find returns the connection that r selects.
+// find returns the connection that r selects. A connection of an owner that the
+// caller may not act for looks like none.
 func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) {
-	if r.ConnectionID == "" {
-		return s.findByOwner(ctx, r)
-	}
-	c, err := s.Connection(ctx, r.ConnectionID)
-	if err != nil {
-		return Connection{}, err
-	}
-	// What the request says beside the id must match. A connection of another
-	// owner looks like none.
-	if r.Owner != "" && r.Owner != c.Owner || r.Platform != "" && r.Platform != c.Platform || r.AccountID != "" && r.AccountID != c.AccountID {
-		return Connection{}, errConnectionNotFound()
-	}
-	return c, nil
-}
-
-func (s *Service) findByOwner(ctx context.Context, r TokenRequest) (Connection, error) {
-	if r.Owner == "" {
-		return Connection{}, Invalid("connection_id", "missing, and so is owner with platform")
-	}
-	if err := checkOwner(r.Owner); err != nil {
-		return Connection{}, err
-	}
-	if r.Platform == "" {
-		return Connection{}, Invalid("platform", "missing")
-	}
-	if _, err := s.platform(r.Platform); err != nil {
-		return Connection{}, err
-	}
-	if r.AccountID == "" {
+	switch {
+	case r.ConnectionID != "":
+		c, err := s.Connection(ctx, r.ConnectionID)
+		if err == nil && !r.matches(c) {
+			return Connection{}, errConnectionNotFound()
+		}
+		return c, err
+	case r.AccountID == "":
 		return s.findOnly(ctx, r.Owner, r.Platform)
-	}
-	if err := checkText("account_id", r.AccountID, maxAccountID); err != nil {
-		return Connection{}, err
-	}
-	if !mayActFor(ctx, r.Owner) {
+	case !mayActFor(ctx, r.Owner):
 		return Connection{}, errConnectionNotFound()
 	}
 	c, err := s.Store.FindAccount(ctx, r.Owner, r.Platform, r.AccountID)
@@ -148,6 +151,11 @@ func (s *Service) findByOwner(ctx context.Context, r TokenRequest) (Connection, 
 		return Connection{}, notFound(err)
 	}
 	return c, nil
+}
+
+// matches reports whether c is what r says beside the id.
+func (r TokenRequest) matches(c Connection) bool {
+	return (r.Owner == "" || r.Owner == c.Owner) && (r.Platform == "" || r.Platform == c.Platform) && (r.AccountID == "" || r.AccountID == c.AccountID)
 }
 
 // findOnly returns the one connection that the owner has on the platform.
@@ -171,11 +179,7 @@ func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Co
 }
 
 // token reads the credentials that c refers to.
-func (s *Service) token(ctx context.Context, c Connection, full bool) (Token, error) {
-	p, err := s.platform(c.Platform)
-	if err != nil {
-		return Token{}, err
-	}
+func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool) (Token, error) {
 	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
 	if errors.Is(err, ErrNotFound) {
 		creds, _, err = s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials, true)

@@ -33,6 +33,9 @@ type Call struct {
 	Change connector.Change
 	Secret string
 	Value  connector.Secret
+	// Counter is the name of a counter, and Items what is put into the queue.
+	Counter string
+	Items   []connector.RecordKey
 }
 
 // Hook stands between a service and its ports. next makes the call. The hook
@@ -76,7 +79,7 @@ func Chain(hooks ...Hook) Hook {
 }
 
 // Wire connects s to the ports, with hook around each call; nil is none. The
-// credential store of s is the real one, over the vault and the sealer. s must
+// credential store and the apps of s are the real ones, over vault and sealer. s must
 // have its Now, Sleep and Log.
 func (p Ports) Wire(s *connector.Service, hook Hook, o credentialstore.Options) {
 	if hook != nil {
@@ -84,7 +87,7 @@ func (p Ports) Wire(s *connector.Service, hook Hook, o credentialstore.Options) 
 		p = Ports{faultyStore{p.Store, f}, faultyVault{p.Vault, f}, faultySealer{p.Sealer, f}, faultyQueue{p.Queue, f}, faultyEvents{p.Events, f}}
 	}
 	o.Now, o.Sleep, o.Log = s.Now, s.Sleep, s.Log
-	s.Store, s.Vault, s.Queue, s.Events = p.Store, p.Vault, p.Queue, p.Events
+	s.Store, s.Apps, s.Queue, s.Events = p.Store, credentialstore.NewApps(p.Vault), p.Queue, p.Events
 	s.CredentialStore = credentialstore.NewSecrets(p.Vault, p.Sealer, o)
 }
 
@@ -191,7 +194,7 @@ func (s faultyStore) TakeTicket(ctx context.Context, key connector.RecordKey, bo
 }
 
 func (s faultyStore) Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error) {
-	return around(ctx, s.faults, Call{Name: "Store.Reserve"}, func() (int, error) {
+	return around(ctx, s.faults, Call{Name: "Store.Reserve", Counter: counter}, func() (int, error) {
 		return s.Store.Reserve(ctx, counter, n, limit, expiresAt)
 	})
 }
@@ -268,7 +271,7 @@ type faultyQueue struct {
 }
 
 func (q faultyQueue) Enqueue(ctx context.Context, items []connector.RecordKey, after time.Duration) ([]connector.RecordKey, error) {
-	return around(ctx, q.faults, Call{Name: "Queue.Enqueue"}, func() ([]connector.RecordKey, error) {
+	return around(ctx, q.faults, Call{Name: "Queue.Enqueue", Items: items}, func() ([]connector.RecordKey, error) {
 		return q.Queue.Enqueue(ctx, items, after)
 	})
 }

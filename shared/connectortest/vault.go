@@ -32,7 +32,7 @@ func NewVault() *Vault { return &Vault{secrets: map[string]*secret{}} }
 
 var errScheduled = errors.New("the secret is scheduled for deletion")
 
-// Put implements connector.Vault. It fails for a secret that is scheduled for
+// Put implements credentialstore.Vault. It fails for a secret that is scheduled for
 // deletion.
 func (v *Vault) Put(_ context.Context, name string, value connector.Secret) (string, error) {
 	return v.put(name, value, true)

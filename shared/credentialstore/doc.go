@@ -1,9 +1,9 @@
 // Package credentialstore stores the credentials of connections and of pending
-// consents. It implements [connector.CredentialStore] and knows no AWS: a
-// [Vault] holds the secrets, and a [Sealer] encrypts what the vault does not
-// take.
+// consents, and the operator's apps. It implements [connector.CredentialStore]
+// and [connector.AppStore] and knows no AWS: a [Vault] holds the secrets, and a
+// [Sealer] encrypts what the vault does not take.
 //
-// [Secrets] is the only implementation: one secret a connection. It writes a
+// [Secrets] is the only credential store: one secret a connection. It writes a
 // new version of the secret for each renewal, and the record refers to that
 // version. While the vault takes no writes it encrypts the credentials into the
 // reference itself, and thus into the record: the stand-in. Such a reference is

@@ -10,14 +10,20 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// Vault holds secrets in versions under names such as "connections/<id>" and
-// "pending/<id>/<n>".
+// Vault holds secrets in versions under names such as "connections/<id>",
+// "pending/<id>/<n>" and "apps/<platform>".
 type Vault interface {
-	connector.Vault
+	// Put makes value the current version under name, and returns that version
+	// once it is durable. It creates the secret if there is none.
+	Put(ctx context.Context, name string, value connector.Secret) (version string, err error)
 
 	// PutVersion makes value the current version of an existing secret, or
 	// returns ErrNotFound, also for one that is scheduled for deletion.
 	PutVersion(ctx context.Context, name string, value connector.Secret) (version string, err error)
+
+	// Get returns a version of the secret, the current one if version is
+	// empty, or ErrNotFound. It sees every write that returned before.
+	Get(ctx context.Context, name, version string) (value connector.Secret, current string, err error)
 
 	// Delete schedules the secret for deletion after seven days or, with
 	// purge, deletes it at once. What does not exist is no error.

@@ -2,11 +2,12 @@ package handler
 
 import (
 	"math"
+	"strconv"
 
 	"platform-api-connector/shared/connector"
 )
 
-// readApp reads an app, and of the platform's extras those that it lists.
+// readApp reads an app. It accepts the extra fields that the platform lists.
 func readApp(o *object, extras []connector.AppField) (connector.App, error) {
 	app := connector.App{
 		ClientID:     o.text("client_id"),
@@ -15,13 +16,17 @@ func readApp(o *object, extras []connector.AppField) (connector.App, error) {
 		Extras:       connector.Fields{},
 	}
 	for _, f := range extras {
-		switch f.Name {
-		case "tier":
+		switch {
+		case f.Name == "tier":
 			app.Tier = o.text(f.Name)
-		case "monthly_post_limit":
+		case f.Name == "monthly_post_limit":
 			app.MonthlyPostLimit = o.number(f.Name, 0, math.MaxInt32, 0)
-		case "billing_day":
+		case f.Name == "billing_day":
 			app.BillingDay = o.number(f.Name, 1, 31, 0)
+		case f.Number:
+			if n := o.number(f.Name, 0, math.MaxInt32, -1); n >= 0 {
+				app.Extras.Set(f.Name, strconv.Itoa(n))
+			}
 		default:
 			if value := o.secret(f.Name); !value.Empty() {
 				app.Extras[f.Name] = value
@@ -31,7 +36,8 @@ func readApp(o *object, extras []connector.AppField) (connector.App, error) {
 	return app, o.end()
 }
 
-// appField returns an extra of an app, and whether it is there.
+// appField returns the value of an extra field of an app, and whether the
+// field is set. It never returns the value of a secret.
 func appField(app connector.App, f connector.AppField) (value any, ok bool) {
 	switch f.Name {
 	case "tier":
@@ -41,8 +47,13 @@ func appField(app connector.App, f connector.AppField) (value any, ok bool) {
 	case "billing_day":
 		return app.BillingDay, app.BillingDay != 0
 	}
-	if f.Secret {
-		return nil, !app.Extras[f.Name].Empty()
+	text, ok := app.Extras.Get(f.Name), !app.Extras[f.Name].Empty()
+	switch {
+	case f.Secret:
+		return nil, ok
+	case f.Number:
+		n, err := strconv.Atoi(text)
+		return n, err == nil
 	}
-	return app.Extras.Get(f.Name), !app.Extras[f.Name].Empty()
+	return text, ok
 }

@@ -17,8 +17,9 @@ const (
 	maxParameter = 2 << 10
 )
 
-// OAuthCallback is the function behind GET /oauth/{platform}/callback: it ends
-// an authorization and shows the result, at the link's return URL or on a page.
+// OAuthCallback returns the function of GET /oauth/{platform}/callback. It
+// completes an authorization and shows the result at the link's return URL or
+// on a page.
 func (h *Handler) OAuthCallback() Function {
 	return h.serve("oauth-callback", true, routes{
 		"GET /oauth/{platform}/callback":  h.callback,
@@ -27,14 +28,14 @@ func (h *Handler) OAuthCallback() Function {
 }
 
 func (h *Handler) callback(ctx context.Context, c *call, r *request) (answer, error) {
-	if r.preview() {
-		return passOver(r), nil
+	if r.isPreview() {
+		return answerPreview(r), nil
 	}
-	came, err := readCallback(r)
+	callback, err := readCallback(r)
 	if err != nil {
 		return answer{}, err
 	}
-	result, err := h.service.Callback(ctx, came)
+	result, err := h.service.Callback(ctx, callback)
 	var a answer
 	if err == nil {
 		a, err = h.connected(r, result)
@@ -46,20 +47,20 @@ func (h *Handler) callback(ctx context.Context, c *call, r *request) (answer, er
 		a.cookies = []string{setCookie(result.CookieName, "", 0, h.secure)}
 	}
 	if len(result.Connections) == 1 {
-		c.about(result.Connections[0].ID)
+		c.setConnection(result.Connections[0].ID)
 	}
 	return a, err
 }
 
-// readCallback takes what we use of the query. Platforms add parameters of
-// their own, and error_description is anybody's text: it is not looked at.
+// readCallback reads the parameters of a callback. It ignores all others:
+// platforms add their own, and error_description may be text of an attacker.
 func readCallback(r *request) (connector.CallbackRequest, error) {
 	if list := r.query["state"]; len(list) > 1 || len(list) == 1 && len(list[0]) > maxState {
 		return connector.CallbackRequest{}, &connector.Error{Code: connector.StateInvalid, Message: "the state is not one of ours: start again"}
 	}
 	maps.DeleteFunc(r.query, func(_ string, list []string) bool { return len(list) == 1 && list[0] == "" })
 	p := r.parametersOfQuery()
-	came := connector.CallbackRequest{
+	callback := connector.CallbackRequest{
 		Platform: connector.Name(r.parameters["platform"]),
 		State:    connector.NewSecret(p.text("state", maxState)),
 		Code:     connector.NewSecret(p.text("code", maxCode)),
@@ -70,11 +71,12 @@ func readCallback(r *request) (connector.CallbackRequest, error) {
 	if p.err != nil {
 		return connector.CallbackRequest{}, p.err
 	}
-	return came, nil
+	return callback, nil
 }
 
-// connected shows a success: at the return URL, on a page, or to a program.
-// What has to be confirmed always has a return URL.
+// connected answers a successful callback: with a redirect to the return URL,
+// with a page, or with JSON. A link that asks for confirmation always has a
+// return URL.
 func (h *Handler) connected(r *request, result connector.CallbackResult) (answer, error) {
 	if !result.Confirmation.Empty() {
 		added := url.Values{"status": {"confirm"}, "confirmation": {result.Confirmation.Reveal()}}
@@ -108,8 +110,9 @@ func missingScopes(connections []connector.Connection) []string {
 	return slices.Compact(missing)
 }
 
-// returnTo adds our parameters to a return URL. What its query has already
-// stays byte for byte, but for parameters of our names: those only we set.
+// returnTo adds parameters to a return URL. It leaves the existing query
+// unchanged, byte for byte, except that it removes parameters with the names
+// that the connector sets. Nobody else can set those.
 func returnTo(returnURL string, added url.Values) string {
 	u, err := url.Parse(returnURL)
 	if err != nil {

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"regexp"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -10,36 +11,58 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// This file says who calls, for connector.Callers, in words that the caller
-// cannot choose: of an HTTP request the principal that API Gateway's IAM
-// authorizer found, of a direct invocation the ARN under which the function
-// was invoked. Lambda does not tell a function who invokes it, but IAM can tie
-// a principal to an alias, and the ARN has the alias in it.
+// This file finds the ARN of the caller, for connector.Callers and for the
+// log. The caller cannot choose that ARN. For an HTTP request it is the
+// principal that API Gateway's IAM authorizer verified. For a direct
+// invocation it is the ARN under which the function was invoked: Lambda does
+// not tell a function its caller, but IAM can limit a principal to one alias,
+// and the ARN contains the alias.
 
-// principal returns the ARN of who signed a request, "" where nobody did.
-func principal(c events.APIGatewayV2HTTPRequestContext) string {
+// principalOf returns the ARN of the principal that signed an HTTP request,
+// or "" if the request is not signed.
+func principalOf(c events.APIGatewayV2HTTPRequestContext) string {
 	if c.Authorizer == nil || c.Authorizer.IAM == nil {
 		return ""
 	}
 	return c.Authorizer.IAM.UserARN
 }
 
-// confined returns the context of an HTTP request. Whoever may invoke an alias
-// may also send it what looks like an HTTP request of somebody else, so the
-// alias counts too; API Gateway uses none.
-func (h *Handler) confined(ctx context.Context, r *request) context.Context {
+// confineRequest limits ctx to the owners that the caller of an HTTP request
+// may act for. A caller that may invoke an alias can send it an event with any
+// principal, so the owners of the alias apply too. API Gateway uses no alias.
+func (h *Handler) confineRequest(ctx context.Context, r *request) context.Context {
 	ctx = connector.Confine(ctx, h.service.Callers.OwnersOf(r.principal))
-	if arn := invokedARN(ctx); qualified(arn) {
+	if arn := invokedARN(ctx); hasQualifier(arn) {
 		ctx = connector.Confine(ctx, h.service.Callers.OwnersOf(arn))
 	}
 	return ctx
 }
 
-// confinedDirectly returns the context of a direct invocation.
-func (h *Handler) confinedDirectly(ctx context.Context) context.Context {
+// confineInvocation limits ctx to the owners that the caller of a direct
+// invocation may act for.
+func (h *Handler) confineInvocation(ctx context.Context) context.Context {
 	return connector.Confine(ctx, h.service.Callers.OwnersOf(invokedARN(ctx)))
 }
 
+// principalARN matches the ARNs of principals. An event that did not come
+// from API Gateway may contain any text as its principal, and that text must
+// not reach the log.
+var principalARN = regexp.MustCompile(`^arn:aws[a-z-]*:(iam|sts)::\d{12}:[!-~]{1,1000}$`)
+
+// requestCaller returns the ARN under which the log names the caller of an
+// HTTP request, or "" if AWS does not name one. An alias takes precedence,
+// because the principal of an event that was sent to an alias is not verified.
+func requestCaller(ctx context.Context, r *request) string {
+	if arn := invokedARN(ctx); hasQualifier(arn) {
+		return arn
+	}
+	if !principalARN.MatchString(r.principal) {
+		return ""
+	}
+	return r.principal
+}
+
+// invokedARN returns the ARN under which the function was invoked.
 func invokedARN(ctx context.Context) string {
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		return lc.InvokedFunctionArn
@@ -47,6 +70,6 @@ func invokedARN(ctx context.Context) string {
 	return ""
 }
 
-// qualified reports whether a function's ARN names a version or alias:
-// arn:aws:lambda:<region>:<account>:function:<name>:<alias>.
-func qualified(arn string) bool { return strings.Count(arn, ":") > 6 }
+// hasQualifier reports whether a function's ARN names a version or an alias:
+// arn:aws:lambda:<region>:<account>:function:<name>:<qualifier>.
+func hasQualifier(arn string) bool { return strings.Count(arn, ":") > 6 }

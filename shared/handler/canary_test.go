@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"platform-api-connector/infra/blueprint"
-	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/connectortest"
 	"platform-api-connector/shared/handler"
 	"platform-api-connector/shared/sandbox"
 )
@@ -68,8 +68,7 @@ type sighting struct{ where, text string }
 func newCanary(t *testing.T) *canary {
 	t.Helper()
 	c := &canary{stack: newStack(t), secrets: map[string]string{}}
-	c.service.Store = recordingStore{c.store, c}
-	c.service.Queue = recordingQueue{c.queue, c}
+	c.hook(c.recordWrites)
 	for function, f := range functions(handler.New(c.service, c.service.Log)) {
 		c.functions[function] = func(ctx context.Context, payload []byte) ([]byte, error) {
 			answer, err := f(ctx, payload)
@@ -155,48 +154,29 @@ func queryOf(address, name string) string {
 	return u.Query().Get(name)
 }
 
-// recordingStore notes what is written. The other calls are the store's own.
-type recordingStore struct {
-	connector.Store
-	c *canary
+// recordWrites notes what is written into the store and the queue.
+func (c *canary) recordWrites(_ context.Context, call connectortest.Call, next func() error) error {
+	if after := call.Change.After; after != nil {
+		c.saw("record", string(mustJSON(after))+fmt.Sprintf(" %+v", after))
+	}
+	for _, t := range call.Change.Put {
+		c.saw("ticket", string(t.Body)+" "+t.ID+" "+t.Bound)
+	}
+	if call.Counter != "" {
+		c.saw("counter", call.Counter)
+	}
+	if call.Items != nil {
+		c.saw("message", fmt.Sprint(call.Items))
+	}
+	return next()
 }
 
-func (s recordingStore) note(where string, v any) {
+func mustJSON(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		b = fmt.Appendf(nil, "%+v", v)
+		panic(err)
 	}
-	s.c.saw(where, string(b))
-}
-
-func (s recordingStore) Create(ctx context.Context, c connector.Connection) (connector.Connection, error) {
-	s.note("record", c)
-	return s.Store.Create(ctx, c)
-}
-
-func (s recordingStore) Update(ctx context.Context, c connector.Connection) (connector.Connection, error) {
-	s.note("record", c)
-	return s.Store.Update(ctx, c)
-}
-
-func (s recordingStore) PutTicket(ctx context.Context, t connector.Ticket) error {
-	s.c.saw("ticket", string(t.Body)+" "+t.Hash+" "+t.Bound)
-	return s.Store.PutTicket(ctx, t)
-}
-
-func (s recordingStore) Reserve(ctx context.Context, counter string, n, limit int, at time.Time) (int, error) {
-	s.c.saw("counter", counter)
-	return s.Store.Reserve(ctx, counter, n, limit, at)
-}
-
-type recordingQueue struct {
-	connector.Queue
-	c *canary
-}
-
-func (q recordingQueue) Enqueue(ctx context.Context, ids []connector.ID, after time.Duration) ([]connector.ID, error) {
-	q.c.saw("message", fmt.Sprint(ids))
-	return q.Queue.Enqueue(ctx, ids, after)
+	return b
 }
 
 // begin opens an authorization and notes its secrets.
@@ -222,15 +202,15 @@ func (c *canary) consents(t *testing.T, name string) {
 	f := c.begin(t, name, link, sandbox.Choice{})
 	c.raw(t, "GET", f.callback)
 	c.raw(t, "GET", f.callback, withCookie(f.cookie), with("sec-purpose", "prefetch"))
-	f.end(t, with("accept", browserUse))
-	f.end(t, with("accept", browserUse))
-	f.end(t)
-	c.begin(t, name, back, sandbox.Choice{}).end(t)
-	c.begin(t, name, back, sandbox.Choice{Deny: true}).end(t)
-	c.begin(t, name, link, sandbox.Choice{Deny: true}).end(t, with("accept", browserUse))
+	f.finish(t, with("accept", browserUse))
+	f.finish(t, with("accept", browserUse))
+	f.finish(t)
+	c.begin(t, name, back, sandbox.Choice{}).finish(t)
+	c.begin(t, name, back, sandbox.Choice{Deny: true}).finish(t)
+	c.begin(t, name, link, sandbox.Choice{Deny: true}).finish(t, with("accept", browserUse))
 	late := c.begin(t, name, link, sandbox.Choice{})
 	c.clock.Advance(11 * time.Minute)
-	late.end(t)
+	late.finish(t)
 	mixed := c.begin(t, name, link, sandbox.Choice{})
 	for _, other := range platforms() {
 		c.raw(t, "GET", strings.Replace(mixed.callback, "/"+name+"/", "/"+other+"/", 1))
@@ -250,7 +230,7 @@ func (c *canary) confirms(t *testing.T, link map[string]any) {
 	waiting["owner"] = "confirmed"
 	for _, owner := range []string{"mallory", "confirmed"} {
 		f := c.begin(t, link["platform"].(string), waiting, sandbox.Choice{})
-		confirmation := queryOf(f.end(t).Headers["location"], "confirmation")
+		confirmation := queryOf(f.finish(t).Headers["location"], "confirmation")
 		if confirmation == "" {
 			t.Fatal("no confirmation")
 		}
@@ -267,7 +247,7 @@ func (c *canary) failures(t *testing.T, name string) {
 			sandbox.ErrorIn200, sandbox.Oversize, sandbox.Truncated, sandbox.DuplicateKeys, sandbox.Elsewhere,
 		} {
 			c.sandbox.Fault(sandbox.Fault{Platform: name, Endpoint: endpoint, Kind: kind, Location: "https://evil.example/"})
-			c.begin(t, name, map[string]any{"platform": name, "owner": "failing"}, sandbox.Choice{}).end(t)
+			c.begin(t, name, map[string]any{"platform": name, "owner": "failing"}, sandbox.Choice{}).finish(t)
 			c.sandbox.ClearFaults()
 		}
 	}
@@ -306,7 +286,7 @@ func (c *canary) refreshes(t *testing.T, name string) {
 		c.clock.Advance(24 * time.Hour)
 		_, _ = c.invoke(t, "refresh", `{}`)
 		for _, due := range c.queue.Drain() {
-			_, _ = c.invoke(t, "refresh-worker", `{"Records":[{"messageId":"1","body":"{\"connection_id\":\"`+string(due)+`\"}"}]}`)
+			_, _ = c.invoke(t, "refresh-worker", batch(t, messageOf(due)))
 		}
 		c.raw(t, "POST", "/connections/"+id+"/refresh")
 		c.raw(t, "POST", "/connections/"+id+"/verify")
@@ -316,7 +296,7 @@ func (c *canary) refreshes(t *testing.T, name string) {
 	c.sandbox.Kill(name, "", 0)
 	c.raw(t, "POST", "/connections/"+id+"/refresh")
 	c.clock.Advance(24 * time.Hour)
-	c.begin(t, name, map[string]any{"platform": name, "owner": "acme", "connection_id": id}, sandbox.Choice{}).end(t)
+	c.begin(t, name, map[string]any{"platform": name, "owner": "acme", "connection_id": id}, sandbox.Choice{}).finish(t)
 }
 
 func (c *canary) imports(t *testing.T, name string) {
@@ -419,7 +399,7 @@ func (c *canary) ends(t *testing.T, name string) {
 	c.clock.Advance(24 * time.Hour)
 	_, _ = c.invoke(t, "refresh", `{}`)
 	for _, due := range c.queue.Drain() {
-		_, _ = c.invoke(t, "refresh-worker", `{"Records":[{"messageId":"1","body":"{\"connection_id\":\"`+string(due)+`\"}"}]}`)
+		_, _ = c.invoke(t, "refresh-worker", batch(t, messageOf(due)))
 	}
 	c.raw(t, "DELETE", "/connections/"+ids[0]+"?purge=true")
 	c.raw(t, "GET", "/connections/"+ids[0])

@@ -14,7 +14,7 @@ const (
 	maxPosts    = 1000
 )
 
-// Connections is the function behind the operator's routes.
+// Connections returns the function of the operator's routes.
 func (h *Handler) Connections() Function {
 	return h.serve("connections", false, routes{
 		"GET /platforms":                 h.listPlatforms,
@@ -33,7 +33,7 @@ func (h *Handler) Connections() Function {
 }
 
 func (h *Handler) listPlatforms(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
 	statuses, err := h.service.PlatformStatuses(ctx)
@@ -48,7 +48,7 @@ func (h *Handler) listPlatforms(ctx context.Context, _ *call, r *request) (answe
 }
 
 func (h *Handler) showPlatform(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
 	status, err := h.service.PlatformStatus(ctx, r.platform())
@@ -95,7 +95,7 @@ func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, er
 	if err := o.end(); err != nil {
 		return answer{}, err
 	}
-	c.about(asked.ConnectionID)
+	c.setConnection(asked.ConnectionID)
 	link, err := h.service.MintLink(ctx, asked)
 	if err != nil {
 		return answer{}, err
@@ -111,7 +111,7 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 	if err != nil {
 		return answer{}, err
 	}
-	brought := connector.ImportRequest{
+	request := connector.ImportRequest{
 		Platform:    connector.Name(o.text("platform")),
 		Owner:       o.text("owner"),
 		AccountName: o.text("account_name"),
@@ -121,12 +121,12 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 	if err := o.end(); err != nil {
 		return answer{}, err
 	}
-	imported, err := h.service.Import(ctx, brought)
+	imported, err := h.service.Import(ctx, request)
 	if err != nil {
 		return answer{}, err
 	}
 	if len(imported.Connections) == 1 {
-		c.about(imported.Connections[0].ID)
+		c.setConnection(imported.Connections[0].ID)
 	}
 	return jsonAnswer(http.StatusCreated, struct {
 		Connections []connectionView `json:"connections"`
@@ -148,14 +148,14 @@ func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, err
 		return answer{}, err
 	}
 	if len(connections) == 1 {
-		c.about(connections[0].ID)
+		c.setConnection(connections[0].ID)
 	}
 	return jsonAnswer(http.StatusOK, map[string]any{"connections": viewConnections(connections)})
 }
 
 func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (answer, error) {
 	if list := r.query["cursor"]; len(list) == 1 && list[0] == "" {
-		// The first page, of a caller who always sends one.
+		// Some callers send an empty cursor for the first page.
 		r.query.Del("cursor")
 	}
 	p := r.parametersOfQuery()
@@ -180,7 +180,7 @@ func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (ans
 }
 
 func (h *Handler) showConnection(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
 	connection, err := h.service.Connection(ctx, r.connectionID())
@@ -191,10 +191,10 @@ func (h *Handler) showConnection(ctx context.Context, _ *call, r *request) (answ
 }
 
 func (h *Handler) verify(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
-	v, err := h.service.Verify(ctx, r.connectionID())
+	c, err := h.service.Verify(ctx, r.connectionID())
 	if err != nil {
 		return answer{}, err
 	}
@@ -205,11 +205,11 @@ func (h *Handler) verify(ctx context.Context, _ *call, r *request) (answer, erro
 		Scopes      []string  `json:"scopes"`
 		CheckedAt   time.Time `json:"checked_at"`
 		Warning     string    `json:"warning,omitempty"`
-	}{true, v.Account.ID, v.Account.Name, listed(v.Scopes), instant(v.CheckedAt), v.Warning})
+	}{true, c.AccountID, c.AccountName, listed(c.Scopes), instant(c.VerifiedAt), c.StatusReason})
 }
 
 func (h *Handler) refreshNow(ctx context.Context, _ *call, r *request) (answer, error) {
-	if err := r.nothingElse(); err != nil {
+	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
 	connection, err := h.service.Refresh(ctx, r.connectionID())

@@ -3,15 +3,17 @@ package handler
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/strictjson"
 )
 
 // maxDepth is how deep a JSON body may nest; the deepest of ours has two
@@ -21,9 +23,6 @@ const maxDepth = 16
 // object is a JSON object that is taken apart field by field. The first
 // problem sticks and names its field; end reports it, or a field that nobody
 // asked for.
-//
-// encoding/json alone would take names in any case, the last of two fields of
-// one name, and what follows the object.
 type object struct {
 	fields map[string]json.RawMessage
 	err    *connector.Error
@@ -44,52 +43,18 @@ func (r *request) object(optional bool) (*object, error) {
 
 // readObject parses b, which is called name in errors.
 func readObject(name string, b []byte) (*object, error) {
-	if !utf8.Valid(b) {
-		return nil, connector.Invalid(name, "not valid UTF-8")
-	}
-	if !json.Valid(b) {
-		return nil, connector.Invalid(name, "not valid JSON")
-	}
-	if err := checkNames(json.NewDecoder(bytes.NewReader(b)), 0); err != nil {
-		return nil, err
-	}
 	o := &object{}
-	if err := json.Unmarshal(b, &o.fields); err != nil || o.fields == nil {
+	err := strictjson.Unmarshal(b, strictjson.Limits{Depth: maxDepth}, &o.fields)
+	var refused *strictjson.Error
+	switch {
+	case err == nil:
+		return o, nil
+	case !errors.As(err, &refused):
 		return nil, connector.Invalid(name, "not a JSON object")
+	case refused.Problem == strictjson.Duplicate:
+		name = printable(refused.Field)
 	}
-	return o, nil
-}
-
-// checkNames walks one JSON value and refuses objects with two fields of one
-// name, and values that nest too deep.
-func checkNames(d *json.Decoder, depth int) error {
-	token, err := d.Token()
-	if err != nil {
-		return nil
-	}
-	open, ok := token.(json.Delim)
-	if !ok {
-		return nil
-	}
-	if depth == maxDepth {
-		return connector.Invalid("body", "nested too deep")
-	}
-	seen := map[string]bool{}
-	for d.More() {
-		if open == '{' {
-			key, _ := d.Token()
-			name, _ := key.(string)
-			if seen[name] {
-				return connector.Invalid(printable(name), "given twice")
-			}
-			seen[name] = true
-		}
-		if err := checkNames(d, depth+1); err != nil {
-			return err
-		}
-	}
-	_, err = d.Token()
-	return err
+	return nil, connector.Invalid(name, string(refused.Problem))
 }
 
 // take removes a field and returns it, nil where it is absent or null.
@@ -161,21 +126,48 @@ func (o *object) number(name string, least, most, otherwise int) int {
 	return n
 }
 
-// credentials reads an object of secrets.
+// credentials reads a flat object of secrets. Numbers and booleans become their
+// literal text, null is left out; anything nested is refused, naming the field.
 func (o *object) credentials(name string) connector.Fields {
 	raw := o.take(name)
 	if raw == nil {
 		return nil
 	}
-	var fields connector.Fields
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		// Fields says which of them is wrong, but not under our name for it.
-		if problem := connector.AsError(err); problem.Code == connector.InvalidRequest && o.err == nil {
-			o.err = problem
-		}
+	var values map[string]json.RawMessage
+	if json.Unmarshal(raw, &values) != nil {
 		o.fail(name, "not a JSON object of strings")
+		return nil
+	}
+	fields := make(connector.Fields, len(values))
+	for field, value := range values {
+		text, err := literal(value)
+		switch {
+		case err == nil && !bytes.Equal(value, []byte("null")):
+			fields[field] = connector.NewSecret(text)
+		case err != nil && !fieldName.MatchString(field):
+			o.fail(name, "has a field that no platform has")
+		case err != nil:
+			o.fail(name+"."+field, "not a string")
+		}
 	}
 	return fields
+}
+
+// fieldName matches the names of fields. Secrets, which may be pasted into the
+// place of a name, have digits or are longer.
+var fieldName = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
+
+// literal returns the text of a JSON string, number or boolean.
+func literal(value json.RawMessage) (string, error) {
+	switch value[0] {
+	case '"':
+		var text string
+		err := json.Unmarshal(value, &text)
+		return text, err
+	case '{', '[':
+		return "", errors.New("nested")
+	}
+	return string(value), nil
 }
 
 // end returns the first problem, or names a field that nobody asked for.
@@ -186,7 +178,7 @@ func (o *object) end() error {
 	return firstUnknown(o.fields, "unknown field")
 }
 
-// parameters is a query that is taken apart as object is.
+// parameters decodes a query, in the same way as object decodes a body.
 type parameters struct {
 	values url.Values
 	err    *connector.Error
@@ -194,8 +186,9 @@ type parameters struct {
 
 func (r *request) parametersOfQuery() *parameters { return &parameters{values: r.query} }
 
-// text reads a parameter that stands there once, in most bytes. An empty one
-// is refused: a filter that somebody forgot to fill in would select all.
+// text reads a parameter of at most most bytes. It refuses a repeated
+// parameter, and an empty one: a filter that the caller forgot to fill in would
+// select everything.
 func (p *parameters) text(name string, most int) string {
 	list := p.values[name]
 	delete(p.values, name)
@@ -241,8 +234,8 @@ func (p *parameters) number(name string, least, most, otherwise int) int {
 	return n
 }
 
-// list reads values that are separated by commas or, as scopes are in OAuth, by
-// spaces; it may stand there several times.
+// list reads values that are separated by commas or, as OAuth separates scopes,
+// by spaces. The parameter may be repeated.
 func (p *parameters) list(name string) []string {
 	if all := p.values[name]; len(all) > 1 {
 		p.values[name] = []string{strings.Join(all, ",")}
@@ -262,7 +255,7 @@ func (p *parameters) end() error {
 	return firstUnknown(p.values, "unknown parameter")
 }
 
-// onlyBody returns the body of a request that says nothing in its query.
+// onlyBody returns the body of a request. It refuses query parameters.
 func (r *request) onlyBody() (*object, error) {
 	if err := r.parametersOfQuery().end(); err != nil {
 		return nil, err
@@ -270,8 +263,9 @@ func (r *request) onlyBody() (*object, error) {
 	return r.object(false)
 }
 
-// nothingElse refuses a request that says more than its path does.
-func (r *request) nothingElse() error {
+// expectNoInput refuses a request that has query parameters or fields in its
+// body.
+func (r *request) expectNoInput() error {
 	if err := r.parametersOfQuery().end(); err != nil {
 		return err
 	}

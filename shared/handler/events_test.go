@@ -16,9 +16,11 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/google/go-cmp/cmp"
 
 	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/platform"
 	"platform-api-connector/shared/sandbox"
 )
 
@@ -68,8 +70,8 @@ func seed(t *testing.T, s *stack) {
 		Platform: "youtube", Owner: "acme", ReturnURL: "https://product.example.com/done",
 		Scopes: []string{"https://www.googleapis.com/auth/youtube.readonly"}, ExpiresAt: noon.AddDate(0, 0, 1),
 	}
-	s.putTicket(t, connector.LinkTicket, seededLink, "", link)
-	s.putTicket(t, connector.StateTicket, seededState, seededBrowser, connector.Authorization{
+	s.putTicket(t, connector.LinkKind, seededLink, "", link)
+	s.putTicket(t, connector.StateKind, seededState, seededBrowser, connector.Authorization{
 		Platform: link.Platform, Owner: link.Owner, Link: hash(seededLink), Scopes: link.Scopes, ReturnURL: link.ReturnURL,
 		RedirectURI: publicURL + "/oauth/youtube/callback", ExpiresAt: link.ExpiresAt,
 	})
@@ -82,19 +84,20 @@ func (s *stack) rename(t *testing.T, from, to connector.ID) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	credentials, _, err := s.vault.Get(t.Context(), "connections/"+string(from), c.CredentialsVersion)
+	key := connector.CredentialsKey{Kind: connector.OfConnection, ID: string(from), Owner: c.Owner, Platform: c.Platform, AccountID: c.AccountID}
+	credentials, err := s.service.CredentialStore.Get(t.Context(), key, c.Credentials)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.store.Delete(t.Context(), from, c.Revision); err != nil {
+	renamed := c
+	renamed.ID, key.ID = to, string(to)
+	if renamed.Credentials, err = s.service.CredentialStore.Put(t.Context(), key, connector.CredentialsRef{}, credentials); err != nil {
 		t.Fatal(err)
 	}
-	c.ID = to
-	if c.CredentialsVersion, err = s.vault.Put(t.Context(), "connections/"+string(to), credentials); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.store.Create(t.Context(), c); err != nil {
-		t.Fatal(err)
+	for _, change := range []connector.Change{{Before: &c}, {After: &renamed}} {
+		if _, err := s.store.Commit(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -102,23 +105,26 @@ func (s *stack) rename(t *testing.T, from, to connector.ID) {
 // know it by.
 func (s *stack) renameConfirmation(t *testing.T, confirmation, owner string) {
 	t.Helper()
-	ticket, err := s.store.TakeTicket(t.Context(), connector.ConfirmationTicket, hash(confirmation), hash(owner), s.clock.Now())
+	ticket, err := s.store.TakeTicket(t.Context(), connector.RecordKey{Kind: connector.ConfirmationKind, ID: hash(confirmation)}, hash(owner), s.clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticket.Hash = hash(seededConfirmation)
-	if err := s.store.PutTicket(t.Context(), ticket); err != nil {
-		t.Fatal(err)
-	}
+	ticket.ID = hash(seededConfirmation)
+	put(t, s.store, ticket)
 }
 
-func (s *stack) putTicket(t *testing.T, kind connector.TicketKind, token, bound string, body any) {
+func (s *stack) putTicket(t *testing.T, kind connector.Kind, token, bound string, body any) {
 	t.Helper()
-	ticket := connector.Ticket{Kind: kind, Hash: hash(token), Body: encode(t, body), ExpiresAt: noon.AddDate(0, 0, 1)}
+	ticket := connector.Ticket{RecordKey: connector.RecordKey{Kind: kind, ID: hash(token)}, Body: encode(t, body), ExpiresAt: noon.AddDate(0, 0, 1)}
 	if bound != "" {
 		ticket.Bound = hash(bound)
 	}
-	if err := s.store.PutTicket(t.Context(), ticket); err != nil {
+	put(t, s.store, ticket)
+}
+
+func put(t *testing.T, store connector.Store, ticket connector.Ticket) {
+	t.Helper()
+	if _, err := store.Commit(t.Context(), connector.Change{Put: []connector.Ticket{ticket}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -245,6 +251,7 @@ func readable(t *testing.T, result []byte, failed error) []byte {
 		if text, ok := object["body"].(string); ok {
 			var body any
 			if json.Unmarshal([]byte(text), &body) == nil {
+				checkListing(t, body)
 				object["body"] = body
 			}
 		}
@@ -257,6 +264,29 @@ func readable(t *testing.T, result []byte, failed error) []byte {
 		t.Fatal(err)
 	}
 	return mask(b.Bytes())
+}
+
+// checkListing compares a listing of platforms with the registry, and puts a
+// mark in its place, so that no golden file lists the platforms.
+func checkListing(t *testing.T, body any) {
+	t.Helper()
+	object, _ := body.(map[string]any)
+	listed, ok := object["platforms"].([]any)
+	if !ok {
+		return
+	}
+	var want []any
+	for _, p := range platform.All(platform.Options{}) {
+		d := p.Describe()
+		want = append(want, map[string]any{
+			"name": string(d.Name), "title": d.Title, "auth_kind": d.AuthKind, "app_configured": true, "app_mode": "live",
+			"redirect_uri": publicURL + "/oauth/" + string(d.Name) + "/callback",
+		})
+	}
+	if diff := cmp.Diff(want, listed); diff != "" {
+		t.Errorf("platforms (-registry +listed):\n%s", diff)
+	}
+	object["platforms"] = "<registry>"
 }
 
 var (

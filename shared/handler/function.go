@@ -14,19 +14,19 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// Function is one Lambda function: the payload of an invocation in, its
-// answer out. Errors are always messages.InvokeResponse_Error, with a
-// connector.Code as their type. It implements lambda.Handler.
+// Function is one Lambda function. It takes the payload of an invocation and
+// returns its answer. Its errors are always messages.InvokeResponse_Error,
+// with a connector.Code as their type. It implements lambda.Handler.
 type Function func(ctx context.Context, payload []byte) ([]byte, error)
 
 // Invoke implements lambda.Handler.
 func (f Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) { return f(ctx, payload) }
 
-// Handler makes the functions of one connector.
+// Handler creates the functions of one connector.
 type Handler struct {
 	service *connector.Service
 	log     *slog.Logger
-	secure  bool // people reach it over HTTPS
+	secure  bool // the public URL is https
 }
 
 // New returns a Handler over service that logs to log.
@@ -34,27 +34,28 @@ func New(service *connector.Service, log *slog.Logger) *Handler {
 	return &Handler{service: service, log: log, secure: strings.HasPrefix(service.PublicURL, "https://")}
 }
 
-// call is what is known of one invocation, for its log line and for the
-// correlation id that a caller may quote.
+// call collects what the log line of one invocation contains.
 type call struct {
 	function   string
-	requestID  string
-	route      string
-	status     int // of HTTP answers
+	requestID  string // also shown to callers, as the correlation id
+	route      string // of an HTTP request
+	status     int    // of an HTTP answer
+	caller     string // an ARN; empty where AWS names no caller
 	connection connector.ID
 	failed     *connector.Error
 	notes      []slog.Attr
 }
 
-// about notes which connection an invocation is about. What is no id is
-// somebody's text, and stays out of the log.
-func (c *call) about(id connector.ID) {
+// setConnection adds the id of a connection to the log line. A value that is
+// not a valid id is arbitrary text of the caller and does not reach the log.
+func (c *call) setConnection(id connector.ID) {
 	if id.Valid() {
 		c.connection = id
 	}
 }
 
-// function is the way in and out of every invocation.
+// function returns a Function that runs do. It measures and logs each
+// invocation, recovers panics, and encodes the answer or the error.
 func (h *Handler) function(name string, do func(ctx context.Context, c *call, payload []byte) (any, error)) Function {
 	return func(ctx context.Context, payload []byte) ([]byte, error) {
 		began := h.service.Now()
@@ -79,8 +80,8 @@ func (h *Handler) function(name string, do func(ctx context.Context, c *call, pa
 	}
 }
 
-// requestID returns the id that Lambda gave to the invocation, which its own
-// log lines carry too.
+// requestID returns the id of the invocation. Lambda's own log lines contain
+// the same id.
 func (h *Handler) requestID(ctx context.Context) string {
 	if lc, ok := lambdacontext.FromContext(ctx); ok && lc.AwsRequestID != "" {
 		return lc.AwsRequestID
@@ -92,9 +93,9 @@ func (h *Handler) requestID(ctx context.Context) string {
 	return string(id)
 }
 
-// recovered runs do and turns a panic into an Internal error. The stack goes
-// to the log; the panic's value only where the runtime made it, since others
-// may hold anything.
+// recovered runs do and turns a panic into an Internal error. It logs the
+// stack. It logs the value of the panic only if the Go runtime created it,
+// because any other value may contain a secret.
 func (h *Handler) recovered(ctx context.Context, c *call, do func() error) (err error) {
 	defer func() {
 		value := recover()

@@ -21,7 +21,9 @@ import (
 	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/connectortest"
+	"platform-api-connector/shared/credentialstore"
 	"platform-api-connector/shared/handler"
+	"platform-api-connector/shared/handler/hostiletest"
 	"platform-api-connector/shared/platform"
 	"platform-api-connector/shared/sandbox"
 )
@@ -39,12 +41,15 @@ func fuzzed(f *testing.F, output io.Writer) (*connector.Service, map[string]hand
 	log := slog.New(slog.NewJSONHandler(output, nil))
 	s := &connector.Service{
 		Platforms: platform.All(platform.Options{HTTP: server.Client(), Endpoints: sandbox.Endpoints(server.URL), Now: clock.Now}),
-		Store:     connectortest.NewStore(), Vault: connectortest.NewVault(), Sealer: connectortest.Sealer{},
-		Queue: connectortest.NewQueue(), Events: connectortest.NewEvents(),
-		Now: clock.Now, Random: chance(1), Log: log,
+		Now:       clock.Now, Random: chance(1), Log: log,
 		Sleep:     func(ctx context.Context, d time.Duration) error { clock.Advance(d); return ctx.Err() },
 		PublicURL: publicURL, ReturnOrigins: []string{allowedOrigin},
 	}
+	ports := connectortest.Ports{
+		Store: connectortest.NewStore(), Vault: connectortest.NewVault(), Sealer: connectortest.Sealer{},
+		Queue: connectortest.NewQueue(), Events: connectortest.NewEvents(),
+	}
+	ports.Wire(s, nil, credentialstore.Options{})
 	for _, name := range platforms() {
 		app := played.AppOf(name)
 		if _, err := s.PutApp(f.Context(), connector.Name(name), connector.App{ClientID: app.ClientID, ClientSecret: connector.NewSecret(app.ClientSecret), Mode: connector.Live}); err != nil {
@@ -169,7 +174,7 @@ func statusOf(t *testing.T, function handler.Function, e events.APIGatewayV2HTTP
 // allowed origin, as Go reads it and as browsers do.
 func FuzzReturnURL(f *testing.F) {
 	s, _ := fuzzed(f, io.Discard)
-	for _, target := range foreignReturnURLs {
+	for _, target := range hostiletest.ForeignReturnURLs(allowedOrigin) {
 		f.Add(target)
 	}
 	for _, target := range []string{returnURL, allowedOrigin, allowedOrigin + "/a//b", "HTTPS://PRODUCT.example.COM/x", allowedOrigin + "?a=b#", allowedOrigin + "/%2e%2e/%5c"} {

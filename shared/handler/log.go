@@ -8,8 +8,9 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// record writes the one line of an invocation. Everything in it is ours: names
-// of functions and routes, codes, ids, and causes, which hold no secret.
+// record writes the log line of an invocation. The line contains names of
+// functions and routes, codes, ids, the ARN of the caller, and causes. None of
+// them contains a secret or unchecked text of the caller.
 func (h *Handler) record(ctx context.Context, c *call, took time.Duration) {
 	attributes := []slog.Attr{
 		slog.String("function", c.function),
@@ -22,6 +23,9 @@ func (h *Handler) record(ctx context.Context, c *call, took time.Duration) {
 	}
 	if c.status != 0 {
 		attributes = append(attributes, slog.Int("status", c.status))
+	}
+	if c.caller != "" {
+		attributes = append(attributes, slog.String("caller", c.caller))
 	}
 	if c.connection != "" {
 		attributes = append(attributes, slog.String("connection_id", string(c.connection)))
@@ -40,7 +44,9 @@ func outcome(failed *connector.Error) string {
 	return string(failed.Code)
 }
 
-// severity tells what an operator should look at from what callers should.
+// severity returns the level of an invocation's log line: an error for a
+// defect, a warning for a failure that an operator can act on, and info for
+// everything else.
 func severity(failed *connector.Error) slog.Level {
 	switch {
 	case failed == nil:

@@ -9,15 +9,21 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// PlatformNotice is the function behind what platforms send on their own.
-// A notice that the platform did not sign is answered with 401.
+// PlatformNotice is the function that reads notices from the platforms. Each
+// kind of notice has a route. The answer to a notice that the platform did not
+// sign is 401.
 func (h *Handler) PlatformNotice() Function {
-	return h.serve("platform-notice", true, routes{
-		"POST /platforms/facebook/deauthorize":         h.notice("facebook", "deauthorize"),
-		"POST /platforms/facebook/data-deletion":       h.notice("facebook", "data-deletion"),
-		"GET /platforms/facebook/data-deletion/{code}": h.deletion,
-		"POST /platforms/tiktok/webhook":               h.notice("tiktok", "webhook"),
-	})
+	routes := routes{}
+	for _, p := range h.service.Platforms {
+		d := p.Describe()
+		for _, kind := range d.Notices {
+			routes["POST "+kind.Path(d.Name)] = h.notice(d.Name, kind.Name)
+			if kind.Deletion {
+				routes["GET "+kind.StatusPath(d.Name, "{code}")] = h.deletion
+			}
+		}
+	}
+	return h.serve("platform-notice", true, routes)
 }
 
 func (h *Handler) notice(platform connector.Name, kind string) func(context.Context, *call, *request) (answer, error) {
@@ -64,7 +70,7 @@ func (h *Handler) deletion(ctx context.Context, _ *call, r *request) (answer, er
 	}{"deleted", instant(d.RequestedAt), d.Deleted})
 }
 
-// unsigned is what a notice gets that does not prove where it comes from.
+// unsigned returns the error for a notice without a valid signature.
 func unsigned() error {
 	return &statusError{status: http.StatusUnauthorized, err: connector.Invalid("signature", "missing, too old, or not made by the platform for this app")}
 }

@@ -24,7 +24,17 @@ func status(t *testing.T, s *stack, id string) string {
 	return connection.Status
 }
 
-func TestNotice_FacebookDeauthorize(t *testing.T) {
+func TestHandler_PlatformNotice(t *testing.T) {
+	t.Parallel()
+	t.Run("deauthorize", testPlatformNoticeDeauthorize)
+	t.Run("data_deletion", testPlatformNoticeDataDeletion)
+	t.Run("webhook", testPlatformNoticeWebhook)
+	t.Run("forged", testPlatformNoticeForged)
+	t.Run("too_old", testPlatformNoticeTooOld)
+	t.Run("plain_form_body", testPlatformNoticePlainFormBody)
+}
+
+func testPlatformNoticeDeauthorize(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	person := s.sandbox.People("facebook")[0]
@@ -41,7 +51,7 @@ func TestNotice_FacebookDeauthorize(t *testing.T) {
 	}
 }
 
-func TestNotice_FacebookDataDeletion(t *testing.T) {
+func testPlatformNoticeDataDeletion(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	person := s.sandbox.People("facebook")[0]
@@ -72,7 +82,7 @@ func TestNotice_FacebookDataDeletion(t *testing.T) {
 	s.do(t, http.MethodGet, "/platforms/facebook/data-deletion/other").refused(t, 404, connector.InvalidRequest)
 }
 
-func TestNotice_TikTokWebhook(t *testing.T) {
+func testPlatformNoticeWebhook(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	id := s.connect(t, "tiktok", "acme", sandbox.Choice{})[0]
@@ -88,7 +98,7 @@ func TestNotice_TikTokWebhook(t *testing.T) {
 	}
 }
 
-func TestNotice_ForgedChangesNothing(t *testing.T) {
+func testPlatformNoticeForged(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	facebook := s.connect(t, "facebook", "acme", sandbox.Choice{})[0]
@@ -125,7 +135,7 @@ func TestNotice_ForgedChangesNothing(t *testing.T) {
 	}
 }
 
-func TestNotice_TooLateIsRefused(t *testing.T) {
+func testPlatformNoticeTooOld(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	id := s.connect(t, "tiktok", "acme", sandbox.Choice{})[0]
@@ -137,7 +147,7 @@ func TestNotice_TooLateIsRefused(t *testing.T) {
 	}
 }
 
-func TestNotice_PlainFormBody(t *testing.T) {
+func testPlatformNoticePlainFormBody(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	_, e := event(t, http.MethodPost, "/platforms/facebook/deauthorize", signedRequest(s, "1"), func(e *events.APIGatewayV2HTTPRequest) {

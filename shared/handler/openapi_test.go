@@ -12,10 +12,12 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
+	"github.com/google/go-cmp/cmp"
 
 	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/handler"
+	"platform-api-connector/shared/platform"
 )
 
 var document = sync.OnceValues(func() (*openapi3.T, error) {
@@ -31,7 +33,7 @@ func loadDocument(t *testing.T) *openapi3.T {
 	return d
 }
 
-func TestOpenAPI_IsValid(t *testing.T) {
+func TestOpenAPI_Validate(t *testing.T) {
 	t.Parallel()
 	d := loadDocument(t)
 	if err := d.Validate(t.Context()); err != nil {
@@ -42,7 +44,7 @@ func TestOpenAPI_IsValid(t *testing.T) {
 	}
 }
 
-func TestOpenAPI_HasTheDeployedRoutes(t *testing.T) {
+func TestOpenAPI_Routes(t *testing.T) {
 	t.Parallel()
 	var described, deployed []string
 	for path, item := range loadDocument(t).Paths.Map() {
@@ -64,18 +66,70 @@ func TestOpenAPI_HasTheDeployedRoutes(t *testing.T) {
 	}
 }
 
-func TestOpenAPI_ListsEveryCode(t *testing.T) {
+func TestOpenAPI_Enums(t *testing.T) {
 	t.Parallel()
-	var listed []string
-	for _, value := range loadDocument(t).Components.Schemas["Code"].Value.Enum {
-		listed = append(listed, value.(string))
-	}
-	var codes []string
+	var codes, platforms []string
 	for _, code := range connector.Codes() {
 		codes = append(codes, string(code))
 	}
-	if !slices.Equal(listed, codes) {
-		t.Errorf("document: %v\ncodes:    %v", listed, codes)
+	for _, p := range platform.All(platform.Options{}) {
+		platforms = append(platforms, string(p.Describe().Name))
+	}
+	for schema, want := range map[string][]string{
+		"Code":         codes,
+		"PlatformName": platforms,
+		"Status":       {string(connector.Active), string(connector.NeedsReauth), string(connector.Manual), string(connector.Disconnected)},
+		"Mode":         {string(connector.Live), string(connector.Sandbox), string(connector.ByHand)},
+	} {
+		t.Run(schema, func(t *testing.T) {
+			t.Parallel()
+			var listed []string
+			for _, value := range loadDocument(t).Components.Schemas[schema].Value.Enum {
+				listed = append(listed, value.(string))
+			}
+			if diff := cmp.Diff(want, listed); diff != "" {
+				t.Errorf("the document's list (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The extras of an app are those of the platforms. The document says which
+// platform each is for.
+func TestOpenAPI_AppFields(t *testing.T) {
+	t.Parallel()
+	requested := map[string]string{"client_id": "string", "client_secret": "string", "mode": ""}
+	shown := map[string]string{"platform": "", "client_id": "string", "client_secret_set": "boolean", "mode": "", "redirect_uri": "string"}
+	schemas := loadDocument(t).Components.Schemas
+	for _, p := range platform.All(platform.Options{}) {
+		d := p.Describe()
+		for _, f := range d.AppFields {
+			kind := "string"
+			if f.Number {
+				kind = "integer"
+			}
+			requested[f.Name] = kind
+			if f.Secret {
+				shown[f.Name+"_set"] = "boolean"
+			} else {
+				shown[f.Name] = kind
+			}
+			if property := schemas["AppRequest"].Value.Properties[f.Name]; property != nil && !strings.HasPrefix(property.Value.Description, string(d.Name)+": ") {
+				t.Errorf("AppRequest.%s: the description does not begin with %q", f.Name, d.Name)
+			}
+		}
+	}
+	for schema, want := range map[string]map[string]string{"AppRequest": requested, "App": shown} {
+		described := map[string]string{}
+		for name, property := range schemas[schema].Value.Properties {
+			described[name] = ""
+			if types := property.Value.Type; types != nil && property.Ref == "" {
+				described[name] = strings.Join(*types, " ")
+			}
+		}
+		if diff := cmp.Diff(want, described); diff != "" {
+			t.Errorf("properties of %s (-want +got):\n%s", schema, diff)
+		}
 	}
 }
 

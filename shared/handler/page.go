@@ -15,8 +15,8 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// Pages load nothing: no script, no image, no font. Their one style sheet is
-// inside, and the content security policy names its hash.
+// Pages load no script, image or font. Their style sheet is inline, and the
+// content security policy allows it by its hash.
 
 //go:embed page.html
 var pageText string
@@ -26,13 +26,14 @@ var pageStyle string
 
 var pages = template.Must(template.New("page").Parse(pageText))
 
-// styleHash is the style sheet as a content security policy names it.
+// styleHash returns the hash of the style sheet in the form of a content
+// security policy.
 func styleHash() string {
 	sum := sha256.Sum256([]byte(pageStyle))
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// pageHead is what every page has.
+// pageHead is the data that every page needs.
 type pageHead struct {
 	Title string
 	Style template.CSS
@@ -63,7 +64,7 @@ func pageAnswer(status int, name string, data any) (answer, error) {
 	}, nil
 }
 
-// connectedPage shows what a consent led to.
+// connectedPage shows the connections of a successful consent.
 func connectedPage(platform connector.Description, connections []connector.Connection) (answer, error) {
 	type account struct {
 		connector.Connection
@@ -83,7 +84,7 @@ func connectedPage(platform connector.Description, connections []connector.Conne
 	}{head("Connected"), platform.Title, accounts})
 }
 
-// purpose returns a scope with what the guide says it is for, if it does.
+// purpose returns a scope with its purpose, if the guide explains it.
 func purpose(guide connector.Guide, scope string) connector.GuideScope {
 	for _, explained := range guide.Scopes {
 		if explained.Name == scope {
@@ -93,16 +94,16 @@ func purpose(guide connector.Guide, scope string) connector.GuideScope {
 	return connector.GuideScope{Name: scope}
 }
 
-// headings stand above a problem where its title says nothing to a person.
+// headings replace the titles of problems that a person would not understand.
 var headings = map[connector.Code]string{
 	connector.AccessDenied:   "Nothing was connected",
 	connector.InvalidRequest: "This page cannot be shown",
 	connector.StateInvalid:   "You cannot go on from here",
 }
 
-// personal are the codes whose details are about what the person chose. All
-// others are for those who can help.
-var personal = []connector.Code{connector.AccessDenied, connector.AccountMismatch, connector.ScopeMissing}
+// userFacingCodes are the codes whose detail concerns a choice of the person.
+// For all other codes, the page shows the detail in its support section.
+var userFacingCodes = []connector.Code{connector.AccessDenied, connector.AccountMismatch, connector.ScopeMissing}
 
 // failurePage shows a problem to a person.
 func failurePage(p problemBody) (string, error) {
@@ -112,13 +113,13 @@ func failurePage(p problemBody) (string, error) {
 	}
 	return renderPage(name, struct {
 		pageHead
-		Problem  problemBody
-		Personal bool
-		Person   string
-	}{head(cmp.Or(headings[p.Code], p.Title)), p, slices.Contains(personal, p.Code), meanings[p.Code].person})
+		Problem    problemBody
+		UserFacing bool
+		Person     string
+	}{head(cmp.Or(headings[p.Code], p.Title)), p, slices.Contains(userFacingCodes, p.Code), codeInfo[p.Code].person})
 }
 
-// deletionPage shows what became of a data deletion.
+// deletionPage shows the status of a data deletion.
 func deletionPage(d connector.Deletion) (answer, error) {
 	return pageAnswer(http.StatusOK, "deletion", struct {
 		pageHead
@@ -127,8 +128,8 @@ func deletionPage(d connector.Deletion) (answer, error) {
 	}{head("Data deletion"), instant(d.RequestedAt), d.Deleted})
 }
 
-// wantsPage reports whether the client prefers HTML to JSON, which browsers
-// say and programs do not (RFC 9110, 12.5.1).
+// wantsPage reports whether the client prefers HTML to JSON. Browsers state
+// this preference and programs do not (RFC 9110, 12.5.1).
 func (r *request) wantsPage() bool {
 	page, program := 0.0, 0.0
 	for part := range strings.SplitSeq(r.header["accept"], ",") {
@@ -143,8 +144,8 @@ func (r *request) wantsPage() bool {
 	return page > 0 && page >= program
 }
 
-// mediaRange parses one part of an Accept header. A weight that cannot be
-// read counts as one.
+// mediaRange parses one part of an Accept header. A malformed weight counts as
+// one.
 func mediaRange(part string) (kind string, weight float64) {
 	kind, parameters, _ := strings.Cut(part, ";")
 	weight = 1

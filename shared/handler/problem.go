@@ -16,16 +16,16 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// meaning is what a code means to those who get it.
-type meaning struct {
+// info describes a code to its recipients.
+type info struct {
 	status int
 	title  string
-	advice string // what the caller's program, or its author, does about it
-	person string // what the person in the browser does about it
+	advice string // what the calling program or its author should do
+	person string // what the person in the browser should do
 }
 
-// meanings is the only place where a code becomes an HTTP status.
-var meanings = map[connector.Code]meaning{
+// codeInfo is the only place that maps a code to an HTTP status.
+var codeInfo = map[connector.Code]info{
 	connector.InvalidRequest: {http.StatusBadRequest, "The request is malformed",
 		"Fix the field that the detail names.",
 		"The address is not complete, or not one of ours. Go back to where you came from and start again."},
@@ -65,9 +65,8 @@ var meanings = map[connector.Code]meaning{
 		"Report the instance.", "Tell whoever sent you here, with the reference below."},
 }
 
-// statusError is an InvalidRequest for which HTTP has a better status than
-// 400: a route that is none, a wrong method, a notice that is not signed by
-// the platform.
+// statusError is an InvalidRequest with a more specific status than 400: an
+// unknown route, a wrong method, or a notice without a valid signature.
 type statusError struct {
 	status int
 	header map[string]string
@@ -77,8 +76,8 @@ type statusError struct {
 func (e *statusError) Error() string { return e.err.Error() }
 func (e *statusError) Unwrap() error { return e.err }
 
-// problemBody is a problem of RFC 9457 with our extensions. Instance is the
-// id under which the log has it.
+// problemBody is a problem document of RFC 9457 with extensions. Instance is
+// the request_id of its log line.
 type problemBody struct {
 	Type          string         `json:"type"`
 	Title         string         `json:"title"`
@@ -94,14 +93,15 @@ type problemBody struct {
 	ResetsAt      time.Time      `json:"resets_at,omitzero"`
 }
 
-// problem renders err as an HTTP answer, for a program or for a person.
+// problem renders err as an HTTP answer: as a page for a person or as JSON for
+// a program.
 func (h *Handler) problem(err error, requestID string, page bool) answer {
 	body := describe(err, requestID)
 	a := answer{status: body.Status, header: map[string]string{}}
 	var special *statusError
 	if errors.As(err, &special) {
 		a.status, body.Status = special.status, special.status
-		// Such a problem means no more than its status (RFC 9457, 4.2.1).
+		// The problem adds nothing to its status (RFC 9457, 4.2.1).
 		body.Type, body.Title = "about:blank", http.StatusText(special.status)
 		maps.Copy(a.header, special.header)
 	}
@@ -125,13 +125,13 @@ func (h *Handler) problem(err error, requestID string, page bool) answer {
 	return a
 }
 
-// describe says what of an error may be seen outside. Of Internal that is an
-// id, and nothing else.
+// describe returns the public part of an error. An Internal error shows only
+// the id of its log line.
 func describe(err error, requestID string) problemBody {
 	e := connector.AsError(err)
-	m, known := meanings[e.Code]
+	m, known := codeInfo[e.Code]
 	if !known {
-		e, m = &connector.Error{Code: connector.Internal}, meanings[connector.Internal]
+		e, m = &connector.Error{Code: connector.Internal}, codeInfo[connector.Internal]
 	}
 	body := problemBody{
 		Type:     "urn:platform-connector:problem:" + string(e.Code),
@@ -154,9 +154,10 @@ func describe(err error, requestID string) problemBody {
 	return body
 }
 
-// invokeError renders err for a direct invocation: errorType is the code, and
-// errorMessage holds what a problem has in fields of its own. The runtime
-// knows only the bare type, so it must not be wrapped.
+// invokeError renders err for a direct invocation. The errorType is the code.
+// The errorMessage contains the details that are fields of a problem document.
+// The Lambda runtime recognizes only the unwrapped type, so callers must not
+// wrap the result.
 func invokeError(err error, requestID string) error {
 	body := describe(err, requestID)
 	message := body.Detail

@@ -13,16 +13,18 @@ import (
 )
 
 const (
-	// batchWorkers is how many connections of a batch are refreshed at once.
+	// batchWorkers is how many connections of a batch are refreshed
+	// concurrently.
 	batchWorkers = 5
-	// batchReserve is how long before the deadline no further refresh is
-	// begun: more than one can take, for the answer must come in time to tell
-	// which messages to deliver again.
-	batchReserve = 20 * time.Second
+	// BatchReserve is the time before the deadline in which no refresh starts.
+	// It is longer than one refresh can take, so that the function can still
+	// report which messages SQS must deliver again.
+	BatchReserve = 20 * time.Second
 )
 
-// Refresh is the function that the schedule invokes: it finds what is due and
-// queues it. It takes nothing from the event.
+// Refresh returns the function that the schedule invokes. Each invocation is
+// one sweep: it finds the due connections and queues them. It uses nothing of
+// the event.
 func (h *Handler) Refresh() Function {
 	return h.function("refresh", func(ctx context.Context, c *call, payload []byte) (any, error) {
 		var event map[string]json.RawMessage
@@ -38,9 +40,8 @@ func (h *Handler) Refresh() Function {
 	})
 }
 
-// RefreshWorker is the function behind the refresh queue: it refreshes each
-// connection of a batch, and reports those whose message shall be delivered
-// again.
+// RefreshWorker returns the function of the refresh queue. It refreshes each
+// connection of a batch and reports the messages that SQS must deliver again.
 func (h *Handler) RefreshWorker() Function {
 	return h.function("refresh-worker", func(ctx context.Context, c *call, payload []byte) (any, error) {
 		var event events.SQSEvent
@@ -57,7 +58,7 @@ func (h *Handler) refreshBatch(ctx context.Context, c *call, messages []events.S
 	begin := ctx
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		begin, cancel = context.WithDeadline(ctx, deadline.Add(-batchReserve))
+		begin, cancel = context.WithDeadline(ctx, deadline.Add(-BatchReserve))
 		defer cancel()
 	}
 	again := make([]bool, len(messages))
@@ -81,21 +82,21 @@ func (h *Handler) refreshBatch(ctx context.Context, c *call, messages []events.S
 	return failed
 }
 
-// refreshMessage refreshes the connection of one message. A message that
-// cannot be read never will be: it is logged and dropped.
+// refreshMessage refreshes the connection of one message. It logs and drops a
+// malformed message, because another delivery would not change it.
 func (h *Handler) refreshMessage(ctx context.Context, batch *call, message events.SQSMessage) error {
 	began := h.service.Now()
 	c := &call{function: batch.function, requestID: batch.requestID, route: "message"}
-	id, err := messageID(message.Body)
+	due, err := messageKey(message.Body)
 	if err != nil {
 		c.failed = connector.AsError(err)
 		h.record(ctx, c, 0)
 		return nil
 	}
-	c.about(id)
+	c.setConnection(connector.ID(due.ID))
 	err = h.recovered(ctx, c, func() error {
-		outcome, err := h.service.RefreshDue(ctx, id)
-		c.notes = append(c.notes, slog.String("refresh", string(outcome)))
+		result, err := h.service.HandleDue(ctx, due)
+		c.notes = append(c.notes, slog.String("refresh", string(result)))
 		return err
 	})
 	c.failed = connector.AsError(err)
@@ -103,18 +104,27 @@ func (h *Handler) refreshMessage(ctx context.Context, batch *call, message event
 	return err
 }
 
-// messageID reads {"connection_id": "…"}.
-func messageID(body string) (connector.ID, error) {
+// messageKey reads {"kind": "…", "id": "…"}. The version before sends
+// {"connection_id": "…"}, whatever is due.
+func messageKey(body string) (connector.RecordKey, error) {
 	o, err := readObject("body", []byte(body))
 	if err != nil {
-		return "", err
+		return connector.RecordKey{}, err
 	}
-	id := connector.ID(o.text("connection_id"))
+	key := connector.RecordKey{Kind: connector.Kind(o.text("kind")), ID: o.text("id")}
+	field := "id"
+	if key.Kind == "" {
+		field, key.ID = "connection_id", o.text("connection_id")
+	}
 	if o.err != nil {
-		return "", o.err
+		return connector.RecordKey{}, o.err
 	}
-	if !id.Valid() {
-		return "", connector.Invalid("connection_id", "not an id")
+	if !connector.ID(key.ID).Valid() {
+		return connector.RecordKey{}, connector.Invalid(field, "not an id")
 	}
-	return id, nil
+	switch key.Kind {
+	case "", connector.ConnectionKind, connector.PendingKind, connector.UnrecordedKind:
+		return key, nil
+	}
+	return connector.RecordKey{}, connector.Invalid("kind", "not one that becomes due")
 }

@@ -47,86 +47,116 @@ func deliveredAgain(t *testing.T, result []byte) []string {
 	return ids
 }
 
+// message is what the version before sends.
 func message(id string) string { return `{"connection_id":"` + id + `"}` }
 
-func TestRefresh_FromScheduleToWorker(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
-	var want []string
-	for _, name := range []string{"youtube", "twitter", "tiktok"} {
-		want = append(want, s.connect(t, name, "acme", sandbox.Choice{})...)
-	}
-	s.clock.Advance(115 * time.Minute)
-	swept, failure := s.invoke(t, "refresh", `{"version":"0","source":"aws.scheduler","detail-type":"Scheduled Event","detail":"{}"}`)
-	if failure != nil || swept["queued"] != 3.0 || swept["complete"] != true {
-		t.Fatalf("sweep: %v, %v", swept, failure)
-	}
-	var bodies []string
-	for _, id := range s.queue.Drain() {
-		bodies = append(bodies, message(string(id)))
-	}
-	result, err := s.functions["refresh-worker"](invocation(t.Context()), []byte(batch(t, bodies...)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again := deliveredAgain(t, result); len(again) != 0 {
-		t.Errorf("delivered again: %v", again)
-	}
-	for _, id := range want {
-		var connection struct {
-			LastRefreshedAt time.Time `json:"last_refreshed_at"`
-		}
-		s.do(t, http.MethodGet, "/connections/"+id).decode(t, 200, &connection)
-		if connection.LastRefreshedAt.Before(noon.Add(115 * time.Minute)) {
-			t.Errorf("%s was last refreshed at %v", id, connection.LastRefreshedAt)
-		}
-	}
+// messageOf is what the queue sends.
+func messageOf(due connector.RecordKey) string {
+	return `{"kind":"` + string(due.Kind) + `","id":"` + due.ID + `","connection_id":"` + due.ID + `"}`
 }
 
-func TestWorker_PoisonIsDroppedAndLogged(t *testing.T) {
+func TestRefresh(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
-	result, err := s.functions["refresh-worker"](invocation(t.Context()), []byte(batch(t,
-		`not JSON`, `{}`, `{"connection_id":7}`, message("x"), message(unknownID))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again := deliveredAgain(t, result); len(again) != 0 {
-		t.Errorf("delivered again: %v", again)
-	}
-	outcomes := map[any]int{}
-	for _, line := range s.logs.lines(t) {
-		if line["route"] == "message" {
-			outcomes[line["outcome"]]++
-			if line["function"] != "refresh-worker" || line["request_id"] != requestID || line["outcome"] == "ok" && line["connection_id"] != unknownID {
-				t.Errorf("line %v", line)
+	t.Run("from_schedule_to_worker", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t)
+		var want []string
+		for _, name := range []string{"youtube", "twitter", "tiktok"} {
+			want = append(want, s.connect(t, name, "acme", sandbox.Choice{})...)
+		}
+		s.clock.Advance(115 * time.Minute)
+		swept, failure := s.invoke(t, "refresh", `{"version":"0","source":"aws.scheduler","detail-type":"Scheduled Event","detail":"{}"}`)
+		if failure != nil || swept["queued"] != 3.0 || swept["complete"] != true {
+			t.Fatalf("sweep: %v, %v", swept, failure)
+		}
+		var bodies []string
+		for _, due := range s.queue.Drain() {
+			bodies = append(bodies, messageOf(due))
+		}
+		result, err := s.functions["refresh-worker"](invocation(t.Context()), []byte(batch(t, bodies...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := deliveredAgain(t, result); len(again) != 0 {
+			t.Errorf("delivered again: %v", again)
+		}
+		for _, id := range want {
+			var connection struct {
+				LastRefreshedAt time.Time `json:"last_refreshed_at"`
+			}
+			s.do(t, http.MethodGet, "/connections/"+id).decode(t, 200, &connection)
+			if connection.LastRefreshedAt.Before(noon.Add(115 * time.Minute)) {
+				t.Errorf("%s was last refreshed at %v", id, connection.LastRefreshedAt)
 			}
 		}
-	}
-	if outcomes["InvalidRequest"] != 4 || outcomes["ok"] != 1 {
-		t.Errorf("outcomes %v", outcomes)
-	}
+	})
 }
 
-func TestWorker_ReportsPartialFailures(t *testing.T) {
+func TestRefreshWorker(t *testing.T) {
 	t.Parallel()
-	s := newStack(t)
-	ids := make([]string, 9)
-	for i := range ids {
-		ids[i] = fmt.Sprintf("%08x-0000-4000-8000-000000000000", i)
-	}
-	s.service.Store = failing{Store: s.service.Store, broken: connector.ID(ids[2]), panics: connector.ID(ids[5])}
-	var bodies []string
-	for _, id := range ids {
-		bodies = append(bodies, message(id))
-	}
-	result, err := s.functions["refresh-worker"](invocation(t.Context()), []byte(batch(t, bodies...)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again := deliveredAgain(t, result); !slices.Equal(again, []string{"2", "5"}) {
-		t.Errorf("delivered again: %v, want 2 and 5", again)
-	}
+	t.Run("malformed_message_is_dropped_and_logged", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t)
+		result, err := s.functions["refresh-worker"](invocation(t.Context()), []byte(batch(t,
+			`not JSON`, `{}`, `{"connection_id":7}`, message("x"), message(unknownID))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := deliveredAgain(t, result); len(again) != 0 {
+			t.Errorf("delivered again: %v", again)
+		}
+		outcomes := map[any]int{}
+		for _, line := range s.logs.lines(t) {
+			if line["route"] == "message" {
+				outcomes[line["outcome"]]++
+				if line["function"] != "refresh-worker" || line["request_id"] != requestID || line["outcome"] == "ok" && line["connection_id"] != unknownID {
+					t.Errorf("line %v", line)
+				}
+			}
+		}
+		if outcomes["InvalidRequest"] != 4 || outcomes["ok"] != 1 {
+			t.Errorf("outcomes %v", outcomes)
+		}
+	})
+	t.Run("reports_partial_failures", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t)
+		ids := make([]string, 9)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("%08x-0000-4000-8000-000000000000", i)
+		}
+		s.service.Store = failing{Store: s.service.Store, broken: connector.ID(ids[2]), panics: connector.ID(ids[5])}
+		var bodies []string
+		for _, id := range ids {
+			bodies = append(bodies, message(id))
+		}
+		result, err := s.functions["refresh-worker"](invocation(t.Context()), []byte(batch(t, bodies...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := deliveredAgain(t, result); !slices.Equal(again, []string{"2", "5"}) {
+			t.Errorf("delivered again: %v, want 2 and 5", again)
+		}
+	})
+	t.Run("starts_no_refresh_when_time_is_short", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t)
+		s.service.Store = nil // any use panics
+		ctx, cancel := context.WithTimeout(invocation(t.Context()), 10*time.Second)
+		defer cancel()
+		result, err := s.functions["refresh-worker"](ctx, []byte(batch(t, message(unknownID), message(unknownID))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := deliveredAgain(t, result); !slices.Equal(again, []string{"0", "1"}) {
+			t.Errorf("delivered again: %v", again)
+		}
+		for _, line := range s.logs.lines(t) {
+			if line["msg"] == "panic" {
+				t.Errorf("a refresh was begun: %v", line)
+			}
+		}
+	})
 }
 
 // failing is a store in which reading one connection fails, and another one
@@ -144,24 +174,4 @@ func (f failing) Connection(ctx context.Context, id connector.ID) (connector.Con
 		panic(explosive)
 	}
 	return f.Store.Connection(ctx, id)
-}
-
-func TestWorker_LeavesTheRestWhenTimeIsShort(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
-	s.service.Store = nil // any use panics
-	ctx, cancel := context.WithTimeout(invocation(t.Context()), 10*time.Second)
-	defer cancel()
-	result, err := s.functions["refresh-worker"](ctx, []byte(batch(t, message(unknownID), message(unknownID))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again := deliveredAgain(t, result); !slices.Equal(again, []string{"0", "1"}) {
-		t.Errorf("delivered again: %v", again)
-	}
-	for _, line := range s.logs.lines(t) {
-		if line["msg"] == "panic" {
-			t.Errorf("a refresh was begun: %v", line)
-		}
-	}
 }

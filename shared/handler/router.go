@@ -20,35 +20,35 @@ const (
 	maxQuery = 32 << 10
 )
 
-// request is one HTTP request, taken out of an event.
+// request is one HTTP request, as read from an event.
 type request struct {
-	key        string // the route, as API Gateway writes it: "GET /connections/{id}"
+	key        string // the route, in API Gateway's form: "GET /connections/{id}"
 	method     string
 	path       string
 	parameters map[string]string // of the path, decoded
 	query      url.Values
 	header     map[string]string // names in lower case
 	cookies    []string          // each "name=value"
-	principal  string            // the ARN of who signed it; empty where nobody did
+	principal  string            // the ARN of the signer; empty if the request is not signed
 	body       []byte
 }
 
-// answer is one HTTP answer. The zero status means that there is none yet.
+// answer is one HTTP answer. A status of zero means that no answer was set.
 type answer struct {
 	status  int
 	header  map[string]string
 	cookies []string
 	body    string
-	style   string // the hash of the page's style sheet; empty where the body is no page
+	style   string // the hash of the page's style sheet; empty if the body is not a page
 }
 
-// routes maps route keys to what they do. A route may return an answer beside
-// an error: its cookies are kept, and if it has a status it is sent in place
-// of the rendered error.
+// routes maps route keys to their functions. A function may return an answer
+// together with an error. The cookies of that answer are sent. If the answer
+// has a status, it replaces the rendered error.
 type routes map[string]func(context.Context, *call, *request) (answer, error)
 
-// serve returns a Function for HTTP API events. With pages, a browser gets
-// HTML instead of JSON problems.
+// serve returns a Function for HTTP API events. If pages is set, a browser
+// gets errors as HTML pages instead of JSON problems.
 func (h *Handler) serve(function string, pages bool, routes routes) Function {
 	return h.function(function, func(ctx context.Context, c *call, payload []byte) (any, error) {
 		if !isHTTP(payload) {
@@ -58,14 +58,15 @@ func (h *Handler) serve(function string, pages bool, routes routes) Function {
 	})
 }
 
-// respond answers an HTTP API event. Failures become answers; what they were
-// stays in c for the log.
+// respond answers an HTTP API event. It renders an error as an answer and
+// stores the error in c for the log.
 func (h *Handler) respond(ctx context.Context, c *call, payload []byte, pages bool, routes routes) events.APIGatewayV2HTTPResponse {
 	r, err := readRequest(payload)
 	var a answer
 	if err == nil {
+		c.caller = requestCaller(ctx, r)
 		err = h.recovered(ctx, c, func() (err error) {
-			a, err = dispatch(h.confined(ctx, r), c, r, routes)
+			a, err = dispatch(h.confineRequest(ctx, r), c, r, routes)
 			return err
 		})
 	}
@@ -82,18 +83,19 @@ func (h *Handler) respond(ctx context.Context, c *call, payload []byte, pages bo
 }
 
 func dispatch(ctx context.Context, c *call, r *request, routes routes) (answer, error) {
-	do, ok := routes[r.key]
+	serve, ok := routes[r.key]
 	if !ok {
-		return answer{}, unrouted(r, routes)
+		return answer{}, routeError(r, routes)
 	}
 	c.route = r.key
-	c.about(r.connectionID())
-	return do(ctx, c, r)
+	c.setConnection(r.connectionID())
+	return serve(ctx, c, r)
 }
 
-// unrouted tells a wrong method from a wrong path. Nothing is ever served by
-// its path: only API Gateway knows which route asked for IAM auth.
-func unrouted(r *request, routes routes) error {
+// routeError returns the error for a request without a route: 405 if the path
+// exists with another method, 404 otherwise. The path never selects a route,
+// because only API Gateway knows which route it authorized.
+func routeError(r *request, routes routes) error {
 	var methods []string
 	for key := range routes {
 		if method, pattern, _ := strings.Cut(key, " "); matches(pattern, r.path) {
@@ -124,8 +126,8 @@ func matches(pattern, path string) bool {
 	return true
 }
 
-// isHTTP tells events of an HTTP front, of any payload format, from what
-// others invoke a function with.
+// isHTTP reports whether payload is an HTTP event, of any payload format. All
+// other payloads are direct invocations.
 func isHTTP(payload []byte) bool {
 	var shape struct {
 		RouteKey       *string         `json:"routeKey"`
@@ -138,8 +140,8 @@ func isHTTP(payload []byte) bool {
 	return shape.RouteKey != nil || shape.HTTPMethod != nil || shape.RequestContext != nil
 }
 
-// readRequest takes an event apart. It always returns a request, also beside
-// an error, as far as it could be read.
+// readRequest reads an event. It always returns a request. With an error, the
+// request contains the parts that were read before the error.
 func readRequest(payload []byte) (*request, error) {
 	r := &request{}
 	var event events.APIGatewayV2HTTPRequest
@@ -156,7 +158,7 @@ func readRequest(payload []byte) (*request, error) {
 		r.method, _, _ = strings.Cut(r.key, " ")
 	}
 	r.path = event.RawPath
-	r.principal = principal(event.RequestContext)
+	r.principal = principalOf(event.RequestContext)
 	r.parameters = event.PathParameters
 	r.cookies = event.Cookies
 	for pair := range strings.SplitSeq(r.header["cookie"], ";") {
@@ -173,8 +175,9 @@ func readRequest(payload []byte) (*request, error) {
 	return r, err
 }
 
-// readQuery parses the raw query, since queryStringParameters joins
-// duplicates by commas, where they cannot be told from a comma in a value.
+// readQuery parses the raw query. In queryStringParameters, repeated
+// parameters are joined by commas and cannot be distinguished from one value
+// that contains a comma.
 func readQuery(event events.APIGatewayV2HTTPRequest) (url.Values, error) {
 	if len(event.RawQueryString) > maxQuery {
 		return nil, connector.Invalid("query", "too long")
@@ -211,7 +214,8 @@ func readBody(event events.APIGatewayV2HTTPRequest) ([]byte, error) {
 	return body, nil
 }
 
-// cookie returns the value of a cookie, "" where there is none.
+// cookie returns the value of a cookie, or "" if the request has none of that
+// name.
 func (r *request) cookie(name string) string {
 	for _, pair := range r.cookies {
 		if got, value, ok := strings.Cut(pair, "="); ok && got == name {
@@ -221,17 +225,16 @@ func (r *request) cookie(name string) string {
 	return ""
 }
 
-// connectionID returns the id of the path. What cannot be an id is for the
-// service to refuse, as it refuses one that is not there.
+// connectionID returns the id in the path. The service refuses a malformed id
+// in the same way as an unknown one.
 func (r *request) connectionID() connector.ID { return connector.ID(r.parameters["id"]) }
 
-// platform returns the name of the path, which the service holds against those
-// that there are.
+// platform returns the name in the path. The service refuses an unknown one.
 func (r *request) platform() connector.Name { return connector.Name(r.parameters["platform"]) }
 
-// preview reports whether nobody looks at the answer: a HEAD request, or a
-// browser that fetches ahead of a click.
-func (r *request) preview() bool {
+// isPreview reports whether no person sees the answer: the request is a HEAD,
+// or the browser fetches the page before a click.
+func (r *request) isPreview() bool {
 	if r.method == http.MethodHead {
 		return true
 	}
@@ -244,20 +247,20 @@ func (r *request) preview() bool {
 	return false
 }
 
-// passOver answers a preview without touching anything. Fetching ahead is
-// refused, because a browser would show the answer of a successful one in
-// place of the page when the person does click
+// answerPreview answers a preview without any read or write. It refuses a
+// prefetch, because a browser shows the answer of a successful prefetch when
+// the person clicks, instead of requesting the page
 // (https://wicg.github.io/nav-speculation/prefetch.html, 2026-11-23).
-func passOver(r *request) answer {
+func answerPreview(r *request) answer {
 	if r.method == http.MethodHead {
 		return answer{status: http.StatusNoContent}
 	}
 	return answer{status: http.StatusForbidden}
 }
 
-// response completes an answer with the headers that every one has. Tokens,
-// links and codes travel in them, so nothing may be kept, framed or referred
-// to.
+// response adds the headers that every answer has. Answers contain tokens,
+// links and codes, so browsers must not cache them, frame them, or send their
+// URL as a referrer.
 func (h *Handler) response(a answer) events.APIGatewayV2HTTPResponse {
 	policy := "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 	if a.style != "" {

@@ -7,18 +7,23 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
+
+	"platform-api-connector/shared/handler/hostiletest"
 )
 
 const root = "../.."
 
 var (
-	namedTest = regexp.MustCompile("`([a-z/]+) ((?:Test|Fuzz)[A-Za-z0-9_]+)(?:/([^`]+))?`")
+	namedTest = regexp.MustCompile("`(?:([a-z/]+) ((?:Test|Fuzz)[A-Za-z0-9_]+)|TestHostile)(?:/([^`]+))?`")
 	tableLine = regexp.MustCompile(`(?m)^\| ([0-9]+) \|.*$`)
 )
 
-// TestSecurityTable holds SECURITY.md's table against the tests that it names.
+// TestSecurityTable checks that SECURITY.md names only tests that exist, and
+// that it names each row of the hostile suite.
 func TestSecurityTable(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, "SECURITY.md"))
@@ -36,8 +41,16 @@ func TestSecurityTable(t *testing.T) {
 		t.Errorf("%d lines, want 47", next-1)
 	}
 	packages := map[string]tests{}
+	unnamed := hostiletest.Names()
 	for _, named := range namedTest.FindAllStringSubmatch(string(text), -1) {
 		folder, function, subtest := named[1], named[2], named[3]
+		if folder == "" {
+			if !slices.Contains(hostiletest.Names(), subtest) {
+				t.Errorf("there is no %s", named[0])
+			}
+			unnamed = slices.DeleteFunc(unnamed, func(name string) bool { return name == subtest })
+			continue
+		}
 		if _, read := packages[folder]; !read {
 			packages[folder] = testsOf(t, folder)
 		}
@@ -45,10 +58,13 @@ func TestSecurityTable(t *testing.T) {
 			t.Errorf("there is no %s", named[0])
 		}
 	}
+	if len(unnamed) != 0 {
+		t.Errorf("SECURITY.md does not name TestHostile/%s", strings.Join(unnamed, ", "))
+	}
 }
 
-// tests are the test functions of a package, and the strings in them, among
-// which are the names of subtests.
+// tests are the test functions of a package and the string literals of its
+// tests. The names of subtests are among these strings.
 type tests struct{ functions, strings map[string]bool }
 
 func testsOf(t *testing.T, folder string) tests {

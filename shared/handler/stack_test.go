@@ -22,6 +22,7 @@ import (
 	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/connectortest"
+	"platform-api-connector/shared/credentialstore"
 	"platform-api-connector/shared/handler"
 	"platform-api-connector/shared/platform"
 	"platform-api-connector/shared/sandbox"
@@ -96,7 +97,7 @@ func newStack(t *testing.T) *stack {
 		logs:   &logs{},
 	}
 	uris := map[string][]string{}
-	for _, name := range []string{sandbox.Facebook, sandbox.YouTube, sandbox.Twitter, sandbox.TikTok} {
+	for _, name := range sandbox.Platforms() {
 		uris[name] = []string{publicURL + "/oauth/" + name + "/callback"}
 	}
 	s.sandbox = sandbox.New(sandbox.Options{Now: s.clock.Now, Random: chance(2), RedirectURIs: uris})
@@ -106,11 +107,6 @@ func newStack(t *testing.T) *stack {
 	log := slog.New(slog.NewJSONHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.service = &connector.Service{
 		Platforms: platform.All(platform.Options{HTTP: server.Client(), Endpoints: sandbox.Endpoints(server.URL), Now: s.clock.Now}),
-		Store:     s.store,
-		Vault:     s.vault,
-		Sealer:    connectortest.Sealer{},
-		Queue:     s.queue,
-		Events:    s.events,
 		Now:       s.clock.Now,
 		Random:    chance(1),
 		Log:       log,
@@ -122,11 +118,18 @@ func newStack(t *testing.T) *stack {
 		ReturnOrigins: []string{"https://product.example.com"},
 		AllowFull:     true,
 	}
+	s.hook(nil)
 	s.functions = functions(handler.New(s.service, log))
 	for name := range uris {
 		s.putApp(t, name)
 	}
 	return s
+}
+
+// hook puts h around every call of the ports; nil removes it.
+func (s *stack) hook(h connectortest.Hook) {
+	ports := connectortest.Ports{Store: s.store, Vault: s.vault, Sealer: connectortest.Sealer{}, Queue: s.queue, Events: s.events}
+	ports.Wire(s.service, h, credentialstore.Options{})
 }
 
 func functions(h *handler.Handler) map[string]handler.Function {
@@ -331,7 +334,7 @@ func match(pattern, path string) (map[string]string, bool) {
 	}
 	parameters := map[string]string{}
 	for i, segment := range want {
-		if name, ok := strings.CutPrefix(segment, "{"); ok {
+		if name, ok := strings.CutPrefix(segment, "{"); ok && got[i] != "" {
 			value, err := url.PathUnescape(got[i])
 			if err != nil {
 				return nil, false

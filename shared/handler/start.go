@@ -8,8 +8,9 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// OAuthStart is the function behind GET /connect/{link}: it sends the browser
-// to the platform, with a cookie that binds the authorization to it.
+// OAuthStart returns the function of GET /connect/{link}. It redirects the
+// browser to the platform and sets a cookie that binds the authorization to
+// that browser.
 func (h *Handler) OAuthStart() Function {
 	return h.serve("oauth-start", true, routes{
 		"GET /connect/{link}":  h.start,
@@ -18,8 +19,8 @@ func (h *Handler) OAuthStart() Function {
 }
 
 func (h *Handler) start(ctx context.Context, _ *call, r *request) (answer, error) {
-	if r.preview() {
-		return passOver(r), nil
+	if r.isPreview() {
+		return answerPreview(r), nil
 	}
 	started, err := h.service.Start(ctx, connector.NewSecret(r.parameters["link"]))
 	if err != nil {
@@ -30,19 +31,20 @@ func (h *Handler) start(ctx context.Context, _ *call, r *request) (answer, error
 	return a, nil
 }
 
-// setCookie writes a cookie that comes back on the top-level redirect from the
-// platform, and on nothing that another site embeds. A life of zero clears it.
-func setCookie(name, value string, life time.Duration, secure bool) string {
-	cookie := http.Cookie{ // #nosec G124 -- not Secure over plain HTTP on loopback alone
+// setCookie formats a cookie. The browser sends it on the top-level redirect
+// from the platform, but not on requests that another site embeds. A lifetime
+// of zero deletes the cookie.
+func setCookie(name, value string, lifetime time.Duration, secure bool) string {
+	cookie := http.Cookie{ // #nosec G124 -- only plain HTTP on loopback is without Secure
 		Name:     name,
 		Value:    value,
 		Path:     "/",
-		MaxAge:   int(life.Seconds()),
+		MaxAge:   int(lifetime.Seconds()),
 		HttpOnly: true,
 		Secure:   secure,
 		SameSite: http.SameSiteLaxMode,
 	}
-	if life <= 0 {
+	if lifetime <= 0 {
 		cookie.MaxAge = -1 // written as Max-Age=0
 	}
 	return cookie.String()

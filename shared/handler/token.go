@@ -13,16 +13,17 @@ const (
 	maxMinTTLSeconds = int(connector.MaxMinTTL / time.Second)
 )
 
-// TokenGet is the function that hands out credentials. It takes direct
-// invocations and GET /connections/{id}/token, and tells them apart by their
-// shape.
+// TokenGet returns the function that hands out credentials. It serves direct
+// invocations and GET /connections/{id}/token. The shape of the payload
+// decides which of the two it is.
 func (h *Handler) TokenGet() Function {
 	routes := routes{"GET /connections/{id}/token": h.tokenOverHTTP}
 	return h.function("token-get", func(ctx context.Context, c *call, payload []byte) (any, error) {
 		if isHTTP(payload) {
 			return h.respond(ctx, c, payload, false, routes), nil
 		}
-		return h.tokenDirect(h.confinedDirectly(ctx), c, payload)
+		c.caller = invokedARN(ctx)
+		return h.tokenDirect(h.confineInvocation(ctx), c, payload)
 	})
 }
 
@@ -70,12 +71,12 @@ func (h *Handler) tokenOverHTTP(ctx context.Context, c *call, r *request) (answe
 }
 
 func (h *Handler) token(ctx context.Context, c *call, asked connector.TokenRequest) (any, error) {
-	c.about(asked.ConnectionID)
+	c.setConnection(asked.ConnectionID)
 	token, err := h.service.Token(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
-	c.about(token.Connection.ID)
+	c.setConnection(token.Connection.ID)
 	return viewToken(token), nil
 }
 

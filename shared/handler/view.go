@@ -6,7 +6,7 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// connectionView is a connection as callers see it.
+// connectionView is the JSON form of a connection.
 type connectionView struct {
 	ID              connector.ID     `json:"id"`
 	Platform        connector.Name   `json:"platform"`
@@ -74,8 +74,8 @@ type tokenView struct {
 	DegradedReason connector.Code    `json:"degraded_reason,omitempty"`
 }
 
-// fullView is the answer of token-get to "full": the shape in which
-// credentials are imported.
+// fullView is the answer of token-get to a request with "full". Its shape is
+// the one that an import accepts.
 type fullView struct {
 	Platform    connector.Name    `json:"platform"`
 	Credentials map[string]string `json:"credentials"`
@@ -103,7 +103,7 @@ func viewToken(t connector.Token) any {
 	}
 }
 
-// platformView is a platform in the listing.
+// platformView is the JSON form of a platform in a list.
 type platformView struct {
 	Name          connector.Name `json:"name"`
 	Title         string         `json:"title"`
@@ -124,7 +124,7 @@ func viewPlatform(s connector.PlatformStatus) platformView {
 	}
 }
 
-// guideView is a platform with all that a person needs to set up its app.
+// guideView is a platform with the instructions to set up its app.
 type guideView struct {
 	platformView
 	connector.Guide
@@ -158,8 +158,8 @@ func viewGuide(s connector.PlatformStatus) guideView {
 	return view
 }
 
-// viewApp is an app without its secrets: of those it says whether they are
-// there, as "client_secret_set".
+// viewApp returns the JSON form of an app without its secrets. For each secret
+// it only shows whether it is set, as in "client_secret_set".
 func viewApp(s connector.PlatformStatus) map[string]any {
 	view := map[string]any{
 		"platform":          s.Description.Name,
@@ -180,11 +180,12 @@ func viewApp(s connector.PlatformStatus) map[string]any {
 	return view
 }
 
-// instant is t as it is shown: UTC, to the millisecond. The zero time stays
-// zero, and is left out.
+// instant returns t in UTC, truncated to the millisecond. The zero time stays
+// zero, and the views omit it.
 func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
-// listed returns list as JSON shall show it: never null.
+// listed returns list, or an empty list for nil, so that JSON never shows
+// null.
 func listed[T any](list []T) []T {
 	if list == nil {
 		return []T{}
@@ -192,8 +193,8 @@ func listed[T any](list []T) []T {
 	return list
 }
 
-// usageView is a billing period's posts. Without a limit nothing is counted,
-// and nothing else is said.
+// usageView is the use of a billing period. Without a limit, posts are not
+// counted and the other fields are omitted.
 type usageView struct {
 	Used      int       `json:"used"`
 	Limit     *int      `json:"limit,omitempty"`

@@ -11,11 +11,11 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// Invoke is how a function is invoked; handler.Function is one.
+// Invoke is the signature of a Lambda function, as handler.Function has it.
 type Invoke = func(ctx context.Context, payload []byte) ([]byte, error)
 
-// Invocations returns next, with what each invocation amounts to written at
-// its end. It goes around Tokens and Sweeps.
+// Invocations wraps next. It resets the meter's stats before each invocation
+// and writes the metric Defects after it. It must wrap Tokens and Sweeps.
 func (m *Meter) Invocations(next Invoke) Invoke {
 	return func(ctx context.Context, payload []byte) ([]byte, error) {
 		m.begin()
@@ -25,7 +25,7 @@ func (m *Meter) Invocations(next Invoke) Invoke {
 		if errors.As(err, &failure) && failure.Type == string(connector.Internal) {
 			defects = 1
 		}
-		m.write([]measurement{{Defects, count, defects}}, set{}, set{Function: m.function})
+		m.write([]measurement{{Defects, count, defects}}, dimensions{}, dimensions{Function: m.function})
 		return result, err
 	}
 }
@@ -33,91 +33,94 @@ func (m *Meter) Invocations(next Invoke) Invoke {
 func (m *Meter) begin() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seen = nothing()
+	m.stats = newStats()
 }
 
-func (m *Meter) soFar() seen {
+// snapshot returns the stats of the current invocation.
+func (m *Meter) snapshot() stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.seen
+	return m.stats
 }
 
-// Tokens returns next, which hands out tokens, with its time and its cache
-// hits written.
+// Tokens wraps next, the function that hands out tokens. It writes the count,
+// the latency and the cache hits of successful invocations.
 func (m *Meter) Tokens(next Invoke) Invoke {
 	return func(ctx context.Context, payload []byte) ([]byte, error) {
 		began := m.now()
 		result, err := next(ctx, payload)
-		if err != nil || refused(result) {
+		if err != nil || isHTTPError(result) {
 			return result, err
 		}
 		hit := 0.0
-		if m.soFar().platformCalls == 0 {
+		if m.snapshot().platformCalls == 0 {
 			hit = 1
 		}
 		m.write([]measurement{
 			{TokenGets, count, 1},
 			{TokenCacheHits, count, hit},
 			{TokenGetLatency, milliseconds, float64(m.now().Sub(began).Microseconds()) / 1000},
-		}, set{})
+		}, dimensions{})
 		return result, nil
 	}
 }
 
-// refused reports whether result is an HTTP answer that is no token.
-func refused(result []byte) bool {
+// isHTTPError reports whether result is an HTTP answer with an error status.
+func isHTTPError(result []byte) bool {
 	var answer struct {
 		StatusCode int `json:"statusCode"`
 	}
 	return json.Unmarshal(result, &answer) == nil && answer.StatusCode >= 400
 }
 
-// Sweeps returns next, which queues what is due, with what it found written.
-// Once an hour it counts the connections, too.
+// Sweeps wraps next, the sweep that queues due connections. It writes how many
+// are due and for how long. Once an hour it also counts all connections.
 func (m *Meter) Sweeps(next Invoke) Invoke {
 	return func(ctx context.Context, payload []byte) ([]byte, error) {
 		began := m.now()
 		result, err := next(ctx, payload)
 		oldest := time.Duration(0)
-		due := m.soFar().due
+		due := m.snapshot().due
 		for _, at := range due {
 			oldest = max(oldest, began.Sub(at))
 		}
 		m.write([]measurement{
 			{DueBacklog, count, float64(len(due))},
 			{OldestDueAge, seconds, oldest.Seconds()},
-		}, set{})
-		if hour := began.Truncate(time.Hour); hour.After(m.counted) && m.census(ctx) {
+		}, dimensions{})
+		if hour := began.Truncate(time.Hour); hour.After(m.counted) && m.countConnections(ctx) {
 			m.counted = hour
 		}
 		return result, err
 	}
 }
 
-// censusMargin is how long before an invocation's end counting gives up.
-const censusMargin = 5 * time.Second
+// countMargin is how long before the deadline of an invocation the counting of
+// connections ends.
+const countMargin = 5 * time.Second
 
-// censusPage is how many connections are read at a time.
-const censusPage = 1000
+// countPage is how many connections are read at a time.
+const countPage = 1000
 
 type group struct {
 	platform connector.Name
 	status   connector.Status
 }
 
-// census counts connections and reports whether it could. It writes nothing
-// if it cannot count them all: half a number would mislead.
-func (m *Meter) census(ctx context.Context) bool {
+// countConnections counts the connections by platform and status, and reports
+// whether it succeeded. It writes no count unless it counted all connections,
+// because a partial count would mislead.
+func (m *Meter) countConnections(ctx context.Context) bool {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-censusMargin))
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-countMargin))
 		defer cancel()
 	}
 	groups := map[group]int{}
-	// A filter without a status leaves the disconnected ones out.
+	// A filter without a status excludes disconnected connections.
 	for _, f := range []connector.Filter{{}, {Status: connector.Disconnected}} {
 		for cursor, more := "", true; more; more = cursor != "" {
-			page, next, err := m.connections.Connections(ctx, f, cursor, censusPage)
+			page, next, err := m.connections.Connections(ctx, f, cursor, countPage)
 			if err != nil {
 				return false
 			}
@@ -130,10 +133,10 @@ func (m *Meter) census(ctx context.Context) bool {
 	total := map[connector.Status]int{}
 	for g, n := range groups {
 		total[g.status] += n
-		m.write([]measurement{{ConnectionsByStatus, count, float64(n)}}, set{Platform: string(g.platform), Status: string(g.status)})
+		m.write([]measurement{{ConnectionsByStatus, count, float64(n)}}, dimensions{Platform: string(g.platform), Status: string(g.status)})
 	}
 	for _, status := range connector.Statuses() {
-		m.write([]measurement{{ConnectionsByStatus, count, float64(total[status])}}, set{Status: string(status)})
+		m.write([]measurement{{ConnectionsByStatus, count, float64(total[status])}}, dimensions{Status: string(status)})
 	}
 	return true
 }

@@ -1,10 +1,10 @@
-// Package metrics counts what passes through the connector's ports and writes
-// it as CloudWatch's embedded metric format: one JSON object a line, which
-// CloudWatch Logs turns into metrics. It makes no call of its own, and the
-// domain does not know of it.
+// Package metrics counts the calls of the connector's ports. It writes the
+// counts in CloudWatch's embedded metric format: CloudWatch Logs turns each
+// line, a JSON object, into metrics. Only the hourly count of connections
+// calls a port itself. The domain does not depend on this package.
 //
-// A metric carries names of platforms, statuses, codes and counts; never an
-// id, an owner, or anything secret.
+// A metric contains names of platforms, statuses, codes and counts. It never
+// contains an id, an owner or a secret.
 package metrics
 
 import (
@@ -18,40 +18,41 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// The metrics, as the dashboard and the alarms know them. All live in one
-// namespace a deployment.
+// The names of the metrics, which the dashboard and the alarms use too. Each
+// deployment has a namespace of its own.
 const (
-	// Refreshes counts refreshes that a platform was asked for, by Platform
-	// and Outcome: "refreshed", or the code of the failure. FailedRefreshes
-	// counts those that failed in a way that more trying may mend; a dead
-	// grant and a refused app have metrics of their own.
+	// Refreshes counts refresh requests to a platform, by Platform and
+	// Outcome. The outcome is "refreshed" or the code of the failure.
+	// FailedRefreshes counts the failures that a retry may solve. A dead
+	// grant counts as NeedsReauth, and a refused app as AppRefused.
 	Refreshes       = "Refreshes"
 	FailedRefreshes = "FailedRefreshes"
 
-	// NeedsReauth counts connections that began to need a person, by Platform.
+	// NeedsReauth counts connections that changed to needs_reauth, by
+	// Platform.
 	NeedsReauth = "NeedsReauth"
 
 	// AppRefused counts calls in which a platform refused the app itself, by
 	// Platform.
 	AppRefused = "AppRefused"
 
-	// TokenGets counts tokens handed out, TokenCacheHits those among them for
-	// which no platform was asked, and TokenGetLatency is how long they took,
-	// in milliseconds.
+	// TokenGets counts the tokens that were handed out. TokenCacheHits counts
+	// those of them that needed no call to a platform. TokenGetLatency is the
+	// duration of the invocations, in milliseconds.
 	TokenGets       = "TokenGets"
 	TokenCacheHits  = "TokenCacheHits"
 	TokenGetLatency = "TokenGetLatency"
 
-	// DueBacklog is how many connections a tick found due, OldestDueAge how
-	// long the first of them had waited, in seconds.
+	// DueBacklog is the number of connections that a sweep found due.
+	// OldestDueAge is how long the oldest of them has been due, in seconds.
 	DueBacklog   = "DueBacklog"
 	OldestDueAge = "OldestDueAge"
 
-	// ConnectionsByStatus is how many connections there are, by Status and by
-	// Platform and Status. It is counted once an hour.
+	// ConnectionsByStatus is the number of connections, by Status and by
+	// Platform and Status. It is written once an hour.
 	ConnectionsByStatus = "ConnectionsByStatus"
 
-	// Defects counts failures that are ours, by Function.
+	// Defects counts invocations that failed with Internal, by Function.
 	Defects = "Defects"
 )
 
@@ -74,27 +75,28 @@ const (
 type Meter struct {
 	namespace, function string
 	now                 func() time.Time
-	connections         connector.Store // as it was before it was observed
+	connections         connector.Store // the store without the meter's wrapper
 
 	mu  sync.Mutex
 	out io.Writer
-	// seen is what one invocation has seen so far; Lambda runs one at a time
-	// in a process.
-	seen    seen
-	counted time.Time // when the connections were counted last
+	// stats belong to the current invocation. Lambda runs one invocation at a
+	// time in a process.
+	stats   stats
+	counted time.Time // the hour in which the connections were last counted
 }
 
-type seen struct {
+// stats are the counts of one invocation.
+type stats struct {
 	platformCalls int
-	due           map[connector.ID]time.Time
+	due           map[connector.RecordKey]time.Time
 }
 
-func nothing() seen { return seen{due: map[connector.ID]time.Time{}} }
+func newStats() stats { return stats{due: map[connector.RecordKey]time.Time{}} }
 
 // New returns a Meter of the named function that writes to out, which is
-// standard output on Lambda. The namespace is the deployment's own.
+// standard output on Lambda.
 func New(out io.Writer, namespace, function string, now func() time.Time) *Meter {
-	return &Meter{out: out, namespace: namespace, function: function, now: now, seen: nothing()}
+	return &Meter{out: out, namespace: namespace, function: function, now: now, stats: newStats()}
 }
 
 // measurement is one value of one metric.
@@ -104,15 +106,16 @@ type measurement struct {
 	value float64
 }
 
-// set is dimensions under which measurements are filed together.
-type set map[string]string
+// dimensions are the names and values of one dimension set.
+type dimensions map[string]string
 
-// write writes one line: every measurement, filed under every set. The sets
-// of one line must agree on the values of dimensions that they share.
+// write writes one line with every measurement under every dimension set. A
+// dimension that several sets of one line share must have the same value in
+// all of them.
 //
 // The format is that of
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-func (m *Meter) write(measurements []measurement, sets ...set) {
+func (m *Meter) write(measurements []measurement, sets ...dimensions) {
 	type definition struct{ Name, Unit string }
 	type directive struct {
 		Namespace  string
@@ -142,8 +145,8 @@ func (m *Meter) write(measurements []measurement, sets ...set) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	// A metric that cannot be written must not fail what it measures.
+	// A failure to write a metric must not fail the measured call.
 	_, _ = m.out.Write(append(b, '\n'))
 }
 
-func one(name string) []measurement { return []measurement{{name, count, 1}} }
+func single(name string) []measurement { return []measurement{{name, count, 1}} }

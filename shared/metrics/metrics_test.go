@@ -21,44 +21,44 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 const namespace = "platform-api-connector/test"
 
-// rig is a meter around a service of doubles, and what it wrote.
-type rig struct {
+// harness is a meter around a service over ports in memory, and its output.
+type harness struct {
 	meter   *metrics.Meter
 	service *connector.Service
 	clock   *connectortest.Clock
 	out     bytes.Buffer
 }
 
-func newRig(t *testing.T, platforms ...connector.Platform) *rig {
+func newHarness(t *testing.T, platforms ...connector.Platform) *harness {
 	t.Helper()
-	r := &rig{clock: connectortest.NewClock(noon)}
-	r.meter = metrics.New(&r.out, namespace, "some-function", r.clock.Now)
-	r.service = &connector.Service{
+	h := &harness{clock: connectortest.NewClock(noon)}
+	h.meter = metrics.New(&h.out, namespace, "some-function", h.clock.Now)
+	h.service = &connector.Service{
 		Platforms: platforms,
-		Store:     patient{connectortest.NewStore()},
+		Store:     remoteStore{connectortest.NewStore()},
 		Events:    connectortest.NewEvents(),
 	}
-	r.meter.Observe(r.service)
-	return r
+	h.meter.Observe(h.service)
+	return h
 }
 
-// patient is a store that, as one on a network does, gives up with ctx, and
-// gives less at a time than it is asked for.
-type patient struct{ connector.Store }
+// remoteStore is a store that behaves as one on a network: it fails when ctx
+// ends, and returns smaller pages than the limit allows.
+type remoteStore struct{ connector.Store }
 
-func (p patient) Connections(ctx context.Context, f connector.Filter, cursor string, limit int) ([]connector.Connection, string, error) {
+func (s remoteStore) Connections(ctx context.Context, f connector.Filter, cursor string, limit int) ([]connector.Connection, string, error) {
 	if ctx.Err() != nil {
 		return nil, "", ctx.Err()
 	}
-	return p.Store.Connections(ctx, f, cursor, min(limit, 1))
+	return s.Store.Connections(ctx, f, cursor, min(limit, 1))
 }
 
-// written returns each value that CloudWatch would file, keyed by the metric
-// and its dimensions: "Refreshes Platform=tiktok".
-func (r *rig) written(t *testing.T) map[string]float64 {
+// written returns each value that CloudWatch would store, by metric and
+// dimensions: "Refreshes Platform=tiktok".
+func (h *harness) written(t *testing.T) map[string]float64 {
 	t.Helper()
 	values := map[string]float64{}
-	for line := range strings.Lines(r.out.String()) {
+	for line := range strings.Lines(h.out.String()) {
 		for key, value := range readLine(t, line) {
 			values[key] += value
 		}
@@ -113,27 +113,27 @@ func readLine(t *testing.T, line string) map[string]float64 {
 	return values
 }
 
-// answering is a platform whose calls end in err.
-type answering struct {
+// fixedPlatform is a platform whose calls return err.
+type fixedPlatform struct {
 	connector.Platform
 	err error
 }
 
-func (answering) Describe() connector.Description { return connector.Description{Name: "tiktok"} }
+func (fixedPlatform) Describe() connector.Description { return connector.Description{Name: "tiktok"} }
 
-func (p answering) Refresh(context.Context, connector.App, connector.Credentials) (connector.Credentials, error) {
+func (p fixedPlatform) Refresh(context.Context, connector.App, connector.Credentials) (connector.Credentials, error) {
 	return connector.Credentials{}, p.err
 }
 
-func (p answering) Exchange(context.Context, connector.App, connector.Authorization, connector.Secret) ([]connector.Grant, error) {
+func (p fixedPlatform) Exchange(context.Context, connector.App, connector.Authorization, connector.Secret) ([]connector.Grant, error) {
 	return nil, p.err
 }
 
-func (p answering) Verify(context.Context, connector.App, connector.Credentials) (connector.Verification, error) {
+func (p fixedPlatform) Verify(context.Context, connector.App, connector.Credentials) (connector.Verification, error) {
 	return connector.Verification{}, p.err
 }
 
-func TestRefreshes(t *testing.T) {
+func TestMeter_Refresh(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		err  error
@@ -143,107 +143,110 @@ func TestRefreshes(t *testing.T) {
 			"Refreshes": 1, "Refreshes Platform=tiktok": 1, "Refreshes Outcome=refreshed Platform=tiktok": 1,
 			"FailedRefreshes": 0, "FailedRefreshes Platform=tiktok": 0, "FailedRefreshes Outcome=refreshed Platform=tiktok": 0,
 		}},
-		"platform down": {&connector.Error{Code: connector.PlatformUnavailable}, map[string]float64{
+		"platform_unavailable": {&connector.Error{Code: connector.PlatformUnavailable}, map[string]float64{
 			"Refreshes": 1, "Refreshes Platform=tiktok": 1, "Refreshes Outcome=PlatformUnavailable Platform=tiktok": 1,
 			"FailedRefreshes": 1, "FailedRefreshes Platform=tiktok": 1, "FailedRefreshes Outcome=PlatformUnavailable Platform=tiktok": 1,
 		}},
-		"a dead grant is no failure of ours": {&connector.Error{Code: connector.ReauthorizationRequired}, map[string]float64{
+		"dead_grant_is_not_a_failed_refresh": {&connector.Error{Code: connector.ReauthorizationRequired}, map[string]float64{
 			"Refreshes": 1, "Refreshes Platform=tiktok": 1, "Refreshes Outcome=ReauthorizationRequired Platform=tiktok": 1,
 			"FailedRefreshes": 0, "FailedRefreshes Platform=tiktok": 0, "FailedRefreshes Outcome=ReauthorizationRequired Platform=tiktok": 0,
 		}},
-		"a refused app has its own metric": {&connector.Error{Code: connector.AppMisconfigured}, map[string]float64{
+		"refused_app_has_its_own_metric": {&connector.Error{Code: connector.AppMisconfigured}, map[string]float64{
 			"AppRefused": 1, "AppRefused Platform=tiktok": 1,
 			"Refreshes": 1, "Refreshes Platform=tiktok": 1, "Refreshes Outcome=AppMisconfigured Platform=tiktok": 1,
 			"FailedRefreshes": 0, "FailedRefreshes Platform=tiktok": 0, "FailedRefreshes Outcome=AppMisconfigured Platform=tiktok": 0,
 		}},
-		"what has no code is a failure": {errors.New("odd"), map[string]float64{
+		"error_without_code_is_a_failed_refresh": {errors.New("odd"), map[string]float64{
 			"Refreshes": 1, "Refreshes Platform=tiktok": 1, "Refreshes Outcome=Internal Platform=tiktok": 1,
 			"FailedRefreshes": 1, "FailedRefreshes Platform=tiktok": 1, "FailedRefreshes Outcome=Internal Platform=tiktok": 1,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, answering{err: c.err})
-			_, err := r.service.Platforms[0].Refresh(t.Context(), connector.App{}, connector.Credentials{})
+			h := newHarness(t, fixedPlatform{err: c.err})
+			_, err := h.service.Platforms[0].Refresh(t.Context(), connector.App{}, connector.Credentials{})
 			if !errors.Is(err, c.err) {
 				t.Errorf("Refresh = %v, want %v", err, c.err)
 			}
-			if diff := cmp.Diff(c.want, r.written(t)); diff != "" {
+			if diff := cmp.Diff(c.want, h.written(t)); diff != "" {
 				t.Errorf("written (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestAppRefused(t *testing.T) {
+func TestMeter_AppRefused(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, answering{err: &connector.Error{Code: connector.AppMisconfigured}})
-	_, exchanged := r.service.Platforms[0].Exchange(t.Context(), connector.App{}, connector.Authorization{}, connector.Secret{})
-	_, verified := r.service.Platforms[0].Verify(t.Context(), connector.App{}, connector.Credentials{})
+	h := newHarness(t, fixedPlatform{err: &connector.Error{Code: connector.AppMisconfigured}})
+	_, exchanged := h.service.Platforms[0].Exchange(t.Context(), connector.App{}, connector.Authorization{}, connector.Secret{})
+	_, verified := h.service.Platforms[0].Verify(t.Context(), connector.App{}, connector.Credentials{})
 	if exchanged == nil || verified == nil {
-		t.Fatal("the error was swallowed")
+		t.Fatal("the error was lost")
 	}
-	if diff := cmp.Diff(map[string]float64{"AppRefused": 2, "AppRefused Platform=tiktok": 2}, r.written(t)); diff != "" {
+	if diff := cmp.Diff(map[string]float64{"AppRefused": 2, "AppRefused Platform=tiktok": 2}, h.written(t)); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
 }
 
-type revoking struct{ answering }
+type revoker struct{ fixedPlatform }
 
-func (revoking) Revoke(context.Context, connector.App, connector.Credentials, string) error {
+func (revoker) Revoke(context.Context, connector.App, connector.Credentials, string) error {
 	return nil
 }
 
-type noticing struct{ answering }
+type noticer struct{ fixedPlatform }
 
-func (noticing) ReadNotice(connector.App, string, connector.RawNotice) (connector.Notice, error) {
+func (noticer) ReadNotice(connector.App, string, connector.RawNotice) (connector.Notice, error) {
 	return connector.Notice{}, nil
 }
 
-type revokingAndNoticing struct {
-	revoking
-	noticer noticing
+type revokerAndNoticer struct {
+	revoker
+	notices noticer
 }
 
-func (p revokingAndNoticing) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
-	return p.noticer.ReadNotice(app, kind, raw)
+func (p revokerAndNoticer) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
+	return p.notices.ReadNotice(app, kind, raw)
 }
 
-func TestObserveKeepsWhatAPlatformCanDo(t *testing.T) {
+func TestMeter_Observe(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]connector.Platform{
-		"neither": answering{}, "revoker": revoking{}, "noticer": noticing{}, "both": revokingAndNoticing{},
+		"no_optional_interface": fixedPlatform{}, "revoker": revoker{}, "noticer": noticer{}, "revoker_and_noticer": revokerAndNoticer{},
 	} {
-		_, revokes := p.(connector.Revoker)
-		_, notices := p.(connector.Noticer)
-		observed := newRig(t, p).service.Platforms[0]
-		if _, got := observed.(connector.Revoker); got != revokes {
-			t.Errorf("%s: observed is a Revoker: %t, want %t", name, got, revokes)
-		}
-		if _, got := observed.(connector.Noticer); got != notices {
-			t.Errorf("%s: observed is a Noticer: %t, want %t", name, got, notices)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, revokes := p.(connector.Revoker)
+			_, notices := p.(connector.Noticer)
+			observed := newHarness(t, p).service.Platforms[0]
+			if _, got := observed.(connector.Revoker); got != revokes {
+				t.Errorf("the observed platform is a Revoker: %t, want %t", got, revokes)
+			}
+			if _, got := observed.(connector.Noticer); got != notices {
+				t.Errorf("the observed platform is a Noticer: %t, want %t", got, notices)
+			}
+		})
 	}
 }
 
-func TestNeedsReauth(t *testing.T) {
+func TestMeter_NeedsReauth(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	err := r.service.Events.Publish(t.Context(),
+	h := newHarness(t)
+	err := h.service.Events.Publish(t.Context(),
 		connector.Event{Type: connector.EventReauth, Connection: connector.Connection{Platform: "youtube", Owner: "acme"}},
 		connector.Event{Type: connector.EventRefreshed, Connection: connector.Connection{Platform: "youtube", Owner: "acme"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]float64{"NeedsReauth": 1, "NeedsReauth Platform=youtube": 1}, r.written(t)); diff != "" {
+	if diff := cmp.Diff(map[string]float64{"NeedsReauth": 1, "NeedsReauth Platform=youtube": 1}, h.written(t)); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
-	if strings.Contains(r.out.String(), "acme") {
+	if strings.Contains(h.out.String(), "acme") {
 		t.Error("the owner is in the metrics")
 	}
 }
 
-func TestTokens(t *testing.T) {
+func TestMeter_Tokens(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		answer    string
@@ -251,27 +254,27 @@ func TestTokens(t *testing.T) {
 		refreshes bool
 		want      map[string]float64
 	}{
-		"stored token": {`{"access_token":"…"}`, nil, false,
+		"stored_token": {`{"access_token":"…"}`, nil, false,
 			map[string]float64{"TokenGets": 1, "TokenCacheHits": 1, "TokenGetLatency": 1500}},
-		"refreshed first": {`{"statusCode":200}`, nil, true,
+		"refreshed_before_the_answer": {`{"statusCode":200}`, nil, true,
 			map[string]float64{"TokenGets": 1, "TokenCacheHits": 0, "TokenGetLatency": 1500}},
-		"failed invocation":  {"", messages.InvokeResponse_Error{Type: "ConnectionNotFound"}, false, map[string]float64{}},
-		"failed HTTP answer": {`{"statusCode":400}`, nil, false, map[string]float64{}},
+		"failed_invocation": {"", messages.InvokeResponse_Error{Type: "ConnectionNotFound"}, false, map[string]float64{}},
+		"http_error":        {`{"statusCode":400}`, nil, false, map[string]float64{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, answering{})
-			get := r.meter.Invocations(r.meter.Tokens(func(ctx context.Context, _ []byte) ([]byte, error) {
-				r.clock.Advance(1500 * time.Millisecond)
+			h := newHarness(t, fixedPlatform{})
+			get := h.meter.Invocations(h.meter.Tokens(func(ctx context.Context, _ []byte) ([]byte, error) {
+				h.clock.Advance(1500 * time.Millisecond)
 				if c.refreshes {
-					_, _ = r.service.Platforms[0].Refresh(ctx, connector.App{}, connector.Credentials{})
+					_, _ = h.service.Platforms[0].Refresh(ctx, connector.App{}, connector.Credentials{})
 				}
 				return []byte(c.answer), c.err
 			}))
 			if answer, err := get(t.Context(), nil); string(answer) != c.answer || (err == nil) != (c.err == nil) {
 				t.Errorf("answer = %s, %v", answer, err)
 			}
-			got := r.written(t)
+			got := h.written(t)
 			for name := range got {
 				if !strings.HasPrefix(name, "Token") {
 					delete(got, name)
@@ -284,13 +287,13 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-func TestTokens_InOneProcessAfterAnother(t *testing.T) {
+func TestMeter_Invocations(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, answering{})
+	h := newHarness(t, fixedPlatform{})
 	refreshes := true
-	get := r.meter.Invocations(r.meter.Tokens(func(ctx context.Context, _ []byte) ([]byte, error) {
+	get := h.meter.Invocations(h.meter.Tokens(func(ctx context.Context, _ []byte) ([]byte, error) {
 		if refreshes {
-			_, _ = r.service.Platforms[0].Refresh(ctx, connector.App{}, connector.Credentials{})
+			_, _ = h.service.Platforms[0].Refresh(ctx, connector.App{}, connector.Credentials{})
 		}
 		return []byte(`{"access_token":"…"}`), nil
 	}))
@@ -299,30 +302,30 @@ func TestTokens_InOneProcessAfterAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := r.written(t); got["TokenGets"] != 2 || got["TokenCacheHits"] != 1 {
-		t.Errorf("%v tokens, %v of them stored ones, want 2 and 1", got["TokenGets"], got["TokenCacheHits"])
+	if got := h.written(t); got["TokenGets"] != 2 || got["TokenCacheHits"] != 1 {
+		t.Errorf("%v tokens, %v cache hits, want 2 and 1", got["TokenGets"], got["TokenCacheHits"])
 	}
 }
 
-func TestDefects(t *testing.T) {
+func TestMeter_Defects(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[connector.Code]float64{connector.Internal: 1, connector.RateLimited: 0} {
-		r := newRig(t)
-		fail := r.meter.Invocations(func(context.Context, []byte) ([]byte, error) {
+		h := newHarness(t)
+		fail := h.meter.Invocations(func(context.Context, []byte) ([]byte, error) {
 			return nil, messages.InvokeResponse_Error{Type: string(code)}
 		})
 		if _, err := fail(t.Context(), nil); err == nil {
-			t.Fatal("the error was swallowed")
+			t.Fatal("the error was lost")
 		}
-		if diff := cmp.Diff(map[string]float64{"Defects": want, "Defects Function=some-function": want}, r.written(t)); diff != "" {
+		if diff := cmp.Diff(map[string]float64{"Defects": want, "Defects Function=some-function": want}, h.written(t)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", code, diff)
 		}
 	}
 }
 
-func TestSweeps(t *testing.T) {
+func TestMeter_Sweeps(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	h := newHarness(t)
 	for i, status := range []connector.Status{connector.Active, connector.Active, connector.NeedsReauth, connector.Disconnected} {
 		c := connector.Connection{
 			ID: connector.ID("00000000-0000-4000-8000-00000000000" + string(rune('0'+i))), Platform: "youtube", Owner: "acme",
@@ -331,13 +334,13 @@ func TestSweeps(t *testing.T) {
 		if status == connector.Active {
 			c.RefreshAt = noon.Add(-time.Duration(i+1) * time.Minute)
 		}
-		if _, err := r.service.Store.Create(t.Context(), c); err != nil {
+		if _, err := h.service.Store.Commit(t.Context(), connector.Change{After: &c}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	tick := r.meter.Invocations(r.meter.Sweeps(func(ctx context.Context, _ []byte) ([]byte, error) {
+	sweep := h.meter.Invocations(h.meter.Sweeps(func(ctx context.Context, _ []byte) ([]byte, error) {
 		for shard := range connector.DueShards {
-			if _, err := r.service.Store.Due(ctx, shard, r.clock.Now(), 10); err != nil {
+			if _, err := h.service.Store.Due(ctx, shard, h.clock.Now(), 10); err != nil {
 				t.Error(err)
 			}
 		}
@@ -352,37 +355,37 @@ func TestSweeps(t *testing.T) {
 		"ConnectionsByStatus Platform=youtube Status=needs_reauth": 1,
 		"ConnectionsByStatus Platform=youtube Status=disconnected": 1,
 	}
-	if _, err := tick(t.Context(), nil); err != nil {
+	if _, err := sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, r.written(t)); diff != "" {
-		t.Errorf("first tick (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, h.written(t)); diff != "" {
+		t.Errorf("first sweep (-want +got):\n%s", diff)
 	}
 
-	r.out.Reset()
-	r.clock.Advance(5 * time.Minute)
-	if _, err := tick(t.Context(), nil); err != nil {
+	h.out.Reset()
+	h.clock.Advance(5 * time.Minute)
+	if _, err := sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	again := map[string]float64{"Defects": 0, "Defects Function=some-function": 0, "DueBacklog": 2, "OldestDueAge": 420}
-	if diff := cmp.Diff(again, r.written(t)); diff != "" {
-		t.Errorf("a tick within the hour counts no connections (-want +got):\n%s", diff)
+	if diff := cmp.Diff(again, h.written(t)); diff != "" {
+		t.Errorf("a second sweep within the hour must not count connections (-want +got):\n%s", diff)
 	}
 
-	r.out.Reset()
-	r.clock.Advance(time.Hour)
+	h.out.Reset()
+	h.clock.Advance(time.Hour)
 	ending, cancel := context.WithDeadline(t.Context(), time.Now().Add(time.Second))
 	defer cancel()
-	if _, err := tick(ending, nil); err != nil {
+	if _, err := sweep(ending, nil); err != nil {
 		t.Fatal(err)
 	}
-	if got, counted := r.written(t)["ConnectionsByStatus Status=active"]; counted {
-		t.Errorf("a tick that was about to end counted %v connections", got)
+	if got, counted := h.written(t)["ConnectionsByStatus Status=active"]; counted {
+		t.Errorf("a sweep just before its deadline counted %v connections", got)
 	}
-	if _, err := tick(t.Context(), nil); err != nil {
+	if _, err := sweep(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.written(t)["ConnectionsByStatus Status=active"]; got != 2 {
-		t.Errorf("the next tick counts %v active connections, want 2", got)
+	if got := h.written(t)["ConnectionsByStatus Status=active"]; got != 2 {
+		t.Errorf("the next sweep counts %v active connections, want 2", got)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// Observe puts the meter between s and its ports. It is called once, before s
-// is used.
+// Observe wraps the ports of s so that the meter counts their calls. It must
+// be called once, before s is used.
 func (m *Meter) Observe(s *connector.Service) {
 	platforms := make([]connector.Platform, len(s.Platforms))
 	for i, p := range s.Platforms {
@@ -20,8 +20,8 @@ func (m *Meter) Observe(s *connector.Service) {
 	s.Events = events{s.Events, m}
 }
 
-// platform returns p with its calls counted. What p can do beyond the port
-// stays visible.
+// platform wraps p so that the meter counts its calls. The result implements
+// the same optional interfaces as p.
 func (m *Meter) platform(p connector.Platform) connector.Platform {
 	observed := platform{Platform: p, meter: m, name: p.Describe().Name}
 	revoker, revokes := p.(connector.Revoker)
@@ -56,21 +56,21 @@ type platform struct {
 // Exchange implements connector.Platform.
 func (p platform) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
 	grants, err := p.Platform.Exchange(ctx, app, a, code)
-	p.called(err)
+	p.recordCall(err)
 	return grants, err
 }
 
 // Verify implements connector.Platform.
 func (p platform) Verify(ctx context.Context, app connector.App, c connector.Credentials) (connector.Verification, error) {
 	verification, err := p.Platform.Verify(ctx, app, c)
-	p.called(err)
+	p.recordCall(err)
 	return verification, err
 }
 
 // Refresh implements connector.Platform.
 func (p platform) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
 	renewed, err := p.Platform.Refresh(ctx, app, c)
-	p.called(err)
+	p.recordCall(err)
 	outcome, failed := "refreshed", 0.0
 	if err != nil {
 		code := connector.AsError(err).Code
@@ -82,16 +82,16 @@ func (p platform) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	name := string(p.name)
 	p.meter.write(
 		[]measurement{{Refreshes, count, 1}, {FailedRefreshes, count, failed}},
-		set{}, set{Platform: name}, set{Platform: name, Outcome: outcome})
+		dimensions{}, dimensions{Platform: name}, dimensions{Platform: name, Outcome: outcome})
 	return renewed, err
 }
 
-func (p platform) called(err error) {
+func (p platform) recordCall(err error) {
 	p.meter.mu.Lock()
-	p.meter.seen.platformCalls++
+	p.meter.stats.platformCalls++
 	p.meter.mu.Unlock()
 	if err != nil && connector.AsError(err).Code == connector.AppMisconfigured {
-		p.meter.write(one(AppRefused), set{}, set{Platform: string(p.name)})
+		p.meter.write(single(AppRefused), dimensions{}, dimensions{Platform: string(p.name)})
 	}
 }
 
@@ -106,7 +106,7 @@ func (s store) Due(ctx context.Context, shard int, now time.Time, limit int) ([]
 	s.meter.mu.Lock()
 	defer s.meter.mu.Unlock()
 	for _, d := range due {
-		s.meter.seen.due[d.ID] = d.DueAt
+		s.meter.stats.due[d.RecordKey] = d.DueAt
 	}
 	return due, err
 }
@@ -120,7 +120,7 @@ type events struct {
 func (e events) Publish(ctx context.Context, list ...connector.Event) error {
 	for _, event := range list {
 		if event.Type == connector.EventReauth {
-			e.meter.write(one(NeedsReauth), set{}, set{Platform: string(event.Connection.Platform)})
+			e.meter.write(single(NeedsReauth), dimensions{}, dimensions{Platform: string(event.Connection.Platform)})
 		}
 	}
 	return e.Events.Publish(ctx, list...)

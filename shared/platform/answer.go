@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"regexp"
 	"strconv"
@@ -13,77 +14,32 @@ import (
 	"unicode/utf8"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/strictjson"
 )
 
-// mostDepth bounds the nesting of an answer. Graph's page lists need five.
-const mostDepth = 32
+// maxDepth bounds the nesting of an answer. Facebook's lists of Pages need five
+// levels.
+const maxDepth = 32
 
-// decode reads a platform's answer into v: one JSON object, without duplicate
-// keys at any level. With two values under one key, two readers may believe
-// different ones.
+// decode reads a platform's answer into v. The answer is one JSON object
+// without duplicate names. The error repeats no text of the answer.
 func decode(body []byte, v any) error {
-	if err := checkJSON(body); err != nil {
-		return err
+	err := strictjson.Unmarshal(body, strictjson.Limits{Size: maxBody, Depth: maxDepth}, v)
+	var refused *strictjson.Error
+	if errors.As(err, &refused) && refused.Problem != strictjson.WrongType {
+		return fmt.Errorf("JSON: %s", refused.Problem)
 	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return errors.New("JSON of another shape")
-	}
-	return nil
+	return err
 }
 
-// checkJSON checks what json.Unmarshal does not: that the value is an object,
-// how deep it nests, and its keys. What follows the object is left to it.
-func checkJSON(body []byte) error {
-	type level struct {
-		keys  map[string]bool // nil in an array
-		value bool            // whether a value, not a key, comes next
-	}
-	var levels []level
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	for first := true; first || len(levels) > 0; first = false {
-		token, err := decoder.Token()
-		if err != nil {
-			return errors.New("not JSON")
-		}
-		if first && token != json.Delim('{') {
-			return errors.New("not a JSON object")
-		}
-		if n := len(levels); n > 0 && levels[n-1].keys != nil && token != json.Delim('}') {
-			top := &levels[n-1]
-			if !top.value {
-				key := token.(string)
-				if top.keys[key] {
-					return errors.New("JSON with a duplicate key")
-				}
-				top.keys[key], top.value = true, true
-				continue
-			}
-			top.value = false
-		}
-		switch token {
-		case json.Delim('{'):
-			levels = append(levels, level{keys: map[string]bool{}})
-		case json.Delim('['):
-			levels = append(levels, level{})
-		case json.Delim('}'), json.Delim(']'):
-			levels = levels[:len(levels)-1]
-		}
-		if len(levels) > mostDepth {
-			return errors.New("JSON nested too deeply")
-		}
-	}
-	return nil
-}
+// maxCredential bounds a token or secret. It is many times the longest that was
+// seen. All fields of one set fit into the 64 KiB of Secrets Manager.
+const maxCredential = 8 << 10
 
-// mostSecret bounds a token or secret: many times the longest that was seen,
-// and few enough that a whole set fits a vault's 64 KiB.
-const mostSecret = 8 << 10
-
-// credible reports whether s may travel in a header: printable ASCII (RFC
-// 6749, A.12) of some length.
-func credible(s string) bool {
-	if len(s) > mostSecret {
+// isCredential reports whether s may stand in a header: printable ASCII (RFC
+// 6749, A.12) of at most maxCredential bytes.
+func isCredential(s string) bool {
+	if len(s) > maxCredential {
 		return false
 	}
 	for i := range len(s) {
@@ -94,9 +50,9 @@ func credible(s string) bool {
 	return true
 }
 
-// text returns a JSON string or the literal of a JSON number; anything else is
-// empty.
-func text(raw json.RawMessage) string {
+// stringOrNumber returns a JSON string, or the literal of a JSON number. For any
+// other value it returns "".
+func stringOrNumber(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) == nil {
 		return s
@@ -108,57 +64,57 @@ func text(raw json.RawMessage) string {
 	return ""
 }
 
-// says reports whether a member holds anything: neither absent, null nor "".
-func says(raw json.RawMessage) bool {
+// isPresent reports whether a member is there and neither null nor "".
+func isPresent(raw json.RawMessage) bool {
 	s := string(bytes.TrimSpace(raw))
 	return s != "" && s != "null" && s != `""`
 }
 
-// identifier is an account id. Ids of 64 bits and more come as strings or as
-// numbers, which must not pass through a float: Instagram's exceed 2^53.
+// identifier is an account id. Platforms send it as a string or as a number. A
+// number must not become a float, because Instagram's ids exceed 2^53.
 type identifier string
 
-// UnmarshalJSON takes a string or a number.
+// UnmarshalJSON reads a string or a number.
 func (i *identifier) UnmarshalJSON(b []byte) error {
-	*i = identifier(text(b))
+	*i = identifier(stringOrNumber(b))
 	return nil
 }
 
-// known returns the id, empty where it cannot be one.
-func (i identifier) known() string {
+// orEmpty returns the id if it is valid, else "".
+func (i identifier) orEmpty() string {
 	if !accountPattern.MatchString(string(i)) {
 		return ""
 	}
 	return string(i)
 }
 
-// longestLife is the longest lifetime that is believed. The longest known is
-// 365 days, of TikTok's refresh tokens until 2026.
-const longestLife = 366 * 24 * time.Hour
+// maxLifetime is the longest lifetime that parseSeconds accepts. The longest
+// known one is 365 days, of TikTok's refresh tokens until 2026.
+const maxLifetime = 366 * 24 * time.Hour
 
-// seconds reads a lifetime: a number, or a number in a string. What is not
-// positive, or beyond belief, counts as not said.
-func seconds(raw json.RawMessage) time.Duration {
-	n, err := strconv.ParseFloat(strings.TrimSpace(text(raw)), 64)
-	if err != nil || math.IsNaN(n) || n < 1 || n > longestLife.Seconds() {
+// parseSeconds reads a lifetime in seconds: a number, or a number in a string. It
+// returns zero for one that is not positive or exceeds maxLifetime.
+func parseSeconds(raw json.RawMessage) time.Duration {
+	n, err := strconv.ParseFloat(strings.TrimSpace(stringOrNumber(raw)), 64)
+	if err != nil || math.IsNaN(n) || n < 1 || n > maxLifetime.Seconds() {
 		return 0
 	}
 	return time.Duration(n) * time.Second
 }
 
-// whole reads an integer, zero where there is none.
-func whole(raw json.RawMessage) int {
-	n, err := strconv.Atoi(text(raw))
+// parseInt reads an integer. It returns zero for any other value.
+func parseInt(raw json.RawMessage) int {
+	n, err := strconv.Atoi(stringOrNumber(raw))
 	if err != nil {
 		return 0
 	}
 	return n
 }
 
-// unix reads an instant in seconds since 1970, zero where it is absent, 0
-// ("never"), or nonsense.
-func unix(raw json.RawMessage) time.Time {
-	n, err := strconv.ParseFloat(text(raw), 64)
+// parseUnixTime reads a time in seconds since 1970. It returns the zero time for
+// 0, which means "never", and for any other value.
+func parseUnixTime(raw json.RawMessage) time.Time {
+	n, err := strconv.ParseFloat(stringOrNumber(raw), 64)
 	if err != nil || math.IsNaN(n) || n < 1 || n > 253402300799 { // 9999-12-31
 		return time.Time{}
 	}
@@ -167,8 +123,8 @@ func unix(raw json.RawMessage) time.Time {
 
 var scopePattern = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,200}$`)
 
-// splitScopes reads a list of scopes, separated by spaces or commas. What
-// cannot be a scope of these platforms is left out.
+// splitScopes splits a list of scopes at spaces and commas. It leaves out values
+// that do not match scopePattern.
 func splitScopes(list string) []string {
 	scopes := []string{}
 	for _, scope := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
@@ -181,16 +137,17 @@ func splitScopes(list string) []string {
 
 var accountPattern = regexp.MustCompile(`^[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}$`)
 
-// account returns the account that a platform named, or an error if the id
-// cannot be one: it becomes part of keys and of URLs.
+// account returns the account that a platform names. It returns an error for an
+// invalid id, because the id becomes part of keys and URLs.
 func account(id, name string) (connector.Account, error) {
 	if !accountPattern.MatchString(id) {
-		return connector.Account{}, errors.New("an account id that cannot be one")
+		return connector.Account{}, errors.New("an invalid account id")
 	}
 	return connector.Account{ID: id, Name: displayName(name)}, nil
 }
 
-// displayName makes a name that a stranger chose fit for logs and pages.
+// displayName returns a name that a stranger chose without characters that are
+// unsafe in logs and pages.
 func displayName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {

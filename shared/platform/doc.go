@@ -1,23 +1,26 @@
-// Package platform speaks to the platforms: one file each for facebook,
-// youtube, twitter and tiktok, which implements connector.Platform in that
-// platform's dialect.
+// Package platform implements connector.Platform for each social or content
+// service, one file a platform. All lists them.
 //
-// What all of them share:
+// The platforms share these files:
 //
-//   - wire.go is the only way out. It follows no redirects, waits for ten
-//     seconds at most, reads one mebibyte at most, uses no proxy, and sends
-//     each call to where Options.Endpoints says, authorize URLs included.
-//   - request.go makes what is the same in every dialect's requests.
-//   - answer.go reads what came back. A success is a JSON object without
-//     duplicate keys and without an error in it, whatever the HTTP status.
-//   - tokens.go asks token endpoints, and knows what their answers and errors
-//     mean; refusal.go has the errors that the dialects share.
-//   - fields.go takes and gives credentials in the shapes that people paste.
+//   - wire.go sends every request. It follows no redirects, waits ten seconds at
+//     most, reads one mebibyte at most, and uses no proxy. It sends each call to
+//     the origin that Options.Endpoints has for it. Authorize URLs get that
+//     origin too.
+//   - request.go builds the parts that the requests of several platforms have.
+//   - answer.go reads the values of an answer. A success is a JSON object
+//     without duplicate names and without an error in it, whatever the HTTP
+//     status.
+//   - tokens.go sends requests to token endpoints, and maps their errors.
+//   - errors.go makes the errors that several platforms return.
+//   - fields.go reads imported credentials, and returns credentials in the
+//     shapes that people paste.
 //
-// A platform holds no state and retries nothing. Errors are *connector.Error:
-// their messages are our own words, and neither they nor their causes hold a
-// URL query, a body, a token or a secret.
+// A platform holds no state and retries nothing. Every error is a
+// *connector.Error. Neither its message nor its cause holds a URL query, a body,
+// a token, a secret, or text of the platform.
 //
-// Facts about a platform stand next to the code that relies on them, with the
-// page they come from and the date on which it was read.
+// A fact about a platform stands beside the code that relies on it, with the
+// page that states it and the date on which the page was read. A fact that is
+// marked as assumed has no such page.
 package platform

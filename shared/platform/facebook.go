@@ -28,14 +28,17 @@ const (
 	facebookIssuer  = "https://www.facebook.com"
 	pageFields      = "id,name,access_token,instagram_business_account{id,username}"
 	graphPage       = 100 // rows of a list at a time
-	mostGraphPages  = 50
-	mostBusinesses  = 25
+	maxGraphPages   = 50
+	maxBusinesses   = 25
 	pageListScope   = "pages_show_list"
 	businessesScope = "business_management"
+
+	facebookDeauthorize = "deauthorize"
+	facebookDeletion    = "data-deletion"
 )
 
-// facebook is Facebook Pages, and Instagram professional accounts through
-// them. One consent yields every Page that the person ticked.
+// facebook is Facebook Pages, and Instagram professional accounts through them.
+// One consent yields every Page that the person selected.
 type facebook struct {
 	wire
 	guide func() connector.Guide
@@ -59,9 +62,9 @@ func (f *facebook) Describe() connector.Description {
 		Name:     "facebook",
 		Title:    "Facebook",
 		AuthKind: "oauth2",
-		// business_management is for people whose role on a Page comes through
-		// a business portfolio: without it /me/accounts answers 200 with an
-		// empty list (https://github.com/getopenpost/openpost/issues/216, read
+		// Some people have their role on a Page through a business portfolio.
+		// Without business_management /me/accounts returns an empty list for
+		// them (https://github.com/getopenpost/openpost/issues/216, read
 		// 2026-11-23).
 		Scopes: []string{
 			pageListScope, "pages_read_engagement", "pages_manage_posts",
@@ -70,24 +73,21 @@ func (f *facebook) Describe() connector.Description {
 		Required:  []string{pageListScope},
 		Issuers:   f.issuers(facebookIssuer),
 		AppFields: []connector.AppField{{Name: "config_id"}},
-		Traits: connector.Traits{
-			SeveralAccounts: true,
-			// PKCE is only in an OIDC variant that is still in testing
-			// (https://developers.facebook.com/documentation/facebook-login/guides/advanced/oidc-token,
-			// read 2026-11-23).
-			ScopeSeparator: ",",
-			// A Page token from a long-lived user token has no end
-			// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
-			// read 2026-11-23); it dies with a password change or a lost role.
-			Cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
-		},
-		Guide: f.guide(),
+		Notices:   []connector.NoticeKind{{Name: facebookDeauthorize}, {Name: facebookDeletion, Deletion: true}},
+		// A Page token from a long-lived user token does not expire
+		// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
+		// read 2026-11-23). A new password or a lost role ends it.
+		Cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
+		Guide:   f.guide(),
 	}
 }
 
 // AuthorizeURL implements connector.Platform. With a config_id the app uses
 // Facebook Login for Business, where the configuration names the permissions
 // (https://developers.facebook.com/documentation/facebook-login/facebook-login-for-business,
+// read 2026-11-23). Facebook has PKCE only in an OIDC variant that is still in
+// testing
+// (https://developers.facebook.com/documentation/facebook-login/guides/advanced/oidc-token,
 // read 2026-11-23).
 func (f *facebook) AuthorizeURL(app connector.App, a connector.Authorization) (string, error) {
 	if app.ClientID == "" {
@@ -96,20 +96,21 @@ func (f *facebook) AuthorizeURL(app connector.App, a connector.Authorization) (s
 	config := oauth2.Config{
 		ClientID:    app.ClientID,
 		RedirectURL: a.RedirectURI,
-		Endpoint:    oauth2.Endpoint{AuthURL: f.at(facebookDialog)},
+		Endpoint:    oauth2.Endpoint{AuthURL: f.rewriteOrigin(facebookDialog)},
 	}
 	if id := app.Extras.Get("config_id"); id != "" {
 		return authorizeURL(config, a, oauth2.SetAuthURLParam("config_id", id)), nil
 	}
 	return authorizeURL(config, a,
 		oauth2.SetAuthURLParam("scope", strings.Join(a.Scopes, ",")),
-		// Without it the dialog never again offers what was once declined.
+		// Without it the dialog does not offer a scope again that the person
+		// declined before.
 		oauth2.SetAuthURLParam("auth_type", "rerequest")), nil
 }
 
-// Exchange implements connector.Platform: code, short-lived user token,
-// long-lived user token, Pages. A Page token lives as long as the user token
-// that it came from, so extending comes first.
+// Exchange implements connector.Platform. The code yields a short-lived user
+// token, that a long-lived one, and that the Page tokens. A Page token expires
+// with the user token that it was requested with.
 func (f *facebook) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
 	c := client{id: app.ClientID, secret: app.ClientSecret}
 	short, err := f.userToken(ctx, query(
@@ -125,19 +126,19 @@ func (f *facebook) Exchange(ctx context.Context, app connector.App, a connector.
 	switch {
 	case err == nil:
 	case app.Extras.Get("config_id") != "" && !connector.AsError(err).Code.TryLater():
-		// A configuration may issue tokens of system users, which cannot be
-		// extended and need not be.
+		// A configuration may issue tokens of system users. They do not expire,
+		// and cannot be extended.
 		long = short
 	default:
-		return nil, redeemed(err)
+		return nil, afterRedemption(err)
 	}
 	grants, err := f.grants(ctx, c, long, connector.Fields{})
-	return grants, redeemed(err)
+	return grants, afterRedemption(err)
 }
 
-// redeemed marks a failure that came after the code was redeemed: whatever
-// else was refused, the code is spent.
-func redeemed(err error) error {
+// afterRedemption returns err for a failure after the code was redeemed. The code
+// is spent then, also where Facebook refuses the client.
+func afterRedemption(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -146,7 +147,7 @@ func redeemed(err error) error {
 	return &e
 }
 
-// extend makes a user token long-lived
+// extend exchanges a user token for a long-lived one
 // (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
 // read 2026-11-23).
 func (f *facebook) extend(ctx context.Context, c client, token connector.Secret) (connector.Secret, error) {
@@ -158,16 +159,16 @@ func (f *facebook) extend(ctx context.Context, c client, token connector.Secret)
 	))
 }
 
-// userToken asks the token endpoint, by POST: the documented GET has the
-// secret in the URL.
+// userToken sends a request to the token endpoint. It uses POST, because the
+// documented GET has the secret in the URL.
 func (f *facebook) userToken(ctx context.Context, form url.Values) (connector.Secret, error) {
-	t, err := f.token(ctx, call{url: facebookTokens, form: form}, f.refused(true))
+	t, err := f.token(ctx, call{url: facebookTokens, form: form}, f.apiError(true))
 	return t.access, err
 }
 
-// grants returns one grant for each Page behind a user token; beside an error,
-// one that names the person alone. foreign holds the app of the token where it
-// is not the configured one.
+// grants returns one grant for each Page of a user token. Beside an error it
+// returns one that has the person alone. foreign holds the app of the token if
+// it is not the configured one.
 func (f *facebook) grants(ctx context.Context, c client, user connector.Secret, foreign connector.Fields) ([]connector.Grant, error) {
 	person, err := f.me(ctx, c, user)
 	if err != nil {
@@ -186,21 +187,22 @@ func (f *facebook) grants(ctx context.Context, c client, user connector.Secret, 
 		return consented, err
 	}
 	if len(pages) == 0 {
-		// What mends it is another consent, so it is told as a refused one.
+		// Another consent corrects it, so that the code is that of a refused
+		// consent.
 		return consented, &connector.Error{
 			Code:    connector.AccessDenied,
 			Message: "no Facebook Page came with the consent: connect again, choose a Page, and allow everything",
 			Reason:  "no_page",
 		}
 	}
-	// All these tokens share the fate of the user token, so one tells of all.
-	// Where Facebook does not tell, nothing is known.
-	seen, _ := f.inspect(ctx, c, pages[0].Token)
+	// All Page tokens expire with the user token, so that one inspection is
+	// enough. Without an answer the expiry is unknown.
+	inspected, _ := f.inspect(ctx, c, pages[0].Token)
 	var grants []connector.Grant
 	for _, p := range pages {
 		account, err := account(string(p.ID), p.Name)
 		if err != nil {
-			return nil, f.garbled(http.MethodGet, err.Error())
+			return nil, f.malformed(http.MethodGet, err.Error())
 		}
 		fields := foreign.Clone()
 		fields.Set("page_id", account.ID)
@@ -213,31 +215,31 @@ func (f *facebook) grants(ctx context.Context, c client, user connector.Secret, 
 				Fields:         fields,
 				Scopes:         scopes,
 				IssuedAt:       f.now().UTC(),
-				ExpiresAt:      seen.expiresAt,
-				GrantExpiresAt: seen.dataAccessUntil,
+				ExpiresAt:      inspected.expiresAt,
+				GrantExpiresAt: inspected.dataAccessUntil,
 			},
-			Warning: seen.warning(),
+			Warning: inspected.warning(),
 		})
 	}
 	return grants, nil
 }
 
-// Import implements connector.Platform. It takes a finished Page token, or a
+// Import implements connector.Platform. It imports a Page token, or the Pages of a
 // user token from the Graph API Explorer.
 func (f *facebook) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
 	if _, ok := fields["user_access_token"]; ok {
 		return f.importUser(ctx, app, fields, verify)
 	}
-	taken, err := facebookShape.take(app, fields)
+	parsed, err := facebookShape.parse(app, fields)
 	if err != nil {
 		return nil, err
 	}
-	if !accountPattern.MatchString(taken.Get("page_id")) {
+	if !accountPattern.MatchString(parsed.Get("page_id")) {
 		return nil, connector.Invalid("credentials.page_id", "not the id of a Page")
 	}
 	grant := connector.Grant{
-		Account:     connector.Account{ID: taken.Get("page_id")},
-		Credentials: connector.Credentials{Fields: taken, IssuedAt: f.now().UTC()},
+		Account:     connector.Account{ID: parsed.Get("page_id")},
+		Credentials: connector.Credentials{Fields: parsed, IssuedAt: f.now().UTC()},
 	}
 	if verify {
 		if err := f.verifyImport(ctx, app, &grant); err != nil {
@@ -264,21 +266,21 @@ func (f *facebook) verifyImport(ctx context.Context, app connector.App, grant *c
 	switch given := fields.Get("ig_user_id"); {
 	case err != nil && connector.AsError(err).Code.TryLater():
 		return err
-	case err != nil, p.instagram() == "": // no permission to see it, or none there
+	case err != nil, p.instagram() == "": // no permission to read it, or no such account
 	case given != "" && given != p.instagram():
 		return connector.Invalid("credentials.ig_user_id", "not the Instagram account of this Page")
 	default:
 		fields.Set("ig_user_id", p.instagram())
 	}
 
-	seen, err := f.inspect(ctx, c, fields["page_access_token"])
+	inspected, err := f.inspect(ctx, c, fields["page_access_token"])
 	switch code := connector.AsError(err); {
 	case err == nil:
-		grant.UserID = seen.userID
-		grant.Credentials.Scopes = seen.scopes
-		grant.Credentials.ExpiresAt = seen.expiresAt
-		grant.Credentials.GrantExpiresAt = seen.dataAccessUntil
-		grant.Warning = seen.warning()
+		grant.UserID = inspected.userID
+		grant.Credentials.Scopes = inspected.scopes
+		grant.Credentials.ExpiresAt = inspected.expiresAt
+		grant.Credentials.GrantExpiresAt = inspected.dataAccessUntil
+		grant.Warning = inspected.warning()
 	case code.Code.GrantDead():
 		return err
 	default:
@@ -288,77 +290,78 @@ func (f *facebook) verifyImport(ctx context.Context, app connector.App, grant *c
 }
 
 func (f *facebook) importUser(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	taken, err := facebookUserShape.take(app, fields)
+	parsed, err := facebookUserShape.parse(app, fields)
 	if err != nil {
 		return nil, err
 	}
 	if !verify {
 		return nil, connector.Invalid("verify", "a user access token has to be verified: its Pages are asked for")
 	}
-	c := facebookUserShape.client(app, taken)
-	long, err := f.extend(ctx, c, taken["user_access_token"])
+	c := facebookUserShape.client(app, parsed)
+	long, err := f.extend(ctx, c, parsed["user_access_token"])
 	if err != nil {
 		return nil, err
 	}
-	delete(taken, "user_access_token")
-	return f.grants(ctx, c, long, taken)
+	delete(parsed, "user_access_token")
+	return f.grants(ctx, c, long, parsed)
 }
 
-// Refresh implements connector.Platform. There is nothing to renew: it checks
-// that the Page token still works, and looks up its end anew.
+// Refresh implements connector.Platform. A Page token cannot be refreshed. Refresh
+// checks that it works, and reads its expiry again.
 func (f *facebook) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
 	if !c.ExpiresAt.IsZero() && !f.now().Before(c.ExpiresAt) {
 		return connector.Credentials{}, f.grantDead("page_token_expired", nil)
 	}
-	_, seen, err := f.check(ctx, app, c)
+	_, inspected, err := f.check(ctx, app, c)
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	if seen.known {
-		c.Scopes, c.ExpiresAt, c.GrantExpiresAt = seen.scopes, seen.expiresAt, seen.dataAccessUntil
+	if inspected.known {
+		c.Scopes, c.ExpiresAt, c.GrantExpiresAt = inspected.scopes, inspected.expiresAt, inspected.dataAccessUntil
 	}
 	return c, nil
 }
 
 // Verify implements connector.Platform.
 func (f *facebook) Verify(ctx context.Context, app connector.App, c connector.Credentials) (connector.Verification, error) {
-	found, seen, err := f.check(ctx, app, c)
+	found, inspected, err := f.check(ctx, app, c)
 	if err != nil {
 		return connector.Verification{}, err
 	}
 	scopes := c.Scopes
-	if seen.known {
-		scopes = seen.scopes
+	if inspected.known {
+		scopes = inspected.scopes
 	}
-	return connector.Verification{Account: found, Scopes: scopes, Warning: seen.warning()}, nil
+	return connector.Verification{Account: found, Scopes: scopes, Warning: inspected.warning()}, nil
 }
 
-// check asks whose the Page token is and, where Facebook tells, what it is
-// good for.
+// check returns the account of the Page token, and the inspection of the token
+// where Facebook answers it.
 func (f *facebook) check(ctx context.Context, app connector.App, c connector.Credentials) (connector.Account, inspection, error) {
-	of := facebookShape.client(app, c.Fields)
+	owner := facebookShape.client(app, c.Fields)
 	token := c.Fields["page_access_token"]
-	found, err := f.me(ctx, of, token)
+	found, err := f.me(ctx, owner, token)
 	if err != nil {
 		return connector.Account{}, inspection{}, err
 	}
-	seen, _ := f.inspect(ctx, of, token)
-	return found, seen, nil
+	inspected, _ := f.inspect(ctx, owner, token)
+	return found, inspected, nil
 }
 
-// Revoke implements connector.Revoker. Facebook knows no smaller unit than
-// everything that the person granted the app: the tokens of all their Pages
-// end (https://developers.facebook.com/docs/graph-api/reference/user/permissions/,
-// read 2026-11-23). Without the person's id nothing is done.
+// Revoke implements connector.Revoker. It revokes everything that the person
+// granted to the app, so that the tokens of all their Pages end. Facebook has no
+// smaller unit
+// (https://developers.facebook.com/docs/graph-api/reference/user/permissions/,
+// read 2026-11-23). Without the id of the person it does nothing.
 func (f *facebook) Revoke(ctx context.Context, app connector.App, c connector.Credentials, userID string) error {
 	if !accountPattern.MatchString(userID) {
 		return nil
 	}
-	of := facebookShape.client(app, c.Fields)
-	_, err := f.call(ctx, http.MethodDelete, of, of.appToken(), url.PathEscape(userID)+"/permissions", nil)
+	owner := facebookShape.client(app, c.Fields)
+	_, err := f.call(ctx, http.MethodDelete, owner, owner.appToken(), url.PathEscape(userID)+"/permissions", nil)
 	switch e := connector.AsError(err); {
 	case err == nil, e.Code == connector.ScopeMissing, e.Reason == "app_removed":
-		return nil // there is nothing left to revoke
+		return nil // the grant has ended already
 	case e.Code.GrantDead():
 		return f.clientRefused("check its id and secret", e.Err)
 	}
@@ -378,15 +381,14 @@ func (f *facebook) TokenNeedsApp(connector.Credentials) bool { return false }
 
 // Full implements connector.Platform.
 func (f *facebook) Full(app connector.App, c connector.Credentials) connector.Fields {
-	return facebookShape.full(app, c.Fields)
+	return facebookShape.complete(app, c.Fields)
 }
 
-// ReadNotice implements connector.Noticer for "deauthorize" and
-// "data-deletion"
+// ReadNotice implements connector.Noticer
 // (https://developers.facebook.com/docs/development/create-an-app/app-dashboard/data-deletion-callback,
 // read 2026-11-23).
 func (f *facebook) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
-	if kind != "deauthorize" && kind != "data-deletion" {
+	if kind != facebookDeauthorize && kind != facebookDeletion {
 		return connector.Notice{}, connector.Invalid("notice", "neither deauthorize nor data-deletion")
 	}
 	if app.ClientSecret.Empty() {
@@ -396,20 +398,20 @@ func (f *facebook) ReadNotice(app connector.App, kind string, raw connector.RawN
 	if err != nil || len(form["signed_request"]) != 1 {
 		return connector.Notice{}, connector.Invalid("signed_request", "missing")
 	}
-	userID, at, err := readSignedRequest(app.ClientSecret, form.Get("signed_request"))
+	userID, issuedAt, err := readSignedRequest(app.ClientSecret, form.Get("signed_request"))
 	if err != nil {
 		return connector.Notice{}, f.notSigned(err)
 	}
-	if kind == "deauthorize" {
-		return connector.Notice{UserID: userID, Revoked: true, Reason: "deauthorized", At: at}, nil
+	if kind == facebookDeauthorize {
+		return connector.Notice{UserID: userID, Revoked: true, Reason: "deauthorized", At: issuedAt}, nil
 	}
-	return connector.Notice{UserID: userID, Delete: true, Reason: "data_deletion", At: at}, nil
+	return connector.Notice{UserID: userID, Delete: true, Reason: "data_deletion", At: issuedAt}, nil
 }
 
-// readSignedRequest verifies Meta's own envelope, base64url(signature) "."
-// base64url(JSON), and returns whom it is about. The signature is over the
-// second part as it was sent.
-func readSignedRequest(secret connector.Secret, signed string) (userID string, at time.Time, err error) {
+// readSignedRequest verifies a signed_request, which is base64url(signature) "."
+// base64url(JSON), and returns the person and the time in it. The signature
+// covers the second part as it was sent.
+func readSignedRequest(secret connector.Secret, signed string) (userID string, issuedAt time.Time, err error) {
 	encoded, payload, ok := strings.Cut(signed, ".")
 	if !ok {
 		return "", time.Time{}, errors.New("no dot")
@@ -436,5 +438,5 @@ func readSignedRequest(secret connector.Secret, signed string) (userID string, a
 	case !accountPattern.MatchString(string(body.UserID)):
 		return "", time.Time{}, errors.New("no user id")
 	}
-	return string(body.UserID), unix(body.IssuedAt), nil
+	return string(body.UserID), parseUnixTime(body.IssuedAt), nil
 }

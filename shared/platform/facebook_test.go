@@ -20,11 +20,45 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-var facebookRow = rows[0]
+var facebookRow = rowOf("facebook")
 
-func TestFacebookPageTokensOutliveTheUserToken(t *testing.T) {
+func TestFacebook_Exchange(t *testing.T) {
+	t.Run("page_tokens_do_not_expire", testFacebookExchangePageTokensDoNotExpire)
+	t.Run("pages_of_a_business_portfolio", testFacebookExchangePagesOfABusinessPortfolio)
+	t.Run("pages_in_several_lists", testFacebookExchangePagesInSeveralLists)
+	t.Run("selected_pages_alone", testFacebookExchangeSelectedPagesAlone)
+	t.Run("user_token_cannot_be_extended", testFacebookExchangeUserTokenCannotBeExtended)
+	t.Run("lists_of_several_pages", testFacebookExchangeListsOfSeveralPages)
+	t.Run("endless_lists", testFacebookExchangeEndlessLists)
+	t.Run("no_list_of_permissions", testFacebookExchangeNoListOfPermissions)
+}
+
+func TestFacebook_AuthorizeURL(t *testing.T) {
+	t.Run("configuration_replaces_scopes", testFacebookAuthorizeURLConfigurationReplacesScopes)
+}
+
+func TestFacebook_Import(t *testing.T) {
+	t.Run("user_token_of_the_explorer", testFacebookImportUserTokenOfTheExplorer)
+	t.Run("page_token_expires", testFacebookImportPageTokenExpires)
+	t.Run("token_cannot_be_inspected", testFacebookImportTokenCannotBeInspected)
+	t.Run("fields_are_compared_with_the_page", testFacebookImportFieldsAreComparedWithThePage)
+}
+
+func TestFacebook_Revoke(t *testing.T) {
+	t.Run("grant_of_the_person", testFacebookRevokeGrantOfThePerson)
+}
+
+func TestFacebook_Verify(t *testing.T) {
+	t.Run("errors_become_codes", testFacebookVerifyErrorsBecomeCodes)
+}
+
+func TestFacebook_ReadNotice(t *testing.T) {
+	t.Run("signed_and_forged", testFacebookReadNoticeSignedAndForged)
+}
+
+func testFacebookExchangePageTokensDoNotExpire(t *testing.T) {
 	w := newWorld(t, facebookRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Facebook.RequireProof = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().RequireProof = true })
 	g := w.connect()
 	w.now = w.now.AddDate(0, 0, 80) // the user token is dead after 60 days
 	if _, err := w.platform.Verify(t.Context(), w.app, g.Credentials); err != nil {
@@ -40,10 +74,10 @@ func TestFacebookPageTokensOutliveTheUserToken(t *testing.T) {
 	}
 }
 
-func TestFacebookFindsPagesOfBusinesses(t *testing.T) {
+func testFacebookExchangePagesOfABusinessPortfolio(t *testing.T) {
 	for _, tokens := range []bool{true, false} {
 		w := newWorld(t, facebookRow)
-		w.box.Tune(func(k *sandbox.Knobs) { k.Facebook.BusinessTokens = tokens })
+		w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().BusinessTokens = tokens })
 		a := w.authorization()
 		grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"business_management"}}))
 		if err != nil {
@@ -71,7 +105,7 @@ func TestFacebookFindsPagesOfBusinesses(t *testing.T) {
 	}
 }
 
-func TestFacebookPagesThatStandInSeveralLists(t *testing.T) {
+func testFacebookExchangePagesInSeveralLists(t *testing.T) {
 	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
 	grants, err := graphOf(t, map[string]string{
 		"oauth/access_token": `{"access_token":"test-user-token"}`,
@@ -105,7 +139,7 @@ func accounts(grants []connector.Grant) []string {
 	return ids
 }
 
-func TestFacebookConnectsTheChosenPages(t *testing.T) {
+func testFacebookExchangeSelectedPagesAlone(t *testing.T) {
 	w := newWorld(t, facebookRow)
 	a := w.authorization()
 	grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Pages: []string{"200000000000002"}}))
@@ -136,7 +170,7 @@ func TestFacebookConnectsTheChosenPages(t *testing.T) {
 	}
 }
 
-func TestFacebookConfigurationReplacesScopes(t *testing.T) {
+func testFacebookAuthorizeURLConfigurationReplacesScopes(t *testing.T) {
 	w := newWorld(t, facebookRow)
 	w.app.Extras.Set("config_id", w.box.AppOf("facebook").Extras["config_id"])
 	if got := w.connect(); got.Account.ID != facebookRow.account {
@@ -147,7 +181,7 @@ func TestFacebookConfigurationReplacesScopes(t *testing.T) {
 	}
 }
 
-func TestFacebookTokensThatCannotBeExtended(t *testing.T) {
+func testFacebookExchangeUserTokenCannotBeExtended(t *testing.T) {
 	for name, test := range map[string]struct {
 		configuration string
 		extension     string
@@ -204,7 +238,7 @@ func TestFacebookTokensThatCannotBeExtended(t *testing.T) {
 	}
 }
 
-func TestFacebookListsAreReadToTheEnd(t *testing.T) {
+func testFacebookExchangeListsOfSeveralPages(t *testing.T) {
 	const pages = 250
 	foreign := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("the token went where an answer said")
@@ -261,7 +295,7 @@ func TestFacebookListsAreReadToTheEnd(t *testing.T) {
 	}
 }
 
-func TestFacebookListsHaveAnEnd(t *testing.T) {
+func testFacebookExchangeEndlessLists(t *testing.T) {
 	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
 	row := `,{"id":"42","access_token":"test-page-token"}`
 	for rows, want := range map[int]error{5000: nil, 5001: connector.PlatformUnavailable} {
@@ -298,7 +332,7 @@ func (w *world) userToken() string {
 	return answer.Token
 }
 
-func TestFacebookImportsExplorerTokens(t *testing.T) {
+func testFacebookImportUserTokenOfTheExplorer(t *testing.T) {
 	w := newWorld(t, facebookRow)
 	fields := connector.Fields{"user_access_token": connector.NewSecret(w.userToken())}
 	grants, err := w.platform.Import(t.Context(), w.app, fields, true)
@@ -329,7 +363,7 @@ func TestFacebookImportsExplorerTokens(t *testing.T) {
 	w.fails(err, connector.ReauthorizationRequired, false)
 }
 
-func TestFacebookWarnsOfPageTokensThatExpire(t *testing.T) {
+func testFacebookImportPageTokenExpires(t *testing.T) {
 	w := newWorld(t, facebookRow)
 	user := w.userToken()
 	request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.base+"/graph.facebook.com/v26.0/me/accounts?fields=id,access_token", nil)
@@ -377,7 +411,7 @@ func TestFacebookWarnsOfPageTokensThatExpire(t *testing.T) {
 
 	for field, value := range map[string]string{"page_id": "200000000000002", "ig_user_id": "17841400000000004"} {
 		w := newWorld(t, facebookRow)
-		wrong := w.brought()
+		wrong := w.pasted()
 		wrong.Set(field, value)
 		_, err = w.platform.Import(t.Context(), w.app, wrong, true)
 		if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, field) {
@@ -402,7 +436,7 @@ func graphOf(t *testing.T, answers map[string]string) connector.Platform {
 	return find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}})
 }
 
-func TestFacebookImportsWhatCannotBeInspected(t *testing.T) {
+func testFacebookImportTokenCannotBeInspected(t *testing.T) {
 	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
 	page := connector.Fields{}
 	page.Set("page_id", "42")
@@ -427,7 +461,7 @@ func TestFacebookImportsWhatCannotBeInspected(t *testing.T) {
 	}
 }
 
-func TestFacebookImportsWhatIsTold(t *testing.T) {
+func testFacebookImportFieldsAreComparedWithThePage(t *testing.T) {
 	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
 	page := connector.Fields{}
 	page.Set("page_id", "42")
@@ -483,7 +517,7 @@ func TestFacebookImportsWhatIsTold(t *testing.T) {
 	}
 }
 
-func TestFacebookRevokesThePersonsGrant(t *testing.T) {
+func testFacebookRevokeGrantOfThePerson(t *testing.T) {
 	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
 	for name, test := range map[string]struct {
 		userID, answer string
@@ -503,7 +537,7 @@ func TestFacebookRevokesThePersonsGrant(t *testing.T) {
 	}
 }
 
-func TestFacebookScopesWithoutTheListOfPermissions(t *testing.T) {
+func testFacebookExchangeNoListOfPermissions(t *testing.T) {
 	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
 	answers := map[string]string{
 		"oauth/access_token": `{"access_token":"test-user-token"}`,
@@ -530,7 +564,7 @@ func TestFacebookScopesWithoutTheListOfPermissions(t *testing.T) {
 	}
 }
 
-func TestFacebookErrorsBecomeCodes(t *testing.T) {
+func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 	graph := func(code, subcode int, more string) string {
 		return fmt.Sprintf(`{"error":{"message":"canary","type":"OAuthException","code":%d,"error_subcode":%d%s}}`, code, subcode, more)
 	}
@@ -618,7 +652,7 @@ func TestFacebookErrorsBecomeCodes(t *testing.T) {
 	}
 }
 
-func TestFacebookNotices(t *testing.T) {
+func testFacebookReadNoticeSignedAndForged(t *testing.T) {
 	w := newWorld(t, facebookRow)
 	noticer := w.platform.(connector.Noticer)
 	notice := func(signed string) connector.RawNotice {

@@ -23,15 +23,16 @@ func (f *facebook) get(ctx context.Context, c client, token connector.Secret, pa
 		return err
 	}
 	if err := decode(r.body, v); err != nil {
-		return f.garbled(http.MethodGet, err.Error())
+		return f.malformed(http.MethodGet, err.Error())
 	}
 	return nil
 }
 
-// call makes one call to the graph, with the proof that the token is used by
-// its app, which an app can make mandatory. The proof counts in the query
-// alone (https://developers.facebook.com/docs/graph-api/guides/secure-requests,
-// read 2026-11-23).
+// call makes one call to the graph with appsecret_proof, which proves that the
+// app of the token makes the call. An app can require it. Facebook reads it in
+// the query alone
+// (https://developers.facebook.com/docs/graph-api/guides/secure-requests, read
+// 2026-11-23).
 func (f *facebook) call(ctx context.Context, method string, c client, token connector.Secret, path string, q url.Values) (reply, error) {
 	with := url.Values{}
 	for name, values := range q {
@@ -40,7 +41,7 @@ func (f *facebook) call(ctx context.Context, method string, c client, token conn
 	if !c.secret.Empty() {
 		with.Set("appsecret_proof", appSecretProof(c.secret, token))
 	}
-	return f.do(ctx, call{method: method, url: facebookGraph + path, query: with, bearer: token}, f.refused(false))
+	return f.do(ctx, call{method: method, url: facebookGraph + path, query: with, bearer: token}, f.apiError(false))
 }
 
 func appSecretProof(secret, token connector.Secret) string {
@@ -54,7 +55,7 @@ func (c client) appToken() connector.Secret {
 	return connector.NewSecret(c.id + "|" + c.secret.Reveal())
 }
 
-// me returns whose a token is.
+// me returns the person or the Page of a token.
 func (f *facebook) me(ctx context.Context, c client, token connector.Secret) (connector.Account, error) {
 	var me struct {
 		ID   identifier `json:"id"`
@@ -65,13 +66,13 @@ func (f *facebook) me(ctx context.Context, c client, token connector.Secret) (co
 	}
 	found, err := account(string(me.ID), me.Name)
 	if err != nil {
-		return connector.Account{}, f.garbled(http.MethodGet, err.Error())
+		return connector.Account{}, f.malformed(http.MethodGet, err.Error())
 	}
 	return found, nil
 }
 
-// granted returns what the person granted. Where there is no list of it, the
-// token itself tells.
+// granted returns the permissions that the person granted. Where Facebook
+// returns no list, it reads the scopes of the token.
 func (f *facebook) granted(ctx context.Context, c client, user connector.Secret) ([]string, error) {
 	scopes, err := f.permissions(ctx, c, user)
 	if err == nil {
@@ -80,13 +81,13 @@ func (f *facebook) granted(ctx context.Context, c client, user connector.Secret)
 	if code := connector.AsError(err).Code; code.GrantDead() || code == connector.RateLimited {
 		return nil, err
 	}
-	if seen, inspectErr := f.inspect(ctx, c, user); inspectErr == nil && len(seen.scopes) > 0 {
-		return seen.scopes, nil
+	if inspected, inspectErr := f.inspect(ctx, c, user); inspectErr == nil && len(inspected.scopes) > 0 {
+		return inspected.scopes, nil
 	}
 	return nil, err
 }
 
-// permissions returns the list of what the person granted
+// permissions returns the list of permissions that the person granted
 // (https://developers.facebook.com/docs/graph-api/reference/user/permissions/,
 // read 2026-11-23).
 func (f *facebook) permissions(ctx context.Context, c client, user connector.Secret) ([]string, error) {
@@ -115,15 +116,14 @@ type page struct {
 	} `json:"instagram_business_account"`
 }
 
-// instagram returns the id of the Page's Instagram account, empty where it has
-// none.
-func (p page) instagram() string { return p.Instagram.ID.known() }
+// instagram returns the id of the Page's Instagram account, or "".
+func (p page) instagram() string { return p.Instagram.ID.orEmpty() }
 
-// pages returns the Pages behind a user token, with their tokens. Those that
-// came through a business portfolio stand in its lists alone, at times without
-// a token, which the Page itself then gives
-// (https://github.com/trypostit/trypost/pull/301, read 2026-11-23). What goes
-// wrong there loses no Page of the ordinary list.
+// pages returns the Pages of a user token, with their tokens. Pages of a business
+// portfolio are in the lists of the portfolio alone, sometimes without a token.
+// The Page itself has the token then
+// (https://github.com/trypostit/trypost/pull/301, read 2026-11-23). An error in
+// those lists loses no Page of the ordinary list.
 func (f *facebook) pages(ctx context.Context, c client, user connector.Secret, businesses bool) ([]page, error) {
 	rows, err := f.list(ctx, c, user, "me/accounts")
 	if err != nil {
@@ -133,10 +133,10 @@ func (f *facebook) pages(ctx context.Context, c client, user connector.Secret, b
 		rows = append(rows, f.businessPages(ctx, c, user)...)
 	}
 	var pages []page
-	at := map[identifier]int{}
+	index := map[identifier]int{}
 	for _, row := range rows {
-		if i, known := at[row.ID]; !known {
-			at[row.ID] = len(pages)
+		if i, known := index[row.ID]; !known {
+			index[row.ID] = len(pages)
 			pages = append(pages, row)
 		} else if pages[i].Token.Empty() {
 			pages[i] = row
@@ -146,14 +146,14 @@ func (f *facebook) pages(ctx context.Context, c client, user connector.Secret, b
 		if !p.Token.Empty() || !accountPattern.MatchString(string(p.ID)) {
 			continue
 		}
-		var whole page
-		err := f.get(ctx, c, user, url.PathEscape(string(p.ID)), query("fields", pageFields), &whole)
-		if err == nil && whole.ID == p.ID {
-			pages[i] = whole
+		var node page
+		err := f.get(ctx, c, user, url.PathEscape(string(p.ID)), query("fields", pageFields), &node)
+		if err == nil && node.ID == p.ID {
+			pages[i] = node
 		}
 	}
 	return slices.DeleteFunc(pages, func(p page) bool {
-		return p.Token.Empty() || !credible(p.Token.Reveal())
+		return p.Token.Empty() || !isCredential(p.Token.Reveal())
 	}), nil
 }
 
@@ -163,7 +163,7 @@ func (f *facebook) businessPages(ctx context.Context, c client, user connector.S
 		return nil
 	}
 	var rows []page
-	for _, business := range businesses[:min(len(businesses), mostBusinesses)] {
+	for _, business := range businesses[:min(len(businesses), maxBusinesses)] {
 		if !accountPattern.MatchString(string(business.ID)) {
 			continue
 		}
@@ -177,8 +177,8 @@ func (f *facebook) businessPages(ctx context.Context, c client, user connector.S
 	return rows
 }
 
-// list reads an edge to its end. paging.next is a whole URL with the token in
-// it; only its cursor is taken, so that no answer decides where the token goes
+// list reads all pages of an edge. paging.next is a URL with the token in it. list
+// uses its cursor alone, so that an answer cannot decide where the token is sent
 // (https://developers.facebook.com/docs/graph-api/results, read 2026-11-23).
 func (f *facebook) list(ctx context.Context, c client, user connector.Secret, path string) ([]page, error) {
 	fields := pageFields
@@ -187,7 +187,7 @@ func (f *facebook) list(ctx context.Context, c client, user connector.Secret, pa
 	}
 	next := query("fields", fields, "limit", strconv.Itoa(graphPage))
 	var rows []page
-	for range mostGraphPages {
+	for range maxGraphPages {
 		var answer struct {
 			Data   []page
 			Paging struct {
@@ -198,7 +198,7 @@ func (f *facebook) list(ctx context.Context, c client, user connector.Secret, pa
 		if err := f.get(ctx, c, user, path, next, &answer); err != nil {
 			return nil, err
 		}
-		if rows = append(rows, answer.Data...); len(rows) > mostGraphPages*graphPage {
+		if rows = append(rows, answer.Data...); len(rows) > maxGraphPages*graphPage {
 			break
 		}
 		if answer.Paging.Next == "" {
@@ -219,10 +219,10 @@ func (f *facebook) list(ctx context.Context, c client, user connector.Secret, pa
 		}
 		next = after
 	}
-	return nil, f.garbled(http.MethodGet, "a list without end")
+	return nil, f.malformed(http.MethodGet, "a list without an end")
 }
 
-// inspection is what Facebook tells of a token.
+// inspection is Facebook's description of a token.
 type inspection struct {
 	known           bool
 	userID          string
@@ -231,7 +231,7 @@ type inspection struct {
 	dataAccessUntil time.Time
 }
 
-// warning names what is wrong with a Page token that should have no end.
+// warning returns the warning for a Page token that expires, or "".
 func (i inspection) warning() string {
 	if i.expiresAt.IsZero() {
 		return ""
@@ -240,10 +240,10 @@ func (i inspection) warning() string {
 		"; connect through a link to get one that does not"
 }
 
-// inspect asks what a token is good for
+// inspect returns Facebook's description of a token
 // (https://developers.facebook.com/docs/graph-api/reference/debug_token/, read
-// 2026-11-23). The token asked about has no other place than the query; what
-// authorizes the question travels in the header.
+// 2026-11-23). Facebook reads the token in the query alone. The app's token,
+// which authorizes the call, is in the header.
 func (f *facebook) inspect(ctx context.Context, c client, token connector.Secret) (inspection, error) {
 	var answer struct {
 		Data struct {
@@ -256,44 +256,44 @@ func (f *facebook) inspect(ctx context.Context, c client, token connector.Secret
 	}
 	err := f.get(ctx, c, c.appToken(), "debug_token", query("input_token", token.Reveal()), &answer)
 	if e := connector.AsError(err); e != nil && e.Code.GrantDead() {
-		// A refusal is of the app's token; of the other the answer tells.
+		// This error is about the app's token. An answer describes the other.
 		return inspection{}, f.clientRefused("check its id and secret", e.Err)
 	}
 	if err != nil {
 		return inspection{}, err
 	}
 	if answer.Data.IsValid == nil {
-		return inspection{}, f.garbled(http.MethodGet, "debug_token without is_valid")
+		return inspection{}, f.malformed(http.MethodGet, "debug_token without is_valid")
 	}
 	if !*answer.Data.IsValid {
 		return inspection{}, f.grantDead("", nil)
 	}
 	return inspection{
 		known:           true,
-		userID:          answer.Data.UserID.known(),
+		userID:          answer.Data.UserID.orEmpty(),
 		scopes:          splitScopes(strings.Join(answer.Data.Scopes, ",")),
-		expiresAt:       unix(answer.Data.Expires),
-		dataAccessUntil: unix(answer.Data.Data),
+		expiresAt:       parseUnixTime(answer.Data.Expires),
+		dataAccessUntil: parseUnixTime(answer.Data.Data),
 	}, nil
 }
 
-// graphError is an error of the Graph API; its message is the platform's and
-// stays behind.
+// graphError is an error of the Graph API without its message, which is
+// untrusted text.
 type graphError struct{ code, subcode, status int }
 
 func (e graphError) Error() string {
 	return fmt.Sprintf("Graph error %d/%d, HTTP status %d", e.code, e.subcode, e.status)
 }
 
-// refused reads an error of the Graph API
+// apiError reads an error of the Graph API
 // (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
 // 2026-11-23).
-func (f *facebook) refused(tokenEndpoint bool) refuse {
+func (f *facebook) apiError(tokenEndpoint bool) errorDecoder {
 	return func(r reply) *connector.Error {
 		var body struct {
 			Error json.RawMessage `json:"error"`
 		}
-		if decode(r.body, &body) != nil || !says(body.Error) {
+		if decode(r.body, &body) != nil || !isPresent(body.Error) {
 			return nil
 		}
 		var e struct {
@@ -305,11 +305,11 @@ func (f *facebook) refused(tokenEndpoint bool) refuse {
 		if json.Unmarshal(body.Error, &e) != nil {
 			return f.unavailable("refused the request in a way that we do not know", statusError(r.status))
 		}
-		known := graphError{code: whole(e.Code), subcode: whole(e.Subcode), status: r.status}
+		known := graphError{code: parseInt(e.Code), subcode: parseInt(e.Subcode), status: r.status}
 		switch {
 		case tokenEndpoint && strings.Contains(strings.ToLower(e.Message), "validating client secret"):
-			// Code 1 elsewhere means an outage; on Instagram's host the same
-			// text has code 100.
+			// Its code is 1, which means an outage elsewhere. On Instagram's host
+			// the same text has code 100.
 			return f.clientRefused("check its secret", known)
 		case strings.Contains(e.Message, "appsecret_proof"):
 			return f.clientRefused("the token is of another app, or the app secret is wrong", known)
@@ -320,20 +320,20 @@ func (f *facebook) refused(tokenEndpoint bool) refuse {
 	}
 }
 
-// deadSessions are the subcodes that say that a token is dead, with a word
-// for those that a person should know apart
+// sessionErrors are the subcodes of tokens that have ended, with a word for those
+// that a person should know
 // (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/debugging,
 // read 2026-11-23).
-var deadSessions = map[int]string{
+var sessionErrors = map[int]string{
 	456: "", 457: "",
 	458: "app_removed", 459: "checkpoint", 460: "password_changed",
 	461: "", 462: "", 463: "expired", 464: "user_not_confirmed", 465: "", 466: "",
 	467: "logged_out", 468: "", 493: "data_access_expired",
 }
 
-// graphError says what an error of the Graph API means.
+// graphError returns what an error of the Graph API means.
 func (f *facebook) graphError(e graphError, header http.Header) *connector.Error {
-	if reason, dead := deadSessions[cmp.Or(e.subcode, e.code)]; dead {
+	if reason, dead := sessionErrors[cmp.Or(e.subcode, e.code)]; dead {
 		gone := f.grantDead(reason, e)
 		if reason == "checkpoint" {
 			gone.Message = "Facebook wants the person to log in on facebook.com first, then to connect again"
@@ -341,15 +341,15 @@ func (f *facebook) graphError(e graphError, header http.Header) *connector.Error
 		return gone
 	}
 	// No page of Facebook's that lists these, or the last two of the codes
-	// below, was seen. 492 is assumed; the rest is what public code and bug
-	// reports tell (read 2026-11-23).
+	// below, was seen. 492 is assumed. The others come from public code and bug
+	// reports (read 2026-11-23).
 	switch e.subcode {
 	case 492:
 		missing := f.scopeMissing(nil, e)
 		missing.Reason, missing.Message = "role_lost", "the person has no role on this Page any more; someone who has must connect it"
 		return missing
 	case 36007, 36009:
-		return f.codeRefused(e)
+		return f.codeRejected(e)
 	case 36008:
 		return f.appRefused("the redirect URI is not the one that the app lists", e)
 	case 33:
@@ -359,7 +359,7 @@ func (f *facebook) graphError(e graphError, header http.Header) *connector.Error
 	case 1404078:
 		return f.grantDead("page_publishing_authorization", e)
 	case 4854002:
-		return f.atPlatform("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
+		return f.actionRequired("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
 	}
 	switch code := e.code; {
 	case code == 190, code == 102:
@@ -378,23 +378,23 @@ func (f *facebook) graphError(e graphError, header http.Header) *connector.Error
 			Err:        e,
 		}
 	case code == 368:
-		return f.atPlatform("blocked_for_policy", "Facebook has blocked this for a while for breaking its rules", e)
+		return f.actionRequired("blocked_for_policy", "Facebook has blocked this for a while for breaking its rules", e)
 	case code == 1404078:
 		return f.grantDead("page_publishing_authorization", e)
 	case code == 4854002:
-		return f.atPlatform("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
+		return f.actionRequired("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
 	}
 	return f.unavailable("refused the request in a way that we do not know", e)
 }
 
-// atPlatform is trouble that neither a retry nor another consent mends, but
-// the person, on the platform. It passes as soon as they do, so it is tried
-// again.
-func (f *facebook) atPlatform(reason, message string, cause error) *connector.Error {
+// actionRequired returns the error for a condition that the person has to correct
+// on Facebook. Another consent does not help. A retry succeeds once the person
+// has acted.
+func (f *facebook) actionRequired(reason, message string, cause error) *connector.Error {
 	return &connector.Error{Code: connector.PlatformUnavailable, Message: message, Reason: reason, Err: cause}
 }
 
-// regainAccess returns how long the throttle lasts, in minutes in
+// regainAccess returns the time until the throttle ends. It is in minutes in
 // X-Business-Use-Case-Usage
 // (https://developers.facebook.com/docs/graph-api/overview/rate-limiting, read
 // 2026-11-23).
@@ -408,8 +408,8 @@ func regainAccess(header http.Header) time.Duration {
 	var longest time.Duration
 	for _, rows := range usage {
 		for _, row := range rows {
-			longest = max(longest, seconds(row.Minutes)*60)
+			longest = max(longest, parseSeconds(row.Minutes)*60)
 		}
 	}
-	return min(longest, longestRetryAfter)
+	return min(longest, maxRetryAfter)
 }

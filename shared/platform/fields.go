@@ -17,7 +17,7 @@ type shape struct {
 	id, secret string   // names of the app's id and secret
 	required   []string // beside those two
 	optional   []string
-	public     bool // an app may have no secret
+	public     bool // an app may lack a secret
 }
 
 // names returns every field of the shape.
@@ -25,17 +25,17 @@ func (s shape) names() []string {
 	return slices.Concat([]string{s.id, s.secret}, s.required, s.optional)
 }
 
-// fieldPattern is what may be a field's name. Secrets, pasted in its place, have
-// digits or are longer.
+// fieldPattern matches names of fields. A secret that was pasted in the place of
+// a name has digits or is longer.
 var fieldPattern = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
 
-// take checks credentials that a person brought and returns a copy of what is
-// in them. The app's id and secret may be left out where app holds them; where
-// they name the same app they are left out of the copy, so that a new secret
-// of the app reaches these credentials too.
-func (s shape) take(app connector.App, fields connector.Fields) (connector.Fields, error) {
+// parse checks imported credentials and returns a copy. The credentials need not
+// have the id and the secret of a configured app. The copy leaves them out if
+// they are those of app, so that a new secret of the app applies to the
+// credentials too.
+func (s shape) parse(app connector.App, fields connector.Fields) (connector.Fields, error) {
 	known := s.names()
-	taken := connector.Fields{}
+	parsed := connector.Fields{}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		value := strings.TrimSpace(fields.Get(name))
 		switch {
@@ -43,38 +43,38 @@ func (s shape) take(app connector.App, fields connector.Fields) (connector.Field
 			return nil, connector.Invalid("credentials", "has a field that is none of "+strings.Join(known, ", "))
 		case !slices.Contains(known, name):
 			return nil, connector.Invalid("credentials."+name, "unknown; the fields are "+strings.Join(known, ", "))
-		case !credible(value):
+		case !isCredential(value):
 			return nil, connector.Invalid("credentials."+name, "longer than 8 KiB, or has characters that no such value has")
 		}
-		taken.Set(name, value)
+		parsed.Set(name, value)
 	}
 	for _, name := range s.required {
-		if taken.Get(name) == "" {
+		if parsed.Get(name) == "" {
 			return nil, connector.Invalid("credentials."+name, "missing")
 		}
 	}
-	if id := taken.Get(s.id); id == "" || id == app.ClientID {
+	if id := parsed.Get(s.id); id == "" || id == app.ClientID {
 		if app.ClientID == "" {
 			return nil, connector.Invalid("credentials."+s.id, "missing, and no app is configured to take it from")
 		}
-		delete(taken, s.id)
-		delete(taken, s.secret)
-	} else if taken.Get(s.secret) == "" && !s.public {
+		delete(parsed, s.id)
+		delete(parsed, s.secret)
+	} else if parsed.Get(s.secret) == "" && !s.public {
 		return nil, connector.Invalid("credentials."+s.secret, "missing")
 	}
-	return taken, nil
+	return parsed, nil
 }
 
-// full returns fields in the form in which people have them: every field of
-// the shape and no other, empty where there is nothing.
-func (s shape) full(app connector.App, fields connector.Fields) connector.Fields {
-	whole := connector.Fields{}
+// complete returns fields with every field of the shape and no other. A field
+// without a value is empty.
+func (s shape) complete(app connector.App, fields connector.Fields) connector.Fields {
+	all := connector.Fields{}
 	for _, name := range s.names() {
-		whole[name] = fields[name]
+		all[name] = fields[name]
 	}
 	c := s.client(app, fields)
-	whole[s.id], whole[s.secret] = connector.NewSecret(c.id), c.secret
-	return whole
+	all[s.id], all[s.secret] = connector.NewSecret(c.id), c.secret
+	return all
 }
 
 // client is the app that credentials belong to.
@@ -83,8 +83,8 @@ type client struct {
 	secret connector.Secret
 }
 
-// client returns the app of credentials: the one that they brought, or the
-// configured one.
+// client returns the app of imported credentials that have one, else the
+// configured app.
 func (s shape) client(app connector.App, fields connector.Fields) client {
 	if id := fields.Get(s.id); id != "" {
 		return client{id: id, secret: fields[s.secret]}
@@ -92,9 +92,9 @@ func (s shape) client(app connector.App, fields connector.Fields) client {
 	return client{id: app.ClientID, secret: app.ClientSecret}
 }
 
-// pastedTime reads an instant that a person brought: RFC 3339, what Python's
-// datetime.isoformat prints (without a zone: UTC), or seconds since 1970.
-func pastedTime(fields connector.Fields, name string) (time.Time, error) {
+// parseImportedTime reads the time of an imported field: RFC 3339, the format of
+// Python's datetime.isoformat (UTC unless it has a zone), or seconds since 1970.
+func parseImportedTime(fields connector.Fields, name string) (time.Time, error) {
 	value := fields.Get(name)
 	if value == "" {
 		return time.Time{}, nil
@@ -111,7 +111,7 @@ func pastedTime(fields connector.Fields, name string) (time.Time, error) {
 	return time.Time{}, connector.Invalid("credentials."+name, "neither RFC 3339 nor seconds since 1970")
 }
 
-// setTime writes an instant as credentials hold it; a zero one removes it.
+// setTime sets a field to a time in RFC 3339. The zero time removes the field.
 func setTime(fields connector.Fields, name string, t time.Time) {
 	if t.IsZero() {
 		delete(fields, name)
@@ -120,10 +120,11 @@ func setTime(fields connector.Fields, name string, t time.Time) {
 	fields.Set(name, t.UTC().Format(time.RFC3339))
 }
 
-// broughtTokens returns the credentials of an import with a refresh token. An
-// access token whose end nobody tells is due at once.
-func (w wire) broughtTokens(fields connector.Fields) (connector.Credentials, error) {
-	expires, err := pastedTime(fields, "token_expiry")
+// importedTokens returns the credentials of an import with a refresh token. An
+// access token without an expiry counts as expired, so that it is refreshed at
+// once.
+func (w wire) importedTokens(fields connector.Fields) (connector.Credentials, error) {
+	expires, err := parseImportedTime(fields, "token_expiry")
 	if err != nil {
 		return connector.Credentials{}, err
 	}
@@ -135,21 +136,21 @@ func (w wire) broughtTokens(fields connector.Fields) (connector.Credentials, err
 	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: expires}, nil
 }
 
-// verifyBrought asks whose account the tokens of an import are for. It refreshes
-// them only if the access token does not work: that spends the refresh token
-// which the person still has. Without a refresh the platform does not say what
-// was granted, and the scopes are those in proven: what asking needs, and what
-// the fields themselves show.
-func (w wire) verifyBrought(grant *connector.Grant, proven []string,
-	whose func(connector.Credentials) (connector.Account, error),
+// verifyImportedTokens looks up the account of imported tokens. It refreshes
+// them only if the access token does not work, because a refresh spends the
+// refresh token that the person still has. Without a refresh the platform does
+// not return the granted scopes. They are provenScopes then: those that the
+// lookup needs, and those that the fields imply.
+func (w wire) verifyImportedTokens(grant *connector.Grant, provenScopes []string,
+	lookUpAccount func(connector.Credentials) (connector.Account, error),
 	refresh func(connector.Credentials) (connector.Credentials, error),
 ) (connector.Account, error) {
 	account, err := connector.Account{}, error(w.grantDead("", nil))
 	if grant.Credentials.ExpiresAt.After(w.now()) {
-		account, err = whose(grant.Credentials)
+		account, err = lookUpAccount(grant.Credentials)
 	}
 	if err == nil {
-		grant.Credentials.Scopes, grant.ScopesUnknown = proven, true
+		grant.Credentials.Scopes, grant.ScopesUnknown = provenScopes, true
 		grant.Warning = "scopes_unknown: " + w.title + " says what was granted only when it renews; refresh once to learn it"
 		return account, nil
 	}
@@ -159,15 +160,15 @@ func (w wire) verifyBrought(grant *connector.Grant, proven []string,
 	if grant.Credentials, err = refresh(grant.Credentials); err != nil {
 		return connector.Account{}, err
 	}
-	if account, err = whose(grant.Credentials); err != nil {
-		return connector.Account{}, spent(err)
+	if account, err = lookUpAccount(grant.Credentials); err != nil {
+		return connector.Account{}, markUncertain(err)
 	}
 	return account, nil
 }
 
-// spent marks a failure that came after a single-use refresh token was
-// redeemed, so that nobody presents that token again.
-func spent(err error) error {
+// markUncertain returns err as Uncertain, for a failure after a refresh token
+// that works once was spent. The caller must not send that token again.
+func markUncertain(err error) error {
 	e := *connector.AsError(err)
 	e.Uncertain = true
 	return &e

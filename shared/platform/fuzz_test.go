@@ -35,14 +35,14 @@ func FuzzReadTokens(f *testing.F) {
 		if json.Unmarshal(body, &object) != nil {
 			t.Fatal("what is no JSON object was taken")
 		}
-		if got.access.Empty() || !credible(got.access.Reveal()) || !credible(got.refresh.Reveal()) {
+		if got.access.Empty() || !isCredential(got.access.Reveal()) || !isCredential(got.refresh.Reveal()) {
 			t.Error("a token that cannot be one was taken")
 		}
-		if says(object["error"]) {
+		if isPresent(object["error"]) {
 			t.Error("an error passed for a success")
 		}
 		for _, life := range []time.Duration{got.expiresIn, got.refreshExpiresIn} {
-			if life < 0 || life > longestLife {
+			if life < 0 || life > maxLifetime {
 				t.Errorf("a lifetime of %v was believed", life)
 			}
 		}

@@ -11,28 +11,26 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// Options is what the platforms need from outside. The zero value speaks to
-// the real platforms.
+// Options configures the platforms. The zero Options reach the real platforms.
 type Options struct {
-	// HTTP is whose transport carries the calls; nothing else of it is used.
-	// Nil is a transport of the package's own.
+	// HTTP has the transport for the calls. Its other fields are ignored. Nil
+	// means a transport of the package's own.
 	HTTP *http.Client
 
-	// Endpoints maps a real origin to the base URL to use instead: scheme,
-	// host, port, and a path prefix if need be.
+	// Endpoints maps real origins to the base URLs that replace them. A base URL
+	// has a scheme, a host, a port, and possibly a path.
 	Endpoints map[string]string
 
-	// Now is the clock; nil is time.Now.
+	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
 
-	// Timeout bounds one call, from dialing to the last byte of the answer;
-	// zero is ten seconds.
+	// Timeout bounds one call, from dialing to the last byte of the answer. Zero
+	// means ten seconds.
 	Timeout time.Duration
 }
 
-// All returns every platform, in the order in which people see them. It is
-// the only list: a platform is one file of this package, its guide, and one
-// line here.
+// All returns every platform, in the order in which people see them. To add a
+// platform, add one file to this package, its guide, and one line here.
 func All(o Options) []connector.Platform {
 	return []connector.Platform{
 		newFacebook(o),
@@ -45,10 +43,9 @@ func All(o Options) []connector.Platform {
 //go:embed guides/*.json
 var guides embed.FS
 
-// guideOf returns what reads the text on how to get an app from a platform:
-// once, and only when somebody asks, since descriptions are asked for on every
-// request. The texts are part of the program, so a malformed one cannot get
-// past the tests.
+// guideOf returns a function that reads the guide of a platform on its first
+// call, because every request needs descriptions and few need a guide. The
+// guides are part of the program, so that a malformed one fails the tests.
 func guideOf(name connector.Name) func() connector.Guide {
 	return sync.OnceValue(func() connector.Guide {
 		var g connector.Guide

@@ -20,14 +20,14 @@ func query(pairs ...string) url.Values {
 	return v
 }
 
-// authorizeURL returns where the browser goes.
+// authorizeURL returns the URL at which the person consents.
 func authorizeURL(config oauth2.Config, a connector.Authorization, options ...oauth2.AuthCodeOption) string {
-	return plusless(config.AuthCodeURL(a.State.Reveal(), options...))
+	return encodeSpaces(config.AuthCodeURL(a.State.Reveal(), options...))
 }
 
-// plusless writes the spaces of a query as %20, which no platform takes for
-// anything else; a plus sign itself is %2B.
-func plusless(query string) string { return strings.ReplaceAll(query, "+", "%20") }
+// encodeSpaces replaces the plus signs of an encoded query by %20. Both mean a
+// space, and every platform reads %20. A plus sign itself is %2B.
+func encodeSpaces(query string) string { return strings.ReplaceAll(query, "+", "%20") }
 
 // signature returns the HMAC-SHA256 of message.
 func signature(key connector.Secret, message []byte) []byte {

@@ -23,20 +23,22 @@ const (
 	tiktokUser      = "https://open.tiktokapis.com/v2/user/info/"
 	tiktokIssuer    = "https://www.tiktok.com"
 
-	tiktokBasic = "user.info.basic"
+	tiktokBasic   = "user.info.basic"
+	tiktokWebhook = "webhook" // the kind of all its notices
 )
 
-// tiktokLifetime is how long an access token lives according to
-// https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token
-// (read 2026-11-23): two hours, a day before November 2026. The shorter one
-// stands in where the answer does not say.
+// tiktokLifetime is the lifetime of an access token whose answer has none: two
+// hours. Before November 2026 it was a day
+// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
+// read 2026-11-23).
 const tiktokLifetime = 2 * time.Hour
 
-// noticeWindow is how far the time in a notice's signature may be off.
+// noticeWindow is the largest difference between our clock and the time in the
+// signature of a notice.
 const noticeWindow = 5 * time.Minute
 
-// tiktok is TikTok: Login Kit, and the Content Posting API. It speaks OAuth
-// 2.0 with a client_key and commas, and answers 200 with an error inside.
+// tiktok is TikTok: Login Kit, and the Content Posting API. Its OAuth 2.0 has a
+// client_key, separates scopes by commas, and sends errors with status 200.
 type tiktok struct {
 	wire
 	guide func() connector.Guide
@@ -61,31 +63,27 @@ func (k *tiktok) Describe() connector.Description {
 		Scopes:   []string{tiktokBasic, "video.upload", "video.publish"},
 		Required: []string{tiktokBasic},
 		Issuers:  k.issuers(tiktokIssuer),
-		Traits: connector.Traits{
-			// The old refresh token dies when the new one is issued
-			// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
-			// read 2026-11-23).
-			RotatesRefreshToken: true,
-			// The challenge is the hash in hexadecimal, whatever its name says;
-			// the web rejects others, and none
-			// (https://github.com/SocialiteProviders/Providers/issues/1368,
-			// read 2026-11-23).
-			PKCE:           "S256-hex",
-			ScopeSeparator: ",",
-			Cadence:        connector.Cadence{Model: connector.Rotating, Lifetime: tiktokLifetime},
-		},
-		Guide: k.guide(),
+		Notices:  []connector.NoticeKind{{Name: tiktokWebhook}},
+		// The old refresh token dies when the new one is issued
+		// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
+		// read 2026-11-23).
+		Cadence: connector.Cadence{Model: connector.Rotating, Lifetime: tiktokLifetime},
+		Guide:   k.guide(),
 	}
 }
 
 // AuthorizeURL implements connector.Platform
-// (https://developers.tiktok.com/doc/login-kit-web, read 2026-11-23).
+// (https://developers.tiktok.com/doc/login-kit-web, read 2026-11-23). The code
+// challenge is the hash in hexadecimal, although its method is called S256. The
+// web refuses any other, and a request without one
+// (https://github.com/SocialiteProviders/Providers/issues/1368, read
+// 2026-11-23).
 func (k *tiktok) AuthorizeURL(app connector.App, a connector.Authorization) (string, error) {
 	if app.ClientID == "" {
 		return "", k.noApp()
 	}
 	challenge := sha256.Sum256([]byte(a.Verifier.Reveal()))
-	return k.at(tiktokAuthorize) + "?" + plusless(query(
+	return k.rewriteOrigin(tiktokAuthorize) + "?" + encodeSpaces(query(
 		"client_key", app.ClientID,
 		"response_type", "code",
 		"redirect_uri", a.RedirectURI,
@@ -94,6 +92,17 @@ func (k *tiktok) AuthorizeURL(app connector.App, a connector.Authorization) (str
 		"code_challenge", hex.EncodeToString(challenge[:]),
 		"code_challenge_method", "S256",
 	).Encode()), nil
+}
+
+// AuthorizationError implements connector.Platform. TikTok names the parameter
+// that is wrong in place of a word of RFC 6749. Assumed: no page that says so
+// was seen (2026-11-23).
+func (k *tiktok) AuthorizationError(code string) *connector.Error {
+	switch code {
+	case "client_key", "redirect_uri", "scope":
+		return k.authorizationRefused()
+	}
+	return k.wire.AuthorizationError(code)
 }
 
 // Exchange implements connector.Platform.
@@ -105,35 +114,36 @@ func (k *tiktok) Exchange(ctx context.Context, app connector.App, a connector.Au
 		"code", code.Reveal(),
 		"code_verifier", a.Verifier.Reveal(),
 		"redirect_uri", a.RedirectURI,
-	)}, k.tokenRefused(true, nil))
+	)}, k.tokenErrorDecoder(true, nil))
 	if err != nil {
 		return nil, err
 	}
-	if !accountPattern.MatchString(t.openID) {
-		return nil, k.garbled(http.MethodPost, "no open_id")
+	openID := stringOrNumber(t.members["open_id"])
+	if !accountPattern.MatchString(openID) {
+		return nil, k.malformed(http.MethodPost, "no open_id")
 	}
-	c := k.renewed(connector.Credentials{Scopes: a.Scopes}, t)
-	grant := connector.Grant{Account: connector.Account{ID: t.openID}, UserID: t.openID, Credentials: c}
+	c := k.applyTokens(connector.Credentials{Scopes: a.Scopes}, t)
+	grant := connector.Grant{Account: connector.Account{ID: openID}, UserID: openID, Credentials: c}
 	if !slices.Contains(c.Scopes, tiktokBasic) {
-		// The account is known without it; only its name is not.
+		// The answer names the account. Only its name needs the scope.
 		return []connector.Grant{grant}, nil
 	}
 	user, err := k.user(ctx, t.access)
 	if err != nil {
 		return []connector.Grant{grant}, err
 	}
-	if user.ID != t.openID {
-		return []connector.Grant{grant}, k.garbled(http.MethodPost, "two different open_ids")
+	if user.ID != openID {
+		return []connector.Grant{grant}, k.malformed(http.MethodPost, "two different open_ids")
 	}
 	grant.Account = user
 	return []connector.Grant{grant}, nil
 }
 
-// renewed returns c with what the token endpoint said, in the brief's shape.
-func (k *tiktok) renewed(c connector.Credentials, t tokens) connector.Credentials {
-	c = k.wire.renewed(c, t, tiktokLifetime)
+// applyTokens returns c with the tokens of an answer, in TikTok's shape.
+func (k *tiktok) applyTokens(c connector.Credentials, t tokens) connector.Credentials {
+	c = k.wire.applyTokens(c, t, tiktokLifetime)
 	if c.Fields.Get("open_id") == "" {
-		c.Fields.Set("open_id", t.openID)
+		c.Fields.Set("open_id", stringOrNumber(t.members["open_id"]))
 	}
 	setTime(c.Fields, "refresh_token_expiry", c.GrantExpiresAt)
 	return c
@@ -141,24 +151,24 @@ func (k *tiktok) renewed(c connector.Credentials, t tokens) connector.Credential
 
 // Import implements connector.Platform.
 func (k *tiktok) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	taken, err := tiktokShape.take(app, fields)
+	parsed, err := tiktokShape.parse(app, fields)
 	if err != nil {
 		return nil, err
 	}
-	if !accountPattern.MatchString(taken.Get("open_id")) {
+	if !accountPattern.MatchString(parsed.Get("open_id")) {
 		return nil, connector.Invalid("credentials.open_id", "not an open_id")
 	}
-	c, err := k.broughtTokens(taken)
+	c, err := k.importedTokens(parsed)
 	if err != nil {
 		return nil, err
 	}
-	if c.GrantExpiresAt, err = pastedTime(taken, "refresh_token_expiry"); err != nil {
+	if c.GrantExpiresAt, err = parseImportedTime(parsed, "refresh_token_expiry"); err != nil {
 		return nil, err
 	}
-	setTime(taken, "refresh_token_expiry", c.GrantExpiresAt)
+	setTime(parsed, "refresh_token_expiry", c.GrantExpiresAt)
 	grant := connector.Grant{
-		Account:     connector.Account{ID: taken.Get("open_id")},
-		UserID:      taken.Get("open_id"),
+		Account:     connector.Account{ID: parsed.Get("open_id")},
+		UserID:      parsed.Get("open_id"),
 		Credentials: c,
 	}
 	if verify {
@@ -170,7 +180,7 @@ func (k *tiktok) Import(ctx context.Context, app connector.App, fields connector
 }
 
 func (k *tiktok) verifyImport(ctx context.Context, app connector.App, grant *connector.Grant) error {
-	user, err := k.verifyBrought(grant, []string{tiktokBasic},
+	user, err := k.verifyImportedTokens(grant, []string{tiktokBasic},
 		func(c connector.Credentials) (connector.Account, error) {
 			return k.user(ctx, c.Fields["access_token"])
 		},
@@ -190,17 +200,17 @@ func (k *tiktok) Refresh(ctx context.Context, app connector.App, c connector.Cre
 	if c.Fields["refresh_token"].Empty() {
 		return connector.Credentials{}, k.grantDead("no_refresh_token", nil)
 	}
-	of := tiktokShape.client(app, c.Fields)
+	oauthClient := tiktokShape.client(app, c.Fields)
 	t, err := k.token(ctx, call{url: tiktokTokens, form: query(
-		"client_key", of.id,
-		"client_secret", of.secret.Reveal(),
+		"client_key", oauthClient.id,
+		"client_secret", oauthClient.secret.Reveal(),
 		"grant_type", "refresh_token",
 		"refresh_token", c.Fields.Get("refresh_token"),
-	)}, k.tokenRefused(false, nil))
+	)}, k.tokenErrorDecoder(false, nil))
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return k.renewed(c, t), nil
+	return k.applyTokens(c, t), nil
 }
 
 // Verify implements connector.Platform.
@@ -212,8 +222,8 @@ func (k *tiktok) Verify(ctx context.Context, _ connector.App, c connector.Creden
 	return connector.Verification{Account: user, Scopes: c.Scopes}, nil
 }
 
-// user returns whose a token is. Only fields of user.info.basic are asked for:
-// one field too many fails the whole call
+// user returns the account of a token. It requests fields of user.info.basic
+// alone, because the whole call fails where one field's scope is missing
 // (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info, read
 // 2026-11-23).
 func (k *tiktok) user(ctx context.Context, token connector.Secret) (connector.Account, error) {
@@ -222,7 +232,7 @@ func (k *tiktok) user(ctx context.Context, token connector.Secret) (connector.Ac
 		url:    tiktokUser,
 		query:  query("fields", "open_id,display_name"),
 		bearer: token,
-	}, k.refused)
+	}, k.apiError)
 	if err != nil {
 		return connector.Account{}, err
 	}
@@ -235,32 +245,32 @@ func (k *tiktok) user(ctx context.Context, token connector.Secret) (connector.Ac
 		}
 	}
 	if err := decode(r.body, &answer); err != nil {
-		return connector.Account{}, k.garbled(http.MethodGet, err.Error())
+		return connector.Account{}, k.malformed(http.MethodGet, err.Error())
 	}
 	user, err := account(string(answer.Data.User.OpenID), answer.Data.User.Name)
 	if err != nil {
-		return connector.Account{}, k.garbled(http.MethodGet, err.Error())
+		return connector.Account{}, k.malformed(http.MethodGet, err.Error())
 	}
 	return user, nil
 }
 
-// Revoke implements connector.Revoker. The app vanishes from the person's
-// connected apps
+// Revoke implements connector.Revoker. The app disappears from the person's
+// connected apps. The endpoint takes the access token
 // (https://developers.tiktok.com/docs/en/oauth-revoke-a-user-access-token,
-// read 2026-11-23). The access token is what it takes.
+// read 2026-11-23).
 func (k *tiktok) Revoke(ctx context.Context, app connector.App, c connector.Credentials, _ string) error {
-	of := tiktokShape.client(app, c.Fields)
+	oauthClient := tiktokShape.client(app, c.Fields)
 	dead := false
 	_, err := k.do(ctx, call{method: http.MethodPost, url: tiktokRevoke, form: query(
-		"client_key", of.id,
-		"client_secret", of.secret.Reveal(),
+		"client_key", oauthClient.id,
+		"client_secret", oauthClient.secret.Reveal(),
 		"token", c.Fields.Get("access_token"),
 	)}, func(r reply) *connector.Error {
-		e, ok := readRefused(r)
+		e, ok := readOAuthError(r)
 		if !ok {
 			return nil
 		}
-		// The form is complete, so what is invalid can only be the token.
+		// The form is complete, so that the invalid parameter is the token.
 		dead = slices.Contains([]string{"invalid_grant", "invalid_token", "access_token_invalid", "invalid_request"}, e.code)
 		return k.tokenError(e, false)
 	})
@@ -282,14 +292,13 @@ func (k *tiktok) TokenNeedsApp(connector.Credentials) bool { return false }
 
 // Full implements connector.Platform.
 func (k *tiktok) Full(app connector.App, c connector.Credentials) connector.Fields {
-	return tiktokShape.full(app, c.Fields)
+	return tiktokShape.complete(app, c.Fields)
 }
 
-// refused reads the envelope of TikTok's API, where an error with the code
-// "ok" is none
+// apiError reads the envelope of TikTok's API. The code "ok" is no error
 // (https://developers.tiktok.com/doc/tiktok-api-v2-error-handling, read
 // 2026-11-23).
-func (k *tiktok) refused(r reply) *connector.Error {
+func (k *tiktok) apiError(r reply) *connector.Error {
 	var body struct {
 		Error struct{ Code string }
 	}
@@ -312,10 +321,10 @@ func (k *tiktok) refused(r reply) *connector.Error {
 	return k.unavailable("refused the request in a way that we do not know", cause)
 }
 
-// ReadNotice implements connector.Noticer for "webhook"
+// ReadNotice implements connector.Noticer
 // (https://developers.tiktok.com/doc/webhooks-events/, read 2026-11-23).
 func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
-	if kind != "webhook" {
+	if kind != tiktokWebhook {
 		return connector.Notice{}, connector.Invalid("notice", "not a webhook")
 	}
 	if app.ClientSecret.Empty() {
@@ -337,25 +346,25 @@ func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNot
 	if event.ClientKey != app.ClientID {
 		return connector.Notice{}, k.notSigned(errors.New("another client_key"))
 	}
-	notice := connector.Notice{At: unix(event.CreateTime)}
+	notice := connector.Notice{At: parseUnixTime(event.CreateTime)}
 	if event.Event != "authorization.removed" {
 		return notice, nil
 	}
 	if !accountPattern.MatchString(string(event.OpenID)) {
 		return connector.Notice{}, connector.Invalid("user_openid", "missing")
 	}
-	notice.UserID, notice.Revoked, notice.Reason = string(event.OpenID), true, removedBecause(text(event.Content))
+	notice.UserID, notice.Revoked, notice.Reason = string(event.OpenID), true, removalReason(stringOrNumber(event.Content))
 	return notice, nil
 }
 
-// removedBecause says in a word why an authorization was removed
+// removalReason returns the reason for which an authorization was removed
 // (https://developers.tiktok.com/doc/webhooks-events/, read 2026-11-23).
-func removedBecause(content string) string {
+func removalReason(content string) string {
 	var why struct{ Reason json.RawMessage }
 	if json.Unmarshal([]byte(content), &why) != nil {
 		return "authorization_removed"
 	}
-	switch whole(why.Reason) {
+	switch parseInt(why.Reason) {
 	case 1:
 		return "deauthorized"
 	case 2:
@@ -382,7 +391,7 @@ func checkTikTokSignature(secret connector.Secret, header string, body []byte, n
 		}
 		values[name] = value
 	}
-	seconds, err := strconv.ParseInt(values["t"], 10, 64)
+	parseSeconds, err := strconv.ParseInt(values["t"], 10, 64)
 	if err != nil {
 		return errors.New("signature header without a time")
 	}
@@ -390,7 +399,7 @@ func checkTikTokSignature(secret connector.Secret, header string, body []byte, n
 	if err != nil || !hmac.Equal(given, signature(secret, append([]byte(values["t"]+"."), body...))) {
 		return errors.New("signature does not match")
 	}
-	if off := now.Sub(time.Unix(seconds, 0)).Abs(); off > noticeWindow {
+	if off := now.Sub(time.Unix(parseSeconds, 0)).Abs(); off > noticeWindow {
 		return errors.New("signature too old")
 	}
 	return nil

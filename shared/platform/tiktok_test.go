@@ -15,9 +15,27 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-var tiktokRow = rows[3]
+var tiktokRow = rowOf("tiktok")
 
-func TestTikTokLifetimesComeFromTheAnswer(t *testing.T) {
+func TestTikTok_Exchange(t *testing.T) {
+	t.Run("lifetimes_of_the_answer", testTikTokExchangeLifetimesOfTheAnswer)
+	t.Run("accounts", testTikTokExchangeAccounts)
+	t.Run("errors_in_200", testTikTokExchangeErrorsIn200)
+}
+
+func TestTikTok_Import(t *testing.T) {
+	t.Run("tokens_of_another_account", testTikTokImportTokensOfAnotherAccount)
+}
+
+func TestTikTok_Verify(t *testing.T) {
+	t.Run("errors_become_codes", testTikTokVerifyErrorsBecomeCodes)
+}
+
+func TestTikTok_ReadNotice(t *testing.T) {
+	t.Run("signed_and_forged", testTikTokReadNoticeSignedAndForged)
+}
+
+func testTikTokExchangeLifetimesOfTheAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
 		legacy        bool
 		access, grant time.Duration
@@ -28,7 +46,7 @@ func TestTikTokLifetimesComeFromTheAnswer(t *testing.T) {
 		w := newWorld(t, tiktokRow)
 		w.box.Tune(func(k *sandbox.Knobs) {
 			if test.legacy {
-				k.TikTok.Legacy()
+				k.TikTok().Legacy()
 			}
 		})
 		c := w.connect().Credentials
@@ -49,7 +67,7 @@ func TestTikTokLifetimesComeFromTheAnswer(t *testing.T) {
 	}
 }
 
-func TestTikTokAccounts(t *testing.T) {
+func testTikTokExchangeAccounts(t *testing.T) {
 	w := newWorld(t, tiktokRow)
 	a := w.authorization()
 	spoil := func(fault sandbox.Fault) ([]connector.Grant, error) {
@@ -73,17 +91,17 @@ func TestTikTokAccounts(t *testing.T) {
 	}
 }
 
-func TestTikTokImportsOfAnotherAccount(t *testing.T) {
+func testTikTokImportTokensOfAnotherAccount(t *testing.T) {
 	w := newWorld(t, tiktokRow)
 	for open, verify := range map[string]bool{"../me": false, "another": true} {
-		fields := w.brought()
+		fields := w.pasted()
 		fields.Set("open_id", open)
 		_, err := w.platform.Import(t.Context(), w.app, fields, verify)
 		if e := w.fails(err, connector.InvalidRequest, false); !strings.Contains(e.Message, "open_id") {
 			t.Errorf("open_id %q: %q does not name it", open, e.Message)
 		}
 	}
-	endless := w.brought()
+	endless := w.pasted()
 	delete(endless, "refresh_token_expiry")
 	grants, err := w.platform.Import(t.Context(), w.app, endless, false)
 	if err != nil || grants[0].Credentials.Fields.Get("refresh_token_expiry") != "" {
@@ -101,9 +119,9 @@ func TestTikTokImportsOfAnotherAccount(t *testing.T) {
 	}
 }
 
-func TestTikTokErrorsIn200(t *testing.T) {
+func testTikTokExchangeErrorsIn200(t *testing.T) {
 	w := newWorld(t, tiktokRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok.ErrorsIn200 = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().ErrorsIn200 = true })
 	c := w.connect().Credentials
 	if _, err := w.platform.Refresh(t.Context(), w.app, c); err != nil {
 		t.Fatal(err)
@@ -116,7 +134,7 @@ func TestTikTokErrorsIn200(t *testing.T) {
 	w.fails(err, connector.AppMisconfigured, false)
 }
 
-func TestTikTokErrorsBecomeCodes(t *testing.T) {
+func testTikTokVerifyErrorsBecomeCodes(t *testing.T) {
 	for code, want := range map[string]connector.Code{
 		"access_token_invalid":             connector.ReauthorizationRequired,
 		"scope_not_authorized":             connector.ScopeMissing,
@@ -141,7 +159,7 @@ func TestTikTokErrorsBecomeCodes(t *testing.T) {
 	}
 }
 
-func TestTikTokNotices(t *testing.T) {
+func testTikTokReadNoticeSignedAndForged(t *testing.T) {
 	w := newWorld(t, tiktokRow)
 	noticer := w.platform.(connector.Noticer)
 	body, signature := w.box.TikTokNotice("authorization.removed", tiktokRow.account)

@@ -11,33 +11,33 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// tokens is a successful answer of a token endpoint (RFC 6749, 5.1), with the
-// members that Google and TikTok add. What was not said, or not credibly, is
-// zero.
+// tokens is a successful answer of a token endpoint (RFC 6749, 5.1). A member
+// that is absent, or has a value that it cannot have, is zero.
 type tokens struct {
 	access, refresh  connector.Secret
 	expiresIn        time.Duration
 	refreshExpiresIn time.Duration
-	scopes           []string // nil where the answer has no scope
-	openID           string   // TikTok
+	scopes           []string                   // nil where the answer has no scope
+	members          map[string]json.RawMessage // the whole answer
 }
 
-// token asks a token endpoint (RFC 6749, 3.2) and reads its answer.
+// token sends a request to a token endpoint (RFC 6749, 3.2) and reads the
+// answer.
 //
-// golang.org/x/oauth2 builds the authorize URLs; codes and refresh tokens it
-// does not get, because of what v0.37.0 does with an answer after the token in
-// it is spent: an expires_in that is no number loses the whole answer, an
-// error keeps the body, text/plain is read as a form, a long body is cut
-// without a word, and nobody learns whether the request had left.
-func (w wire) token(ctx context.Context, c call, refuse refuse) (tokens, error) {
+// golang.org/x/oauth2 builds the authorize URLs. It does not send codes or
+// refresh tokens, because v0.37.0 can lose the answer after the token is spent.
+// It discards the whole answer where expires_in is no number. It reads
+// text/plain as a form. It cuts a long body without an error. Its errors hold
+// the body, and do not tell whether the request was sent.
+func (w wire) token(ctx context.Context, c call, decodeError errorDecoder) (tokens, error) {
 	c.method = http.MethodPost
-	r, err := w.do(ctx, c, refuse)
+	r, err := w.do(ctx, c, decodeError)
 	if err != nil {
 		return tokens{}, err
 	}
 	t, err := readTokens(r.body)
 	if err != nil {
-		return tokens{}, w.garbled(c.method, err.Error())
+		return tokens{}, w.malformed(c.method, err.Error())
 	}
 	return t, nil
 }
@@ -49,70 +49,70 @@ func readTokens(body []byte) (tokens, error) {
 		return tokens{}, err
 	}
 	t := tokens{
-		access:    connector.NewSecret(text(raw["access_token"])),
-		refresh:   connector.NewSecret(text(raw["refresh_token"])),
-		expiresIn: seconds(raw["expires_in"]),
-		openID:    text(raw["open_id"]),
+		access:    connector.NewSecret(stringOrNumber(raw["access_token"])),
+		refresh:   connector.NewSecret(stringOrNumber(raw["refresh_token"])),
+		expiresIn: parseSeconds(raw["expires_in"]),
+		members:   raw,
 	}
 	// TikTok calls it refresh_expires_in
 	// (https://developers.tiktok.com/doc/oauth-user-access-token-management,
 	// read 2026-11-23), Google refresh_token_expires_in
 	// (https://github.com/google/GoogleSignIn-iOS/issues/565, read 2026-11-23;
 	// no page of Google's that says so was seen).
-	t.refreshExpiresIn = max(seconds(raw["refresh_token_expires_in"]), seconds(raw["refresh_expires_in"]))
+	t.refreshExpiresIn = max(parseSeconds(raw["refresh_token_expires_in"]), parseSeconds(raw["refresh_expires_in"]))
 	if scope, ok := raw["scope"]; ok {
-		t.scopes = splitScopes(text(scope))
+		t.scopes = splitScopes(stringOrNumber(scope))
 	}
 	switch {
-	case says(raw["error"]):
+	case isPresent(raw["error"]):
 		return tokens{}, errors.New("an error beside the tokens")
 	case t.access.Empty():
 		return tokens{}, errors.New("no access_token")
-	case !credible(t.access.Reveal()) || !credible(t.refresh.Reveal()):
-		return tokens{}, errors.New("a token that cannot be one")
+	case !isCredential(t.access.Reveal()) || !isCredential(t.refresh.Reveal()):
+		return tokens{}, errors.New("a token with characters or a length that no token has")
 	}
 	return t, nil
 }
 
-// refused is an error answer of a token endpoint (RFC 6749, 5.2).
-type refused struct {
+// oauthError is an error answer of a token endpoint (RFC 6749, 5.2).
+type oauthError struct {
 	status      int
 	code        string
-	description string // the platform's words: to be compared, never shown
-	subtype     string // Google
+	description string // untrusted text, for comparison only
+	subtype     string // of Google
 }
 
-// readRefused reads an error answer of a token endpoint. ok is false where
-// the body has no error in it.
-func readRefused(r reply) (e refused, ok bool) {
+// readOAuthError reads an error answer of a token endpoint. ok is false where
+// the body has no error.
+func readOAuthError(r reply) (e oauthError, ok bool) {
 	var raw map[string]json.RawMessage
 	if decode(r.body, &raw) != nil {
-		return refused{}, false
+		return oauthError{}, false
 	}
-	e = refused{
+	e = oauthError{
 		status:      r.status,
-		code:        text(raw["error"]),
-		description: text(raw["error_description"]),
-		subtype:     text(raw["error_subtype"]),
+		code:        stringOrNumber(raw["error"]),
+		description: stringOrNumber(raw["error_description"]),
+		subtype:     stringOrNumber(raw["error_subtype"]),
 	}
-	return e, says(raw["error"])
+	return e, isPresent(raw["error"])
 }
 
-// Error names the code if it is one of the registered ones, and nothing of
-// what else the platform said.
-func (e refused) Error() string {
+// Error names the code if it is one of registeredErrors. It repeats no other
+// text of the platform.
+func (e oauthError) Error() string {
 	code := e.code
-	if !knownCode[code] {
+	if !registeredErrors[code] {
 		code = "an unknown error"
 	}
 	return "token endpoint: " + code + ", HTTP status " + strconv.Itoa(e.status)
 }
 
-// knownCode are the error codes of RFC 6749 (4.1.2.1, 5.2) and what the
-// platforms add: Google https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors,
+// registeredErrors are the error codes of RFC 6749 (4.1.2.1, 5.2) and those
+// that platforms add: Google https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors,
 // TikTok https://developers.tiktok.com/doc/oauth-error-handling (read
 // 2026-11-23).
-var knownCode = map[string]bool{
+var registeredErrors = map[string]bool{
 	"access_denied": true, "admin_policy_enforced": true, "deleted_client": true, "disabled_client": true,
 	"internal_failure": true, "invalid_client": true, "invalid_grant": true,
 	"invalid_request": true, "invalid_scope": true, "invalid_token": true, "org_internal": true,
@@ -121,11 +121,11 @@ var knownCode = map[string]bool{
 	"unsupported_grant_type": true, "unsupported_response_type": true,
 }
 
-// tokenRefused reads the refusals of a token endpoint that speaks RFC 6749.
-// oddity, where there is one, has the first word.
-func (w wire) tokenRefused(forCode bool, oddity func(refused) *connector.Error) refuse {
+// tokenErrorDecoder returns the decoder for a token endpoint as RFC 6749 has it.
+// oddity may be nil. An error that oddity returns has precedence.
+func (w wire) tokenErrorDecoder(forCode bool, oddity func(oauthError) *connector.Error) errorDecoder {
 	return func(r reply) *connector.Error {
-		e, ok := readRefused(r)
+		e, ok := readOAuthError(r)
 		if !ok || r.status == http.StatusTooManyRequests {
 			return nil
 		}
@@ -138,14 +138,14 @@ func (w wire) tokenRefused(forCode bool, oddity func(refused) *connector.Error) 
 	}
 }
 
-// tokenError says what the refusal of a token endpoint means. forCode tells
-// the exchange of a code, where the person starts again, from a refresh, where
-// the grant is dead.
-func (w wire) tokenError(e refused, forCode bool) *connector.Error {
+// tokenError returns what an error of a token endpoint means. forCode is set for
+// the exchange of a code. invalid_grant means then that the person has to start
+// again; at a refresh it means that the grant has ended.
+func (w wire) tokenError(e oauthError, forCode bool) *connector.Error {
 	switch e.code {
 	case "invalid_grant":
 		if forCode {
-			return w.codeRefused(e)
+			return w.codeRejected(e)
 		}
 		return w.grantDead("", e)
 	case "access_denied", "admin_policy_enforced", "org_internal":
@@ -172,19 +172,19 @@ func (w wire) tokenError(e refused, forCode bool) *connector.Error {
 	return w.unavailable("refused the request in a way that we do not know", e)
 }
 
-// expiry returns when a token dies that was issued just now, taking the
-// platform's documented lifetime where the answer does not say.
-func (w wire) expiry(said, documented time.Duration) time.Time {
-	if said == 0 {
-		said = documented
+// expiry returns when a token expires that was issued now. Without a lifetime in
+// the answer it uses the documented one.
+func (w wire) expiry(lifetime, documented time.Duration) time.Time {
+	if lifetime == 0 {
+		lifetime = documented
 	}
-	return w.now().UTC().Add(said)
+	return w.now().UTC().Add(lifetime)
 }
 
-// renewed returns c with what a token endpoint said: what it left out, such as
-// a refresh token that stays the same, is carried over. lifetime stands in
-// where it did not say how long the access token lives.
-func (w wire) renewed(c connector.Credentials, t tokens, lifetime time.Duration) connector.Credentials {
+// applyTokens returns c with the tokens, scopes and times of an answer. What the
+// answer leaves out, such as a refresh token that stays the same, is copied
+// from c. documented is the lifetime of an access token whose answer has none.
+func (w wire) applyTokens(c connector.Credentials, t tokens, documented time.Duration) connector.Credentials {
 	fields := connector.Fields{}
 	if c.Fields != nil {
 		fields = c.Fields.Clone()
@@ -198,7 +198,7 @@ func (w wire) renewed(c connector.Credentials, t tokens, lifetime time.Duration)
 		c.Scopes = t.scopes
 	}
 	c.IssuedAt = w.now().UTC()
-	c.ExpiresAt = w.expiry(t.expiresIn, lifetime)
+	c.ExpiresAt = w.expiry(t.expiresIn, documented)
 	setTime(fields, "token_expiry", c.ExpiresAt)
 	if t.refreshExpiresIn > 0 {
 		c.GrantExpiresAt = w.expiry(t.refreshExpiresIn, 0)

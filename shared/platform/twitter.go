@@ -26,18 +26,18 @@ const (
 	twitterIssuer     = "https://x.com"
 )
 
-// twitterLifetime is how long X's access tokens live
+// twitterLifetime is the lifetime of X's access tokens
 // (https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code,
 // read 2026-11-23).
 const twitterLifetime = 2 * time.Hour
 
-// twitterLapse is how long X's refresh tokens are said to live: six months
-// (https://github.com/trypostit/trypost/issues/126, read 2026-11-23; X's own
-// pages do not say).
+// twitterLapse is the lifetime of X's refresh tokens: six months
+// (https://github.com/trypostit/trypost/issues/126, read 2026-11-23). X's own
+// pages do not state it.
 const twitterLapse = 181 * 24 * time.Hour
 
 // twitter is X. Besides OAuth 2.0 it has the static keys of OAuth 1.0a, which
-// people copy from its console: nothing to renew, each request is signed.
+// people copy from its console. They sign each request and cannot be refreshed.
 type twitter struct {
 	wire
 	guide func() connector.Guide
@@ -53,9 +53,9 @@ var twitterShape = shape{
 	optional: []string{"token_expiry"},
 }
 
-// twitterKeys is the set of OAuth 1.0a keys. api_key and api_secret are an
-// app's, but not the app of the OAuth 2.0 client: they have names and values
-// of their own, and stand among the app's extras.
+// twitterKeys is the set of OAuth 1.0a keys. api_key and api_secret belong to the
+// app, but differ from the id and the secret of its OAuth 2.0 client. They are
+// extras of the app.
 var twitterKeys = shape{
 	id: "api_key", secret: "api_secret",
 	required: []string{"access_token", "access_token_secret"},
@@ -67,8 +67,8 @@ func keysApp(app connector.App) connector.App {
 	return connector.App{ClientID: app.Extras.Get("api_key"), ClientSecret: app.Extras["api_secret"]}
 }
 
-// signs reports whether credentials are OAuth 1.0a keys.
-func signs(fields connector.Fields) bool {
+// isOAuth1 reports whether credentials are OAuth 1.0a keys.
+func isOAuth1(fields connector.Fields) bool {
 	_, ok := fields["access_token_secret"]
 	return ok
 }
@@ -91,19 +91,14 @@ func (x *twitter) Describe() connector.Description {
 			{Name: "monthly_post_limit", Number: true},
 			{Name: "billing_day", Number: true},
 		},
-		Traits: connector.Traits{
-			// A spent refresh token that comes again ends the whole family
-			// (https://github.com/trypostit/trypost/issues/126, read
-			// 2026-11-23), so there is no grace.
-			RotatesRefreshToken: true,
-			PKCE:                "S256",
-			ScopeSeparator:      " ",
-			Cadence: connector.Cadence{
-				Model:      connector.Rotating,
-				Lifetime:   twitterLifetime,
-				Lapse:      twitterLapse,
-				CheckEvery: 7 * 24 * time.Hour, // OAuth 1.0a keys
-			},
+		// X ends the whole grant when a spent refresh token is sent again
+		// (https://github.com/trypostit/trypost/issues/126, read
+		// 2026-11-23).
+		Cadence: connector.Cadence{
+			Model:      connector.Rotating,
+			Lifetime:   twitterLifetime,
+			Lapse:      twitterLapse,
+			CheckEvery: 7 * 24 * time.Hour, // OAuth 1.0a keys
 		},
 		Guide: x.guide(),
 	}
@@ -118,11 +113,11 @@ func (x *twitter) AuthorizeURL(app connector.App, a connector.Authorization) (st
 		ClientID:    app.ClientID,
 		RedirectURL: a.RedirectURI,
 		Scopes:      a.Scopes,
-		Endpoint:    oauth2.Endpoint{AuthURL: x.at(twitterAuthorize)},
+		Endpoint:    oauth2.Endpoint{AuthURL: x.rewriteOrigin(twitterAuthorize)},
 	}, a, oauth2.S256ChallengeOption(a.Verifier.Reveal())), nil
 }
 
-// Exchange implements connector.Platform. X's codes live for 30 seconds
+// Exchange implements connector.Platform. X's codes expire after 30 seconds
 // (https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code,
 // read 2026-11-23).
 func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
@@ -131,11 +126,11 @@ func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.A
 		"code", code.Reveal(),
 		"code_verifier", a.Verifier.Reveal(),
 		"redirect_uri", a.RedirectURI,
-	)}), x.tokenEndpoint(true))
+	)}), x.tokenEndpointErrors(true))
 	if err != nil {
 		return nil, err
 	}
-	c := x.renewed(connector.Credentials{Scopes: a.Scopes}, t, twitterLifetime)
+	c := x.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, twitterLifetime)
 	unknown := []connector.Grant{{Credentials: c}}
 	for _, scope := range []string{"tweet.read", "users.read"} {
 		if !slices.Contains(c.Scopes, scope) {
@@ -153,9 +148,9 @@ func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.A
 	return []connector.Grant{grant}, nil
 }
 
-// authenticated adds what says which app calls: HTTP Basic as RFC 2617 has it,
-// not form-encoded first as in RFC 6749, for one with a secret; its bare id for
-// one without
+// authenticated adds the credentials of the client to a call. A client with a
+// secret uses HTTP Basic as RFC 2617 has it, without the form encoding of RFC
+// 6749. A client without a secret sends its id
 // (https://docs.x.com/fundamentals/authentication/oauth-2-0/user-access-token,
 // read 2026-11-23).
 func authenticated(c client, to call) call {
@@ -167,28 +162,28 @@ func authenticated(c client, to call) call {
 	return to
 }
 
-// tokenEndpoint reads what X's token endpoint says in words of its own. Where
-// others say invalid_grant it says invalid_request, told apart by the
-// description (https://github.com/PLhery/node-twitter-api-v2/issues/496, read
-// 2026-11-23); and spent credits are a problem of the API here too.
-func (x *twitter) tokenEndpoint(forCode bool) refuse {
-	usual := x.tokenRefused(forCode, func(e refused) *connector.Error {
-		said := strings.ToLower(e.description)
+// tokenEndpointErrors decodes errors of X's token endpoint. X sends
+// invalid_request in place of invalid_grant, and only the description tells them
+// apart (https://github.com/PLhery/node-twitter-api-v2/issues/496, read
+// 2026-11-23). Spent credits have the form of an API error.
+func (x *twitter) tokenEndpointErrors(forCode bool) errorDecoder {
+	standard := x.tokenErrorDecoder(forCode, func(e oauthError) *connector.Error {
+		description := strings.ToLower(e.description)
 		switch {
 		case e.code != "invalid_request":
-		case !forCode && strings.Contains(said, "for the token was invalid"):
+		case !forCode && strings.Contains(description, "for the token was invalid"):
 			return x.grantDead("", e)
-		case forCode && (strings.Contains(said, "the authorization code was invalid") ||
-			strings.Contains(said, "code verifier") || strings.Contains(said, "for the token was invalid")):
-			return x.codeRefused(e)
+		case forCode && (strings.Contains(description, "the authorization code was invalid") ||
+			strings.Contains(description, "code verifier") || strings.Contains(description, "for the token was invalid")):
+			return x.codeRejected(e)
 		}
 		return nil
 	})
 	return func(r reply) *connector.Error {
 		if r.status == http.StatusPaymentRequired || r.status == http.StatusTooManyRequests {
-			return x.refused(r)
+			return x.apiError(r)
 		}
-		return usual(r)
+		return standard(r)
 	}
 }
 
@@ -196,14 +191,14 @@ func (x *twitter) tokenEndpoint(forCode bool) refuse {
 func (x *twitter) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
 	_, key := fields["api_key"]
 	_, bearer := fields["bearer_token"]
-	if signs(fields) || key || bearer {
+	if isOAuth1(fields) || key || bearer {
 		return x.importKeys(ctx, app, fields, verify)
 	}
-	taken, err := twitterShape.take(app, fields)
+	parsed, err := twitterShape.parse(app, fields)
 	if err != nil {
 		return nil, err
 	}
-	c, err := x.broughtTokens(taken)
+	c, err := x.importedTokens(parsed)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +213,7 @@ func (x *twitter) Import(ctx context.Context, app connector.App, fields connecto
 }
 
 func (x *twitter) verifyImport(ctx context.Context, app connector.App, grant *connector.Grant) error {
-	me, err := x.verifyBrought(grant, []string{"tweet.read", "users.read", "offline.access"},
+	me, err := x.verifyImportedTokens(grant, []string{"tweet.read", "users.read", "offline.access"},
 		func(c connector.Credentials) (connector.Account, error) {
 			me, _, err := x.me(ctx, app, c)
 			return me, err
@@ -231,32 +226,33 @@ func (x *twitter) verifyImport(ctx context.Context, app connector.App, grant *co
 	return nil
 }
 
-// importKeys takes the five keys of OAuth 1.0a.
+// importKeys imports the five keys of OAuth 1.0a.
 func (x *twitter) importKeys(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	taken, err := twitterKeys.take(keysApp(app), fields)
+	parsed, err := twitterKeys.parse(keysApp(app), fields)
 	if err != nil {
 		return nil, err
 	}
-	// Whoever gets a token of such a connection gets the app's keys with it, so
-	// they are lent to what X knows as the app's, or to whoever has them.
+	// A token of such a connection includes the app's keys. An import therefore
+	// uses them only if X verifies that the user's keys belong to the app, or if
+	// the importer has the app's secret.
 	secret := connector.NewSecret(strings.TrimSpace(fields.Get("api_secret")))
-	if !verify && taken["api_key"].Empty() && !secret.Equal(app.Extras["api_secret"]) {
+	if !verify && parsed["api_key"].Empty() && !secret.Equal(app.Extras["api_secret"]) {
 		return nil, connector.Invalid("credentials.api_secret", "not that of the stored app, which only a verified import may leave out")
 	}
-	if taken["bearer_token"].Equal(app.Extras["bearer_token"]) {
-		delete(taken, "bearer_token")
+	if parsed["bearer_token"].Equal(app.Extras["bearer_token"]) {
+		delete(parsed, "bearer_token")
 	}
-	// An access token starts with the numeric id of its account
+	// An access token begins with the numeric id of its account
 	// (https://docs.x.com/fundamentals/authentication/oauth-1-0a/obtaining-user-access-tokens,
 	// read 2026-11-23).
-	id, _, _ := strings.Cut(taken.Get("access_token"), "-")
+	id, _, _ := strings.Cut(parsed.Get("access_token"), "-")
 	if _, err := strconv.ParseUint(id, 10, 64); err != nil {
 		id = ""
 	}
 	grant := connector.Grant{
 		Account:     connector.Account{ID: id},
 		UserID:      id,
-		Credentials: connector.Credentials{Fields: taken, IssuedAt: x.now().UTC()},
+		Credentials: connector.Credentials{Fields: parsed, IssuedAt: x.now().UTC()},
 	}
 	if verify {
 		v, err := x.Verify(ctx, app, grant.Credentials)
@@ -268,10 +264,10 @@ func (x *twitter) importKeys(ctx context.Context, app connector.App, fields conn
 	return []connector.Grant{grant}, nil
 }
 
-// Refresh implements connector.Platform. OAuth 1.0a keys are checked; X has
-// nothing to renew them with.
+// Refresh implements connector.Platform. It verifies OAuth 1.0a keys, because X
+// cannot refresh them.
 func (x *twitter) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
-	if signs(c.Fields) {
+	if isOAuth1(c.Fields) {
 		v, err := x.Verify(ctx, app, c)
 		if err != nil {
 			return connector.Credentials{}, err
@@ -285,30 +281,30 @@ func (x *twitter) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	t, err := x.token(ctx, authenticated(twitterShape.client(app, c.Fields), call{url: twitterTokens, form: query(
 		"grant_type", "refresh_token",
 		"refresh_token", c.Fields.Get("refresh_token"),
-	)}), x.tokenEndpoint(false))
+	)}), x.tokenEndpointErrors(false))
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return x.renewed(c, t, twitterLifetime), nil
+	return x.applyTokens(c, t, twitterLifetime), nil
 }
 
-// Verify implements connector.Platform. X bills it as one read of a user, see
-// https://docs.x.com/x-api/getting-started/pricing (read 2026-11-23).
+// Verify implements connector.Platform. X bills it as one read of a user
+// (https://docs.x.com/x-api/getting-started/pricing, read 2026-11-23).
 func (x *twitter) Verify(ctx context.Context, app connector.App, c connector.Credentials) (connector.Verification, error) {
 	me, level, err := x.me(ctx, app, c)
 	if err != nil {
 		return connector.Verification{}, err
 	}
 	v := connector.Verification{Account: me, Scopes: c.Scopes}
-	if signs(c.Fields) {
+	if isOAuth1(c.Fields) {
 		v.Scopes, v.Warning = keyScopes(level)
 	}
 	return v, nil
 }
 
-// keyScopes says in scopes what OAuth 1.0a keys may do. They have no end, which
-// is what offline.access stands for. x-access-level is read, read-write or
-// read-write-directmessages; it was fixed when the keys were generated
+// keyScopes returns the scopes that correspond to OAuth 1.0a keys. The keys do
+// not expire, as with offline.access. x-access-level is read, read-write or
+// read-write-directmessages. It was set when the keys were generated
 // (https://docs.x.com/fundamentals/developer-apps, read 2026-11-23).
 func keyScopes(level string) (scopes []string, warning string) {
 	scopes = []string{"tweet.read", "users.read", "offline.access"}
@@ -321,10 +317,9 @@ func keyScopes(level string) (scopes []string, warning string) {
 	return scopes, "read_only_keys: these keys cannot post; set the app to Read and write, then generate new keys"
 }
 
-// me returns whose credentials these are, and the access level that X
-// mentions.
+// me returns the account of credentials, and the access level in X's answer.
 func (x *twitter) me(ctx context.Context, app connector.App, c connector.Credentials) (connector.Account, string, error) {
-	r, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodGet, url: twitterMe}), x.refused)
+	r, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodGet, url: twitterMe}), x.apiError)
 	if err != nil {
 		return connector.Account{}, "", err
 	}
@@ -335,56 +330,56 @@ func (x *twitter) me(ctx context.Context, app connector.App, c connector.Credent
 		}
 	}
 	if err := decode(r.body, &answer); err != nil {
-		return connector.Account{}, "", x.garbled(http.MethodGet, err.Error())
+		return connector.Account{}, "", x.malformed(http.MethodGet, err.Error())
 	}
-	// The username is what people know an account by, and what tells two
-	// accounts of one person apart.
+	// The username differs between two accounts of one person. Their names may
+	// be the same.
 	me, err := account(string(answer.Data.ID), cmp.Or(answer.Data.Username, answer.Data.Name))
 	if err != nil {
-		return connector.Account{}, "", x.garbled(http.MethodGet, err.Error())
+		return connector.Account{}, "", x.malformed(http.MethodGet, err.Error())
 	}
 	return me, r.header.Get("X-Access-Level"), nil
 }
 
-// authorized adds to a call what proves the account: the access token, or a
-// signature over the URL as it is really called.
+// authorized adds the access token to a call, or an OAuth 1.0a signature over the
+// URL that is called.
 func (x *twitter) authorized(app connector.App, c connector.Credentials, to call) call {
-	if !signs(c.Fields) {
+	if !isOAuth1(c.Fields) {
 		to.bearer = c.Fields["access_token"]
 		return to
 	}
-	of := twitterKeys.client(keysApp(app), c.Fields)
-	ctx := context.WithValue(context.Background(), oauth1.HTTPClient, x.changing)
+	consumer := twitterKeys.client(keysApp(app), c.Fields)
+	ctx := context.WithValue(context.Background(), oauth1.HTTPClient, x.postClient)
 	token := oauth1.NewToken(c.Fields.Get("access_token"), c.Fields.Get("access_token_secret"))
-	to.transport = oauth1.NewConfig(of.id, of.secret.Reveal()).Client(ctx, token).Transport
+	to.transport = oauth1.NewConfig(consumer.id, consumer.secret.Reveal()).Client(ctx, token).Transport
 	return to
 }
 
 // Revoke implements connector.Revoker
 // (https://docs.x.com/fundamentals/authentication/oauth-2-0/user-access-token,
-// read 2026-11-23). OAuth 1.0a keys end for whoever else uses them.
+// read 2026-11-23). OAuth 1.0a keys end for every other user of them, too.
 func (x *twitter) Revoke(ctx context.Context, app connector.App, c connector.Credentials, _ string) error {
-	if signs(c.Fields) {
-		_, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodPost, url: twitterInvalidate}), x.refused)
+	if isOAuth1(c.Fields) {
+		_, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodPost, url: twitterInvalidate}), x.apiError)
 		if errors.Is(err, connector.ReauthorizationRequired) {
 			return nil
 		}
 		return err
 	}
-	of := twitterShape.client(app, c.Fields)
+	oauthClient := twitterShape.client(app, c.Fields)
 	for _, name := range []string{"refresh_token", "access_token"} {
 		token := c.Fields.Get(name)
 		if token == "" {
 			continue
 		}
 		dead := false
-		to := authenticated(of, call{method: http.MethodPost, url: twitterRevoke, form: query("token", token, "token_type_hint", name)})
+		to := authenticated(oauthClient, call{method: http.MethodPost, url: twitterRevoke, form: query("token", token, "token_type_hint", name)})
 		_, err := x.do(ctx, to, func(r reply) *connector.Error {
-			e, ok := readRefused(r)
+			e, ok := readOAuthError(r)
 			if !ok {
 				return nil
 			}
-			refusal := x.tokenEndpoint(false)(r)
+			refusal := x.tokenEndpointErrors(false)(r)
 			dead = e.code == "invalid_token" || refusal != nil && refusal.Code.GrantDead()
 			return refusal
 		})
@@ -395,39 +390,39 @@ func (x *twitter) Revoke(ctx context.Context, app connector.App, c connector.Cre
 	return nil
 }
 
-// Token implements connector.Platform. Callers sign with OAuth 1.0a keys, so
-// they get all of them.
+// Token implements connector.Platform. Callers sign with OAuth 1.0a keys, so that
+// the public fields have all of them.
 func (x *twitter) Token(app connector.App, c connector.Credentials) (connector.Secret, string, connector.Fields) {
-	if !signs(c.Fields) {
+	if !isOAuth1(c.Fields) {
 		return c.Fields["access_token"], "Bearer", connector.Fields{}
 	}
 	return c.Fields["access_token"], "OAuth1", x.Full(app, c)
 }
 
-// TokenNeedsApp implements connector.Platform: OAuth 1.0a keys that were
-// imported without consumer keys lean on the app's.
+// TokenNeedsApp implements connector.Platform. OAuth 1.0a keys that were imported
+// without consumer keys need those of the app.
 func (x *twitter) TokenNeedsApp(c connector.Credentials) bool {
-	return signs(c.Fields) && c.Fields["api_key"].Empty()
+	return isOAuth1(c.Fields) && c.Fields["api_key"].Empty()
 }
 
 // Full implements connector.Platform.
 func (x *twitter) Full(app connector.App, c connector.Credentials) connector.Fields {
-	if !signs(c.Fields) {
-		return twitterShape.full(app, c.Fields)
+	if !isOAuth1(c.Fields) {
+		return twitterShape.complete(app, c.Fields)
 	}
-	whole := twitterKeys.full(keysApp(app), c.Fields)
-	if whole["bearer_token"].Empty() && c.Fields["api_key"].Empty() {
-		whole["bearer_token"] = app.Extras["bearer_token"]
+	all := twitterKeys.complete(keysApp(app), c.Fields)
+	if all["bearer_token"].Empty() && c.Fields["api_key"].Empty() {
+		all["bearer_token"] = app.Extras["bearer_token"]
 	}
-	return whole
+	return all
 }
 
-// refused reads an error of X's API: v2 sends a problem with a type, v1.1 a
-// list of codes
+// apiError reads an error of X's API. v2 sends a problem with a type, v1.1 a list
+// of codes
 // (https://docs.x.com/x-api/fundamentals/response-codes-and-errors, read
 // 2026-11-23). Types have come under api.twitter.com and api.x.com, so only
 // their last segment counts.
-func (x *twitter) refused(r reply) *connector.Error {
+func (x *twitter) apiError(r reply) *connector.Error {
 	if r.ok() {
 		return nil // errors beside data are about parts of the answer
 	}
@@ -439,11 +434,11 @@ func (x *twitter) refused(r reply) *connector.Error {
 		}
 	}
 	if decode(r.body, &body) != nil {
-		return nil // a page of something in between, which proves nothing
+		return nil // the page of a proxy, which says nothing about the call
 	}
 	types, codes := []string{lastSegment(body.Type)}, []int{}
 	for _, e := range body.Errors {
-		types, codes = append(types, lastSegment(e.Type)), append(codes, whole(e.Code))
+		types, codes = append(types, lastSegment(e.Type)), append(codes, parseInt(e.Code))
 	}
 	cause := statusError(r.status)
 	switch {

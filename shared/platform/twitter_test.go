@@ -16,7 +16,7 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-var twitterRow = rows[2]
+var twitterRow = rowOf("twitter")
 
 // keys is the brief's set of OAuth 1.0a keys, for one of the sandbox's.
 func (w *world) keys(level string) connector.Fields {
@@ -37,10 +37,40 @@ func (w *world) keys(level string) connector.Fields {
 	return nil
 }
 
-func TestTwitterKeysAreSignedAndRoundTrip(t *testing.T) {
+func TestTwitter_Import(t *testing.T) {
+	t.Run("keys_round_trip", testTwitterImportKeysRoundTrip)
+	t.Run("read_only_keys", testTwitterImportReadOnlyKeys)
+	t.Run("keys_of_the_app", testTwitterImportKeysOfTheApp)
+	t.Run("keys_of_another_app", testTwitterImportKeysOfAnotherApp)
+	t.Run("refresh_token_is_spent_only_if_needed", testTwitterImportRefreshTokenIsSpentOnlyIfNeeded)
+}
+
+func TestTwitter_Revoke(t *testing.T) {
+	t.Run("keys", testTwitterRevokeKeys)
+	t.Run("both_tokens", testTwitterRevokeBothTokens)
+}
+
+func TestTwitter_Verify(t *testing.T) {
+	t.Run("credits_and_caps", testTwitterVerifyCreditsAndCaps)
+	t.Run("errors_become_codes", testTwitterVerifyErrorsBecomeCodes)
+	t.Run("errors_beside_data", testTwitterVerifyErrorsBesideData)
+}
+
+func TestTwitter_Refresh(t *testing.T) {
+	t.Run("errors_of_the_token_endpoint", testTwitterRefreshErrorsOfTheTokenEndpoint)
+	t.Run("public_client", testTwitterRefreshPublicClient)
+	t.Run("client_id_is_not_form_encoded", testTwitterRefreshClientIdIsNotFormEncoded)
+	t.Run("spent_refresh_token", testTwitterRefreshSpentRefreshToken)
+}
+
+func TestTwitter_Exchange(t *testing.T) {
+	t.Run("missing_scopes", testTwitterExchangeMissingScopes)
+}
+
+func testTwitterImportKeysRoundTrip(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	// What is called is what is signed.
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.SignedURL = "sent" })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().SignedURL = "sent" })
 	keys := w.keys("read-write")
 	grants, err := w.platform.Import(t.Context(), w.app, keys, true)
 	if err != nil {
@@ -51,7 +81,7 @@ func TestTwitterKeysAreSignedAndRoundTrip(t *testing.T) {
 		t.Errorf("got %+v, warning %q, expires %v", g.Account, g.Warning, g.Credentials.ExpiresAt)
 	}
 	if diff := cmp.Diff(keys.Reveal(), w.platform.Full(w.app, g.Credentials).Reveal()); diff != "" {
-		t.Errorf("given back (-brought +got):\n%s", diff)
+		t.Errorf("Full (-imported +got):\n%s", diff)
 	}
 	token, kind, public := w.platform.Token(w.app, g.Credentials)
 	if !token.Equal(keys["access_token"]) || kind != "OAuth1" {
@@ -69,7 +99,7 @@ func TestTwitterKeysAreSignedAndRoundTrip(t *testing.T) {
 	}
 }
 
-func TestTwitterReadOnlyKeysAreFoundOut(t *testing.T) {
+func testTwitterImportReadOnlyKeys(t *testing.T) {
 	for level, writes := range map[string]bool{"read": false, "read-write": true, "read-write-directmessages": true} {
 		w := newWorld(t, twitterRow)
 		grants, err := w.platform.Import(t.Context(), w.app, w.keys(level), true)
@@ -93,15 +123,15 @@ func TestTwitterReadOnlyKeysAreFoundOut(t *testing.T) {
 	}
 }
 
-func TestTwitterKeysOfTheApp(t *testing.T) {
+func testTwitterImportKeysOfTheApp(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	keys := w.keys("read-write")
 	for _, name := range []string{"api_key", "api_secret", "bearer_token"} {
 		w.app.Extras[name] = keys[name]
 	}
 	short := connector.Fields{"access_token": keys["access_token"], "access_token_secret": keys["access_token_secret"]}
-	for name, brought := range map[string]connector.Fields{"left out": short, "repeated": keys} {
-		grants, err := w.platform.Import(t.Context(), w.app, brought, true)
+	for name, imported := range map[string]connector.Fields{"left out": short, "repeated": keys} {
+		grants, err := w.platform.Import(t.Context(), w.app, imported, true)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -126,7 +156,7 @@ func TestTwitterKeysOfTheApp(t *testing.T) {
 	}
 }
 
-func TestTwitterKeysOfAnotherApp(t *testing.T) {
+func testTwitterImportKeysOfAnotherApp(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	w.app.Extras.Set("bearer_token", "test-bearer-of-the-app")
 	own, short := w.keys("read-write"), w.keys("read-write")
@@ -159,9 +189,9 @@ func TestTwitterKeysOfAnotherApp(t *testing.T) {
 	}
 }
 
-func TestTwitterKeysAreRevokedAndRefused(t *testing.T) {
+func testTwitterRevokeKeys(t *testing.T) {
 	w := newWorld(t, twitterRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.V1Errors = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().V1Errors = true })
 	grants, err := w.platform.Import(t.Context(), w.app, w.keys("read-write"), true)
 	if err != nil {
 		t.Fatal(err)
@@ -180,16 +210,16 @@ func TestTwitterKeysAreRevokedAndRefused(t *testing.T) {
 	w.fails(err, connector.ReauthorizationRequired, false)
 }
 
-func TestTwitterMoneyAndCaps(t *testing.T) {
+func testTwitterVerifyCreditsAndCaps(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	c := w.connect().Credentials
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsageCapped = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().UsageCapped = true })
 	_, err := w.platform.Verify(t.Context(), w.app, c)
 	w.fails(err, connector.QuotaExhausted, false)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsageCapped, k.Twitter.NotEnrolled = false, true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().UsageCapped, k.Twitter().NotEnrolled = false, true })
 	_, err = w.platform.Verify(t.Context(), w.app, c)
 	w.fails(err, connector.AppMisconfigured, false)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.NotEnrolled = false })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().NotEnrolled = false })
 	for _, endpoint := range []string{"me", "token"} {
 		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: endpoint, Kind: sandbox.Quota})
 		if endpoint == "me" {
@@ -203,7 +233,7 @@ func TestTwitterMoneyAndCaps(t *testing.T) {
 	}
 }
 
-func TestTwitterErrorsBecomeCodes(t *testing.T) {
+func testTwitterVerifyErrorsBecomeCodes(t *testing.T) {
 	problem := func(kind string) string {
 		return `{"title":"canary","detail":"canary","type":"https://api.x.com/2/problems/` + kind + `"}`
 	}
@@ -244,7 +274,7 @@ func TestTwitterErrorsBecomeCodes(t *testing.T) {
 	}
 }
 
-func TestTwitterAnswersWithErrorsBesideData(t *testing.T) {
+func testTwitterVerifyErrorsBesideData(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	c := w.connect().Credentials
 	body := `{"data":{"id":"` + twitterRow.account + `","username":"sandbox_one"},"errors":[{"type":"https://api.x.com/2/problems/client-forbidden"}]}`
@@ -254,7 +284,7 @@ func TestTwitterAnswersWithErrorsBesideData(t *testing.T) {
 	}
 }
 
-func TestTwitterRefusalsOfTheTokenEndpoint(t *testing.T) {
+func testTwitterRefreshErrorsOfTheTokenEndpoint(t *testing.T) {
 	invalid := func(what string) string {
 		return `{"error":"invalid_request","error_description":"` + what + `"}`
 	}
@@ -285,7 +315,7 @@ func TestTwitterRefusalsOfTheTokenEndpoint(t *testing.T) {
 	}
 }
 
-func TestTwitterNamesWhatAGrantLacks(t *testing.T) {
+func testTwitterExchangeMissingScopes(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	a := w.authorization()
 	for _, scope := range []string{"tweet.read", "users.read"} {
@@ -312,7 +342,7 @@ func TestTwitterNamesWhatAGrantLacks(t *testing.T) {
 	}
 }
 
-func TestTwitterRevokesBothTokens(t *testing.T) {
+func testTwitterRevokeBothTokens(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		body   string
@@ -335,9 +365,9 @@ func TestTwitterRevokesBothTokens(t *testing.T) {
 	}
 }
 
-func TestTwitterPublicClient(t *testing.T) {
+func testTwitterRefreshPublicClient(t *testing.T) {
 	w := newWorld(t, twitterRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter.PublicClient = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().PublicClient = true })
 	w.app.ClientSecret = connector.Secret{}
 	g := w.connect()
 	if _, err := w.platform.Refresh(t.Context(), w.app, g.Credentials); err != nil {
@@ -350,7 +380,7 @@ func TestTwitterPublicClient(t *testing.T) {
 	}
 }
 
-func TestTwitterClientIsNamedAsItStands(t *testing.T) {
+func testTwitterRefreshClientIdIsNotFormEncoded(t *testing.T) {
 	var user, password string
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ = r.BasicAuth()
@@ -367,7 +397,7 @@ func TestTwitterClientIsNamedAsItStands(t *testing.T) {
 	}
 }
 
-func TestTwitterSpentRefreshTokenIsDead(t *testing.T) {
+func testTwitterRefreshSpentRefreshToken(t *testing.T) {
 	w := newWorld(t, twitterRow)
 	c := w.connect().Credentials
 	if _, err := w.platform.Refresh(t.Context(), w.app, c); err != nil {
@@ -377,11 +407,11 @@ func TestTwitterSpentRefreshTokenIsDead(t *testing.T) {
 	w.fails(err, connector.ReauthorizationRequired, false)
 }
 
-func TestImportsSpendARefreshTokenOnlyInNeed(t *testing.T) {
+func testTwitterImportRefreshTokenIsSpentOnlyIfNeeded(t *testing.T) {
 	for _, row := range []row{twitterRow, tiktokRow} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t, row)
-			full := w.brought()
+			full := w.pasted()
 			grants, err := w.platform.Import(t.Context(), w.app, full, true)
 			if err != nil {
 				t.Fatal(err)

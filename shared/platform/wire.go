@@ -17,28 +17,28 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// The bounds of a call. No platform's answer that we read comes near the
-// size; Facebook's page lists are the largest, about 50 KiB for 100 Pages.
+// The bounds of a call. Facebook's lists of Pages are the largest answers,
+// about 50 KiB for 100 Pages.
 const (
 	callTimeout    = 10 * time.Second
 	connectTimeout = 5 * time.Second
-	mostBody       = 1 << 20
-	mostHeader     = 64 << 10
+	maxBody        = 1 << 20
+	maxHeader      = 64 << 10
 )
 
-// longestRetryAfter is the longest wait that a header can talk us into.
-const longestRetryAfter = 24 * time.Hour
+// maxRetryAfter bounds the wait that a header asks for.
+const maxRetryAfter = 24 * time.Hour
 
 var errTooLarge = errors.New("answer larger than 1 MiB")
 
-// wire is the way out to one platform.
+// wire sends requests to one platform.
 type wire struct {
-	title     string
-	reading   *http.Client // for GET
-	changing  *http.Client // for all else
-	endpoints map[string]string
-	timeout   time.Duration
-	now       func() time.Time
+	title      string
+	getClient  *http.Client
+	postClient *http.Client // for every other method, too
+	endpoints  map[string]string
+	timeout    time.Duration
+	now        func() time.Time
 }
 
 func newWire(title string, o Options) wire {
@@ -53,45 +53,45 @@ func newWire(title string, o Options) wire {
 		w.now = time.Now
 	}
 	if o.HTTP != nil && o.HTTP.Transport != nil {
-		w.reading, w.changing = clientOver(o.HTTP.Transport), clientOver(o.HTTP.Transport)
+		w.getClient, w.postClient = newClient(o.HTTP.Transport), newClient(o.HTTP.Transport)
 	} else {
-		w.reading, w.changing = clientOver(ownTransport(true)), clientOver(ownTransport(false))
+		w.getClient, w.postClient = newClient(newTransport(true)), newClient(newTransport(false))
 	}
 	return w
 }
 
-// ownTransport returns a transport. One that keeps connections may meet one
-// that died while the Lambda was frozen; a GET is then sent anew, but of a
-// POST nobody could tell whether it arrived, so those do without.
-func ownTransport(keepsConnections bool) *http.Transport {
+// newTransport returns a transport. A connection that is kept alive may have
+// died while the Lambda was frozen. net/http then sends a GET again. It cannot
+// know whether a POST arrived, so a POST uses a new connection.
+func newTransport(keepAlive bool) *http.Transport {
 	return &http.Transport{
-		// Proxy stays nil: an environment variable must not decide where
+		// Proxy is nil because an environment variable must not decide where
 		// codes and secrets go.
 		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
 		TLSHandshakeTimeout:    connectTimeout,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:      true,
-		MaxResponseHeaderBytes: mostHeader,
+		MaxResponseHeaderBytes: maxHeader,
 		MaxIdleConnsPerHost:    16,
 		IdleConnTimeout:        30 * time.Second,
-		DisableKeepAlives:      !keepsConnections,
+		DisableKeepAlives:      !keepAlive,
 	}
 }
 
-// clientOver returns a client that follows no redirects: a token endpoint that
-// redirects would make us send code and secret to wherever it says (RFC 9700,
-// 4.12).
-func clientOver(transport http.RoundTripper) *http.Client {
+// newClient returns a client that follows no redirects. A token endpoint that
+// redirects would receive the code and the secret at a place of its choice (RFC
+// 9700, 4.12).
+func newClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// at returns where a real URL of the platform is to be found: the URL itself,
-// or the same path under what Endpoints says for its origin. It serves calls
-// and authorize URLs alike.
-func (w wire) at(real string) string {
+// rewriteOrigin returns a real URL of the platform with its origin replaced by
+// the one that Options.Endpoints has for it, if any. Calls and authorize URLs
+// go through it.
+func (w wire) rewriteOrigin(real string) string {
 	scheme, rest, _ := strings.Cut(real, "://")
 	host, path, _ := strings.Cut(rest, "/")
 	if base, ok := w.endpoints[scheme+"://"+host]; ok {
@@ -100,8 +100,8 @@ func (w wire) at(real string) string {
 	return real
 }
 
-// issuers returns the values of iss (RFC 9207) that may name a platform whose
-// real ones are given: those, and the origins that stand in for them.
+// issuers returns the values of iss (RFC 9207) that name the platform: the real
+// ones, and the origins that Options.Endpoints has for them.
 func (w wire) issuers(real ...string) []string {
 	issuers := real
 	for _, issuer := range real {
@@ -117,8 +117,8 @@ func (w wire) issuers(real ...string) []string {
 	return issuers
 }
 
-// call is one request. Secrets go in form, bearer, user and password: the
-// query of a URL ends up in logs on the way.
+// call is one request. Secrets belong into form, bearer, user and password,
+// because servers on the way log the query of a URL.
 type call struct {
 	method         string
 	url            string // with the real origin
@@ -126,10 +126,10 @@ type call struct {
 	form           url.Values
 	bearer         connector.Secret
 	user, password string            // HTTP Basic
-	transport      http.RoundTripper // signs; nil for the ordinary one
+	transport      http.RoundTripper // isOAuth1; nil for the ordinary one
 }
 
-// reply is what came back: any status, the whole body.
+// reply is an answer with any status and its whole body.
 type reply struct {
 	status int
 	header http.Header
@@ -138,33 +138,31 @@ type reply struct {
 
 func (r reply) ok() bool { return r.status >= 200 && r.status <= 299 }
 
-// refuse reads a platform's answer and returns the error that it stands for,
-// nil where it is none that the platform's dialect knows.
-type refuse func(reply) *connector.Error
+// errorDecoder returns the error that an answer means, or nil where the answer
+// is none of the platform's errors.
+type errorDecoder func(reply) *connector.Error
 
-// do makes one call and returns its answer, which is a success. What the
-// platform refused is what refuse says it is; what refuse does not know is
-// judged by the HTTP status.
+// do makes one call and returns its successful answer. An error is the one that
+// decodeError returns. Where decodeError returns nil, the HTTP status decides.
 //
-// Uncertain is set where a POST or DELETE may have been acted upon without a
-// usable answer: the request left us and then time was up, the connection
-// broke, the answer was garbled, or the status was a 5xx other than 503. A
-// 503, like a 429, is a server that declines before it acts; a gateway's 502
-// and 504 say nothing about what the server behind it did, and a 500 may come
-// after the token was rotated.
-func (w wire) do(ctx context.Context, c call, refuse refuse) (reply, error) {
+// The error is Uncertain where the platform may have processed a POST or DELETE
+// without a usable answer: time ran out after the request was sent, the
+// connection broke, the answer was malformed, or the status was a 5xx other
+// than 503. A server sends 503 and 429 before it acts. A gateway's 502 and 504
+// say nothing about the server behind it. A 500 may come after the token was
+// rotated.
+func (w wire) do(ctx context.Context, c call, decodeError errorDecoder) (reply, error) {
 	r, err := w.send(ctx, c)
 	if err != nil {
 		return reply{}, err
 	}
-	// Nothing that a failing server says condemns a grant or an app.
-	if e := refuse(r); e != nil && r.status < 500 {
+	// A server that fails says nothing reliable about a grant or an app.
+	if e := decodeError(r); e != nil && r.status < 500 {
 		if e.RetryAfter == 0 && (e.Code == connector.RateLimited || e.Code == connector.PlatformUnavailable) {
 			e.RetryAfter = w.retryAfter(r.header)
 		}
 		return reply{}, e
 	}
-	changing := c.method != http.MethodGet
 	switch {
 	case r.ok():
 		return r, nil
@@ -178,7 +176,7 @@ func (w wire) do(ctx context.Context, c call, refuse refuse) (reply, error) {
 	case r.status >= 500:
 		e := w.unavailable("failed", statusError(r.status))
 		e.RetryAfter = w.retryAfter(r.header)
-		e.Uncertain = changing && r.status != http.StatusServiceUnavailable
+		e.Uncertain = c.method != http.MethodGet && r.status != http.StatusServiceUnavailable
 		return reply{}, e
 	case r.status >= 300 && r.status <= 399:
 		return reply{}, w.unavailable("answered with a redirect, which is not followed", statusError(r.status))
@@ -187,7 +185,7 @@ func (w wire) do(ctx context.Context, c call, refuse refuse) (reply, error) {
 	}
 }
 
-// send makes one call and reads its answer whole.
+// send makes one call and reads the whole answer.
 func (w wire) send(ctx context.Context, c call) (reply, error) {
 	if err := ctx.Err(); err != nil {
 		return reply{}, w.unavailable("was not asked: time was up", err)
@@ -195,8 +193,8 @@ func (w wire) send(ctx context.Context, c call) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 
-	// A transport that is not net/http's own reports nothing to the trace;
-	// its requests count as sent.
+	// A transport other than net/http's reports nothing to the trace. Its
+	// requests count as sent.
 	var dialing, connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) { dialing.Store(true) },
@@ -208,26 +206,26 @@ func (w wire) send(ctx context.Context, c call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	client := w.reading
+	client := w.getClient
 	switch {
 	case c.transport != nil:
-		client = clientOver(c.transport)
+		client = newClient(c.transport)
 	case c.method != http.MethodGet:
-		client = w.changing
+		client = w.postClient
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		e := w.unavailable("did not answer", cause(err))
+		e := w.unavailable("did not answer", sanitize(err))
 		e.Uncertain = sent()
 		return reply{}, e
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, mostBody+1))
-	if err == nil && len(body) > mostBody {
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	if err == nil && len(body) > maxBody {
 		err = errTooLarge
 	}
 	if err != nil {
-		e := w.unavailable("sent an answer that could not be read", cause(err))
+		e := w.unavailable("sent an answer that could not be read", sanitize(err))
 		e.Uncertain = sent()
 		return reply{}, e
 	}
@@ -235,7 +233,7 @@ func (w wire) send(ctx context.Context, c call) (reply, error) {
 }
 
 func (w wire) request(ctx context.Context, c call) (*http.Request, error) {
-	target := w.at(c.url)
+	target := w.rewriteOrigin(c.url)
 	if len(c.query) > 0 {
 		target += "?" + c.query.Encode()
 	}
@@ -262,43 +260,42 @@ func (w wire) request(ctx context.Context, c call) (*http.Request, error) {
 	return request, nil
 }
 
-// unavailable returns PlatformUnavailable; what completes "<platform> …".
-func (w wire) unavailable(what string, cause error) *connector.Error {
-	return &connector.Error{Code: connector.PlatformUnavailable, Message: w.title + " " + what, Err: cause}
+// unavailable returns PlatformUnavailable with the message "<platform> <problem>".
+func (w wire) unavailable(problem string, cause error) *connector.Error {
+	return &connector.Error{Code: connector.PlatformUnavailable, Message: w.title + " " + problem, Err: cause}
 }
 
-// garbled is a success that is not what the platform documents. The platform
-// may well have acted.
-func (w wire) garbled(method, what string) *connector.Error {
-	e := w.unavailable("sent an answer that makes no sense", errors.New(what))
+// malformed returns the error for a success whose body is not as the platform
+// documents it. The platform may have processed the request.
+func (w wire) malformed(method, problem string) *connector.Error {
+	e := w.unavailable("sent an answer that makes no sense", errors.New(problem))
 	e.Uncertain = method != http.MethodGet
 	return e
 }
 
-// retryAfter returns how long the headers ask us to wait, zero where they do
-// not say.
+// retryAfter returns the wait that the headers ask for, or zero.
 func (w wire) retryAfter(header http.Header) time.Duration {
 	now := w.now()
 	var wait time.Duration
 	if value := strings.TrimSpace(header.Get("Retry-After")); value != "" {
 		if n, err := strconv.ParseInt(value, 10, 32); err == nil {
 			wait = time.Duration(n) * time.Second
-		} else if at, err := http.ParseTime(value); err == nil {
-			wait = at.Sub(now)
+		} else if end, err := http.ParseTime(value); err == nil {
+			wait = end.Sub(now)
 		}
 	} else if n, err := strconv.ParseInt(header.Get("X-Rate-Limit-Reset"), 10, 64); err == nil {
 		wait = time.Unix(n, 0).Sub(now)
 	}
-	return min(max(wait, 0), longestRetryAfter)
+	return min(max(wait, 0), maxRetryAfter)
 }
 
 type statusError int
 
 func (s statusError) Error() string { return "HTTP status " + strconv.Itoa(int(s)) }
 
-// cause keeps of an error what cannot hold a URL or a secret: *url.Error
-// repeats the whole URL, and what a transport says is not ours to vouch for.
-func cause(err error) error {
+// sanitize returns an error of the transport without text that may hold a URL or
+// a secret. *url.Error repeats the whole URL.
+func sanitize(err error) error {
 	var timeout interface{ Timeout() bool }
 	var dns *net.DNSError
 	var op *net.OpError

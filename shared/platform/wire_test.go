@@ -15,9 +15,9 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-func TestOwnTransportIsClosed(t *testing.T) {
+func TestNewWire(t *testing.T) {
 	w := newWire("Test", Options{})
-	for _, client := range []*http.Client{w.reading, w.changing} {
+	for _, client := range []*http.Client{w.getClient, w.postClient} {
 		transport := client.Transport.(*http.Transport)
 		if transport.Proxy != nil {
 			t.Error("a proxy may come from the environment")
@@ -25,7 +25,7 @@ func TestOwnTransportIsClosed(t *testing.T) {
 		if got := transport.TLSClientConfig.MinVersion; got < tls.VersionTLS12 {
 			t.Errorf("TLS from version %x on", got)
 		}
-		if transport.DisableKeepAlives != (client == w.changing) {
+		if transport.DisableKeepAlives != (client == w.postClient) {
 			t.Error("a POST may meet a connection that died unseen, or a GET needs a new one each time")
 		}
 	}
@@ -34,7 +34,7 @@ func TestOwnTransportIsClosed(t *testing.T) {
 	}
 }
 
-func TestOriginsAreRewritten(t *testing.T) {
+func TestWire_RewriteOrigin(t *testing.T) {
 	w := newWire("Test", Options{Endpoints: map[string]string{
 		"https://api.example":       "http://127.0.0.1:9001",
 		"HTTPS://Www.Example/":      "http://127.0.0.1:9002/prefix/",
@@ -47,13 +47,13 @@ func TestOriginsAreRewritten(t *testing.T) {
 		"https://plain.example/a":            "https://plain.example/a",
 		"https://api.example.evil.example/a": "https://api.example.evil.example/a",
 	} {
-		if got := w.at(real); got != want {
+		if got := w.rewriteOrigin(real); got != want {
 			t.Errorf("%s: got %s, want %s", real, got, want)
 		}
 	}
 }
 
-func TestStatusesBecomeCodes(t *testing.T) {
+func TestWire_Do(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		status    int
@@ -88,11 +88,11 @@ func TestStatusesBecomeCodes(t *testing.T) {
 				Endpoints: map[string]string{"https://api.example": server.URL},
 				Now:       func() time.Time { return time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC) },
 			})
-			defer w.reading.CloseIdleConnections()
+			defer w.getClient.CloseIdleConnections()
 			_, err := w.do(t.Context(), call{
 				method: test.method, url: "https://api.example/token",
 				query: query("q", "query-canary"), form: query("code", "form-canary"),
-			}, w.tokenRefused(false, nil))
+			}, w.tokenErrorDecoder(false, nil))
 			e := connector.AsError(err)
 			if e == nil || e.Code != test.code || e.Uncertain != test.uncertain || e.RetryAfter != test.wait {
 				t.Errorf("got %v (uncertain %t, retry after %v)", err, e.Uncertain, e.RetryAfter)
@@ -104,7 +104,7 @@ func TestStatusesBecomeCodes(t *testing.T) {
 	}
 }
 
-func TestWaitsAreOfWhatPasses(t *testing.T) {
+func TestWire_Do_RetryAfter(t *testing.T) {
 	for name, test := range map[string]struct {
 		status  int
 		refusal *connector.Error
@@ -130,12 +130,12 @@ func TestWaitsAreOfWhatPasses(t *testing.T) {
 	}
 	w := newWire("Test", Options{})
 	body := []byte(`{"error":"invalid_grant"}`)
-	if e := w.tokenRefused(false, nil)(reply{status: http.StatusTooManyRequests, body: body}); e != nil {
+	if e := w.tokenErrorDecoder(false, nil)(reply{status: http.StatusTooManyRequests, body: body}); e != nil {
 		t.Errorf("a throttle says of the grant: %v", e)
 	}
 }
 
-func TestEveryPostHasAConnectionOfItsOwn(t *testing.T) {
+func TestWire_Send(t *testing.T) {
 	var connections atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -146,7 +146,7 @@ func TestEveryPostHasAConnectionOfItsOwn(t *testing.T) {
 	server.Start()
 	t.Cleanup(server.Close)
 	w := newWire("Test", Options{Endpoints: map[string]string{"https://api.example": server.URL}})
-	t.Cleanup(w.reading.CloseIdleConnections)
+	t.Cleanup(w.getClient.CloseIdleConnections)
 	for _, method := range []string{http.MethodPost, http.MethodDelete} {
 		connections.Store(0)
 		for range 3 {
@@ -160,7 +160,7 @@ func TestEveryPostHasAConnectionOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestKeysWhoseLevelIsNotTold(t *testing.T) {
+func TestKeyScopes(t *testing.T) {
 	if scopes, warning := keyScopes(""); !strings.HasPrefix(warning, "access_level_unknown:") || len(scopes) != 3 {
 		t.Errorf("scopes %v, warning %q", scopes, warning)
 	}
@@ -173,12 +173,12 @@ func (talkative) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, &url.Error{Op: "Post", URL: r.URL.String(), Err: errors.New("cannot reach " + r.URL.String() + " with " + r.Header.Get("Authorization"))}
 }
 
-func TestWhatATransportSaysIsNotRepeated(t *testing.T) {
+func TestSanitize(t *testing.T) {
 	w := newWire("Test", Options{HTTP: &http.Client{Transport: talkative{}}})
 	_, err := w.do(t.Context(), call{
 		method: http.MethodPost, url: "https://api.example/token",
 		query: query("q", "query-canary"), bearer: connector.NewSecret("bearer-canary"),
-	}, w.tokenRefused(false, nil))
+	}, w.tokenErrorDecoder(false, nil))
 	if e := connector.AsError(err); e == nil || !e.Uncertain {
 		t.Errorf("got %v, want one that leaves open whether it was sent", err)
 	}
@@ -187,7 +187,7 @@ func TestWhatATransportSaysIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestRefusalsOfTokenEndpoints(t *testing.T) {
+func TestWire_TokenError(t *testing.T) {
 	w := newWire("Test", Options{})
 	for _, test := range []struct {
 		code              string
@@ -213,7 +213,7 @@ func TestRefusalsOfTokenEndpoints(t *testing.T) {
 		{"<script>canary", connector.PlatformUnavailable, connector.PlatformUnavailable},
 	} {
 		for forCode, want := range map[bool]connector.Code{true: test.forCode, false: test.forRenew} {
-			got := w.tokenError(refused{status: 400, code: test.code, description: "canary"}, forCode)
+			got := w.tokenError(oauthError{status: 400, code: test.code, description: "canary"}, forCode)
 			if got.Code != want {
 				t.Errorf("%s, for a code %t: got %s, want %s", test.code, forCode, got.Code, want)
 			}
@@ -230,7 +230,7 @@ func TestRefusalsOfTokenEndpoints(t *testing.T) {
 	}
 }
 
-func TestFacebookTellsMinutesToWait(t *testing.T) {
+func TestRegainAccess(t *testing.T) {
 	for usage, want := range map[string]time.Duration{
 		`{"1":[{"type":"pages","estimated_time_to_regain_access":5},{"estimated_time_to_regain_access":12}]}`: 12 * time.Minute,
 		`{"1":[{"estimated_time_to_regain_access":0}]}`:                                                       0,
@@ -246,18 +246,18 @@ func TestFacebookTellsMinutesToWait(t *testing.T) {
 	}
 }
 
-func TestInstantsAreBelievedWithinReason(t *testing.T) {
+func TestParseUnixTime(t *testing.T) {
 	for said, want := range map[string]time.Time{
 		`1795428000`: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), `"1795428000"`: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC),
 		`253402300800`: {}, `"NaN"`: {}, `0`: {}, `-1`: {}, `"soon"`: {}, ``: {},
 	} {
-		if got := unix([]byte(said)); !got.Equal(want) {
+		if got := parseUnixTime([]byte(said)); !got.Equal(want) {
 			t.Errorf("%s: got %v, want %v", said, got, want)
 		}
 	}
 }
 
-func TestScopesAreFitForLists(t *testing.T) {
+func TestSplitScopes(t *testing.T) {
 	list := "a.b,https://c/d <script> " + strings.Repeat("x", 201) + strings.Repeat(" e", 200)
 	got := splitScopes(list)
 	if len(got) != 100 || got[0] != "a.b" || got[1] != "https://c/d" || got[2] != "e" {
@@ -265,7 +265,7 @@ func TestScopesAreFitForLists(t *testing.T) {
 	}
 }
 
-func TestYouTubesQuotasStartAnew(t *testing.T) {
+func TestNextPacificMidnight(t *testing.T) {
 	west := time.FixedZone("west", -8*60*60)
 	for now, want := range map[time.Time]time.Time{
 		time.Date(2026, 11, 23, 7, 59, 59, 0, time.UTC): time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC),
@@ -278,19 +278,19 @@ func TestYouTubesQuotasStartAnew(t *testing.T) {
 	}
 }
 
-func TestTikTokTellsWhyItWasRemoved(t *testing.T) {
+func TestRemovalReason(t *testing.T) {
 	for content, want := range map[string]string{
 		`{"reason":1}`: "deauthorized", `{"reason":2}`: "account_deleted", `{"reason":3}`: "age_changed",
 		`{"reason": 4}`: "account_banned", `{"reason":"5"}`: "revoked_by_developer",
 		`{"reason":0}`: "authorization_removed", `{}`: "authorization_removed", `nonsense`: "authorization_removed",
 	} {
-		if got := removedBecause(content); got != want {
+		if got := removalReason(content); got != want {
 			t.Errorf("%s: got %q, want %q", content, got, want)
 		}
 	}
 }
 
-func TestNamesAreFitForPages(t *testing.T) {
+func TestDisplayName(t *testing.T) {
 	for name, want := range map[string]string{
 		"Sandbox Bakery":                  "Sandbox Bakery",
 		"line\nbreak\x00\x1b[31m":         "linebreak[31m",

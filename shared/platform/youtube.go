@@ -24,25 +24,25 @@ const (
 	youtubeReadonly = "https://www.googleapis.com/auth/youtube.readonly"
 )
 
-// googleLifetime is how long Google's access tokens live
+// googleLifetime is the lifetime of Google's access tokens
 // (https://developers.google.com/identity/protocols/oauth2, read 2026-11-23).
 const googleLifetime = time.Hour
 
-// googleLapse is how long Google's refresh tokens live unused: six months
-// (https://developers.google.com/identity/protocols/oauth2#expiration, read
-// 2026-11-23), here the shortest six there are.
+// googleLapse is the time after which an unused refresh token of Google ends: six
+// months (https://developers.google.com/identity/protocols/oauth2#expiration,
+// read 2026-11-23). The shortest six months have 181 days.
 const googleLapse = 181 * 24 * time.Hour
 
-// googleTesting is how long refresh tokens of an app in Testing live
+// googleTesting is the lifetime of refresh tokens of an app in Testing
 // (https://developers.google.com/identity/protocols/oauth2#expiration, read
-// 2026-11-23). An end that is further off is one that the person chose: Google
-// calls it time-based access
+// 2026-11-23). A later end is one that the person chose. Google calls it
+// time-based access
 // (https://developers.google.com/identity/protocols/oauth2/web-server#exchange-authorization-code,
 // read 2026-11-23).
 const googleTesting = 7 * 24 * time.Hour
 
-// youtube is YouTube, through Google's OAuth. The person picks the channel
-// during consent, so one consent yields one channel.
+// youtube is YouTube, through Google's OAuth. The person selects the channel
+// during the consent, so that one consent yields one channel.
 type youtube struct {
 	wire
 	guide func() connector.Guide
@@ -65,21 +65,17 @@ func (y *youtube) Describe() connector.Description {
 		Title:    "YouTube",
 		AuthKind: "oauth2",
 		Scopes:   []string{youtubeUpload, youtubeReadonly},
-		// youtube.upload alone cannot ask whose channel it is. Assumed: no page
+		// youtube.upload alone does not permit channels.list. Assumed: no page
 		// that says so was seen (2026-11-23).
 		Required: []string{youtubeReadonly},
 		Issuers:  y.issuers(googleIssuer),
-		Traits: connector.Traits{
-			PKCE:           "S256",
-			ScopeSeparator: " ",
-			Cadence:        connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime, Lapse: googleLapse},
-		},
-		Guide: y.guide(),
+		Cadence:  connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime, Lapse: googleLapse},
+		Guide:    y.guide(),
 	}
 }
 
-// AuthorizeURL implements connector.Platform. Google gives a refresh token
-// only for offline access, and only when the consent was really shown
+// AuthorizeURL implements connector.Platform. Google issues a refresh token only
+// for offline access, and only if it showed the consent
 // (https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient,
 // read 2026-11-23).
 func (y *youtube) AuthorizeURL(app connector.App, a connector.Authorization) (string, error) {
@@ -90,13 +86,23 @@ func (y *youtube) AuthorizeURL(app connector.App, a connector.Authorization) (st
 		ClientID:    app.ClientID,
 		RedirectURL: a.RedirectURI,
 		Scopes:      a.Scopes,
-		Endpoint:    oauth2.Endpoint{AuthURL: y.at(googleAuthorize)},
+		Endpoint:    oauth2.Endpoint{AuthURL: y.rewriteOrigin(googleAuthorize)},
 	}, a,
 		oauth2.S256ChallengeOption(a.Verifier.Reveal()),
 		oauth2.AccessTypeOffline,
 		oauth2.SetAuthURLParam("prompt", "consent"),
 		oauth2.SetAuthURLParam("include_granted_scopes", "true"),
 	), nil
+}
+
+// AuthorizationError implements connector.Platform with Google's own word
+// (https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors,
+// read 2026-11-23).
+func (y *youtube) AuthorizationError(code string) *connector.Error {
+	if code == "redirect_uri_mismatch" {
+		return y.authorizationRefused()
+	}
+	return y.wire.AuthorizationError(code)
 }
 
 // Exchange implements connector.Platform.
@@ -108,13 +114,13 @@ func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.A
 		"redirect_uri", a.RedirectURI,
 		"client_id", app.ClientID,
 		"client_secret", app.ClientSecret.Reveal(),
-	)}, y.tokenRefused(true, nil))
+	)}, y.tokenErrorDecoder(true, nil))
 	if err != nil {
 		return nil, err
 	}
-	c := y.renewed(connector.Credentials{Scopes: a.Scopes}, t, googleLifetime)
+	c := y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, googleLifetime)
 	unknown := []connector.Grant{{Credentials: c}}
-	// The boxes of Google's consent can be unticked one by one
+	// A person can untick each scope of Google's consent
 	// (https://developers.google.com/identity/protocols/oauth2/resources/granular-permissions,
 	// read 2026-11-23).
 	if !slices.ContainsFunc(c.Scopes, readsChannels) {
@@ -138,7 +144,7 @@ func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.A
 	return []connector.Grant{grant}, nil
 }
 
-// readsChannels reports whether a scope lets channels.list be called.
+// readsChannels reports whether a scope permits channels.list.
 func readsChannels(scope string) bool {
 	switch scope {
 	case youtubeReadonly,
@@ -150,30 +156,30 @@ func readsChannels(scope string) bool {
 	return false
 }
 
-// Import implements connector.Platform. Verifying renews the access token
-// once: that proves the refresh token and the app, and tells the scopes, and
-// costs nothing, for Google does not rotate. The access token that was brought
-// stays as long as it works.
+// Import implements connector.Platform. To verify, it refreshes once. That proves
+// the refresh token and the app, and returns the scopes. It does not spend the
+// refresh token, because Google does not rotate. The imported access token is
+// stored if it works.
 func (y *youtube) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	taken, err := youtubeShape.take(app, fields)
+	parsed, err := youtubeShape.parse(app, fields)
 	if err != nil {
 		return nil, err
 	}
-	brought, err := y.broughtTokens(taken)
+	imported, err := y.importedTokens(parsed)
 	if err != nil {
 		return nil, err
 	}
 	if !verify {
-		return []connector.Grant{{Credentials: brought}}, nil
+		return []connector.Grant{{Credentials: imported}}, nil
 	}
-	renewed, err := y.Refresh(ctx, app, brought)
+	renewed, err := y.Refresh(ctx, app, imported)
 	if err != nil {
 		return nil, err
 	}
-	channel, err := y.channel(ctx, taken["access_token"])
-	if err == nil && brought.ExpiresAt.After(y.now()) {
-		brought.Scopes, brought.GrantExpiresAt = renewed.Scopes, renewed.GrantExpiresAt
-		return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: brought}}, nil
+	channel, err := y.channel(ctx, parsed["access_token"])
+	if err == nil && imported.ExpiresAt.After(y.now()) {
+		imported.Scopes, imported.GrantExpiresAt = renewed.Scopes, renewed.GrantExpiresAt
+		return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: imported}}, nil
 	}
 	channel, err = y.channel(ctx, renewed.Fields["access_token"])
 	if err != nil {
@@ -187,15 +193,15 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	if c.Fields["refresh_token"].Empty() {
 		return connector.Credentials{}, y.grantDead("no_refresh_token", nil)
 	}
-	of := youtubeShape.client(app, c.Fields)
+	oauthClient := youtubeShape.client(app, c.Fields)
 	t, err := y.token(ctx, call{url: googleTokens, form: query(
 		"grant_type", "refresh_token",
 		"refresh_token", c.Fields.Get("refresh_token"),
-		"client_id", of.id,
-		"client_secret", of.secret.Reveal(),
-	)}, y.tokenRefused(false, func(e refused) *connector.Error {
-		// A Workspace's session control ends grants on purpose, and will again
-		// until its administrator trusts the app
+		"client_id", oauthClient.id,
+		"client_secret", oauthClient.secret.Reveal(),
+	)}, y.tokenErrorDecoder(false, func(e oauthError) *connector.Error {
+		// The session control of a Workspace ended the grant. It does so again
+		// until the administrator trusts the app
 		// (https://github.com/openclaw/gogcli/issues/338, read 2026-11-23).
 		if e.code == "invalid_grant" && e.subtype == "invalid_rapt" {
 			return y.grantDead("invalid_rapt", e)
@@ -205,7 +211,7 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return y.renewed(c, t, googleLifetime), nil
+	return y.applyTokens(c, t, googleLifetime), nil
 }
 
 // Verify implements connector.Platform.
@@ -217,7 +223,7 @@ func (y *youtube) Verify(ctx context.Context, _ connector.App, c connector.Crede
 	return connector.Verification{Account: channel, Scopes: c.Scopes}, nil
 }
 
-// channel returns whose channel a token is for, at the price of one quota unit
+// channel returns the channel of a token. The call costs one unit of quota
 // (https://developers.google.com/youtube/v3/docs/channels/list, read
 // 2026-11-23).
 func (y *youtube) channel(ctx context.Context, token connector.Secret) (connector.Account, error) {
@@ -226,7 +232,7 @@ func (y *youtube) channel(ctx context.Context, token connector.Secret) (connecto
 		url:    youtubeChannels,
 		query:  query("part", "id,snippet", "mine", "true"),
 		bearer: token,
-	}, y.refused)
+	}, y.apiError)
 	if err != nil {
 		return connector.Account{}, err
 	}
@@ -237,21 +243,21 @@ func (y *youtube) channel(ctx context.Context, token connector.Secret) (connecto
 		}
 	}
 	if err := decode(r.body, &answer); err != nil {
-		return connector.Account{}, y.garbled(http.MethodGet, err.Error())
+		return connector.Account{}, y.malformed(http.MethodGet, err.Error())
 	}
 	if len(answer.Items) == 0 {
 		return connector.Account{}, y.noChannel(nil)
 	}
 	channel, err := account(string(answer.Items[0].ID), answer.Items[0].Snippet.Title)
 	if err != nil {
-		return connector.Account{}, y.garbled(http.MethodGet, err.Error())
+		return connector.Account{}, y.malformed(http.MethodGet, err.Error())
 	}
 	return channel, nil
 }
 
-// noChannel is a Google account without a channel. Another consent, with
-// another account, mends it, so it is told as a refused one; the grant itself
-// is good.
+// noChannel returns the error for a Google account without a channel. The grant
+// is valid. A consent with another account corrects it, so that the code is that
+// of a refused consent.
 func (y *youtube) noChannel(cause error) *connector.Error {
 	return &connector.Error{
 		Code:    connector.AccessDenied,
@@ -271,7 +277,7 @@ func (y *youtube) Revoke(ctx context.Context, _ connector.App, c connector.Crede
 	}
 	dead := false
 	_, err := y.do(ctx, call{method: http.MethodPost, url: googleRevoke, form: query("token", token.Reveal())}, func(r reply) *connector.Error {
-		e, ok := readRefused(r)
+		e, ok := readOAuthError(r)
 		if !ok {
 			return nil
 		}
@@ -294,16 +300,16 @@ func (y *youtube) TokenNeedsApp(connector.Credentials) bool { return false }
 
 // Full implements connector.Platform.
 func (y *youtube) Full(app connector.App, c connector.Credentials) connector.Fields {
-	return youtubeShape.full(app, c.Fields)
+	return youtubeShape.complete(app, c.Fields)
 }
 
-// refused reads an error of the YouTube Data API
+// apiError reads an error of the YouTube Data API
 // (https://developers.google.com/youtube/v3/docs/errors, read 2026-11-23).
-func (y *youtube) refused(r reply) *connector.Error {
+func (y *youtube) apiError(r reply) *connector.Error {
 	var body struct {
 		Error json.RawMessage `json:"error"`
 	}
-	if decode(r.body, &body) != nil || !says(body.Error) {
+	if decode(r.body, &body) != nil || !isPresent(body.Error) {
 		return nil
 	}
 	var e struct {
@@ -322,35 +328,36 @@ func (y *youtube) refused(r reply) *connector.Error {
 	for _, each := range append(e.Errors, e.Details...) {
 		reasons = append(reasons, each.Reason)
 	}
-	said := func(some ...string) bool {
-		return slices.ContainsFunc(some, func(reason string) bool { return slices.Contains(reasons, reason) })
+	hasReason := func(list ...string) bool {
+		return slices.ContainsFunc(list, func(reason string) bool { return slices.Contains(reasons, reason) })
 	}
 	cause := statusError(r.status)
 	switch {
-	case said("youtubeSignupRequired"):
+	case hasReason("youtubeSignupRequired"):
 		return y.noChannel(cause)
-	case said("quotaExceeded", "dailyLimitExceeded", "uploadLimitExceeded"):
+	case hasReason("quotaExceeded", "dailyLimitExceeded", "uploadLimitExceeded"):
 		return &connector.Error{
 			Code:     connector.QuotaExhausted,
 			Message:  "YouTube's quota of the app is used up for today",
 			ResetsAt: nextPacificMidnight(y.now()),
 			Err:      cause,
 		}
-	case said("rateLimitExceeded", "userRateLimitExceeded"), r.status == http.StatusTooManyRequests:
+	case hasReason("rateLimitExceeded", "userRateLimitExceeded"), r.status == http.StatusTooManyRequests:
 		return &connector.Error{Code: connector.RateLimited, Message: "YouTube asks us to slow down", Err: cause}
-	case said("insufficientPermissions", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"):
+	case hasReason("insufficientPermissions", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"):
 		return y.scopeMissing([]string{youtubeReadonly}, cause)
-	case said("accessNotConfigured", "SERVICE_DISABLED"):
+	case hasReason("accessNotConfigured", "SERVICE_DISABLED"):
 		return y.appRefused("enable the YouTube Data API v3 in its Google Cloud project", cause)
-	case r.status == http.StatusUnauthorized, said("UNAUTHENTICATED", "authError"):
+	case r.status == http.StatusUnauthorized, hasReason("UNAUTHENTICATED", "authError"):
 		return y.grantDead("", errors.Join(errors.New("access token refused"), cause))
 	}
 	return y.unavailable("refused the request in a way that we do not know", cause)
 }
 
-// nextPacificMidnight is when YouTube's quotas start anew
+// nextPacificMidnight returns the time at which YouTube's quotas are reset
 // (https://developers.google.com/youtube/v3/determine_quota_cost, read
-// 2026-11-23), taken as 08:00 UTC: an hour late in summer, never early.
+// 2026-11-23). It takes 08:00 UTC, which is an hour late in summer and never
+// early.
 func nextPacificMidnight(now time.Time) time.Time {
 	now = now.UTC()
 	reset := time.Date(now.Year(), now.Month(), now.Day(), 8, 0, 0, 0, time.UTC)

@@ -12,11 +12,35 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-var youtubeRow = rows[1]
+var youtubeRow = rowOf("youtube")
 
-func TestYouTubeNamesWhatAGrantLacks(t *testing.T) {
+func TestYouTube_Exchange(t *testing.T) {
+	t.Run("missing_scopes", testYouTubeExchangeMissingScopes)
+	t.Run("scopes_that_read_channels", testYouTubeExchangeScopesThatReadChannels)
+	t.Run("app_in_testing", testYouTubeExchangeAppInTesting)
+	t.Run("time_based_access", testYouTubeExchangeTimeBasedAccess)
+	t.Run("account_without_channel", testYouTubeExchangeAccountWithoutChannel)
+}
+
+func TestYouTube_Verify(t *testing.T) {
+	t.Run("errors_become_codes", testYouTubeVerifyErrorsBecomeCodes)
+}
+
+func TestYouTube_Refresh(t *testing.T) {
+	t.Run("session_control", testYouTubeRefreshSessionControl)
+}
+
+func TestYouTube_Revoke(t *testing.T) {
+	t.Run("refresh_token_or_access_token", testYouTubeRevokeRefreshTokenOrAccessToken)
+}
+
+func TestYouTube_Import(t *testing.T) {
+	t.Run("refresh_token_is_proven", testYouTubeImportRefreshTokenIsProven)
+}
+
+func testYouTubeExchangeMissingScopes(t *testing.T) {
 	w := newWorld(t, youtubeRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.OmitRefreshToken = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().OmitRefreshToken = true })
 	g := w.connect()
 	if !strings.HasPrefix(g.Warning, "no_refresh_token:") {
 		t.Errorf("without a refresh token: warning %q", g.Warning)
@@ -35,7 +59,7 @@ func TestYouTubeNamesWhatAGrantLacks(t *testing.T) {
 	}
 }
 
-func TestYouTubeScopesThatReadChannels(t *testing.T) {
+func testYouTubeExchangeScopesThatReadChannels(t *testing.T) {
 	for _, scope := range []string{"youtube", "youtube.force-ssl", "youtubepartner"} {
 		w := newWorld(t, youtubeRow)
 		granted := json.RawMessage(`"https://www.googleapis.com/auth/` + scope + `"`)
@@ -46,16 +70,16 @@ func TestYouTubeScopesThatReadChannels(t *testing.T) {
 	}
 }
 
-func TestYouTubeTellsThatAnAppIsInTesting(t *testing.T) {
+func testYouTubeExchangeAppInTesting(t *testing.T) {
 	w := newWorld(t, youtubeRow)
-	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.Testing = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().Testing = true })
 	g := w.connect()
 	if want := w.now.Add(604799 * time.Second); !g.Credentials.GrantExpiresAt.Equal(want) || !strings.HasPrefix(g.Warning, "app_in_testing:") {
 		t.Errorf("grant ends %v, want %v; warning %q", g.Credentials.GrantExpiresAt, want, g.Warning)
 	}
 }
 
-func TestYouTubeTellsThatThePersonLimitedAccess(t *testing.T) {
+func testYouTubeExchangeTimeBasedAccess(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	const seconds = 180 * 24 * 60 * 60
 	w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"refresh_token_expires_in": json.RawMessage(strconv.Itoa(seconds))}})
@@ -65,7 +89,7 @@ func TestYouTubeTellsThatThePersonLimitedAccess(t *testing.T) {
 	}
 }
 
-func TestYouTubeAccountWithoutChannel(t *testing.T) {
+func testYouTubeExchangeAccountWithoutChannel(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	a := w.authorization()
 	_, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Account: "100000000000000000003"}))
@@ -74,7 +98,7 @@ func TestYouTubeAccountWithoutChannel(t *testing.T) {
 	}
 }
 
-func TestYouTubeErrorsBecomeCodes(t *testing.T) {
+func testYouTubeVerifyErrorsBecomeCodes(t *testing.T) {
 	google := func(reason, status string) string {
 		return `{"error":{"code":403,"message":"canary","errors":[{"reason":"` + reason + `"}],"status":"` + status + `"}}`
 	}
@@ -113,15 +137,15 @@ func TestYouTubeErrorsBecomeCodes(t *testing.T) {
 	}
 }
 
-func TestYouTubeSessionControlIsNamed(t *testing.T) {
+func testYouTubeRefreshSessionControl(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	c := w.connect().Credentials
-	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.SessionControl = true })
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().SessionControl = true })
 	_, err := w.platform.Refresh(t.Context(), w.app, c)
 	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "invalid_rapt" {
 		t.Errorf("reason %q", e.Reason)
 	}
-	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube.SessionControl = false })
+	w.box.Tune(func(k *sandbox.Knobs) { k.YouTube().SessionControl = false })
 	w.box.Kill("youtube", "", 0)
 	_, err = w.platform.Refresh(t.Context(), w.app, c)
 	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "" {
@@ -129,7 +153,7 @@ func TestYouTubeSessionControlIsNamed(t *testing.T) {
 	}
 }
 
-func TestYouTubeRevokesWhatEndsTheGrant(t *testing.T) {
+func testYouTubeRevokeRefreshTokenOrAccessToken(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	c := w.connect().Credentials
 	whole, short := c, c
@@ -149,9 +173,9 @@ func TestYouTubeRevokesWhatEndsTheGrant(t *testing.T) {
 	}
 }
 
-func TestYouTubeImportProvesTheRefreshToken(t *testing.T) {
+func testYouTubeImportRefreshTokenIsProven(t *testing.T) {
 	w := newWorld(t, youtubeRow)
-	full := w.brought()
+	full := w.pasted()
 	kept, err := w.platform.Import(t.Context(), w.app, full, true)
 	if err != nil || !kept[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || len(kept[0].Credentials.Scopes) != 2 {
 		t.Errorf("an access token that works: error %v, got %+v", err, kept)

@@ -12,61 +12,61 @@ import (
 	"strings"
 )
 
-// question is what an app asks of a person: an authorize request that passed.
-type question struct {
-	scopes      []string // asked for
-	fixed       []string // those that cannot be unticked
+// consentRequest is a valid authorize request.
+type consentRequest struct {
+	scopes      []string // requested
+	fixed       []string // that the person cannot refuse
 	redirectURI string
 	state       string
 	query       url.Values
-	pages       bool // the person picks Pages
+	pages       bool // the person selects Pages
 }
 
-// Choice is what the person answers. The zero Choice allows everything, as the
-// first person of the cast.
+// Choice is the person's answer to a consent request. The zero Choice is that of
+// the first person, who allows everything.
 type Choice struct {
 	Deny    bool
-	Account string   // Person.ID; empty: the first
-	Untick  []string // scopes refused
-	Pages   []string // ids of Facebook Pages; nil: all of the person's
+	Account string   // Person.ID; empty: that of the first person
+	Untick  []string // refused scopes
+	Pages   []string // ids of Facebook Pages; nil: all Pages of the person
 }
 
-// refusedPage is the title and text of a platform's own error page, for a
-// request that must not be redirected back.
-type refusedPage struct {
+// errorText is the text of a platform's own error page. A request that gets it is
+// not redirected back.
+type errorText struct {
 	Platform, Title, Text string
 }
 
-// Consent plays the person at an authorize URL, real or rewritten by
-// PLATFORM_ENDPOINTS, and returns the redirect that the browser would follow.
-// Where the platform shows an error page in place of its question, the error
-// says what stands there.
+// Consent answers a consent request as a person does, and returns the URL that
+// the browser is redirected to. The authorize URL may be the real one, or one
+// that PLATFORM_ENDPOINTS rewrote. Where the platform shows an error page, the
+// error has its text.
 func (s *Sandbox) Consent(authorizeURL string, choice Choice) (redirect string, err error) {
 	u, err := url.Parse(authorizeURL)
 	if err != nil {
 		return "", fmt.Errorf("reading the authorize URL: %w", err)
 	}
-	path := u.EscapedPath()
-	if slices.Contains(hosts, u.Host) {
-		path = "/" + u.Host + path
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	path := u.EscapedPath()
+	if slices.Contains(s.hosts(), u.Host) {
+		path = "/" + u.Host + path
+	}
 	get := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{}}
 	rt, c := s.match(get, path)
 	if rt.endpoint != "authorize" {
 		return "", fmt.Errorf("%s%s is no authorize URL", c.host, c.path)
 	}
 	s.log.add(rt, c, 0, nil)
-	d := s.dialects[rt.platform]
-	q, refused := d.ask(c)
+	d := s.dialect(rt.platform)
+	q, refused := d.checkAuthorize(c)
 	if refused != nil {
 		return "", fmt.Errorf("the platform shows an error page: %s", bytes.Join(pageText(refused.body), []byte(" ")))
 	}
-	return decide(d, q, choice)
+	return applyChoice(d, q, choice)
 }
 
-// pageText returns the words of an error page, which marks them.
+// pageText returns the marked text of an error page.
 func pageText(page []byte) [][]byte {
 	var words [][]byte
 	for _, id := range []string{`<h1 id="error">`, `<p id="reason">`} {
@@ -78,10 +78,10 @@ func pageText(page []byte) [][]byte {
 	return words
 }
 
-var errChoice = errors.New("that choice is not on the page")
+var errChoice = errors.New("the page does not offer that choice")
 
-// decide checks that the page offers the choice, and takes it.
-func decide(d dialect, q question, choice Choice) (string, error) {
+// applyChoice checks that the page offers the choice, and returns the redirect.
+func applyChoice(d dialect, q consentRequest, choice Choice) (string, error) {
 	person := d.common().person(choice.Account)
 	if person == nil {
 		return "", fmt.Errorf("%w: account %q", errChoice, choice.Account)
@@ -96,20 +96,20 @@ func decide(d dialect, q question, choice Choice) (string, error) {
 			return "", fmt.Errorf("%w: Page %q", errChoice, id)
 		}
 	}
-	return d.answer(q, person, choice), nil
+	return d.redirect(q, person, choice), nil
 }
 
-// granted is what remains of the scopes asked for.
-func (q question) granted(choice Choice) []string {
+// granted returns the requested scopes that the person did not refuse.
+func (q consentRequest) granted(choice Choice) []string {
 	return slices.DeleteFunc(slices.Clone(q.scopes), func(scope string) bool {
 		return slices.Contains(choice.Untick, scope)
 	})
 }
 
-// showConsent is the authorize endpoint: the page with the question.
+// showConsent handles the authorize endpoint. It shows the consent page.
 func showConsent(d dialect) func(*call) reply {
 	return func(c *call) reply {
-		q, refused := d.ask(c)
+		q, refused := d.checkAuthorize(c)
 		if refused != nil {
 			return *refused
 		}
@@ -117,25 +117,25 @@ func showConsent(d dialect) func(*call) reply {
 	}
 }
 
-// takeConsent is where the page's form goes: the authorize URL again, so that
-// what was asked is checked again and nothing is kept in between.
-func takeConsent(d dialect) func(*call) reply {
+// acceptConsent handles the form of the consent page. The form posts to the
+// authorize URL, so that the request is checked again and no state is needed.
+func acceptConsent(d dialect) func(*call) reply {
 	return func(c *call) reply {
-		q, refused := d.ask(c)
+		q, refused := d.checkAuthorize(c)
 		if refused != nil {
 			return *refused
 		}
-		redirect, err := decide(d, q, choiceOf(c.form, d, q))
+		redirect, err := applyChoice(d, q, choiceOf(c.form, d, q))
 		if err != nil {
-			return errorPage(http.StatusBadRequest, refusedPage{d.common().title, "Not on this page", err.Error()})
+			return errorPage(http.StatusBadRequest, errorText{d.common().title, "Not on this page", err.Error()})
 		}
 		return text(http.StatusSeeOther, "").with("Location", redirect).with("Cache-Control", "no-store").with("Referrer-Policy", "no-referrer")
 	}
 }
 
-// choiceOf reads the form. Pages of another account than the chosen one are
-// ignored: without CSS :has, the page shows them all.
-func choiceOf(form url.Values, d dialect, q question) Choice {
+// choiceOf reads the form. It ignores Pages of an account that the person did
+// not select, because a browser without CSS :has shows the Pages of all accounts.
+func choiceOf(form url.Values, d dialect, q consentRequest) Choice {
 	choice := Choice{Deny: form.Get("action") != "allow", Account: form.Get("account"), Pages: []string{}}
 	for _, scope := range q.scopes {
 		if !slices.Contains(form["scope"], scope) && !slices.Contains(q.fixed, scope) {
@@ -157,7 +157,7 @@ var consentHTML string
 
 var pages = template.Must(template.New("").Parse(consentHTML))
 
-func consentPage(d dialect, q question) reply {
+func consentPage(d dialect, q consentRequest) reply {
 	p := d.common()
 	return page(http.StatusOK, "consent", map[string]any{
 		"Platform": p.title, "App": p.app.ClientID, "People": p.people,
@@ -167,13 +167,13 @@ func consentPage(d dialect, q question) reply {
 	})
 }
 
-func errorPage(status int, content refusedPage) reply {
+func errorPage(status int, content errorText) reply {
 	return page(status, "error", content)
 }
 
-// page renders a template. Its only asset is its own style sheet. form-action
-// is left open: browsers hold it against the redirects that follow a form too,
-// and those lead to the app and on from there.
+// page renders a template. Its Content-Security-Policy has no form-action,
+// because browsers apply that to redirects after a form, too, and those lead to
+// the app and further.
 func page(status int, name string, data any) reply {
 	var body bytes.Buffer
 	if err := pages.ExecuteTemplate(&body, name, data); err != nil {
@@ -196,9 +196,9 @@ func origin(uri string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// redirectTo adds parameters to a redirect URI in the order given: name, value,
-// name, value. A state that was not sent does not come back. Spaces are %20, as
-// the platforms write them.
+// redirectTo adds parameters to a redirect URI in the given order: name, value,
+// name, value. It leaves out an empty state. It encodes a space as %20, as the
+// platforms do.
 func redirectTo(uri string, parameters ...string) string {
 	var b strings.Builder
 	b.WriteString(uri)

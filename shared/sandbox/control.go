@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// controlPath is where tests and people steer a sandbox that is served, in
-// JSON:
+// controlPath is the path under which tests and people control a sandbox that is
+// served, in JSON:
 //
-//	GET    /_sandbox/              what there is: clock, people, grants, counts, faults; hashes, no secret
-//	POST   /_sandbox/faults        a Fault; "delay_ms" is its Delay
-//	DELETE /_sandbox/faults        disarms all
-//	GET    /_sandbox/knobs         the Knobs
-//	PATCH  /_sandbox/knobs         changes those that are named
+//	GET    /_sandbox/              the state: clock, people, grants, counts, faults; hashes, no secret
+//	POST   /_sandbox/faults        adds a Fault; "delay_ms" is its Delay
+//	DELETE /_sandbox/faults        removes all
+//	GET    /_sandbox/knobs         returns the Knobs
+//	PATCH  /_sandbox/knobs         changes the named ones
 //	POST   /_sandbox/expire        {"platform"}
 //	POST   /_sandbox/kill          {"platform","account","reason"}
 //	POST   /_sandbox/advance       {"seconds"}
 //	POST   /_sandbox/redirect-uris {"platform","uris"}
-//	POST   /_sandbox/secrets       {"platform","secrets"}: the client secret, and others that are taken
+//	POST   /_sandbox/secrets       {"platform","secrets"}: the client secret, and former ones that are accepted
 //	POST   /_sandbox/people        {"platform","person"}: adds one
-//	POST   /_sandbox/notice        {"platform","account","event"} → what the platform would post, signed
+//	POST   /_sandbox/notice        {"platform","account","event"}: returns what the platform would post, signed
 //
-// Writing needs Content-Type: application/json, which keeps foreign web pages
-// out: they cannot send it without asking first.
+// A request that writes needs Content-Type: application/json. The page of another
+// site cannot send that without a preflight request.
 const controlPath = "/_sandbox/"
 
 func (s *Sandbox) serveControl(w http.ResponseWriter, r *http.Request) {
@@ -56,8 +56,8 @@ func controlError(status int, message string) reply {
 	return answerJSON(status, object{"error": message})
 }
 
-// order is the body of every command but faults and knobs.
-type order struct {
+// controlRequest is the body of every command except faults and knobs.
+type controlRequest struct {
 	Platform string   `json:"platform"`
 	Account  string   `json:"account"`
 	Reason   int      `json:"reason"`
@@ -80,12 +80,12 @@ func (s *Sandbox) control(command string, body []byte) reply {
 	case "GET knobs", "PATCH knobs":
 		return s.controlKnobs(body)
 	}
-	var o order
-	if err := strictly(body, &o); err != nil {
+	var o controlRequest
+	if err := unmarshalStrictly(body, &o); err != nil {
 		return controlError(400, err.Error())
 	}
-	if _, known := s.dialects[o.Platform]; !known && command != "POST advance" {
-		return controlError(400, "platform is none of facebook, youtube, twitter, tiktok")
+	if s.lookUp(o.Platform) == nil && command != "POST advance" {
+		return controlError(400, "platform is none of "+strings.Join(s.names(), ", "))
 	}
 	switch command {
 	case "POST expire":
@@ -112,8 +112,8 @@ func (s *Sandbox) control(command string, body []byte) reply {
 	return controlError(404, "no such command: "+command)
 }
 
-// strictly decodes JSON and refuses members that are not known.
-func strictly(body []byte, into any) error {
+// unmarshalStrictly decodes JSON and refuses unknown members.
+func unmarshalStrictly(body []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	return decoder.Decode(into)
@@ -121,11 +121,11 @@ func strictly(body []byte, into any) error {
 
 func (s *Sandbox) controlFault(body []byte) reply {
 	var f Fault
-	if err := strictly(body, &f); err != nil {
+	if err := unmarshalStrictly(body, &f); err != nil {
 		return controlError(400, err.Error())
 	}
 	if !f.known() {
-		return controlError(400, fmt.Sprintf("kind is none of %v %v", refusals, spoilers))
+		return controlError(400, fmt.Sprintf("kind is none of %v %v", refusals, corruptions))
 	}
 	s.Fault(f)
 	return answerJSON(200, object{})
@@ -134,17 +134,15 @@ func (s *Sandbox) controlFault(body []byte) reply {
 func (s *Sandbox) controlKnobs(body []byte) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := s.knobs
 	if len(body) > 0 {
-		if err := strictly(body, &changed); err != nil {
+		if err := s.knobs.patch(body); err != nil {
 			return controlError(400, err.Error())
 		}
 	}
-	s.knobs = changed
 	return answerJSON(200, s.knobs)
 }
 
-func (s *Sandbox) controlPerson(o order) reply {
+func (s *Sandbox) controlPerson(o controlRequest) reply {
 	if o.Person == nil || o.Person.ID == "" {
 		return controlError(400, "person needs an ID")
 	}
@@ -152,28 +150,26 @@ func (s *Sandbox) controlPerson(o order) reply {
 	return answerJSON(200, object{})
 }
 
-func (s *Sandbox) controlNotice(o order) reply {
-	switch o.Platform {
-	case Facebook:
-		return answerJSON(200, object{"content_type": "application/x-www-form-urlencoded", "body": "signed_request=" + s.SignedRequest(o.Account)})
-	case TikTok:
-		event := o.Event
-		if event == "" {
-			event = "authorization.removed"
-		}
-		body, signature := s.TikTokNotice(event, o.Account)
-		return answerJSON(200, object{"content_type": "application/json", "body": string(body), "headers": object{"TikTok-Signature": signature}})
+func (s *Sandbox) controlNotice(o controlRequest) reply {
+	n, ok := s.Notice(o.Platform, o.Event, o.Account)
+	if !ok {
+		return controlError(400, o.Platform+" sends no notices")
 	}
-	return controlError(400, "only facebook and tiktok send notices")
+	answer := object{"content_type": n.ContentType, "body": string(n.Body)}
+	if len(n.Header) > 0 {
+		answer["headers"] = n.Header
+	}
+	return answerJSON(200, answer)
 }
 
-// state is all that may be shown.
+// state returns everything that is not secret.
 func (s *Sandbox) state() object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	platforms := object{}
-	for name, d := range s.dialects {
-		platforms[name] = d.common().state(s.now(), s.log.of(name))
+	for _, d := range s.dialects {
+		p := d.common()
+		platforms[p.name] = p.state(s.now(), s.log.of(p.name))
 	}
 	faults := []Fault{}
 	for _, f := range s.faults {
@@ -205,7 +201,7 @@ func (p *platform) state(now time.Time, calls map[string]int) object {
 	}
 }
 
-// fingerprint is the first 12 hex digits of a SHA-256: enough to compare.
+// fingerprint returns the first 12 hex digits of a SHA-256, for comparison.
 func fingerprint(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return hex.EncodeToString(sum[:6])
@@ -219,8 +215,8 @@ func (s *Sandbox) indexPage() reply {
 		People          []*Person
 	}
 	var platforms []card
-	for _, name := range []string{Facebook, YouTube, Twitter, TikTok} {
-		p := s.dialects[name].common()
+	for _, d := range s.dialects {
+		p := d.common()
 		platforms = append(platforms, card{p.title, p.app.ClientID, p.people})
 	}
 	return page(http.StatusOK, "index", platforms)

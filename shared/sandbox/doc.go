@@ -1,7 +1,8 @@
-// Package sandbox plays the four platforms, strictly, so that the connector
-// can be run and tested without an account on any of them. It is a second
-// opinion on what the platforms do: it imports the standard library only and
-// shares no code with the clients that it tests.
+// Package sandbox implements the platforms' side of the conversation, strictly, so
+// that the connector can run without an account on a platform. It is written
+// from the platforms' documentation. It imports the standard library alone, and
+// shares no code with the clients that it tests, so that an error in one is
+// found by the other.
 //
 // # Serving
 //
@@ -13,35 +14,40 @@
 //	endpoints := sandbox.Endpoints(server.URL) // the PLATFORM_ENDPOINTS map
 //	box.SetRedirectURIs("youtube", publicURL+"/oauth/youtube/callback")
 //
-// Every platform has one registered app ([Sandbox.AppOf]) and a small cast of
-// people ([Sandbox.People]). A redirect URI that is not registered is refused
-// on a page and never redirected to.
+// Every platform has one registered app ([Sandbox.AppOf]) and a few people
+// ([Sandbox.People]). A platform answers a redirect URI that is not registered
+// with an error page.
+//
+// # Adding a platform
+//
+// A platform is one file with a type that implements dialect, its name, and a
+// method of Knobs if it has knobs. registry.go has one line for it.
 //
 // # The person
 //
-// A browser meets a consent page at the platform's own authorize path: the
-// account in select[name=account], one input[name=scope] a scope that may be
-// unticked, one input[name=page] a Facebook Page, and the buttons #allow and
-// #deny. A test without a browser calls [Sandbox.Consent] with the authorize
-// URL, real or rewritten, and gets the redirect that the browser would follow.
+// The platform's own authorize path shows a consent page. It has the account in
+// select[name=account], one input[name=scope] for each scope, one
+// input[name=page] for each Facebook Page, and the buttons #allow and #deny. A
+// test without a browser calls [Sandbox.Consent] with the authorize URL, real or
+// rewritten. It returns the URL that the browser is redirected to.
 //
 // # Faults, knobs, time
 //
-// [Sandbox.Fault] spoils the next calls of an endpoint, [Sandbox.Tune] changes
-// how a platform behaves, [Sandbox.Advance] moves the sandbox's clock,
-// [Sandbox.Expire] and [Sandbox.Kill] end tokens and grants. All of it is
-// served as JSON under /_sandbox/ too (see control.go).
+// [Sandbox.Fault] makes the next calls of an endpoint fail. [Sandbox.Tune] changes
+// the behaviour of a platform. [Sandbox.Advance] moves the sandbox's clock.
+// [Sandbox.Expire] and [Sandbox.Kill] end tokens and grants. [Sandbox.Notice]
+// returns a signed notice. The same is available as JSON under /_sandbox/, see
+// control.go.
 //
-// Endpoints are named authorize, consent, token, revoke, me, and so on, see
-// the routes at the top of each dialect. A token call is counted under "token"
-// and once more under its grant type, "token/refresh_token".
+// The routes of each dialect name its endpoints: authorize, consent, token,
+// revoke, me, and so on. Count counts a token call under "token", and also under
+// its grant type, such as "token/refresh_token".
 //
-// # What tests may ask
+// # What tests can read
 //
-// [Sandbox.Count] and [Sandbox.Calls] tell what was called and with what.
-// [Sandbox.Secrets] lists every code, token and key so far, for a test that
-// looks for them where they must not be.
+// [Sandbox.Count] and [Sandbox.Calls] return the calls so far. [Sandbox.Secrets]
+// returns every code, token and key so far.
 //
-// Facts about the platforms carry their source and the date on which it was
-// read. Those marked "assumed" have no source that was seen.
+// A fact about a platform has its source and the date on which the source was
+// read. A fact that is marked as assumed has none.
 package sandbox

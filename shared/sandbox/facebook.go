@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -13,24 +14,26 @@ import (
 	"time"
 )
 
-// facebookScopes are those that the app may ask for.
+// facebookScopes are the scopes that the app may request.
 var facebookScopes = []string{
 	"public_profile", "email", "pages_show_list", "pages_read_engagement", "pages_manage_posts", "pages_manage_engagement",
 	"pages_manage_metadata", "pages_read_user_content", "business_management", "read_insights",
 	"instagram_basic", "instagram_content_publish", "instagram_manage_comments", "instagram_manage_insights",
 }
 
-// facebookConfiguration is what the app's Login for Business configuration
-// asks for.
+// facebookConfiguration is the id of the app's Login for Business configuration.
 const facebookConfiguration = "900000000000001"
 
 var facebookConfigured = []string{
 	"pages_show_list", "pages_read_engagement", "pages_manage_posts", "business_management", "instagram_basic", "instagram_content_publish",
 }
 
-// Versions that are served: v21.0 ends on 2027-01-21, v26.0 is the latest
+// The supported versions. v21.0 ends on 2027-01-21, v26.0 is the latest
 // (https://developers.facebook.com/docs/graph-api/changelog, 2026-11-23).
 const facebookOldest, facebookLatest = 21, 26
+
+// Facebook is the name of the platform.
+const Facebook = "facebook"
 
 // FacebookKnobs change how Facebook behaves.
 type FacebookKnobs struct {
@@ -44,7 +47,7 @@ type FacebookKnobs struct {
 
 	// OmitExpiresIn leaves expires_in out of token answers.
 	OmitExpiresIn bool `json:"omit_expires_in"`
-	// LongAtOnce gives a 60-day token for a code already.
+	// LongAtOnce issues a token of 60 days for a code.
 	LongAtOnce bool `json:"long_at_once"`
 	// NoExtension exchanges a long token for one that ends when it does.
 	NoExtension bool `json:"no_extension"`
@@ -70,12 +73,13 @@ const pageToken kind = "page"
 
 type facebook struct {
 	*platform
-	// declined is what each person refused when last asked.
+	// declined has the scopes that each person refused at their last consent.
 	declined map[string][]string
 }
 
-func newFacebook(s *Sandbox) *facebook {
-	return &facebook{newPlatform(s, Facebook, "Facebook",
+func newFacebook(s *Sandbox) dialect {
+	knobs := defaultFacebookKnobs()
+	return &facebook{newPlatform(s, Facebook, "Facebook", &knobs,
 		App{ClientID: "100000000000000", ClientSecret: "sandbox-facebook-secret", Extras: map[string]string{"config_id": facebookConfiguration}},
 		&Person{ID: "100000000000001", Name: "Sandbox Person One", Pages: []Page{
 			{ID: "200000000000001", Name: "Sandbox Bakery", Username: "sandbox.bakery", InstagramID: "17841400000000001", InstagramUsername: "sandbox_bakery"},
@@ -95,7 +99,7 @@ func (f *facebook) routes() []route {
 	}
 	return []route{
 		{endpoint: "authorize", method: "GET", host: "www.facebook.com", path: "/{version}/dialog/oauth", handle: showConsent(f)},
-		{endpoint: "consent", method: "POST", host: "www.facebook.com", path: "/{version}/dialog/oauth", handle: takeConsent(f)},
+		{endpoint: "consent", method: "POST", host: "www.facebook.com", path: "/{version}/dialog/oauth", handle: acceptConsent(f)},
 		graph("token", "GET POST", "/oauth/access_token", f.token),
 		graph("debug_token", "GET", "/debug_token", f.debugToken),
 		graph("accounts", "GET", "/{id}/accounts", f.authorized(f.accounts)),
@@ -108,20 +112,23 @@ func (f *facebook) routes() []route {
 	}
 }
 
-func (f *facebook) knobs() FacebookKnobs { return f.sandbox.knobs.Facebook }
+// Facebook returns the knobs of Facebook.
+func (k *Knobs) Facebook() *FacebookKnobs { return k.byPlatform[Facebook].(*FacebookKnobs) }
 
-// ask checks as the login dialog does
+func (f *facebook) knobs() *FacebookKnobs { return f.sandbox.knobs.Facebook() }
+
+// checkAuthorize checks as the login dialog does
 // (https://developers.facebook.com/documentation/facebook-login/guides/advanced/manual-flow,
 // 2026-03-10). Permissions that the person declined before are not shown again
 // without auth_type=rerequest.
-func (f *facebook) ask(c *call) (question, *reply) {
+func (f *facebook) checkAuthorize(c *call) (consentRequest, *reply) {
 	q := c.query
 	scopes := slices.DeleteFunc(strings.Split(q.Get("scope"), ","), func(s string) bool { return s == "" })
 	configured := q.Has("config_id")
 	why := ""
 	switch {
-	case !served(c.wild["version"]):
-		why = "The Graph API version " + c.wild["version"] + " is not available."
+	case !isSupported(c.pathValues["version"]):
+		why = "The Graph API version " + c.pathValues["version"] + " is not available."
 	case q.Get("client_id") != f.app.ClientID:
 		why = "Invalid App ID: the provided app ID does not look like a valid app ID."
 	case !slices.Contains(f.app.RedirectURIs, q.Get("redirect_uri")):
@@ -134,8 +141,8 @@ func (f *facebook) ask(c *call) (question, *reply) {
 		why = "Invalid Scopes: " + q.Get("scope")
 	}
 	if why != "" {
-		page := errorPage(400, refusedPage{f.title, "Sorry, something went wrong", why})
-		return question{}, &page
+		page := errorPage(400, errorText{f.title, "Sorry, something went wrong", why})
+		return consentRequest{}, &page
 	}
 	fixed := []string{"public_profile"}
 	if configured {
@@ -144,19 +151,19 @@ func (f *facebook) ask(c *call) (question, *reply) {
 		scopes = facebookConfigured
 		fixed = scopes
 	}
-	return question{scopes: union([]string{"public_profile"}, scopes), fixed: append(fixed, "public_profile"), redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q, pages: true}, nil
+	return consentRequest{scopes: union([]string{"public_profile"}, scopes), fixed: append(fixed, "public_profile"), redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q, pages: true}, nil
 }
 
-// served reports whether a version is one that Facebook still answers.
-func served(version string) bool {
+// isSupported reports whether a version is one that Facebook still answers.
+func isSupported(version string) bool {
 	major, ok := strings.CutSuffix(version, ".0")
 	number, err := strconv.Atoi(strings.TrimPrefix(major, "v"))
 	return ok && err == nil && strings.HasPrefix(version, "v") && number >= facebookOldest && number <= facebookLatest
 }
 
-// answer ends every redirect in "#_=_", which browsers keep to themselves
+// redirect appends "#_=_" to every redirect. Browsers do not send a fragment
 // (assumed).
-func (f *facebook) answer(q question, p *Person, choice Choice) string {
+func (f *facebook) redirect(q consentRequest, p *Person, choice Choice) string {
 	if choice.Deny {
 		return redirectTo(q.redirectURI, "error", "access_denied", "error_code", "200", "error_description", "Permissions error", "error_reason", "user_denied", "state", q.state) + "#_=_"
 	}
@@ -174,7 +181,7 @@ func (f *facebook) answer(q question, p *Person, choice Choice) string {
 			g.pages = append(g.pages, page.ID)
 		}
 	}
-	value := f.newCode(f.sandbox.newSecret("AQsandbox-"), code{grant: g, redirectURI: q.redirectURI, expires: later(now, k.CodeSeconds)})
+	value := f.newCode(f.sandbox.newSecret("AQsandbox-"), code{grant: g, redirectURI: q.redirectURI, expires: expiresAfter(now, k.CodeSeconds)})
 	parameters := []string{"code", value, "state", q.state}
 	if q.query.Get("return_scopes") == "true" {
 		parameters = append(parameters, "granted_scopes", strings.Join(granted, ","), "denied_scopes", strings.Join(declined, ","))
@@ -182,8 +189,8 @@ func (f *facebook) answer(q question, p *Person, choice Choice) string {
 	return redirectTo(q.redirectURI, parameters...) + "#_=_"
 }
 
-// latest is the consent that counts for p now: a later login replaces scopes
-// and Pages of the earlier, and its tokens see that.
+// latest returns the last consent of p. It replaces the scopes and the Pages of
+// earlier ones, for their tokens, too.
 func (f *facebook) latest(p *Person) *grant {
 	var last *grant
 	for _, g := range f.grants {
@@ -197,17 +204,17 @@ func (f *facebook) latest(p *Person) *grant {
 // token exchanges a code or a user token. Parameters may stand in the query or
 // in a form.
 func (f *facebook) token(c *call) reply {
-	switch id, secret := c.either("client_id"), c.either("client_secret"); {
+	switch id, secret := c.parameter("client_id"), c.parameter("client_secret"); {
 	case id == "":
 		return graphError(400, 101, 0, "Missing client_id parameter.")
 	case id != f.app.ClientID:
 		return graphError(400, 101, 0, "Error validating application. Cannot get application info due to a system error.")
 	case secret == "":
 		return graphError(400, 1, 0, "Missing client_secret parameter.")
-	case !f.takes(secret):
-		return f.refuse(WrongClient, "token")
+	case !f.acceptsSecret(secret):
+		return f.errorReply(WrongClient, "token")
 	}
-	switch grantType := c.either("grant_type"); grantType {
+	switch grantType := c.parameter("grant_type"); grantType {
 	case "", "authorization_code":
 		return f.redeem(c)
 	case "fb_exchange_token":
@@ -219,9 +226,9 @@ func (f *facebook) token(c *call) reply {
 // redeem answers the subcodes 36007 to 36009 for a code that is dead, belongs
 // to another redirect URI, or was used.
 func (f *facebook) redeem(c *call) reply {
-	granted, ok := f.codes[c.either("code")]
+	granted, ok := f.codes[c.parameter("code")]
 	switch {
-	case c.either("redirect_uri") == "":
+	case c.parameter("redirect_uri") == "":
 		return graphError(400, 191, 0, "Missing redirect_uri parameter.")
 	case !ok:
 		return graphError(400, 100, 36007, "Invalid verification code format.")
@@ -229,30 +236,30 @@ func (f *facebook) redeem(c *call) reply {
 		return graphError(400, 100, 36009, "This authorization code has been used.")
 	case granted.grant.dead || !c.now.Before(granted.expires):
 		return graphError(400, 100, 36007, "This authorization code has expired.")
-	case c.either("redirect_uri") != granted.redirectURI:
+	case c.parameter("redirect_uri") != granted.redirectURI:
 		return graphError(400, 100, 36008, "Error validating verification code. Please make sure your redirect_uri is identical to the one you used in the OAuth dialog request")
 	}
 	granted.used = true
 	k := f.knobs()
-	end, long := later(c.now, k.ShortSeconds), false
+	end, long := expiresAfter(c.now, k.ShortSeconds), false
 	if k.LongAtOnce {
-		end, long = later(c.now, k.LongSeconds), true
+		end, long = expiresAfter(c.now, k.LongSeconds), true
 	}
 	return f.issue(granted.grant, end, long, c.now)
 }
 
-// exchange gives a long-lived token for a user token that still lives
+// exchange issues a long-lived token for a valid user token
 // (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
-// 2026-11-23). The short one goes on until its own end.
+// 2026-11-23). The short-lived one stays valid until it expires.
 func (f *facebook) exchange(c *call) reply {
-	t, refused := f.live(c.either("fb_exchange_token"), c.now)
+	t, refused := f.live(c.parameter("fb_exchange_token"), c.now)
 	if refused != nil {
 		return *refused
 	}
 	if t.kind != access {
 		return graphError(400, 100, 0, "The access token is no user token.")
 	}
-	end := later(c.now, f.knobs().LongSeconds)
+	end := expiresAfter(c.now, f.knobs().LongSeconds)
 	if t.long && f.knobs().NoExtension {
 		end = t.expires
 	}
@@ -265,13 +272,13 @@ func (f *facebook) issue(g *grant, end time.Time, long bool, now time.Time) repl
 		"token_type":   "bearer",
 	}
 	if !f.knobs().OmitExpiresIn {
-		answer["expires_in"] = left(now, end)
+		answer["expires_in"] = secondsUntil(now, end)
 	}
 	return answerJSON(200, answer)
 }
 
-// live returns a user or Page token that is good, or the refusal with the
-// subcode that says why it is not.
+// live returns a valid user or Page token, or the error with the subcode for an
+// invalid one.
 func (f *facebook) live(value string, now time.Time) (*token, *reply) {
 	t := f.tokens[value]
 	code, subcode, message := 0, 0, ""
@@ -281,10 +288,10 @@ func (f *facebook) live(value string, now time.Time) (*token, *reply) {
 	case t == nil:
 		code, message = 190, "Invalid OAuth access token - Cannot parse access token"
 	case t.grant.dead:
-		code, subcode, message = 190, orElse(t.grant.reason, 458), "Error validating access token: The session is no longer valid."
+		code, subcode, message = 190, cmp.Or(t.grant.reason, 458), "Error validating access token: The session is no longer valid."
 	case t.expired(now):
 		code, subcode, message = 190, 463, "Error validating access token: Session has expired."
-	case now.Sub(f.seen(t.grant.person)) >= time.Duration(f.knobs().DataAccessDays)*24*time.Hour:
+	case now.Sub(f.lastConsentAt(t.grant.person)) >= time.Duration(f.knobs().DataAccessDays)*24*time.Hour:
 		code, subcode, message = 190, 493, "Error validating access token: The user has not engaged with the app for longer than 90 days."
 	case t.kind == pageToken && !slices.Contains(f.latest(t.grant.person).pages, t.page):
 		code, subcode, message = 190, 492, "Error validating access token: The user does not have a role on the Page."
@@ -295,8 +302,8 @@ func (f *facebook) live(value string, now time.Time) (*token, *reply) {
 	return nil, &refused
 }
 
-// seen is when the person last went through the dialog.
-func (f *facebook) seen(p *Person) time.Time {
+// lastConsentAt returns the time of the person's last consent.
+func (f *facebook) lastConsentAt(p *Person) time.Time {
 	if g := f.latest(p); g != nil {
 		return g.at
 	}
@@ -306,17 +313,17 @@ func (f *facebook) seen(p *Person) time.Time {
 // versioned refuses versions that Facebook no longer serves.
 func (f *facebook) versioned(handle func(*call) reply) func(*call) reply {
 	return func(c *call) reply {
-		if !served(c.wild["version"]) {
+		if !isSupported(c.pathValues["version"]) {
 			return graphError(400, 2635, 0, "You are calling a deprecated version of the Ads API. Please update to the latest version: v"+strconv.Itoa(facebookLatest)+".0.")
 		}
 		return handle(c).
-			with("facebook-api-version", c.wild["version"]).
+			with("facebook-api-version", c.pathValues["version"]).
 			with("x-app-usage", `{"call_count":1,"total_time":1,"total_cputime":1}`)
 	}
 }
 
-// authorized wants a live token, as a header or a parameter, and its
-// appsecret_proof where one is sent or required. The proof counts in the query
+// authorized requires a valid token, as a header or a parameter, and its
+// appsecret_proof where one is sent or required. It reads the proof in the query
 // alone (ScribeJava PR #1070, read 2026-11-23).
 func (f *facebook) authorized(handle func(*call, *token) reply) func(*call) reply {
 	return func(c *call) reply {
@@ -329,18 +336,18 @@ func (f *facebook) authorized(handle func(*call, *token) reply) func(*call) repl
 		switch {
 		case proof == "" && f.knobs().RequireProof:
 			return graphError(400, 100, 0, "API calls from the server require an appsecret_proof argument")
-		case proof != "" && !f.proves(proof, value):
+		case proof != "" && !f.isSecretProof(proof, value):
 			return graphError(400, 100, 0, "Invalid appsecret_proof provided in the API argument")
 		}
 		return handle(c, t)
 	}
 }
 
-// proves reports whether proof is the hex HMAC-SHA256 of a token under one of
+// isSecretProof reports whether proof is the hex HMAC-SHA256 of a token under one of
 // the app's secrets
 // (https://developers.facebook.com/docs/graph-api/guides/secure-requests,
 // 2026-11-23).
-func (f *facebook) proves(proof, accessToken string) bool {
+func (f *facebook) isSecretProof(proof, accessToken string) bool {
 	return slices.ContainsFunc(append([]string{f.app.ClientSecret}, f.retired...), func(secret string) bool {
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write([]byte(accessToken))
@@ -353,14 +360,14 @@ func (f *facebook) allows(t *token, permission string) bool {
 	return slices.Contains(f.latest(t.grant.person).scopes, permission)
 }
 
-// self reports whether an id names the person of a user token.
-func self(id string, t *token) bool {
+// isSelf reports whether an id names the person of a user token.
+func isSelf(id string, t *token) bool {
 	return t.kind == access && (id == "me" || id == t.grant.person.ID)
 }
 
 func (f *facebook) permissions(c *call, t *token) reply {
-	if !self(c.wild["id"], t) {
-		return unseen(c.wild["id"])
+	if !isSelf(c.pathValues["id"], t) {
+		return notVisible(c.pathValues["id"])
 	}
 	data := []object{}
 	for _, scope := range f.latest(t.grant.person).scopes {
@@ -372,38 +379,38 @@ func (f *facebook) permissions(c *call, t *token) reply {
 	return answerJSON(200, object{"data": data})
 }
 
-// revokeByAnyone takes the app's own token too, for whoever it is about.
+// revokeByAnyone also accepts the app's own token, for any person.
 func (f *facebook) revokeByAnyone(c *call) reply {
 	if !f.isApp(c) {
 		return f.authorized(f.revoke)(c)
 	}
-	if f.person(c.wild["id"]) == nil {
-		return unseen(c.wild["id"])
+	if f.person(c.pathValues["id"]) == nil {
+		return notVisible(c.pathValues["id"])
 	}
-	f.kill(c.wild["id"], 458)
+	f.kill(c.pathValues["id"], 458)
 	return answerJSON(200, object{"success": true})
 }
 
 // isApp reports whether a call carries the app's own token: id, bar, secret.
 func (f *facebook) isApp(c *call) bool {
 	id, secret, _ := strings.Cut(sentToken(c), "|")
-	return id == f.app.ClientID && f.takes(secret)
+	return id == f.app.ClientID && f.acceptsSecret(secret)
 }
 
-// sentToken is the token of the header or, failing that, of the parameter.
+// sentToken returns the token of the header, or else of the parameter.
 func sentToken(c *call) string {
 	if token := c.bearer(); token != "" {
 		return token
 	}
-	return c.either("access_token")
+	return c.parameter("access_token")
 }
 
 // revoke removes the app for the person
 // (https://developers.facebook.com/docs/facebook-login/permissions/requesting-and-revoking,
 // 2026-11-23; the answer is assumed).
 func (f *facebook) revoke(c *call, t *token) reply {
-	if !self(c.wild["id"], t) {
-		return unseen(c.wild["id"])
+	if !isSelf(c.pathValues["id"], t) {
+		return notVisible(c.pathValues["id"])
 	}
 	f.kill(t.grant.person.ID, 458)
 	return answerJSON(200, object{"success": true})
@@ -448,7 +455,7 @@ func (f *facebook) describe(t *token) object {
 	if t.kind == pageToken {
 		data["type"], data["profile_id"] = "PAGE", t.page
 	}
-	// target_ids tell which Pages were ticked.
+	// target_ids are the selected Pages.
 	granular := []object{}
 	for _, scope := range g.scopes {
 		if strings.HasPrefix(scope, "pages_") {
@@ -459,7 +466,7 @@ func (f *facebook) describe(t *token) object {
 	return data
 }
 
-func (f *facebook) refuse(kind Kind, _ string) reply {
+func (f *facebook) errorReply(kind Kind, _ string) reply {
 	switch kind {
 	case Throttled, Quota:
 		// Throttling is an ordinary error with code 4, not status 429
@@ -488,8 +495,9 @@ func graphError(status, code, subcode int, message string) reply {
 		with("WWW-Authenticate", `OAuth "Facebook Platform" "invalid_code" "`+strings.ReplaceAll(message, `"`, "'")+`"`)
 }
 
-// unseen is said of what does not exist or is not visible to the token.
-func unseen(id string) reply {
+// notVisible returns the error for an object that does not exist, or that the
+// token may not read.
+func notVisible(id string) reply {
 	return graphError(400, 100, 33, "Unsupported get request. Object with ID '"+id+"' does not exist, cannot be loaded due to missing permissions, or does not support this operation.")
 }
 
@@ -501,12 +509,21 @@ func unseen(id string) reply {
 func (s *Sandbox) SignedRequest(userID string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	payload, err := json.Marshal(object{"algorithm": "HMAC-SHA256", "issued_at": s.now().Unix(), "user_id": userID})
+	return s.dialect(Facebook).(*facebook).signedRequest(userID)
+}
+
+// notice implements noticer. Facebook signs every notice alike.
+func (f *facebook) notice(_, userID string) Notice {
+	return Notice{ContentType: "application/x-www-form-urlencoded", Body: []byte("signed_request=" + f.signedRequest(userID))}
+}
+
+func (f *facebook) signedRequest(userID string) string {
+	payload, err := json.Marshal(object{"algorithm": "HMAC-SHA256", "issued_at": f.sandbox.now().Unix(), "user_id": userID})
 	if err != nil {
 		panic("sandbox: encoding a notice: " + err.Error())
 	}
 	encoded := base64.RawURLEncoding.EncodeToString(payload)
-	mac := hmac.New(sha256.New, []byte(s.dialect(Facebook).common().app.ClientSecret))
+	mac := hmac.New(sha256.New, []byte(f.app.ClientSecret))
 	mac.Write([]byte(encoded))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)) + "." + encoded
 }

@@ -79,7 +79,36 @@ func (v *visit) wantGraph(a answer, code string) {
 	}
 }
 
-func TestFacebookCodeErrorsHaveTheirSubcodes(t *testing.T) {
+func TestFacebook_Token(t *testing.T) {
+	t.Run("subcodes_of_code_errors", testFacebookTokenSubcodesOfCodeErrors)
+	t.Run("versions_that_ended", testFacebookTokenVersionsThatEnded)
+}
+
+func TestFacebook_Authorize(t *testing.T) {
+	t.Run("dialog", testFacebookAuthorizeDialog)
+}
+
+func TestFacebook_Pages(t *testing.T) {
+	t.Run("page_tokens_expire_with_the_user_token", testFacebookPagesPageTokensExpireWithTheUserToken)
+	t.Run("own_pages_and_portfolio", testFacebookPagesOwnPagesAndPortfolio)
+	t.Run("cursors", testFacebookPagesCursors)
+	t.Run("refused_pages_and_permissions", testFacebookPagesRefusedPagesAndPermissions)
+	t.Run("appsecret_proof", testFacebookPagesAppsecretProof)
+}
+
+func TestFacebook_DebugToken(t *testing.T) {
+	t.Run("valid_and_dead_tokens", testFacebookDebugTokenValidAndDeadTokens)
+}
+
+func TestFacebook_Revoke(t *testing.T) {
+	t.Run("ends_the_grant", testFacebookRevokeEndsTheGrant)
+}
+
+func TestFacebook_Notice(t *testing.T) {
+	t.Run("signed_request", testFacebookNoticeSignedRequest)
+}
+
+func testFacebookTokenSubcodesOfCodeErrors(t *testing.T) {
 	v := newVisit(t)
 	exchange := func(code string, pairs ...string) answer {
 		return v.post(graph+"/oauth/access_token", with(with(facebookApp, "code", code, "redirect_uri", redirectURI), pairs...))
@@ -98,7 +127,7 @@ func TestFacebookCodeErrorsHaveTheirSubcodes(t *testing.T) {
 	v.wantGraph(exchange(late), "100/36007")
 }
 
-func TestFacebookDialog(t *testing.T) {
+func testFacebookAuthorizeDialog(t *testing.T) {
 	v := newVisit(t)
 	redirect, err := v.box.Consent(dialog+"?"+facebookAuthorize.Encode(), sandbox.Choice{})
 	if err != nil || !strings.HasSuffix(redirect, "#_=_") {
@@ -128,7 +157,7 @@ func TestFacebookDialog(t *testing.T) {
 	}
 }
 
-func TestFacebookPageTokensLiveAsLongAsTheirUserToken(t *testing.T) {
+func testFacebookPagesPageTokensExpireWithTheUserToken(t *testing.T) {
 	v := newVisit(t)
 	short := v.short(sandbox.Choice{})
 	pageOf := func(user string) string {
@@ -151,7 +180,7 @@ func TestFacebookPageTokensLiveAsLongAsTheirUserToken(t *testing.T) {
 	v.wantGraph(v.get(graph+"/me", lasting), "190/493")
 }
 
-func TestFacebookListsOwnPagesAndHidesThoseOfAPortfolio(t *testing.T) {
+func testFacebookPagesOwnPagesAndPortfolio(t *testing.T) {
 	v := newVisit(t)
 	user := v.long(v.short(sandbox.Choice{}))
 	fields := "?fields=id,name,access_token,tasks,instagram_business_account{id,username}"
@@ -185,7 +214,7 @@ func TestFacebookListsOwnPagesAndHidesThoseOfAPortfolio(t *testing.T) {
 	v.wantGraph(v.get(graph+"/me/accounts?fields=shoe_size", user), "100/<nil>")
 }
 
-func TestFacebookPagesThroughAccounts(t *testing.T) {
+func testFacebookPagesCursors(t *testing.T) {
 	v := newVisit(t)
 	person := sandbox.Person{ID: "100000000000009", Name: "Somebody with many Pages"}
 	for i := range 60 {
@@ -213,7 +242,7 @@ func TestFacebookPagesThroughAccounts(t *testing.T) {
 	v.wantGraph(v.get(graph+"/me/accounts?limit=-1", user), "100/<nil>")
 }
 
-func TestFacebookUntickedPagesAndPermissions(t *testing.T) {
+func testFacebookPagesRefusedPagesAndPermissions(t *testing.T) {
 	v := newVisit(t)
 	user := v.short(sandbox.Choice{Pages: []string{"200000000000002"}, Untick: []string{"pages_manage_posts"}})
 	if rows := v.rows(v.get(graph+"/me/accounts", user)); len(rows) != 1 || rows["200000000000002"] == nil {
@@ -233,21 +262,21 @@ func TestFacebookUntickedPagesAndPermissions(t *testing.T) {
 	}
 }
 
-func TestFacebookChecksAppsecretProof(t *testing.T) {
+func testFacebookPagesAppsecretProof(t *testing.T) {
 	v := newVisit(t)
 	user := v.short(sandbox.Choice{})
 	mac := hmac.New(sha256.New, []byte("sandbox-facebook-secret"))
 	mac.Write([]byte(user))
 	proof := hex.EncodeToString(mac.Sum(nil))
 	v.wantGraph(v.get(graph+"/me?appsecret_proof="+strings.Repeat("0", 64), user), "100/<nil>")
-	v.box.Tune(func(k *sandbox.Knobs) { k.Facebook.RequireProof = true })
+	v.box.Tune(func(k *sandbox.Knobs) { k.Facebook().RequireProof = true })
 	v.wantGraph(v.get(graph+"/me", user), "100/<nil>")
 	if a := v.get(graph+"/me?appsecret_proof="+proof, user); a.status != 200 {
 		t.Errorf("with the proof: %d %s", a.status, a.body)
 	}
 }
 
-func TestFacebookDebugToken(t *testing.T) {
+func testFacebookDebugTokenValidAndDeadTokens(t *testing.T) {
 	v := newVisit(t)
 	debug := func(token, by string) map[string]any {
 		a := v.get(graph+"/debug_token?input_token="+token, by)
@@ -275,7 +304,7 @@ func TestFacebookDebugToken(t *testing.T) {
 	v.wantGraph(v.get(graph+"/me", page), "190/460")
 }
 
-func TestFacebookRevoke(t *testing.T) {
+func testFacebookRevokeEndsTheGrant(t *testing.T) {
 	v := newVisit(t)
 	user := v.short(sandbox.Choice{})
 	if a := v.do(v.request("DELETE", graph+"/100000000000001/permissions", user)); a.json["success"] != true {
@@ -289,7 +318,7 @@ func TestFacebookRevoke(t *testing.T) {
 	v.wantGraph(v.get(graph+"/me", other), "190/458")
 }
 
-func TestFacebookRefusesVersionsThatEnded(t *testing.T) {
+func testFacebookTokenVersionsThatEnded(t *testing.T) {
 	v := newVisit(t)
 	user := v.short(sandbox.Choice{})
 	for version, status := range map[string]int{"v26.0": 200, "v21.0": 200, "v20.0": 400, "v27.0": 400, "latest": 400} {
@@ -299,7 +328,7 @@ func TestFacebookRefusesVersionsThatEnded(t *testing.T) {
 	}
 }
 
-func TestFacebookSignedRequest(t *testing.T) {
+func testFacebookNoticeSignedRequest(t *testing.T) {
 	v := newVisit(t)
 	signature, payload, _ := strings.Cut(v.box.SignedRequest("100000000000001"), ".")
 	mac := hmac.New(sha256.New, []byte("sandbox-facebook-secret"))

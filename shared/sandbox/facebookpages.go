@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// accounts lists the ticked Pages on which the person has a role of their own.
-// Those that come through a business portfolio are missing, with status 200
+// accounts lists the selected Pages on which the person has a role of their own.
+// Pages of a business portfolio are missing, with status 200
 // (trypostit/trypost#292, chatwoot/chatwoot#7219, read 2026-11-23). Without
 // pages_show_list the list is empty (assumed).
 func (f *facebook) accounts(c *call, t *token) reply {
-	if !self(c.wild["id"], t) {
-		return unseen(c.wild["id"])
+	if !isSelf(c.pathValues["id"], t) {
+		return notVisible(c.pathValues["id"])
 	}
 	var pages []Page
-	for _, page := range f.ticked(t) {
+	for _, page := range f.selectedPages(t) {
 		if page.Business == "" && f.allows(t, "pages_show_list") {
 			pages = append(pages, page)
 		}
@@ -26,19 +26,19 @@ func (f *facebook) accounts(c *call, t *token) reply {
 	return f.list(c, t, pages, true)
 }
 
-// ticked are the Pages of the person's latest consent.
-func (f *facebook) ticked(t *token) []Page {
+// selectedPages returns the Pages of the person's last consent.
+func (f *facebook) selectedPages(t *token) []Page {
 	g := f.latest(t.grant.person)
 	return slices.DeleteFunc(slices.Clone(g.person.Pages), func(p Page) bool { return !slices.Contains(g.pages, p.ID) })
 }
 
-// businesses needs business_management, as what hangs below it does.
+// businesses lists the business portfolios. It requires business_management.
 func (f *facebook) businesses(c *call, t *token) reply {
 	switch {
-	case !self(c.wild["id"], t):
-		return unseen(c.wild["id"])
+	case !isSelf(c.pathValues["id"], t):
+		return notVisible(c.pathValues["id"])
 	case !f.allows(t, "business_management"):
-		return needs("business_management")
+		return permissionMissing("business_management")
 	}
 	rows, seen := []object{}, []string{}
 	for _, page := range t.grant.person.Pages {
@@ -50,7 +50,7 @@ func (f *facebook) businesses(c *call, t *token) reply {
 	return answerJSON(200, object{"data": rows})
 }
 
-func needs(permission string) reply {
+func permissionMissing(permission string) reply {
 	return graphError(403, 200, 0, "(#200) Requires "+permission+" permission to manage the object")
 }
 
@@ -59,12 +59,12 @@ func needs(permission string) reply {
 func (f *facebook) portfolio(client bool) func(*call, *token) reply {
 	return func(c *call, t *token) reply {
 		if !f.allows(t, "business_management") {
-			return needs("business_management")
+			return permissionMissing("business_management")
 		}
 		known := false
 		var pages []Page
 		for _, page := range t.grant.person.Pages {
-			if page.Business != c.wild["id"] {
+			if page.Business != c.pathValues["id"] {
 				continue
 			}
 			known = true
@@ -73,7 +73,7 @@ func (f *facebook) portfolio(client bool) func(*call, *token) reply {
 			}
 		}
 		if !known {
-			return unseen(c.wild["id"])
+			return notVisible(c.pathValues["id"])
 		}
 		return f.list(c, t, pages, f.knobs().BusinessTokens)
 	}
@@ -137,17 +137,17 @@ func (f *facebook) next(c *call, limit int, after string) string {
 	return origin + c.path + "?" + q.Encode()
 }
 
-// node is a person, a Page or an Instagram account by its id. "me" is whom the
-// token is about.
+// node returns a person, a Page or an Instagram account by its id. "me" is the
+// person or the Page of the token.
 func (f *facebook) node(c *call, t *token) reply {
-	id := c.wild["id"]
+	id := c.pathValues["id"]
 	if id == "me" && t.kind == pageToken {
 		id = t.page
 	}
-	if self(id, t) {
+	if isSelf(id, t) {
 		return userNode(t.grant.person, fieldsOf(c, "id,name"))
 	}
-	for _, page := range f.ticked(t) {
+	for _, page := range f.selectedPages(t) {
 		if t.kind == pageToken && t.page != page.ID {
 			continue
 		}
@@ -162,7 +162,7 @@ func (f *facebook) node(c *call, t *token) reply {
 			return f.instagramNode(t, page, fieldsOf(c, "id"))
 		}
 	}
-	return unseen(id)
+	return notVisible(id)
 }
 
 func userNode(p *Person, fields []field) reply {
@@ -179,8 +179,8 @@ func userNode(p *Person, fields []field) reply {
 	return answerJSON(200, row)
 }
 
-// pageNode holds the fields that were asked for. Those that the token may not
-// see are left out.
+// pageNode returns the requested fields. It leaves out those that the token may
+// not read.
 func (f *facebook) pageNode(t *token, page Page, fields []field, withToken bool) (object, *reply) {
 	row := object{"id": page.ID}
 	for _, field := range fields {
@@ -228,10 +228,10 @@ func (f *facebook) instagramNode(t *token, page Page, fields []field) reply {
 	return answerJSON(200, instagramFields(page, fields))
 }
 
-// pageTokenOf derives a Page token, the same one each time. From a short-lived
-// user token it ends when that does, from a long-lived one never
+// pageTokenOf returns the Page token of a user token, the same one each time. It
+// expires with a short-lived user token, and never with a long-lived one
 // (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
-// 2026-11-23). A Page token gives itself.
+// 2026-11-23). For a Page token it returns the same token.
 func (f *facebook) pageTokenOf(t *token, page Page) string {
 	end := t.expires
 	if t.long {
@@ -249,7 +249,7 @@ func nonexisting(name, node string) reply {
 	return graphError(400, 100, 0, "(#100) Tried accessing nonexisting field ("+name+") on node type ("+node+")")
 }
 
-// field is one of a fields parameter, with what stands in its braces.
+// field is one field of a fields parameter, with the fields in its braces.
 type field struct {
 	name string
 	sub  []field

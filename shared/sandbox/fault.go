@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
@@ -13,19 +14,19 @@ import (
 	"time"
 )
 
-// Kind is a way in which a call goes wrong.
+// Kind is the way in which a call fails.
 type Kind string
 
-// The kinds. Those of the first group refuse: the platform does not act,
-// unless Fault.Acts says so. Those of the second spoil what comes after the
-// platform has acted.
+// The kinds. Those of the first group refuse the call. The platform does not
+// process it, unless Fault.Acts is set. Those of the second group corrupt the
+// answer after the platform has processed the call.
 const (
 	Cut         Kind = "cut"          // the connection is closed without an answer
 	Throttled   Kind = "throttled"    // too many requests, in the platform's words, with Retry-After
-	Quota       Kind = "quota"        // used up for the period, or out of credits
+	Quota       Kind = "quota"        // no quota left for the period, or no credits
 	Outage      Kind = "outage"       // Status, 503 if zero, with the platform's error body
-	HTML        Kind = "html"         // a page where JSON belongs; Status, 200 if zero
-	Empty       Kind = "empty"        // nothing; Status, 200 if zero
+	HTML        Kind = "html"         // a page in place of JSON; Status, 200 if zero
+	Empty       Kind = "empty"        // an empty body; Status, 200 if zero
 	Elsewhere   Kind = "elsewhere"    // a redirect to Location; Status, 302 if zero
 	DeadGrant   Kind = "dead-grant"   // the platform's permanent refusal of the grant
 	WrongClient Kind = "wrong-client" // the platform's refusal of the app
@@ -33,50 +34,50 @@ const (
 	Body        Kind = "body"         // Text as JSON; Status, 200 if zero
 	Deep        Kind = "deep"         // JSON nested 100,000 deep
 
-	Slow          Kind = "slow"           // the answer comes after Delay, or when Release is closed
+	Slow          Kind = "slow"           // the answer is sent after Delay, or when Release is closed
 	Oversize      Kind = "oversize"       // the answer with Size more bytes in front
 	GzipBomb      Kind = "gzip-bomb"      // the same, as a few compressed bytes
 	Truncated     Kind = "truncated"      // the second half is missing, Content-Length says so
 	Broken        Kind = "broken"         // the connection is closed halfway through the body
-	DuplicateKeys Kind = "duplicate-keys" // access_token stands twice
+	DuplicateKeys Kind = "duplicate-keys" // the answer has access_token twice
 	Fields        Kind = "fields"         // Set and Omit change the answer's JSON object
 )
 
 var refusals = []Kind{Cut, Throttled, Quota, Outage, HTML, Empty, Elsewhere, DeadGrant, WrongClient, ErrorIn200, Body, Deep}
-var spoilers = []Kind{Slow, Oversize, GzipBomb, Truncated, Broken, DuplicateKeys, Fields}
+var corruptions = []Kind{Slow, Oversize, GzipBomb, Truncated, Broken, DuplicateKeys, Fields}
 
-// Fault spoils calls. The first fault that fits a call is the one that takes
-// it.
+// Fault makes calls fail. The first fault that matches a call applies to it.
 type Fault struct {
-	Platform string `json:"platform"` // empty: every one
-	// Endpoint is as in Count: "token", "token/refresh_token", "me"; empty:
-	// every one.
+	Platform string `json:"platform"` // empty: every platform
+	// Endpoint is as in Count: "token", "token/refresh_token", "me". Empty means
+	// every endpoint.
 	Endpoint string `json:"endpoint"`
 	Kind     Kind   `json:"kind"`
-	Times    int    `json:"times"` // 0 is once, negative is always
-	// Acts lets the platform act before it refuses: a lost reply is Cut with
-	// Acts.
+	Times    int    `json:"times"` // 0: once; negative: always
+	// Acts lets the platform process the call before it refuses it. Cut with
+	// Acts is a lost reply.
 	Acts bool `json:"acts"`
 
 	Status   int    `json:"status"`
 	Text     string `json:"text"`     // of Body
 	Location string `json:"location"` // of Elsewhere
-	Size     int    `json:"size"`     // of Oversize and GzipBomb; 0 is 2 and 16 MiB
-	// RetryAfter is in seconds; 0 is 30, negative leaves the header out.
+	Size     int    `json:"size"`     // of Oversize and GzipBomb; 0: 2 and 16 MiB
+	// RetryAfter is in seconds. 0 means 30. A negative value leaves out the
+	// header.
 	RetryAfter int           `json:"retry_after"`
 	Delay      time.Duration `json:"-"`
-	// DelayMS is Delay in milliseconds, for the control surface.
+	// DelayMS is Delay in milliseconds, for JSON.
 	DelayMS int `json:"delay_ms"`
-	// Release ends Slow when it is closed, in place of Delay.
+	// Release, if it is not nil, replaces Delay. Slow ends when it is closed.
 	Release <-chan struct{} `json:"-"`
 
-	// Set and Omit are of Fields: expires_in in every odd form, a scope or a
-	// refresh token that is missing.
+	// Set and Omit belong to Fields. They change and remove members of the
+	// answer.
 	Set  map[string]json.RawMessage `json:"set"`
 	Omit []string                   `json:"omit"`
 }
 
-// Fault arms f. An unknown Kind panics.
+// Fault adds f. It panics for an unknown Kind.
 func (s *Sandbox) Fault(f Fault) {
 	if !f.known() {
 		panic(fmt.Sprintf("sandbox: no fault %q", f.Kind))
@@ -89,7 +90,7 @@ func (s *Sandbox) Fault(f Fault) {
 	s.faults = append(s.faults, &f)
 }
 
-// ClearFaults disarms every fault.
+// ClearFaults removes every fault.
 func (s *Sandbox) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,17 +98,17 @@ func (s *Sandbox) ClearFaults() {
 }
 
 func (f *Fault) known() bool {
-	return slices.Contains(refusals, f.Kind) || slices.Contains(spoilers, f.Kind)
+	return slices.Contains(refusals, f.Kind) || slices.Contains(corruptions, f.Kind)
 }
 
-// acts reports whether the platform does what it was asked.
-func (f *Fault) acts() bool { return f.Acts || slices.Contains(spoilers, f.Kind) }
+// acts reports whether the platform processes the call.
+func (f *Fault) acts() bool { return f.Acts || slices.Contains(corruptions, f.Kind) }
 
-// takeFault returns the fault that takes a call, if any, and uses it up.
+// takeFault returns the fault that applies to a call, or nil, and counts its use.
 func (s *Sandbox) takeFault(rt route, c *call) *Fault {
 	for i, f := range s.faults {
 		if f.Platform != "" && f.Platform != rt.platform ||
-			f.Endpoint != "" && f.Endpoint != rt.endpoint && f.Endpoint != detailed(rt, c) {
+			f.Endpoint != "" && f.Endpoint != rt.endpoint && f.Endpoint != detailedEndpoint(rt, c) {
 			continue
 		}
 		if f.Times > 0 {
@@ -122,9 +123,8 @@ func (s *Sandbox) takeFault(rt route, c *call) *Fault {
 	return nil
 }
 
-// spoil turns an answer into the spoilt one, as far as that is a matter of
-// status, headers and body.
-func (f *Fault) spoil(d dialect, endpoint string, a reply) reply {
+// corrupt returns the answer with the status, headers and body of the fault.
+func (f *Fault) corrupt(d dialect, endpoint string, a reply) reply {
 	switch f.Kind {
 	case Throttled, Quota, Outage, DeadGrant, WrongClient, ErrorIn200:
 		a = f.refusal(d, endpoint)
@@ -157,13 +157,13 @@ func (f *Fault) plain(status int, contentType, body string) reply {
 
 func (f *Fault) refusal(d dialect, endpoint string) reply {
 	if d == nil {
-		return text(http.StatusServiceUnavailable, "sandbox: no platform is played there\n")
+		return text(http.StatusServiceUnavailable, "sandbox: no platform has this endpoint\n")
 	}
 	kind := f.Kind
 	if kind == ErrorIn200 {
 		kind = DeadGrant
 	}
-	a := d.refuse(kind, endpoint)
+	a := d.errorReply(kind, endpoint)
 	switch {
 	case f.Status != 0:
 		a.status = f.Status
@@ -171,19 +171,13 @@ func (f *Fault) refusal(d dialect, endpoint string) reply {
 		a.status = http.StatusOK
 	}
 	if f.Kind == Throttled && f.RetryAfter >= 0 {
-		a = a.with("Retry-After", strconv.Itoa(orElse(f.RetryAfter, 30)))
+		a = a.with("Retry-After", strconv.Itoa(cmp.Or(f.RetryAfter, 30)))
 	}
 	return a
 }
 
-func orElse(n, fallback int) int {
-	if n == 0 {
-		return fallback
-	}
-	return n
-}
-
-// rewrite changes the members of a JSON object. What is none is left alone.
+// rewrite changes the members of a JSON object. It returns any other body as it
+// is.
 func (f *Fault) rewrite(body []byte) []byte {
 	members := map[string]json.RawMessage{}
 	if json.Unmarshal(body, &members) != nil {
@@ -202,7 +196,7 @@ func (f *Fault) rewrite(body []byte) []byte {
 	return rewritten
 }
 
-// prepend puts a member in front of a JSON object's others.
+// prepend adds a member to a JSON object before the others.
 func prepend(body []byte, member string) []byte {
 	rest := bytes.TrimPrefix(bytes.TrimSpace(body), []byte("{"))
 	comma := ","
@@ -212,7 +206,7 @@ func prepend(body []byte, member string) []byte {
 	return append([]byte("{"+member+comma), rest...)
 }
 
-// deliver writes an answer, or does not.
+// deliver writes the answer, unless the fault prevents it.
 func (f *Fault) deliver(w http.ResponseWriter, r *http.Request, a reply) {
 	switch f.Kind {
 	case Cut:
@@ -228,19 +222,19 @@ func (f *Fault) deliver(w http.ResponseWriter, r *http.Request, a reply) {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	case Oversize:
-		deliverPadded(w, w, a, orElse(f.Size, 2<<20))
+		deliverPadded(w, w, a, cmp.Or(f.Size, 2<<20))
 		return
 	case GzipBomb:
 		w.Header().Set("Content-Encoding", "gzip")
 		zip := gzip.NewWriter(w)
-		deliverPadded(w, zip, a, orElse(f.Size, 16<<20))
+		deliverPadded(w, zip, a, cmp.Or(f.Size, 16<<20))
 		_ = zip.Close()
 		return
 	}
 	a.write(w)
 }
 
-// wait reports whether the client is still there when the wait is over.
+// wait waits and reports whether the client is still connected afterwards.
 func (f *Fault) wait(r *http.Request) bool {
 	var after <-chan time.Time
 	if f.Release == nil {
@@ -258,8 +252,8 @@ func (f *Fault) wait(r *http.Request) bool {
 	}
 }
 
-// deliverPadded sends a JSON answer with a first member of size bytes, so that
-// it is valid JSON for whoever reads it to the end.
+// deliverPadded writes a JSON answer with a first member of size bytes. The
+// answer is valid JSON for a client that reads all of it.
 func deliverPadded(w http.ResponseWriter, body io.Writer, a reply, size int) {
 	for name, values := range a.header {
 		w.Header()[name] = values

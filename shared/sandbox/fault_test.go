@@ -18,7 +18,15 @@ func (v *visit) rotated(d dialect, old string) bool {
 	return v.renew(d, old).status != 200
 }
 
-func TestLostReplyHasActed(t *testing.T) {
+func TestSandbox_Fault(t *testing.T) {
+	t.Run("lost_reply", testSandboxFaultLostReply)
+	t.Run("corrupted_answers", testSandboxFaultCorruptedAnswers)
+	t.Run("broken_body", testSandboxFaultBrokenBody)
+	t.Run("number_of_calls", testSandboxFaultNumberOfCalls)
+	t.Run("slow_answer", testSandboxFaultSlowAnswer)
+}
+
+func testSandboxFaultLostReply(t *testing.T) {
 	for acts, want := range map[bool]bool{true: true, false: false} {
 		v, d := newVisit(t), dialectOf(sandbox.Twitter)
 		old := v.connect(d, sandbox.Choice{}).text("refresh_token")
@@ -38,7 +46,7 @@ func TestLostReplyHasActed(t *testing.T) {
 	}
 }
 
-func TestFaultsSpoilTheAnswer(t *testing.T) {
+func testSandboxFaultCorruptedAnswers(t *testing.T) {
 	for _, test := range []struct {
 		fault sandbox.Fault
 		check func(answer) bool
@@ -76,7 +84,7 @@ func TestFaultsSpoilTheAnswer(t *testing.T) {
 	}
 }
 
-func TestBrokenBodyEndsEarly(t *testing.T) {
+func testSandboxFaultBrokenBody(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
 	v.box.Fault(sandbox.Fault{Kind: sandbox.Broken})
 	res, err := http.DefaultClient.Do(v.form(d.tokenURL, d.token))
@@ -89,7 +97,7 @@ func TestBrokenBodyEndsEarly(t *testing.T) {
 	}
 }
 
-func TestFaultTakesAsManyCallsAsItSays(t *testing.T) {
+func testSandboxFaultNumberOfCalls(t *testing.T) {
 	v := newVisit(t)
 	v.box.Fault(sandbox.Fault{Platform: sandbox.Twitter, Endpoint: "me", Kind: sandbox.Outage, Times: 2})
 	var got []int
@@ -111,7 +119,7 @@ func TestFaultTakesAsManyCallsAsItSays(t *testing.T) {
 	}
 }
 
-func TestSlowAnswerWaitsForItsRelease(t *testing.T) {
+func testSandboxFaultSlowAnswer(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
 	old := v.connect(d, sandbox.Choice{}).text("refresh_token")
 	release := make(chan struct{})

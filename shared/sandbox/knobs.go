@@ -1,19 +1,43 @@
 package sandbox
 
-// Knobs change how the platforms behave. Lifetimes are in seconds; what is
-// issued already keeps its own.
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+)
+
+// Knobs change how the platforms behave. Each platform's file has a method
+// that returns its own. Lifetimes are in seconds. A token that was issued
+// before a change keeps its lifetime.
 type Knobs struct {
-	Facebook FacebookKnobs `json:"facebook"`
-	YouTube  YouTubeKnobs  `json:"youtube"`
-	Twitter  TwitterKnobs  `json:"twitter"`
-	TikTok   TikTokKnobs   `json:"tiktok"`
+	byPlatform map[string]any // pointers to structs
 }
 
-func defaultKnobs() Knobs {
-	return Knobs{
-		Facebook: defaultFacebookKnobs(),
-		YouTube:  defaultYouTubeKnobs(),
-		Twitter:  defaultTwitterKnobs(),
-		TikTok:   defaultTikTokKnobs(),
+// MarshalJSON returns an object with the knobs of each platform under its name.
+func (k Knobs) MarshalJSON() ([]byte, error) { return json.Marshal(k.byPlatform) }
+
+// patch changes the knobs that a JSON object names, and leaves the others. On
+// an error it changes nothing.
+func (k Knobs) patch(body []byte) error {
+	var changes map[string]json.RawMessage
+	if err := json.Unmarshal(body, &changes); err != nil {
+		return err
 	}
+	changed := map[string]reflect.Value{}
+	for platform, change := range changes {
+		knobs, ok := k.byPlatform[platform]
+		if !ok {
+			return fmt.Errorf("no platform %q has knobs", platform)
+		}
+		fresh := reflect.New(reflect.TypeOf(knobs).Elem())
+		fresh.Elem().Set(reflect.ValueOf(knobs).Elem())
+		if err := unmarshalStrictly(change, fresh.Interface()); err != nil {
+			return err
+		}
+		changed[platform] = fresh.Elem()
+	}
+	for platform, value := range changed {
+		reflect.ValueOf(k.byPlatform[platform]).Elem().Set(value)
+	}
+	return nil
 }

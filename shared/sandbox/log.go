@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// keptCalls is how many calls are remembered in full.
-const keptCalls = 512
+// maxCalls is the number of calls that Calls can return.
+const maxCalls = 512
 
-// Call is one request that a platform got. It holds secrets: it is for tests
-// in this process and is never served.
+// Call is one request to a platform. It holds secrets, so that the sandbox never
+// serves it. Tests in this process read it.
 type Call struct {
 	At       time.Time
 	Platform string
@@ -24,8 +24,8 @@ type Call struct {
 	Form     url.Values
 	Header   http.Header
 	Body     []byte
-	Status   int  // of the answer; 0 where there was none
-	Fault    Kind // that spoiled it, if any
+	Status   int  // of the answer; 0: none
+	Fault    Kind // that applied to it, or empty
 }
 
 type callLog struct {
@@ -40,7 +40,7 @@ func (l *callLog) add(rt route, c *call, status int, fault *Fault) {
 		l.counts = map[string]int{}
 	}
 	l.counts[countKey(rt.platform, rt.endpoint)]++
-	if name := detailed(rt, c); name != rt.endpoint {
+	if name := detailedEndpoint(rt, c); name != rt.endpoint {
 		l.counts[countKey(rt.platform, name)]++
 	}
 	entry := Call{
@@ -50,7 +50,7 @@ func (l *callLog) add(rt route, c *call, status int, fault *Fault) {
 	if fault != nil {
 		entry.Fault = fault.Kind
 	}
-	if len(l.calls) == keptCalls {
+	if len(l.calls) == maxCalls {
 		l.calls = slices.Delete(l.calls, 0, 1)
 	}
 	l.calls = append(l.calls, entry)
@@ -67,28 +67,29 @@ func (l *callLog) of(platform string) map[string]int {
 	return counts
 }
 
-// detailed is the endpoint with the grant type of a token call. Facebook needs
-// no grant type for a code.
-func detailed(rt route, c *call) string {
+// detailedEndpoint returns the endpoint, with the grant type of a token call. A
+// call with a code may leave out the grant type.
+func detailedEndpoint(rt route, c *call) string {
 	if rt.endpoint != "token" {
 		return rt.endpoint
 	}
-	grantType := c.either("grant_type")
-	if grantType == "" && c.either("code") != "" {
+	grantType := c.parameter("grant_type")
+	if grantType == "" && c.parameter("code") != "" {
 		grantType = "authorization_code"
 	}
 	return rt.endpoint + "/" + grantType
 }
 
-// Count returns how often an endpoint of a platform was called.
+// Count returns the number of calls of a platform's endpoint.
 func (s *Sandbox) Count(platform, endpoint string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log.counts[countKey(platform, endpoint)]
 }
 
-// Calls returns the calls of a platform's endpoint, oldest first, as far as
-// they are among the last 512 of all. An empty endpoint is every one.
+// Calls returns the calls of a platform's endpoint, oldest first. It returns those
+// among the last 512 calls of all platforms. An empty endpoint means every
+// endpoint.
 func (s *Sandbox) Calls(platform, endpoint string) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()

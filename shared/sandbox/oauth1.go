@@ -11,14 +11,16 @@ import (
 	"time"
 )
 
-// What X's portal would show for the app: the same in every sandbox.
+// The keys of the app, as X's portal shows them. They are the same in every
+// sandbox.
 const (
 	twitterAPIKey    = "sandbox-twitter-api-key"
 	twitterAPISecret = "sandbox-twitter-api-secret"
 	twitterBearer    = "AAAAsandbox-twitter-app-only-bearer"
 )
 
-// oauth1Window is how far a timestamp may be off; assumed.
+// oauth1Window is the largest difference between a timestamp and the clock. It is
+// assumed.
 const oauth1Window = 5 * time.Minute
 
 // UserKey is an OAuth 1.0a access token with its secret, as a person copies it
@@ -36,15 +38,14 @@ var twitterKeys = []UserKey{
 	{"1500000000000000002", "1500000000000000002-sandboxMessages", "sandbox-messages-token-secret", "read-write-directmessages"},
 }
 
-// UserKeys returns the OAuth 1.0a keys that work on X: one that may write, one
-// that may only read, and one that may send direct messages too.
+// UserKeys returns the OAuth 1.0a keys that are valid on X: one that may write,
+// one that may only read, and one that may also send direct messages.
 func (s *Sandbox) UserKeys() []UserKey { return slices.Clone(twitterKeys) }
 
-// verify checks an OAuth 1.0a signature whole (RFC 5849, 3.2) and returns the
-// key that made it.
+// verify checks an OAuth 1.0a signature (RFC 5849, 3.2) and returns its key.
 func (x *twitter) verify(c *call) (UserKey, *reply) {
 	refuse := func(code int, message string) (UserKey, *reply) {
-		refused := x.refuse(DeadGrant, "me")
+		refused := x.errorReply(DeadGrant, "me")
 		if x.knobs().V1Errors || strings.HasPrefix(c.path, "/1.1/") {
 			refused = answerJSON(401, object{"errors": []object{{"code": code, "message": message}}})
 		}
@@ -76,8 +77,8 @@ func (x *twitter) verify(c *call) (UserKey, *reply) {
 	return twitterKeys[i], nil
 }
 
-// signed reports whether the signature covers the request, on one of the URLs
-// that TwitterKnobs.SignedURL admits.
+// signed reports whether the signature covers the request and one of the URLs that
+// TwitterKnobs.SignedURL permits.
 func (x *twitter) signed(c *call, oauth map[string]string, key UserKey) bool {
 	var urls []string
 	if x.knobs().SignedURL != "sent" {
@@ -102,8 +103,8 @@ func (x *twitter) invalidate(c *call) reply {
 	return answerJSON(200, object{"access_token": key.AccessToken})
 }
 
-// oauth1Header reads an Authorization header (RFC 5849, 3.5.1). A parameter
-// that stands twice is refused.
+// oauth1Header reads an Authorization header (RFC 5849, 3.5.1). It refuses a
+// duplicate parameter.
 func oauth1Header(header string) (map[string]string, bool) {
 	scheme, rest, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "OAuth") {
@@ -124,7 +125,7 @@ func oauth1Header(header string) (map[string]string, bool) {
 	return parameters, true
 }
 
-// oauth1Signature is RFC 5849, 3.4, as X applies it: HMAC-SHA1 over method,
+// oauth1Signature signs as RFC 5849, 3.4, and X have it: HMAC-SHA1 over method,
 // URL without query, and the sorted parameters of query, form and header
 // (https://docs.x.com/fundamentals/authentication/oauth-1-0a/creating-a-signature,
 // 2026-11-23).
@@ -163,7 +164,7 @@ func comparePairs(a, b string) int {
 	return strings.Compare(valueA, valueB)
 }
 
-// percentEncode is RFC 3986, 2.1, with upper-case digits; url.QueryEscape
+// percentEncode encodes as RFC 3986, 2.1, with upper-case digits. url.QueryEscape
 // differs for space, "*" and "~".
 func percentEncode(s string) string {
 	const digits = "0123456789ABCDEF"

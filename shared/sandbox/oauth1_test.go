@@ -8,7 +8,7 @@ import (
 // The vector is X's own example, with the dummy keys that its page prints
 // (https://docs.x.com/fundamentals/authentication/oauth-1-0a/creating-a-signature,
 // 2026-11-23).
-func TestOAuth1SignatureOfTheDocumentedExample(t *testing.T) {
+func TestOAuth1Signature(t *testing.T) {
 	oauth := map[string]string{
 		"oauth_consumer_key":     "xvz1evFS4wEEPTGEFPHBog",
 		"oauth_nonce":            "kYjzVBB8Y0ZFabxSWbWovY3uYSQ2pTgmZeNu2VS4cg",

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -15,30 +16,23 @@ import (
 	"time"
 )
 
-// The names of the platforms.
-const (
-	Facebook = "facebook"
-	YouTube  = "youtube"
-	Twitter  = "twitter"
-	TikTok   = "tiktok"
-)
-
-// maxBody caps what a request may carry.
+// maxBody bounds the body of a request.
 const maxBody = 1 << 20
 
-// Options are what a Sandbox is made of. The zero Options are good.
+// Options configure a Sandbox. The zero Options are valid.
 type Options struct {
-	// Now is the clock; nil is time.Now.
+	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
-	// Random feeds codes and tokens and must not repeat itself; nil is
-	// crypto/rand.
+	// Random is the source of codes and tokens. It must not repeat itself. Nil
+	// means crypto/rand.
 	Random io.Reader
-	// RedirectURIs are those registered with each platform's app, compared
-	// byte by byte. See also SetRedirectURIs.
+	// RedirectURIs are the redirect URIs that are registered with each
+	// platform's app. The platform compares them byte by byte. See also
+	// SetRedirectURIs.
 	RedirectURIs map[string][]string
 }
 
-// Sandbox is the four platforms. It is safe for concurrent use.
+// Sandbox is all platforms of the registry. It is safe for concurrent use.
 type Sandbox struct {
 	mu       sync.Mutex
 	clock    func() time.Time
@@ -46,40 +40,44 @@ type Sandbox struct {
 	random   io.Reader
 	knobs    Knobs
 	routes   []route
-	dialects map[string]dialect
+	aliases  map[string]string
+	dialects []dialect // in the order of the registry
 	faults   []*Fault
 	log      callLog
 }
 
-// dialect is what each platform brings of its own.
+// dialect is the part of a platform that differs from the others.
 type dialect interface {
 	common() *platform
 	routes() []route
 
-	// ask checks an authorize request. A non-nil reply is the platform's
-	// error page.
-	ask(c *call) (question, *reply)
+	// checkAuthorize checks an authorize request. A reply that is not nil is the
+	// platform's error page.
+	checkAuthorize(c *call) (consentRequest, *reply)
 
-	// answer records what the person chose and returns where the browser is
-	// sent.
-	answer(q question, p *Person, choice Choice) string
+	// redirect records the choice of the person and returns the URL that the
+	// browser is sent to.
+	redirect(q consentRequest, p *Person, choice Choice) string
 
-	// refuse is how the platform words a refusal at an endpoint.
-	refuse(kind Kind, endpoint string) reply
+	// errorReply returns the platform's own form of an error at an endpoint.
+	errorReply(kind Kind, endpoint string) reply
 }
 
 // New returns a Sandbox with its default apps, people and knobs.
 func New(o Options) *Sandbox {
-	s := &Sandbox{clock: o.Now, random: o.Random, knobs: defaultKnobs(), dialects: map[string]dialect{}}
+	s := &Sandbox{clock: o.Now, random: o.Random, knobs: Knobs{map[string]any{}}, aliases: map[string]string{}}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
 	if s.random == nil {
 		s.random = rand.Reader
 	}
-	for _, d := range []dialect{newFacebook(s), newYouTube(s), newTwitter(s), newTikTok(s)} {
+	for _, newDialect := range registry {
+		d := newDialect(s)
 		p := d.common()
-		s.dialects[p.name] = d
+		s.dialects = append(s.dialects, d)
+		s.knobs.byPlatform[p.name] = p.knobs
+		maps.Copy(s.aliases, p.aliases)
 		p.app.RedirectURIs = slices.Clone(o.RedirectURIs[p.name])
 		for _, r := range d.routes() {
 			r.platform = p.name
@@ -93,25 +91,20 @@ func New(o Options) *Sandbox {
 // from each real origin to its place under base.
 func Endpoints(base string) map[string]string {
 	endpoints := map[string]string{}
-	for _, host := range hosts {
+	for _, host := range New(Options{}).hosts() {
 		endpoints["https://"+host] = strings.TrimRight(base, "/") + "/" + host
 	}
 	return endpoints
 }
 
-// hosts are the real hosts that are played here. Those of aliases answer as
-// their newer names do.
-var hosts = []string{
-	"www.facebook.com", "graph.facebook.com",
-	"accounts.google.com", "oauth2.googleapis.com", "www.googleapis.com", "youtube.googleapis.com",
-	"x.com", "api.x.com", "twitter.com", "api.twitter.com",
-	"www.tiktok.com", "open.tiktokapis.com",
-}
-
-var aliases = map[string]string{
-	"youtube.googleapis.com": "www.googleapis.com",
-	"twitter.com":            "x.com",
-	"api.twitter.com":        "api.x.com",
+// hosts returns the real hosts of the platforms, those of aliases too.
+func (s *Sandbox) hosts() []string {
+	hosts := slices.Collect(maps.Keys(s.aliases))
+	for _, r := range s.routes {
+		hosts = append(hosts, r.host)
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
 }
 
 // SetRedirectURIs registers the redirect URIs of a platform's app in place of
@@ -122,8 +115,8 @@ func (s *Sandbox) SetRedirectURIs(platform string, uris ...string) {
 	s.dialect(platform).common().app.RedirectURIs = slices.Clone(uris)
 }
 
-// SetSecrets gives an app the client secret current, which AppOf tells and
-// notices are signed with. Those that are retired are still taken.
+// SetSecrets sets the client secret of an app to current. AppOf returns it, and
+// notices are signed with it. The platform still accepts the retired ones.
 func (s *Sandbox) SetSecrets(platform, current string, retired ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,27 +124,38 @@ func (s *Sandbox) SetSecrets(platform, current string, retired ...string) {
 	p.app.ClientSecret, p.retired = current, retired
 }
 
-// Advance moves the sandbox's clock forward by d, over and above Options.Now.
+// Advance moves the sandbox's clock forward by d, beyond Options.Now.
 func (s *Sandbox) Advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.advanced += d
 }
 
-// Tune changes knobs. What change does is seen by every later request.
+// Tune changes knobs. The change applies to every later request.
 func (s *Sandbox) Tune(change func(*Knobs)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.knobs)
 }
 
-// dialect panics for a name that is none: the caller's test is wrong.
+// dialect returns the platform of that name. It panics where there is none,
+// because the caller's test is wrong.
 func (s *Sandbox) dialect(platform string) dialect {
-	d, ok := s.dialects[platform]
-	if !ok {
+	d := s.lookUp(platform)
+	if d == nil {
 		panic(fmt.Sprintf("sandbox: no platform %q", platform))
 	}
 	return d
+}
+
+// lookUp returns the platform of that name, or nil.
+func (s *Sandbox) lookUp(platform string) dialect {
+	for _, d := range s.dialects {
+		if d.common().name == platform {
+			return d
+		}
+	}
+	return nil
 }
 
 func (s *Sandbox) now() time.Time { return s.clock().Add(s.advanced) }
@@ -165,7 +169,7 @@ func (s *Sandbox) newSecret(prefix string) string {
 	return prefix + base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// ServeHTTP plays the platform whose host is the first segment of the path.
+// ServeHTTP answers as the platform whose host is the first segment of the path.
 func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
 	if path == "/" || strings.HasPrefix(path, controlPath) {
@@ -177,7 +181,7 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "request body too large or cut off", http.StatusRequestEntityTooLarge)
 		return
 	}
-	answer, fault := s.play(r, path, body)
+	answer, fault := s.handleCall(r, path, body)
 	if fault != nil {
 		fault.deliver(w, r, answer)
 		return
@@ -185,9 +189,9 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer.write(w)
 }
 
-// play lets the platform act, under the lock, and returns its reply and the
-// fault that is to spoil its delivery.
-func (s *Sandbox) play(r *http.Request, path string, body []byte) (reply, *Fault) {
+// handleCall lets the platform process a request, under the lock. It returns the
+// reply and the fault that applies to its delivery.
+func (s *Sandbox) handleCall(r *http.Request, path string, body []byte) (reply, *Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rt, c := s.match(r, path)
@@ -198,7 +202,7 @@ func (s *Sandbox) play(r *http.Request, path string, body []byte) (reply, *Fault
 		answer = rt.handle(c)
 	}
 	if fault != nil {
-		answer = fault.spoil(s.dialects[rt.platform], rt.endpoint, answer)
+		answer = fault.corrupt(s.lookUp(rt.platform), rt.endpoint, answer)
 	}
 	s.log.add(rt, c, answer.status, fault)
 	return answer, fault
@@ -208,29 +212,29 @@ func (s *Sandbox) play(r *http.Request, path string, body []byte) (reply, *Fault
 type route struct {
 	platform string
 	endpoint string
-	method   string // several are separated by a space
+	method   string // several methods are separated by a space
 	host     string
-	path     string // segments in braces match any one segment
+	path     string // a segment in braces matches any segment
 	handle   func(*call) reply
 }
 
-// call is one request, read.
+// call is one parsed request.
 type call struct {
-	now    time.Time
-	method string
-	host   string // the real host that was called
-	path   string // below the host, as sent
-	url    url.URL
-	server string // the Host header
-	header http.Header
-	wild   map[string]string
-	query  url.Values
-	body   []byte
+	now        time.Time
+	method     string
+	host       string // the real host that was called
+	path       string // below the host, as sent
+	url        url.URL
+	server     string // the Host header
+	header     http.Header
+	pathValues map[string]string
+	query      url.Values
+	body       []byte
 	// form is the body, where it says that it is a form, else nil.
 	form url.Values
 }
 
-// read parses the body of a form.
+// read sets the body, and parses it if it is a form.
 func (c *call) read(body []byte) {
 	c.body = body
 	media, _, err := mime.ParseMediaType(c.header.Get("Content-Type"))
@@ -242,17 +246,17 @@ func (c *call) read(body []byte) {
 	}
 }
 
-// either returns a parameter of the form or, failing that, of the query.
-func (c *call) either(name string) string {
+// parameter returns a parameter of the form, or else of the query.
+func (c *call) parameter(name string) string {
 	if c.form.Has(name) {
 		return c.form.Get(name)
 	}
 	return c.query.Get(name)
 }
 
-// repeated returns the name of a form field that occurs more than once, which
-// RFC 6749, 3.2, forbids.
-func (c *call) repeated() string {
+// duplicateParameter returns the name of a form field that occurs more than
+// once, which RFC 6749, 3.2, forbids.
+func (c *call) duplicateParameter() string {
 	for name, values := range c.form {
 		if len(values) > 1 {
 			return name
@@ -275,24 +279,24 @@ func (c *call) basic() (user, password string, ok bool) {
 	return (&http.Request{Header: c.header}).BasicAuth()
 }
 
-// match finds the route of a request. Without one, it is a route that answers
-// 404, or 405 where only the method is wrong.
+// match returns the route of a request. Where there is none, it returns one that
+// answers 404, or 405 if the method alone is wrong.
 func (s *Sandbox) match(r *http.Request, escaped string) (route, *call) {
 	host, path, _ := strings.Cut(strings.TrimPrefix(escaped, "/"), "/")
 	c := &call{
 		now: s.now(), method: r.Method, host: host, path: "/" + path, url: *r.URL, server: r.Host,
 		header: r.Header, query: r.URL.Query(),
 	}
-	if newer, ok := aliases[host]; ok {
+	if newer, ok := s.aliases[host]; ok {
 		host = newer
 	}
-	missing := route{endpoint: "unknown", handle: notFound}
+	missing := route{endpoint: "unknown", handle: noSuchRoute}
 	for _, rt := range s.routes {
 		if rt.host != host {
 			continue
 		}
 		missing.platform = rt.platform
-		wild, ok := rt.matches("/" + path)
+		values, ok := rt.matches("/" + path)
 		if !ok {
 			continue
 		}
@@ -300,7 +304,7 @@ func (s *Sandbox) match(r *http.Request, escaped string) (route, *call) {
 			missing.handle = wrongMethod
 			continue
 		}
-		c.wild = wild
+		c.pathValues = values
 		return rt, c
 	}
 	return missing, c
@@ -311,30 +315,30 @@ func (rt route) matches(path string) (map[string]string, bool) {
 	if len(want) != len(got) {
 		return nil, false
 	}
-	wild := map[string]string{}
+	values := map[string]string{}
 	for i, segment := range want {
 		value, err := url.PathUnescape(got[i])
 		if err != nil {
 			return nil, false
 		}
 		if name, ok := strings.CutPrefix(segment, "{"); ok && value != "" {
-			wild[strings.TrimSuffix(name, "}")] = value
+			values[strings.TrimSuffix(name, "}")] = value
 		} else if segment != value {
 			return nil, false
 		}
 	}
-	return wild, true
+	return values, true
 }
 
-func notFound(c *call) reply {
-	return text(http.StatusNotFound, "sandbox: "+c.method+" "+c.host+c.path+" is nothing that is played here\n")
+func noSuchRoute(c *call) reply {
+	return text(http.StatusNotFound, "sandbox: "+c.method+" "+c.host+c.path+" is not an endpoint of a platform here\n")
 }
 
 func wrongMethod(c *call) reply {
 	return text(http.StatusMethodNotAllowed, "sandbox: "+c.host+c.path+" does not take "+c.method+"\n")
 }
 
-// reply is what a platform answers.
+// reply is an answer of a platform.
 type reply struct {
 	status int
 	header http.Header
@@ -349,7 +353,7 @@ func (a reply) write(w http.ResponseWriter) {
 	_, _ = io.Copy(w, bytes.NewReader(a.body))
 }
 
-// with sets a header of the reply. The name is kept as it is written.
+// with sets a header of the reply. It does not change the case of the name.
 func (a reply) with(name, value string) reply {
 	a.header[name] = []string{value}
 	return a
@@ -359,7 +363,7 @@ func text(status int, body string) reply {
 	return reply{status, http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}, []byte(body)}
 }
 
-// containsAll reports whether every element of want is in have.
+// containsAll reports whether have contains every element of want.
 func containsAll(have, want []string) bool {
 	for _, s := range want {
 		if !slices.Contains(have, s) {

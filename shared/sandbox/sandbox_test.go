@@ -37,7 +37,7 @@ func newVisit(t *testing.T) *visit {
 	t.Helper()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	uris := map[string][]string{}
-	for _, name := range []string{sandbox.Facebook, sandbox.YouTube, sandbox.Twitter, sandbox.TikTok} {
+	for _, name := range sandbox.Platforms() {
 		uris[name] = []string{redirectURI}
 	}
 	box := sandbox.New(sandbox.Options{Now: func() time.Time { return now }, RedirectURIs: uris})
@@ -269,7 +269,46 @@ func each(t *testing.T, test func(v *visit, d dialect)) {
 	}
 }
 
-func TestConsentReturnsCodeAndState(t *testing.T) {
+func TestSandbox_Consent(t *testing.T) {
+	t.Run("code_and_state", testSandboxConsentCodeAndState)
+	t.Run("denied", testSandboxConsentDenied)
+	t.Run("invalid_request_shows_a_page", testSandboxConsentInvalidRequestShowsAPage)
+	t.Run("refused_scopes", testSandboxConsentRefusedScopes)
+	t.Run("form_in_a_browser", testSandboxConsentFormInABrowser)
+}
+
+func TestSandbox_Token(t *testing.T) {
+	t.Run("code_works_once", testSandboxTokenCodeWorksOnce)
+	t.Run("code_expires", testSandboxTokenCodeExpires)
+	t.Run("verifier_must_match", testSandboxTokenVerifierMustMatch)
+	t.Run("redirect_uri_must_match", testSandboxTokenRedirectUriMustMatch)
+	t.Run("body_must_be_a_form", testSandboxTokenBodyMustBeAForm)
+	t.Run("duplicate_parameter", testSandboxTokenDuplicateParameter)
+	t.Run("wrong_client", testSandboxTokenWrongClient)
+}
+
+func TestSandbox_Expire(t *testing.T) {
+	t.Run("access_token_is_refused", testSandboxExpireAccessTokenIsRefused)
+}
+
+func TestSandbox_Kill(t *testing.T) {
+	t.Run("grant_ends", testSandboxKillGrantEnds)
+}
+
+func TestSandbox_ServeHTTP(t *testing.T) {
+	t.Run("wrong_host", testSandboxServeHTTPWrongHost)
+	t.Run("control", testSandboxServeHTTPControl)
+}
+
+func TestSandbox_Secrets(t *testing.T) {
+	t.Run("issued_secrets", testSandboxSecretsIssuedSecrets)
+}
+
+func TestSandbox_Calls(t *testing.T) {
+	t.Run("requests_as_sent", testSandboxCallsRequestsAsSent)
+}
+
+func testSandboxConsentCodeAndState(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		q := v.consent(d.authorizeURL, d.authorize, sandbox.Choice{})
 		if q.Get("state") != "st" || q.Get("code") == "" || q.Has("error") {
@@ -281,7 +320,7 @@ func TestConsentReturnsCodeAndState(t *testing.T) {
 	})
 }
 
-func TestDenialReturnsAccessDenied(t *testing.T) {
+func testSandboxConsentDenied(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		q := v.consent(d.authorizeURL, d.authorize, sandbox.Choice{Deny: true})
 		if q.Get("state") != "st" || q.Get("error") != "access_denied" || q.Has("code") {
@@ -290,7 +329,7 @@ func TestDenialReturnsAccessDenied(t *testing.T) {
 	})
 }
 
-func TestBadAuthorizeRequestIsAPageAndNoRedirect(t *testing.T) {
+func testSandboxConsentInvalidRequestShowsAPage(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		for name, change := range map[string][]string{
 			"redirect URI with a slash more": {"redirect_uri", redirectURI + "/"},
@@ -312,7 +351,7 @@ func TestBadAuthorizeRequestIsAPageAndNoRedirect(t *testing.T) {
 	})
 }
 
-func TestCodeWorksOnce(t *testing.T) {
+func testSandboxTokenCodeWorksOnce(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		code := v.consent(d.authorizeURL, d.authorize, sandbox.Choice{}).Get("code")
 		var won sync.Map
@@ -334,7 +373,7 @@ func TestCodeWorksOnce(t *testing.T) {
 	})
 }
 
-func TestCodeExpires(t *testing.T) {
+func testSandboxTokenCodeExpires(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		life := 600 * time.Second
 		if d.name == sandbox.Twitter {
@@ -351,7 +390,7 @@ func TestCodeExpires(t *testing.T) {
 	})
 }
 
-func TestVerifierMustMatch(t *testing.T) {
+func testSandboxTokenVerifierMustMatch(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		code := v.consent(d.authorizeURL, d.authorize, sandbox.Choice{}).Get("code")
 		for _, wrong := range []string{otherVerifier, "", challenge, challengeHex} {
@@ -363,7 +402,7 @@ func TestVerifierMustMatch(t *testing.T) {
 	})
 }
 
-func TestRedirectURIMustBeTheSameAtTheExchange(t *testing.T) {
+func testSandboxTokenRedirectUriMustMatch(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		code := v.consent(d.authorizeURL, d.authorize, sandbox.Choice{}).Get("code")
 		if a := v.exchange(d, with(d.token, "code", code, "redirect_uri", redirectURI+"/")); a.status != 400 {
@@ -372,7 +411,7 @@ func TestRedirectURIMustBeTheSameAtTheExchange(t *testing.T) {
 	})
 }
 
-func TestTokenEndpointWantsAForm(t *testing.T) {
+func testSandboxTokenBodyMustBeAForm(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		r := v.form(d.tokenURL, d.token)
 		r.Header.Set("Content-Type", "application/json")
@@ -380,7 +419,7 @@ func TestTokenEndpointWantsAForm(t *testing.T) {
 	})
 }
 
-func TestRepeatedParameterIsRefused(t *testing.T) {
+func testSandboxTokenDuplicateParameter(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		code := v.consent(d.authorizeURL, d.authorize, sandbox.Choice{}).Get("code")
 		form := with(d.token, "code", code)
@@ -389,7 +428,7 @@ func TestRepeatedParameterIsRefused(t *testing.T) {
 	})
 }
 
-func TestWrongClientIsRefused(t *testing.T) {
+func testSandboxTokenWrongClient(t *testing.T) {
 	youtube, twitter, tiktok := dialectOf(sandbox.YouTube), dialectOf(sandbox.Twitter), dialectOf(sandbox.TikTok)
 	v := newVisit(t)
 	v.want(v.exchange(youtube, with(youtube.token, "client_secret", "wrong", "code", "c")), 401, "invalid_client")
@@ -405,7 +444,7 @@ func TestWrongClientIsRefused(t *testing.T) {
 	v.want(v.do(r), 400, "invalid_request")
 }
 
-func TestUntickedScopesAreNotGranted(t *testing.T) {
+func testSandboxConsentRefusedScopes(t *testing.T) {
 	for name, unticked := range map[string]string{
 		sandbox.YouTube: "https://www.googleapis.com/auth/youtube.upload", sandbox.TikTok: "video.publish",
 	} {
@@ -421,7 +460,7 @@ func TestUntickedScopesAreNotGranted(t *testing.T) {
 	}
 }
 
-func TestExpiredAccessTokenIsRefused(t *testing.T) {
+func testSandboxExpireAccessTokenIsRefused(t *testing.T) {
 	for name, me := range map[string]string{
 		sandbox.YouTube: "https://www.googleapis.com/youtube/v3/channels?part=id&mine=true",
 		sandbox.Twitter: "https://api.x.com/2/users/me",
@@ -444,7 +483,7 @@ func TestExpiredAccessTokenIsRefused(t *testing.T) {
 	}
 }
 
-func TestKillEndsTheGrant(t *testing.T) {
+func testSandboxKillGrantEnds(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		a := v.connect(d, sandbox.Choice{})
 		other := v.connect(d, sandbox.Choice{Account: v.box.People(d.name)[1].ID})
@@ -458,7 +497,7 @@ func TestKillEndsTheGrant(t *testing.T) {
 	})
 }
 
-func TestCallToTheWrongHostFails(t *testing.T) {
+func testSandboxServeHTTPWrongHost(t *testing.T) {
 	v := newVisit(t)
 	if a := v.post("https://accounts.google.com/token", dialectOf(sandbox.YouTube).token); a.status != 404 {
 		t.Errorf("got %d", a.status)
@@ -468,7 +507,7 @@ func TestCallToTheWrongHostFails(t *testing.T) {
 	}
 }
 
-func TestConsentFormInABrowser(t *testing.T) {
+func testSandboxConsentFormInABrowser(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		page := v.get(d.authorizeURL+"?"+d.authorize.Encode(), "")
 		for _, part := range []string{`id="allow"`, `id="deny"`, `name="account"`, `name="scope"`, "this is not the real"} {
@@ -491,7 +530,7 @@ func TestConsentFormInABrowser(t *testing.T) {
 	})
 }
 
-func TestSecretsListsWhatWasIssued(t *testing.T) {
+func testSandboxSecretsIssuedSecrets(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		a := v.connect(d, sandbox.Choice{})
 		secrets := strings.Join(v.box.Secrets(), "\n")
@@ -509,7 +548,7 @@ func TestSecretsListsWhatWasIssued(t *testing.T) {
 	})
 }
 
-func TestCallsTellWhatWasSent(t *testing.T) {
+func testSandboxCallsRequestsAsSent(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		a := v.connect(d, sandbox.Choice{})
 		v.renew(d, a.text("refresh_token"))
@@ -525,7 +564,7 @@ func TestCallsTellWhatWasSent(t *testing.T) {
 	})
 }
 
-func TestControlSurface(t *testing.T) {
+func testSandboxServeHTTPControl(t *testing.T) {
 	v := newVisit(t)
 	d := dialectOf(sandbox.Twitter)
 	if a := v.control("PATCH", "knobs", `{"twitter":{"access_seconds":60}}`); a.status != 200 {
@@ -535,6 +574,17 @@ func TestControlSurface(t *testing.T) {
 	if a.json["expires_in"] != 60.0 || a.text("refresh_token") == "" {
 		t.Errorf("expires_in is %v, want 60, with the other knobs as they were", a.json["expires_in"])
 	}
+	for _, body := range []string{`{"twitter":{"access_seconds":5},"myspace":{}}`, `{"twitter":{"access_seconds":5,"no_such_knob":1}}`, `[]`} {
+		if a := v.control("PATCH", "knobs", body); a.status != 400 {
+			t.Errorf("knobs %s: got %d, want 400", body, a.status)
+		}
+	}
+	if a := v.connect(d, sandbox.Choice{}); a.json["expires_in"] != 60.0 {
+		t.Errorf("a refused change of knobs: expires_in is %v, want 60", a.json["expires_in"])
+	}
+	v.box.Kill(sandbox.Twitter, "", 0)
+	v.box.Expire(sandbox.Twitter)
+	a = v.connect(d, sandbox.Choice{})
 	if a := v.control("POST", "expire", `{"platform":"twitter"}`); a.json["ended"] != 1.0 {
 		t.Errorf("expire: %d %s", a.status, a.body)
 	}

@@ -23,6 +23,9 @@ var tiktokFields = map[string]string{
 
 var tiktokScopes = []string{"user.info.basic", "user.info.profile", "user.info.stats", "video.list", "video.upload", "video.publish"}
 
+// TikTok is the name of the platform.
+const TikTok = "tiktok"
+
 // TikTokKnobs change how TikTok behaves.
 type TikTokKnobs struct {
 	CodeSeconds int `json:"code_seconds"`
@@ -31,11 +34,11 @@ type TikTokKnobs struct {
 	// 2026-11-05); before, they were 86400 and 31536000, see Legacy.
 	AccessSeconds  int `json:"access_seconds"`
 	RefreshSeconds int `json:"refresh_seconds"`
-	// RestartRefresh lets a rotation begin the refresh token's life anew.
-	// Whether TikTok does is not documented.
+	// RestartRefresh issues each refresh token with a full lifetime. TikTok does
+	// not document whether it does.
 	RestartRefresh bool `json:"restart_refresh"`
-	// KeepRefreshToken gives the same refresh token back, as the older
-	// documents allow.
+	// KeepRefreshToken returns the same refresh token, as the older documents
+	// allow.
 	KeepRefreshToken bool `json:"keep_refresh_token"`
 
 	// PKCE is "required", or "optional" as the documents have it for the
@@ -45,10 +48,10 @@ type TikTokKnobs struct {
 	Base64Challenge bool   `json:"base64_challenge"`
 	// ErrorsIn200 sends errors of the token endpoint with status 200.
 	ErrorsIn200 bool `json:"errors_in_200"`
-	// TargetUsers are the only people that an app in TikTok's own sandbox may
-	// ask; empty: everyone.
+	// TargetUsers are the only people that can use an app in TikTok's own
+	// sandbox. Empty means everyone.
 	TargetUsers []string `json:"target_users"`
-	// UserInfoPerMinute is of the app, CreatorPerMinute of one access token
+	// UserInfoPerMinute limits the app, CreatorPerMinute one access token
 	// (https://developers.tiktok.com/doc/tiktok-api-v2-rate-limit,
 	// 2026-11-23).
 	UserInfoPerMinute int `json:"user_info_per_minute"`
@@ -70,8 +73,9 @@ type tiktok struct {
 	used windows
 }
 
-func newTikTok(s *Sandbox) *tiktok {
-	return &tiktok{newPlatform(s, TikTok, "TikTok",
+func newTikTok(s *Sandbox) dialect {
+	knobs := defaultTikTokKnobs()
+	return &tiktok{newPlatform(s, TikTok, "TikTok", &knobs,
 		App{ClientID: "sandbox-tiktok-client", ClientSecret: "sandbox-tiktok-secret"},
 		&Person{ID: "-000sandbox-open-id-one", UnionID: "sandbox-union-id-one", Name: "Sandbox Creator One", Username: "sandbox.creator.one"},
 		&Person{ID: "-000sandbox-open-id-two", UnionID: "sandbox-union-id-two", Name: "Sandbox Creator Two", Username: "sandbox.creator.two", Private: true},
@@ -81,7 +85,7 @@ func newTikTok(s *Sandbox) *tiktok {
 func (t *tiktok) routes() []route {
 	return []route{
 		{endpoint: "authorize", method: "GET", host: "www.tiktok.com", path: "/v2/auth/authorize/", handle: showConsent(t)},
-		{endpoint: "consent", method: "POST", host: "www.tiktok.com", path: "/v2/auth/authorize/", handle: takeConsent(t)},
+		{endpoint: "consent", method: "POST", host: "www.tiktok.com", path: "/v2/auth/authorize/", handle: acceptConsent(t)},
 		{endpoint: "token", method: "POST", host: "open.tiktokapis.com", path: "/v2/oauth/token/", handle: t.token},
 		{endpoint: "revoke", method: "POST", host: "open.tiktokapis.com", path: "/v2/oauth/revoke/", handle: t.revoke},
 		{endpoint: "me", method: "GET", host: "open.tiktokapis.com", path: "/v2/user/info/", handle: t.userInfo},
@@ -89,11 +93,14 @@ func (t *tiktok) routes() []route {
 	}
 }
 
-func (t *tiktok) knobs() TikTokKnobs { return t.sandbox.knobs.TikTok }
+// TikTok returns the knobs of TikTok.
+func (k *Knobs) TikTok() *TikTokKnobs { return k.byPlatform[TikTok].(*TikTokKnobs) }
 
-// ask checks as TikTok's authorize page does
+func (t *tiktok) knobs() *TikTokKnobs { return t.sandbox.knobs.TikTok() }
+
+// checkAuthorize checks as TikTok's authorize page does
 // (https://developers.tiktok.com/doc/login-kit-web, 2026-11-23).
-func (t *tiktok) ask(c *call) (question, *reply) {
+func (t *tiktok) checkAuthorize(c *call) (consentRequest, *reply) {
 	q := c.query
 	scopes := slices.DeleteFunc(strings.Split(q.Get("scope"), ","), func(s string) bool { return s == "" })
 	challenge := q.Get("code_challenge")
@@ -113,17 +120,17 @@ func (t *tiktok) ask(c *call) (question, *reply) {
 		code, why = "code_challenge_method", "code_challenge_method has to be S256."
 	}
 	if why != "" {
-		page := errorPage(400, refusedPage{t.title, "Something went wrong", why + " (" + code + ")"})
-		return question{}, &page
+		page := errorPage(400, errorText{t.title, "Something went wrong", why + " (" + code + ")"})
+		return consentRequest{}, &page
 	}
-	return question{scopes: scopes, fixed: []string{"user.info.basic"}, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
+	return consentRequest{scopes: scopes, fixed: []string{"user.info.basic"}, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
 }
 
-// answer sends a code with characters that have to be percent-encoded: whoever
-// encodes the code once more sends another one (https://developers.tiktok.com/
+// redirect issues a code with characters that have to be percent-encoded. A client
+// that encodes the code twice sends another code (https://developers.tiktok.com/
 // doc/oauth-user-access-token-management, 2026-11-23; the characters are
 // assumed).
-func (t *tiktok) answer(q question, p *Person, choice Choice) string {
+func (t *tiktok) redirect(q consentRequest, p *Person, choice Choice) string {
 	k := t.knobs()
 	if len(k.TargetUsers) > 0 && !slices.Contains(k.TargetUsers, p.ID) {
 		return redirectTo(q.redirectURI, "error", "unauthorized_client", "error_description", "The account is no target user of this sandbox.", "state", q.state)
@@ -134,7 +141,7 @@ func (t *tiktok) answer(q question, p *Person, choice Choice) string {
 	now, scopes := t.sandbox.now(), q.granted(choice)
 	value := t.newCode(t.sandbox.newSecret("sandbox-tiktok-code-")+"*v!1", code{
 		grant: t.newGrant(p, scopes, now), redirectURI: q.redirectURI,
-		challenge: q.query.Get("code_challenge"), expires: later(now, k.CodeSeconds),
+		challenge: q.query.Get("code_challenge"), expires: expiresAfter(now, k.CodeSeconds),
 	})
 	return redirectTo(q.redirectURI, "code", value, "scopes", strings.Join(scopes, ","), "state", q.state)
 }
@@ -152,20 +159,20 @@ func (t *tiktok) token(c *call) reply {
 	return t.error("unsupported_grant_type", "The grant_type is missing or not supported.")
 }
 
-// authenticate wants client_key and client_secret in a form; client_id and
-// Basic are refused (better-auth/better-auth#10696, read 2026-11-23).
+// authenticate requires client_key and client_secret in a form. It refuses
+// client_id and Basic (better-auth/better-auth#10696, read 2026-11-23).
 func (t *tiktok) authenticate(c *call) *reply {
 	_, _, withHeader := c.basic()
 	var refused reply
-	switch name := c.repeated(); {
+	switch name := c.duplicateParameter(); {
 	case c.form == nil:
 		refused = t.error("invalid_request", "Only `application/x-www-form-urlencoded` is supported as Content-Type.")
 	case name != "":
 		refused = t.error("invalid_request", "The parameter "+name+" stands there more than once.")
 	case c.form.Get("client_key") == "" || c.form.Has("client_id") || withHeader:
 		refused = t.error("invalid_request", "The request parameters are malformed: client_key.")
-	case c.form.Get("client_key") != t.app.ClientID || !t.takes(c.form.Get("client_secret")):
-		refused = t.refuse(WrongClient, "token")
+	case c.form.Get("client_key") != t.app.ClientID || !t.acceptsSecret(c.form.Get("client_secret")):
+		refused = t.errorReply(WrongClient, "token")
 	default:
 		return nil
 	}
@@ -179,22 +186,22 @@ func (t *tiktok) redeem(c *call) reply {
 		return t.error("invalid_grant", "Authorization code is expired.")
 	case c.form.Get("redirect_uri") != granted.redirectURI:
 		return t.error("invalid_request", "Redirect_uri is not matched with the uri when requesting code.")
-	case !t.proves(granted, c.form.Get("code_verifier")):
+	case !t.matchesChallenge(granted, c.form.Get("code_verifier")):
 		return t.error("invalid_request", "Code verifier or code challenge is invalid.")
 	}
 	granted.used = true
-	end := later(c.now, t.knobs().RefreshSeconds)
+	end := expiresAfter(c.now, t.knobs().RefreshSeconds)
 	return t.issue(granted.grant, t.newRefresh(granted.grant, c.now, end), end, c.now)
 }
 
-// proves holds the verifier against TikTok's form of the challenge: hex, not
-// RFC 7636's base64url (https://developers.tiktok.com/doc/login-kit-desktop,
+// matchesChallenge compares the verifier with TikTok's form of the challenge: hex,
+// not RFC 7636's base64url (https://developers.tiktok.com/doc/login-kit-desktop,
 // 2026-11-23; mystery-man/passport-tiktok#9).
-func (t *tiktok) proves(c *code, verifier string) bool {
+func (t *tiktok) matchesChallenge(c *code, verifier string) bool {
 	switch {
 	case c.challenge == "":
 		return true
-	case !wellFormedVerifier(verifier):
+	case !isVerifier(verifier):
 		return false
 	case t.knobs().Base64Challenge:
 		return challengeS256(verifier) == c.challenge
@@ -202,17 +209,17 @@ func (t *tiktok) proves(c *code, verifier string) bool {
 	return challengeHex(verifier) == c.challenge
 }
 
-// refresh rotates strictly: the old refresh token dies when the new one is
+// refresh rotates strictly. The old refresh token ends when the new one is
 // issued.
 func (t *tiktok) refresh(c *call) reply {
 	k, value := t.knobs(), c.form.Get("refresh_token")
 	old := t.find(value, refresh, c.now)
 	if old == nil {
-		return t.refuse(DeadGrant, "token")
+		return t.errorReply(DeadGrant, "token")
 	}
 	end := old.expires
 	if k.RestartRefresh {
-		end = later(c.now, k.RefreshSeconds)
+		end = expiresAfter(c.now, k.RefreshSeconds)
 	}
 	if k.KeepRefreshToken {
 		old.expires = end
@@ -227,21 +234,21 @@ func (t *tiktok) newRefresh(g *grant, now, end time.Time) string {
 	return t.newToken("rft.sandbox-", token{kind: refresh, grant: g, issued: now, expires: end})
 }
 
-// issue answers flat, without the envelope of the API
+// issue answers without the envelope of the API
 // (https://developers.tiktok.com/doc/oauth-get-a-user-access-token, 2026-11-02).
 func (t *tiktok) issue(g *grant, refreshToken string, end, now time.Time) reply {
 	seconds := t.knobs().AccessSeconds
 	return answerJSON(200, object{
-		"access_token": t.newToken("act.sandbox-", token{kind: access, grant: g, issued: now, expires: later(now, seconds)}),
+		"access_token": t.newToken("act.sandbox-", token{kind: access, grant: g, issued: now, expires: expiresAfter(now, seconds)}),
 		"expires_in":   seconds, "open_id": g.person.ID,
-		"refresh_token": refreshToken, "refresh_expires_in": left(now, end),
+		"refresh_token": refreshToken, "refresh_expires_in": secondsUntil(now, end),
 		"scope": strings.Join(g.scopes, ","), "token_type": "Bearer",
 	})
 }
 
-// revoke ends the grant; the app leaves the person's list
+// revoke ends the grant. The app disappears from the person's list
 // (https://developers.tiktok.com/docs/en/oauth-revoke-a-user-access-token,
-// 2026-11-23). What is said of a dead token is assumed.
+// 2026-11-23). The answer for a dead token is assumed.
 func (t *tiktok) revoke(c *call) reply {
 	if refused := t.authenticate(c); refused != nil {
 		return *refused
@@ -254,14 +261,14 @@ func (t *tiktok) revoke(c *call) reply {
 	return answerJSON(200, object{})
 }
 
-// userInfo fails whole where one field's scope is missing.
+// userInfo fails if the scope of one field is missing.
 func (t *tiktok) userInfo(c *call) reply {
 	found := t.find(c.bearer(), access, c.now)
 	if found == nil {
-		return t.refuse(DeadGrant, "me")
+		return t.errorReply(DeadGrant, "me")
 	}
-	if t.used.hit("user info", c.now, time.Minute).calls > t.knobs().UserInfoPerMinute {
-		return t.refuse(Throttled, "me")
+	if t.used.count("user info", c.now, time.Minute).calls > t.knobs().UserInfoPerMinute {
+		return t.errorReply(Throttled, "me")
 	}
 	fields := strings.Split(c.query.Get("fields"), ",")
 	user := object{}
@@ -297,7 +304,7 @@ func tiktokField(p *Person, field string) any {
 	return ""
 }
 
-// creatorInfo says what the creator may post
+// creatorInfo returns what the creator may post
 // (https://developers.tiktok.com/doc/content-posting-api-reference-query-creator-info,
 // 2026-11-23).
 func (t *tiktok) creatorInfo(c *call) reply {
@@ -305,15 +312,15 @@ func (t *tiktok) creatorInfo(c *call) reply {
 	found := t.find(c.bearer(), access, c.now)
 	switch {
 	case found == nil:
-		return t.refuse(DeadGrant, "creator")
+		return t.errorReply(DeadGrant, "creator")
 	case media != "application/json":
 		return t.apiError(400, "invalid_params", "Content-Type has to be application/json; charset=UTF-8.")
 	case !slices.Contains(found.grant.scopes, "video.publish"):
 		return t.apiError(401, "scope_not_authorized", "The user did not authorize the scope required for completing this request.")
-	case t.used.hit(c.bearer(), c.now, time.Minute).calls > t.knobs().CreatorPerMinute:
-		return t.refuse(Throttled, "creator")
+	case t.used.count(c.bearer(), c.now, time.Minute).calls > t.knobs().CreatorPerMinute:
+		return t.errorReply(Throttled, "creator")
 	case t.knobs().UserCapReached:
-		return t.refuse(Quota, "creator")
+		return t.errorReply(Quota, "creator")
 	}
 	p, audience := found.grant.person, "PUBLIC_TO_EVERYONE"
 	if p.Private {
@@ -326,7 +333,7 @@ func (t *tiktok) creatorInfo(c *call) reply {
 	})
 }
 
-func (t *tiktok) refuse(kind Kind, endpoint string) reply {
+func (t *tiktok) errorReply(kind Kind, endpoint string) reply {
 	if endpoint == "token" || endpoint == "revoke" {
 		switch kind {
 		case WrongClient:
@@ -353,9 +360,9 @@ func (t *tiktok) refuse(kind Kind, endpoint string) reply {
 	return t.apiError(401, "access_token_invalid", "The access token is invalid or not found in the request.")
 }
 
-// error is the token endpoint's (https://developers.tiktok.com/doc/
-// oauth-error-handling, 2026-11-23). The status is not documented: 400 in
-// fixtures, 200 in reports from the field.
+// error returns an error of the token endpoint (https://developers.tiktok.com/doc/
+// oauth-error-handling, 2026-11-23). The status is not documented. It is 400 in
+// fixtures, and 200 in bug reports.
 func (t *tiktok) error(code, description string) reply {
 	status := 400
 	if t.knobs().ErrorsIn200 {
@@ -386,15 +393,28 @@ func (t *tiktok) apiOK(data object) reply {
 func (s *Sandbox) TikTokNotice(event, openID string) (body []byte, signature string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	app, now := s.dialect(TikTok).common().app, strconv.FormatInt(s.now().Unix(), 10)
+	return s.dialect(TikTok).(*tiktok).webhook(event, openID)
+}
+
+// notice implements noticer.
+func (t *tiktok) notice(event, openID string) Notice {
+	if event == "" {
+		event = "authorization.removed"
+	}
+	body, signature := t.webhook(event, openID)
+	return Notice{ContentType: "application/json", Header: map[string]string{"TikTok-Signature": signature}, Body: body}
+}
+
+func (t *tiktok) webhook(event, openID string) (body []byte, signature string) {
+	now := strconv.FormatInt(t.sandbox.now().Unix(), 10)
 	body, err := json.Marshal(object{
-		"client_key": app.ClientID, "event": event, "create_time": s.now().Unix(),
+		"client_key": t.app.ClientID, "event": event, "create_time": t.sandbox.now().Unix(),
 		"user_openid": openID, "content": `{"reason":1}`,
 	})
 	if err != nil {
 		panic("sandbox: encoding a notice: " + err.Error())
 	}
-	mac := hmac.New(sha256.New, []byte(app.ClientSecret))
+	mac := hmac.New(sha256.New, []byte(t.app.ClientSecret))
 	mac.Write([]byte(now + "." + string(body)))
 	return body, "t=" + now + ",s=" + hex.EncodeToString(mac.Sum(nil))
 }

@@ -14,7 +14,31 @@ import (
 
 const userInfo = "https://open.tiktokapis.com/v2/user/info/?fields="
 
-func TestTikTokRotatesStrictly(t *testing.T) {
+func TestTikTok_Token(t *testing.T) {
+	t.Run("rotation", testTikTokTokenRotation)
+	t.Run("legacy_lifetimes", testTikTokTokenLegacyLifetimes)
+	t.Run("challenge_in_hex", testTikTokTokenChallengeInHex)
+	t.Run("code_is_decoded_once", testTikTokTokenCodeIsDecodedOnce)
+	t.Run("errors_with_status_200", testTikTokTokenErrorsWithStatus200)
+}
+
+func TestTikTok_UserInfo(t *testing.T) {
+	t.Run("fields_and_scopes", testTikTokUserInfoFieldsAndScopes)
+}
+
+func TestTikTok_Revoke(t *testing.T) {
+	t.Run("ends_the_grant", testTikTokRevokeEndsTheGrant)
+}
+
+func TestTikTok_CreatorInfo(t *testing.T) {
+	t.Run("scopes_and_limits", testTikTokCreatorInfoScopesAndLimits)
+}
+
+func TestTikTok_Notice(t *testing.T) {
+	t.Run("signed", testTikTokNoticeSigned)
+}
+
+func testTikTokTokenRotation(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	first := v.connect(d, sandbox.Choice{})
 	v.box.Advance(time.Hour)
@@ -31,32 +55,32 @@ func TestTikTokRotatesStrictly(t *testing.T) {
 	}
 }
 
-func TestTikTokLifetimesAreAProfile(t *testing.T) {
+func testTikTokTokenLegacyLifetimes(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	if a := v.connect(d, sandbox.Choice{}); a.json["expires_in"] != 7200.0 {
 		t.Errorf("expires_in is %v", a.json["expires_in"])
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok.Legacy() })
+	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().Legacy() })
 	if a := v.connect(d, sandbox.Choice{}); a.json["expires_in"] != 86400.0 || a.json["refresh_expires_in"] != 31536000.0 {
 		t.Errorf("legacy: %s", a.body)
 	}
 }
 
-func TestTikTokWantsTheChallengeInHex(t *testing.T) {
+func testTikTokTokenChallengeInHex(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	code := v.consent(d.authorizeURL, with(d.authorize, "code_challenge", challenge), sandbox.Choice{}).Get("code")
 	v.want(v.exchange(d, with(d.token, "code", code)), 400, "invalid_request")
 	if _, err := v.box.Consent(d.authorizeURL+"?"+with(d.authorize, "code_challenge", "").Encode(), sandbox.Choice{}); err == nil {
 		t.Error("consent without a challenge")
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok.PKCE = "optional" })
+	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().PKCE = "optional" })
 	code = v.consent(d.authorizeURL, with(d.authorize, "code_challenge", ""), sandbox.Choice{}).Get("code")
 	if a := v.exchange(d, with(d.token, "code", code, "code_verifier", "")); a.status != 200 {
 		t.Errorf("optional: %d %s", a.status, a.body)
 	}
 }
 
-func TestTikTokCodeIsDecodedOnce(t *testing.T) {
+func testTikTokTokenCodeIsDecodedOnce(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	code := v.consent(d.authorizeURL, d.authorize, sandbox.Choice{}).Get("code")
 	if url.QueryEscape(code) == code {
@@ -65,13 +89,13 @@ func TestTikTokCodeIsDecodedOnce(t *testing.T) {
 	v.want(v.exchange(d, with(d.token, "code", url.QueryEscape(code))), 400, "invalid_grant")
 }
 
-func TestTikTokErrorsMayComeWithStatus200(t *testing.T) {
+func testTikTokTokenErrorsWithStatus200(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
-	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok.ErrorsIn200 = true })
+	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().ErrorsIn200 = true })
 	v.want(v.renew(d, "none"), 200, "invalid_grant")
 }
 
-func TestTikTokUserInfo(t *testing.T) {
+func testTikTokUserInfoFieldsAndScopes(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	token := v.connect(d, sandbox.Choice{}).text("access_token")
 	for fields, status := range map[string]int{"open_id,display_name": 200, "open_id,username": 401, "": 400, "open_id,shoe_size": 400} {
@@ -79,13 +103,13 @@ func TestTikTokUserInfo(t *testing.T) {
 			t.Errorf("fields %q: got %d %s, want %d", fields, a.status, a.body, status)
 		}
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok.UserInfoPerMinute = 0 })
+	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().UserInfoPerMinute = 0 })
 	if a := v.get(userInfo+"open_id", token); a.status != 429 {
 		t.Errorf("beyond the limit: %d", a.status)
 	}
 }
 
-func TestTikTokRevokeEndsTheGrant(t *testing.T) {
+func testTikTokRevokeEndsTheGrant(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	a := v.connect(d, sandbox.Choice{})
 	got := v.post("https://open.tiktokapis.com/v2/oauth/revoke/", url.Values{
@@ -97,7 +121,7 @@ func TestTikTokRevokeEndsTheGrant(t *testing.T) {
 	v.want(v.renew(d, a.text("refresh_token")), 400, "invalid_grant")
 }
 
-func TestTikTokCreatorInfo(t *testing.T) {
+func testTikTokCreatorInfoScopesAndLimits(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	ask := func(choice sandbox.Choice) answer {
 		r := v.request("POST", "https://open.tiktokapis.com/v2/post/publish/creator_info/query/", v.connect(d, choice).text("access_token"))
@@ -115,7 +139,7 @@ func TestTikTokCreatorInfo(t *testing.T) {
 	}
 }
 
-func TestTikTokNoticeIsSigned(t *testing.T) {
+func testTikTokNoticeSigned(t *testing.T) {
 	v := newVisit(t)
 	body, signature := v.box.TikTokNotice("authorization.removed", "open")
 	stamp, sum, _ := strings.Cut(strings.TrimPrefix(signature, "t="), ",s=")

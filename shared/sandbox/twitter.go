@@ -16,6 +16,9 @@ var twitterScopes = []string{
 	"follows.read", "follows.write", "media.write", "like.read", "like.write", "offline.access",
 }
 
+// Twitter is the name of the platform.
+const Twitter = "twitter"
+
 // TwitterKnobs change how X behaves.
 type TwitterKnobs struct {
 	// CodeSeconds is 30: X's glossary (https://docs.x.com/fundamentals/
@@ -29,19 +32,18 @@ type TwitterKnobs struct {
 	PublicClient bool `json:"public_client"`
 	// UsersMeLimit is how often a user may call users/me in 15 minutes.
 	UsersMeLimit int `json:"users_me_limit"`
-	// PrepaidReads is how many user reads are paid for, one a user and UTC
-	// day; negative is no end. At zero the answer is 402.
+	// PrepaidReads is the number of user reads that are paid for, one a user and
+	// UTC day. A negative number means no limit. At zero the answer is 402.
 	PrepaidReads int `json:"prepaid_reads"`
 	// UsageCapped answers 429 for the month's cap, NotEnrolled 403 for an app
 	// outside a project.
 	UsageCapped bool `json:"usage_capped"`
 	NotEnrolled bool `json:"not_enrolled"`
-	// V1Errors words a refused OAuth 1.0a signature with the codes 32, 89 and
-	// 135 of the older API on users/me too.
+	// V1Errors refuses an OAuth 1.0a signature with the codes 32, 89 and 135 of
+	// the older API on users/me, too.
 	V1Errors bool `json:"v1_errors"`
-	// SignedURL is which URL an OAuth 1.0a signature has to cover: "real" is
-	// the platform's own, "sent" the one that the request came in on, empty
-	// takes either.
+	// SignedURL is the URL that an OAuth 1.0a signature has to cover: "real" is
+	// the platform's own, "sent" the one of the request. Empty means either.
 	SignedURL string `json:"signed_url"`
 }
 
@@ -53,26 +55,33 @@ const twitterWindow = 15 * time.Minute
 
 type twitter struct {
 	*platform
-	nonces map[string]time.Time // seen with a good signature
+	nonces map[string]time.Time // lastConsentAt with a good signature
 	used   windows              // of users/me, by user
 	billed map[string]string    // user to the last UTC day paid for
 	dead   map[string]bool      // OAuth 1.0a access tokens invalidated
 }
 
-func newTwitter(s *Sandbox) *twitter {
-	return &twitter{newPlatform(s, Twitter, "X",
+func newTwitter(s *Sandbox) dialect {
+	knobs := defaultTwitterKnobs()
+	p := newPlatform(s, Twitter, "X", &knobs,
 		App{ClientID: "sandbox-twitter-client", ClientSecret: "sandbox-twitter-secret", Extras: map[string]string{
 			"api_key": twitterAPIKey, "api_secret": twitterAPISecret, "bearer_token": twitterBearer,
 		}},
 		&Person{ID: "1500000000000000001", Name: "Sandbox One", Username: "sandbox_one"},
 		&Person{ID: "1500000000000000002", Name: "Sandbox Two", Username: "sandbox_two"},
-	), map[string]time.Time{}, windows{}, map[string]string{}, map[string]bool{}}
+	)
+	p.aliases = map[string]string{"twitter.com": "x.com", "api.twitter.com": "api.x.com"}
+	p.secrets = []string{twitterAPISecret, twitterBearer}
+	for _, key := range twitterKeys {
+		p.secrets = append(p.secrets, key.AccessToken, key.AccessTokenSecret)
+	}
+	return &twitter{p, map[string]time.Time{}, windows{}, map[string]string{}, map[string]bool{}}
 }
 
 func (x *twitter) routes() []route {
 	return []route{
 		{endpoint: "authorize", method: "GET", host: "x.com", path: "/i/oauth2/authorize", handle: showConsent(x)},
-		{endpoint: "consent", method: "POST", host: "x.com", path: "/i/oauth2/authorize", handle: takeConsent(x)},
+		{endpoint: "consent", method: "POST", host: "x.com", path: "/i/oauth2/authorize", handle: acceptConsent(x)},
 		{endpoint: "token", method: "POST", host: "api.x.com", path: "/2/oauth2/token", handle: x.token},
 		{endpoint: "revoke", method: "POST", host: "api.x.com", path: "/2/oauth2/revoke", handle: x.revoke},
 		{endpoint: "me", method: "GET", host: "api.x.com", path: "/2/users/me", handle: x.me},
@@ -80,11 +89,14 @@ func (x *twitter) routes() []route {
 	}
 }
 
-func (x *twitter) knobs() TwitterKnobs { return x.sandbox.knobs.Twitter }
+// Twitter returns the knobs of X.
+func (k *Knobs) Twitter() *TwitterKnobs { return k.byPlatform[Twitter].(*TwitterKnobs) }
 
-// ask checks as X's authorize page does: PKCE and state are mandatory, and
-// whatever is wrong shows one and the same page.
-func (x *twitter) ask(c *call) (question, *reply) {
+func (x *twitter) knobs() *TwitterKnobs { return x.sandbox.knobs.Twitter() }
+
+// checkAuthorize checks as X's authorize page does. PKCE and state are mandatory.
+// Every error shows the same page.
+func (x *twitter) checkAuthorize(c *call) (consentRequest, *reply) {
 	q := c.query
 	scopes := strings.Fields(q.Get("scope"))
 	challenge, method := q.Get("code_challenge"), q.Get("code_challenge_method")
@@ -102,7 +114,7 @@ func (x *twitter) ask(c *call) (question, *reply) {
 		why = "A scope is unknown, or there is none."
 	case method != "S256" && method != "plain":
 		why = "code_challenge_method has to be S256 or plain."
-	case !wellFormedVerifier(challenge) || method == "S256" && len(challenge) != 43:
+	case !isVerifier(challenge) || method == "S256" && len(challenge) != 43:
 		why = "The code_challenge is missing or malformed."
 	}
 	for name, values := range q {
@@ -111,14 +123,14 @@ func (x *twitter) ask(c *call) (question, *reply) {
 		}
 	}
 	if why != "" {
-		page := errorPage(400, refusedPage{x.title, "Something went wrong", "You weren't able to give access to the App. " + why})
-		return question{}, &page
+		page := errorPage(400, errorText{x.title, "Something went wrong", "You weren't able to give access to the App. " + why})
+		return consentRequest{}, &page
 	}
-	// All or nothing: no scope can be unticked.
-	return question{scopes: scopes, fixed: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
+	// The person cannot refuse single scopes.
+	return consentRequest{scopes: scopes, fixed: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
 }
 
-func (x *twitter) answer(q question, p *Person, choice Choice) string {
+func (x *twitter) redirect(q consentRequest, p *Person, choice Choice) string {
 	if choice.Deny {
 		return redirectTo(q.redirectURI, "error", "access_denied", "state", q.state)
 	}
@@ -127,7 +139,7 @@ func (x *twitter) answer(q question, p *Person, choice Choice) string {
 		grant: x.newGrant(p, q.scopes, now), redirectURI: q.redirectURI,
 		challenge: q.query.Get("code_challenge"), method: q.query.Get("code_challenge_method"),
 		offline: slices.Contains(q.scopes, "offline.access"),
-		expires: later(now, x.knobs().CodeSeconds),
+		expires: expiresAfter(now, x.knobs().CodeSeconds),
 	})
 	return redirectTo(q.redirectURI, "state", q.state, "code", value)
 }
@@ -157,7 +169,7 @@ func missingParameter(name string) reply {
 func (x *twitter) authenticate(c *call) *reply {
 	user, password, withHeader := c.basic()
 	var refused reply
-	switch name := c.repeated(); {
+	switch name := c.duplicateParameter(); {
 	case c.form == nil:
 		refused = oauthError(400, "invalid_request", "The content type has to be application/x-www-form-urlencoded.")
 	case name != "":
@@ -168,8 +180,8 @@ func (x *twitter) authenticate(c *call) *reply {
 		}
 		refused = oauthError(401, "invalid_client", "Value passed for the client id was invalid.")
 	case !withHeader:
-		refused = x.refuse(WrongClient, "token")
-	case user != x.app.ClientID || !x.takes(password):
+		refused = x.errorReply(WrongClient, "token")
+	case user != x.app.ClientID || !x.acceptsSecret(password):
 		refused = oauthError(401, "invalid_client", "Value passed for the client was invalid.")
 	default:
 		return nil
@@ -189,15 +201,15 @@ func (x *twitter) redeem(c *call) reply {
 		return oauthError(400, "invalid_request", "Value passed for the authorization code was invalid.")
 	case c.form.Get("redirect_uri") != granted.redirectURI:
 		return oauthError(400, "invalid_request", "Value passed for the redirect uri did not match the uri of the authorization code.")
-	case !provesChallenge(granted, c.form.Get("code_verifier")):
+	case !matchesChallenge(granted, c.form.Get("code_verifier")):
 		return oauthError(400, "invalid_request", "Value passed for the code verifier did not match the code challenge.")
 	}
 	granted.used = true
 	return x.issue(granted.grant, granted.offline, c.now)
 }
 
-// refresh rotates: the token that was sent is spent. Sending a spent one again
-// ends the whole family (trypostit/trypost#126, read 2026-11-23).
+// refresh rotates. The refresh token that was sent is spent. A client that sends a
+// spent one ends the whole grant (trypostit/trypost#126, read 2026-11-23).
 func (x *twitter) refresh(c *call) reply {
 	value := c.form.Get("refresh_token")
 	if value == "" {
@@ -210,23 +222,23 @@ func (x *twitter) refresh(c *call) reply {
 	if t := x.tokens[value]; t != nil && t.spent {
 		t.grant.dead = true
 	}
-	return x.refuse(DeadGrant, "token")
+	return x.errorReply(DeadGrant, "token")
 }
 
 func (x *twitter) issue(g *grant, offline bool, now time.Time) reply {
 	k := x.knobs()
 	answer := object{
 		"token_type": "bearer", "expires_in": k.AccessSeconds, "scope": strings.Join(g.scopes, " "),
-		"access_token": x.newToken("sandbox-x-access-", token{kind: access, grant: g, issued: now, expires: later(now, k.AccessSeconds)}),
+		"access_token": x.newToken("sandbox-x-access-", token{kind: access, grant: g, issued: now, expires: expiresAfter(now, k.AccessSeconds)}),
 	}
 	if offline {
-		answer["refresh_token"] = x.newToken("sandbox-x-refresh-", token{kind: refresh, grant: g, issued: now, expires: later(now, k.RefreshSeconds)})
+		answer["refresh_token"] = x.newToken("sandbox-x-refresh-", token{kind: refresh, grant: g, issued: now, expires: expiresAfter(now, k.RefreshSeconds)})
 	}
 	return answerJSON(200, answer)
 }
 
-// revoke ends one access token, or with a refresh token the grant. A token
-// that is not known is no error (RFC 7009, 2.2). The body is assumed.
+// revoke ends one access token, or with a refresh token the grant. An unknown
+// token is no error (RFC 7009, 2.2). The body is assumed.
 func (x *twitter) revoke(c *call) reply {
 	if refused := x.authenticate(c); refused != nil {
 		return *refused
@@ -255,7 +267,7 @@ func (x *twitter) me(c *call) reply {
 	case bearer != "":
 		t := x.find(bearer, access, c.now)
 		if t == nil {
-			return x.refuse(DeadGrant, "me")
+			return x.errorReply(DeadGrant, "me")
 		}
 		// users/me needs both scopes (X's openapi.json v2.167, 2026-08-22).
 		if !containsAll(t.grant.scopes, []string{"tweet.read", "users.read"}) {
@@ -276,7 +288,7 @@ func (x *twitter) me(c *call) reply {
 // answers it.
 func (x *twitter) meter(p *Person, level string, now time.Time) reply {
 	k := x.knobs()
-	w := x.used.hit(p.ID, now, twitterWindow)
+	w := x.used.count(p.ID, now, twitterWindow)
 	answer := x.read(p, w, now)
 	if level != "" {
 		answer = answer.with("x-access-level", level)
@@ -291,16 +303,16 @@ func (x *twitter) read(p *Person, w window, now time.Time) reply {
 	k, day := x.knobs(), now.UTC().Format(time.DateOnly)
 	switch {
 	case w.calls > k.UsersMeLimit:
-		return x.refuse(Throttled, "me")
+		return x.errorReply(Throttled, "me")
 	case k.NotEnrolled:
-		return x.refuse(WrongClient, "me")
+		return x.errorReply(WrongClient, "me")
 	case k.UsageCapped:
 		return twitterUsageCapped()
 	case k.PrepaidReads == 0 && x.billed[p.ID] != day:
-		return x.refuse(Quota, "me")
+		return x.errorReply(Quota, "me")
 	}
 	if x.billed[p.ID] != day && k.PrepaidReads > 0 {
-		x.sandbox.knobs.Twitter.PrepaidReads--
+		x.knobs().PrepaidReads--
 	}
 	x.billed[p.ID] = day
 	return answerJSON(200, object{"data": object{"id": p.ID, "name": p.Name, "username": p.Username}})
@@ -315,7 +327,7 @@ func twitterUsageCapped() reply {
 	})
 }
 
-func (x *twitter) refuse(kind Kind, endpoint string) reply {
+func (x *twitter) errorReply(kind Kind, endpoint string) reply {
 	tokenEndpoint := endpoint == "token" || endpoint == "revoke"
 	switch {
 	case kind == Throttled:

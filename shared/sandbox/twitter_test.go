@@ -13,7 +13,20 @@ import (
 
 const usersMe = "https://api.x.com/2/users/me"
 
-func TestTwitterReplayOfARotatedTokenEndsTheFamily(t *testing.T) {
+func TestTwitter_Token(t *testing.T) {
+	t.Run("spent_refresh_token_ends_the_grant", testTwitterTokenSpentRefreshTokenEndsTheGrant)
+	t.Run("no_offline_access", testTwitterTokenNoOfflineAccess)
+}
+
+func TestTwitter_UsersMe(t *testing.T) {
+	t.Run("both_read_scopes", testTwitterUsersMeBothReadScopes)
+	t.Run("app_only_bearer", testTwitterUsersMeAppOnlyBearer)
+	t.Run("rate_limit", testTwitterUsersMeRateLimit)
+	t.Run("no_credits", testTwitterUsersMeNoCredits)
+	t.Run("oauth1_signatures", testTwitterUsersMeOauth1Signatures)
+}
+
+func testTwitterTokenSpentRefreshTokenEndsTheGrant(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
 	first := v.connect(d, sandbox.Choice{})
 	second := v.renew(d, first.text("refresh_token"))
@@ -27,7 +40,7 @@ func TestTwitterReplayOfARotatedTokenEndsTheFamily(t *testing.T) {
 	}
 }
 
-func TestTwitterWithoutOfflineAccessHasNoRefreshToken(t *testing.T) {
+func testTwitterTokenNoOfflineAccess(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
 	d.authorize = with(d.authorize, "scope", "tweet.read users.read")
 	if a := v.connect(d, sandbox.Choice{}); a.text("refresh_token") != "" {
@@ -35,7 +48,7 @@ func TestTwitterWithoutOfflineAccessHasNoRefreshToken(t *testing.T) {
 	}
 }
 
-func TestTwitterUsersMeNeedsBothReadScopes(t *testing.T) {
+func testTwitterUsersMeBothReadScopes(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
 	d.authorize = with(d.authorize, "scope", "users.read tweet.write")
 	a := v.connect(d, sandbox.Choice{})
@@ -44,7 +57,7 @@ func TestTwitterUsersMeNeedsBothReadScopes(t *testing.T) {
 	}
 }
 
-func TestTwitterRefusesAppOnlyBearer(t *testing.T) {
+func testTwitterUsersMeAppOnlyBearer(t *testing.T) {
 	v := newVisit(t)
 	a := v.get(usersMe, v.box.AppOf(sandbox.Twitter).Extras["bearer_token"])
 	if a.status != 403 || a.text("title") != "Unsupported Authentication" {
@@ -52,9 +65,9 @@ func TestTwitterRefusesAppOnlyBearer(t *testing.T) {
 	}
 }
 
-func TestTwitterLimitsUsersMe(t *testing.T) {
+func testTwitterUsersMeRateLimit(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
-	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter.UsersMeLimit = 2 })
+	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter().UsersMeLimit = 2 })
 	token := v.connect(d, sandbox.Choice{}).text("access_token")
 	for i, want := range []int{200, 200, 429} {
 		a := v.get(usersMe, token)
@@ -68,9 +81,9 @@ func TestTwitterLimitsUsersMe(t *testing.T) {
 	}
 }
 
-func TestTwitterCreditsRunOut(t *testing.T) {
+func testTwitterUsersMeNoCredits(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
-	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter.PrepaidReads, k.Twitter.AccessSeconds = 1, 2*24*3600 })
+	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter().PrepaidReads, k.Twitter().AccessSeconds = 1, 2*24*3600 })
 	token := v.connect(d, sandbox.Choice{}).text("access_token")
 	for range 2 {
 		if a := v.get(usersMe, token); a.status != 200 {
@@ -106,7 +119,7 @@ func (v *visit) signed(key sandbox.UserKey, signedURL, nonce string, at time.Tim
 	return r
 }
 
-func TestTwitterVerifiesOAuth1(t *testing.T) {
+func testTwitterUsersMeOauth1Signatures(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	v := newVisit(t)
 	readWrite, readOnly := v.box.UserKeys()[0], v.box.UserKeys()[1]
@@ -137,7 +150,7 @@ func TestTwitterVerifiesOAuth1(t *testing.T) {
 			t.Errorf("x-access-level is %q with status %d, want %q", got, a.status, key.Level)
 		}
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter.SignedURL = "sent" })
+	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter().SignedURL = "sent" })
 	if a := v.do(v.signed(readWrite, usersMe, "strict", now, nil)); a.status != 401 {
 		t.Errorf("the real URL where the one sent is wanted: %d", a.status)
 	}

@@ -13,9 +13,9 @@ const (
 	googleRefreshLimit = 100 // live refresh tokens of one account for one client; assumed, older texts say 25 and 50
 )
 
-// googleScopes are those that the app may ask for. The value says whether
-// channels.list takes a token with that scope alone: youtube.upload does not
-// read (https://developers.google.com/youtube/v3/docs/channels/list,
+// googleScopes are the scopes that the app may request. The value tells whether
+// the scope alone permits channels.list. youtube.upload does not
+// (https://developers.google.com/youtube/v3/docs/channels/list,
 // 2026-11-23).
 var googleScopes = map[string]bool{
 	googleYouTube:                                           true,
@@ -29,25 +29,28 @@ var googleScopes = map[string]bool{
 	"openid": false,
 }
 
+// YouTube is the name of the platform.
+const YouTube = "youtube"
+
 // YouTubeKnobs change how Google behaves.
 type YouTubeKnobs struct {
 	CodeSeconds   int `json:"code_seconds"`
 	AccessSeconds int `json:"access_seconds"`
 
-	// Testing is an app whose consent screen is in Testing: its refresh
-	// tokens live 7 days and the answer says so
+	// Testing is an app whose consent screen is in Testing. Its refresh tokens
+	// expire after 7 days, which the answer contains
 	// (https://developers.google.com/identity/protocols/oauth2#expiration,
 	// 2026-11-23).
 	Testing bool `json:"testing"`
-	// TestUsers are the only people that a Testing app may ask; empty:
+	// TestUsers are the only people that can use a Testing app. Empty means
 	// everyone.
 	TestUsers []string `json:"test_users"`
-	// OmitRefreshToken leaves it out whatever was asked.
+	// OmitRefreshToken leaves the refresh token out of every answer.
 	OmitRefreshToken bool `json:"omit_refresh_token"`
-	// IdleDays is how long a refresh token may lie unused.
+	// IdleDays is the time after which an unused refresh token ends.
 	IdleDays int `json:"idle_days"`
-	// DailyUnits is the project's quota, which begins anew at midnight Pacific
-	// time; channels.list costs one
+	// DailyUnits is the project's quota, which is reset at midnight Pacific time.
+	// channels.list costs one unit
 	// (https://developers.google.com/youtube/v3/determine_quota_cost,
 	// 2026-11-23).
 	DailyUnits int `json:"daily_units"`
@@ -67,22 +70,25 @@ type youtube struct {
 	units map[string]int // by Pacific day
 }
 
-// pacific leaves daylight saving out: the sandbox has no need of it.
+// pacific has no daylight saving time, which the sandbox does not need.
 var pacific = time.FixedZone("PST", -8*3600)
 
-func newYouTube(s *Sandbox) *youtube {
-	return &youtube{newPlatform(s, YouTube, "Google",
+func newYouTube(s *Sandbox) dialect {
+	knobs := defaultYouTubeKnobs()
+	p := newPlatform(s, YouTube, "Google", &knobs,
 		App{ClientID: "sandbox-youtube-client", ClientSecret: "sandbox-youtube-secret"},
 		&Person{ID: "100000000000000000001", Name: "Sandbox Channel One", Username: "one@sandbox.example", Channel: "UCsandbox-channel-one-01", ChannelTitle: "Sandbox Channel One"},
 		&Person{ID: "100000000000000000002", Name: "Sandbox Channel Two", Username: "two@sandbox.example", Channel: "UCsandbox-channel-two-02", ChannelTitle: "Sandbox Channel Two"},
 		&Person{ID: "100000000000000000003", Name: "Somebody without a channel", Username: "none@sandbox.example"},
-	), map[string]int{}}
+	)
+	p.aliases = map[string]string{"youtube.googleapis.com": "www.googleapis.com"}
+	return &youtube{p, map[string]int{}}
 }
 
 func (y *youtube) routes() []route {
 	return []route{
 		{endpoint: "authorize", method: "GET", host: "accounts.google.com", path: "/o/oauth2/v2/auth", handle: showConsent(y)},
-		{endpoint: "consent", method: "POST", host: "accounts.google.com", path: "/o/oauth2/v2/auth", handle: takeConsent(y)},
+		{endpoint: "consent", method: "POST", host: "accounts.google.com", path: "/o/oauth2/v2/auth", handle: acceptConsent(y)},
 		{endpoint: "token", method: "POST", host: "oauth2.googleapis.com", path: "/token", handle: y.token},
 		{endpoint: "revoke", method: "POST", host: "oauth2.googleapis.com", path: "/revoke", handle: y.revoke},
 		{endpoint: "tokeninfo", method: "GET POST", host: "oauth2.googleapis.com", path: "/tokeninfo", handle: y.tokeninfo},
@@ -90,15 +96,18 @@ func (y *youtube) routes() []route {
 	}
 }
 
-func (y *youtube) knobs() YouTubeKnobs { return y.sandbox.knobs.YouTube }
+// YouTube returns the knobs of Google.
+func (k *Knobs) YouTube() *YouTubeKnobs { return k.byPlatform[YouTube].(*YouTubeKnobs) }
 
-// ask checks as Google's authorize page does. Its errors are pages, never
+func (y *youtube) knobs() *YouTubeKnobs { return y.sandbox.knobs.YouTube() }
+
+// checkAuthorize checks as Google's authorize page does. Its errors are pages, not
 // redirects (https://developers.google.com/identity/protocols/oauth2/web-server
 // #authorization-errors, 2026-11-23).
-func (y *youtube) ask(c *call) (question, *reply) {
-	refuse := func(status int, code, why string) (question, *reply) {
-		page := errorPage(status, refusedPage{y.title, "Error " + strconv.Itoa(status) + ": " + code, why})
-		return question{}, &page
+func (y *youtube) checkAuthorize(c *call) (consentRequest, *reply) {
+	refuse := func(status int, code, why string) (consentRequest, *reply) {
+		page := errorPage(status, errorText{y.title, "Error " + strconv.Itoa(status) + ": " + code, why})
+		return consentRequest{}, &page
 	}
 	q := c.query
 	for name, values := range q {
@@ -127,7 +136,7 @@ func (y *youtube) ask(c *call) (question, *reply) {
 		return refuse(400, "invalid_request", "Invalid parameter value for prompt")
 	case method != "" && method != "S256" && method != "plain":
 		return refuse(400, "invalid_request", "Invalid code_challenge_method")
-	case method != "" && challenge == "", challenge != "" && !wellFormedVerifier(challenge), method == "S256" && len(challenge) != 43:
+	case method != "" && challenge == "", challenge != "" && !isVerifier(challenge), method == "S256" && len(challenge) != 43:
 		return refuse(400, "invalid_request", "Invalid code_challenge")
 	}
 	for _, scope := range scopes {
@@ -135,7 +144,7 @@ func (y *youtube) ask(c *call) (question, *reply) {
 			return refuse(400, "invalid_scope", "Some requested scopes were invalid: "+scope)
 		}
 	}
-	return question{scopes: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
+	return consentRequest{scopes: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
 }
 
 func validPrompt(prompt string) bool {
@@ -147,13 +156,13 @@ func validPrompt(prompt string) bool {
 	return true
 }
 
-// answer issues a refresh token only for offline access, and only where the
-// consent screen was really shown: with prompt=consent, or where the person
-// had not allowed all of it before
+// redirect issues a refresh token only for offline access, and only if Google
+// showed the consent: with prompt=consent, or if the person had not granted all
+// scopes before
 // (https://developers.google.com/identity/protocols/oauth2/web-server#offline,
-// 2026-11-23; zquestz/omniauth-google-oauth2#467). Both outcomes name the
+// 2026-11-23; zquestz/omniauth-google-oauth2#467). Success and denial have the
 // issuer (RFC 9207).
-func (y *youtube) answer(q question, p *Person, choice Choice) string {
+func (y *youtube) redirect(q consentRequest, p *Person, choice Choice) string {
 	k := y.knobs()
 	tester := !k.Testing || len(k.TestUsers) == 0 || slices.Contains(k.TestUsers, p.ID)
 	if choice.Deny || !tester {
@@ -176,13 +185,13 @@ func (y *youtube) answer(q question, p *Person, choice Choice) string {
 		grant: y.newGrant(p, granted, now), redirectURI: q.redirectURI,
 		challenge: q.query.Get("code_challenge"), method: q.query.Get("code_challenge_method"),
 		offline: shown && q.query.Get("access_type") == "offline" && !k.OmitRefreshToken,
-		expires: later(now, k.CodeSeconds),
+		expires: expiresAfter(now, k.CodeSeconds),
 	})
 	return redirectTo(q.redirectURI, "state", q.state, "iss", googleAuthority, "code", value,
 		"scope", strings.Join(granted, " "), "authuser", "0", "prompt", "consent")
 }
 
-// allowed is what p has allowed the app so far.
+// allowed returns the scopes that p granted so far.
 func (y *youtube) allowed(p *Person) []string {
 	var scopes []string
 	for _, g := range y.grants {
@@ -194,7 +203,7 @@ func (y *youtube) allowed(p *Person) []string {
 }
 
 func (y *youtube) token(c *call) reply {
-	switch name := c.repeated(); {
+	switch name := c.duplicateParameter(); {
 	case c.form == nil:
 		return oauthError(400, "invalid_request", "Missing required parameter: grant_type")
 	case name != "":
@@ -214,7 +223,7 @@ func (y *youtube) token(c *call) reply {
 	return oauthError(400, "unsupported_grant_type", "Invalid grant_type: "+c.form.Get("grant_type"))
 }
 
-// authenticate takes the client's id and secret as parameters or as Basic.
+// authenticate reads the client's id and secret from parameters or from Basic.
 func (y *youtube) authenticate(c *call) *reply {
 	id, secret := c.form.Get("client_id"), c.form.Get("client_secret")
 	if user, password, ok := c.basic(); ok {
@@ -228,17 +237,17 @@ func (y *youtube) authenticate(c *call) *reply {
 		refused = oauthError(401, "invalid_client", "The OAuth client was not found.")
 	case secret == "":
 		refused = oauthError(400, "invalid_request", "client_secret is missing.")
-	case !y.takes(secret):
-		refused = y.refuse(WrongClient, "token")
+	case !y.acceptsSecret(secret):
+		refused = y.errorReply(WrongClient, "token")
 	default:
 		return nil
 	}
 	return &refused
 }
 
-// redeem exchanges a code. The words of the errors are those of the issues
-// panva/oauth4webapi#119 and googleapis/google-api-nodejs-client#3680
-// (read 2026-11-23) where they tell them.
+// redeem exchanges a code. The texts of the errors come from the issues
+// panva/oauth4webapi#119 and googleapis/google-api-nodejs-client#3680 (read
+// 2026-11-23), as far as they have them.
 func (y *youtube) redeem(c *call) reply {
 	granted, ok := y.codes[c.form.Get("code")]
 	verifier := c.form.Get("code_verifier")
@@ -255,7 +264,7 @@ func (y *youtube) redeem(c *call) reply {
 		return oauthError(400, "invalid_grant", "Missing code verifier.")
 	case granted.challenge == "" && verifier != "":
 		return oauthError(400, "invalid_grant", "code_verifier or verifier is not needed.")
-	case !provesChallenge(granted, verifier):
+	case !matchesChallenge(granted, verifier):
 		return oauthError(400, "invalid_grant", "Invalid code verifier.")
 	}
 	granted.used = true
@@ -264,7 +273,7 @@ func (y *youtube) redeem(c *call) reply {
 		k := y.knobs()
 		t := token{kind: refresh, grant: granted.grant, issued: c.now, used: c.now}
 		if k.Testing {
-			t.expires = later(c.now, googleTestingSeconds)
+			t.expires = expiresAfter(c.now, googleTestingSeconds)
 			answer["refresh_token_expires_in"] = googleTestingSeconds
 		}
 		answer["refresh_token"] = y.newToken("1//sandbox-", t)
@@ -276,14 +285,14 @@ func (y *youtube) redeem(c *call) reply {
 func (y *youtube) issue(g *grant, now time.Time) object {
 	seconds := y.knobs().AccessSeconds
 	return object{
-		"access_token": y.newToken("ya29.sandbox-", token{kind: access, grant: g, issued: now, expires: later(now, seconds)}),
+		"access_token": y.newToken("ya29.sandbox-", token{kind: access, grant: g, issued: now, expires: expiresAfter(now, seconds)}),
 		"expires_in":   seconds,
 		"scope":        strings.Join(g.scopes, " "),
 		"token_type":   "Bearer",
 	}
 }
 
-// evict ends the oldest refresh tokens beyond the limit, silently.
+// evict ends the oldest refresh tokens beyond the limit without an error.
 func (y *youtube) evict(p *Person) {
 	var alive []*token
 	for _, t := range y.tokens {
@@ -298,7 +307,7 @@ func (y *youtube) evict(p *Person) {
 	}
 }
 
-// refresh answers without a refresh token: the one that was sent stays good.
+// refresh answers without a refresh token. The one that was sent stays valid.
 func (y *youtube) refresh(c *call) reply {
 	k := y.knobs()
 	t := y.find(c.form.Get("refresh_token"), refresh, c.now)
@@ -307,24 +316,24 @@ func (y *youtube) refresh(c *call) reply {
 	case c.form.Get("refresh_token") == "":
 		return oauthError(400, "invalid_request", "Missing required parameter: refresh_token")
 	case t == nil || c.now.Sub(t.used) > idle:
-		return y.refuse(DeadGrant, "token")
+		return y.errorReply(DeadGrant, "token")
 	case k.SessionControl:
 		return answerJSON(400, object{"error": "invalid_grant", "error_description": "reauth related error (invalid_rapt)", "error_subtype": "invalid_rapt"})
 	}
 	t.used = c.now
 	answer := y.issue(t.grant, c.now)
 	if !t.expires.IsZero() {
-		answer["refresh_token_expires_in"] = left(c.now, t.expires)
+		answer["refresh_token_expires_in"] = secondsUntil(c.now, t.expires)
 	}
 	return answerJSON(200, answer)
 }
 
-// revoke takes an access or a refresh token, in the form or the query, and
-// ends all that its person allowed the app
+// revoke reads an access or a refresh token in the form or the query, and ends
+// every grant of its person
 // (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke,
 // 2026-11-23).
 func (y *youtube) revoke(c *call) reply {
-	t := y.tokens[c.either("token")]
+	t := y.tokens[c.parameter("token")]
 	if t == nil || t.spent || t.grant.dead || t.expired(c.now) {
 		return oauthError(400, "invalid_token", "Token expired or revoked")
 	}
@@ -332,11 +341,11 @@ func (y *youtube) revoke(c *call) reply {
 	return answerJSON(200, object{})
 }
 
-// tokeninfo gives numbers and booleans as strings
+// tokeninfo returns numbers and booleans as strings
 // (https://pkg.go.dev/go.chromium.org/luci/common/gcloud/googleoauth,
 // 2026-11-23).
 func (y *youtube) tokeninfo(c *call) reply {
-	t := y.find(c.either("access_token"), access, c.now)
+	t := y.find(c.parameter("access_token"), access, c.now)
 	if t == nil {
 		return oauthError(400, "invalid_token", "Invalid Value")
 	}
@@ -344,7 +353,7 @@ func (y *youtube) tokeninfo(c *call) reply {
 		"azp": y.app.ClientID, "aud": y.app.ClientID, "sub": t.grant.person.ID,
 		"scope": strings.Join(t.grant.scopes, " "), "access_type": "offline",
 		"exp":        strconv.FormatInt(t.expires.Unix(), 10),
-		"expires_in": strconv.Itoa(left(c.now, t.expires)),
+		"expires_in": strconv.Itoa(secondsUntil(c.now, t.expires)),
 	})
 }
 
@@ -352,7 +361,7 @@ func (y *youtube) channels(c *call) reply {
 	t := y.find(c.bearer(), access, c.now)
 	switch {
 	case t == nil:
-		return y.refuse(DeadGrant, "channels")
+		return y.errorReply(DeadGrant, "channels")
 	case !slices.ContainsFunc(t.grant.scopes, func(s string) bool { return googleScopes[s] }):
 		return googleError(403, "insufficientPermissions", "PERMISSION_DENIED", "Request had insufficient authentication scopes.").
 			with("WWW-Authenticate", `Bearer realm="https://accounts.google.com/", error="insufficient_scope"`)
@@ -363,7 +372,7 @@ func (y *youtube) channels(c *call) reply {
 	}
 	day := c.now.In(pacific).Format(time.DateOnly)
 	if y.units[day]++; y.units[day] > y.knobs().DailyUnits {
-		return y.refuse(Quota, "channels")
+		return y.errorReply(Quota, "channels")
 	}
 	// Without a channel, items are missing and the status is 200.
 	answer := object{"kind": "youtube#channelListResponse", "etag": "sandbox", "pageInfo": object{"totalResults": 0, "resultsPerPage": 5}}
@@ -374,7 +383,7 @@ func (y *youtube) channels(c *call) reply {
 	return answerJSON(200, answer)
 }
 
-// channelItem holds the parts that were asked for; the id is always there.
+// channelItem returns the requested parts. It always has the id.
 func channelItem(p *Person, parts []string) object {
 	item := object{"kind": "youtube#channel", "etag": "sandbox", "id": p.Channel}
 	if slices.Contains(parts, "snippet") {
@@ -383,8 +392,9 @@ func channelItem(p *Person, parts []string) object {
 	return item
 }
 
-// refuse words errors as the token endpoint or, elsewhere, as the Data API.
-func (y *youtube) refuse(kind Kind, endpoint string) reply {
+// errorReply returns an error of the token endpoint or, for any other endpoint,
+// of the Data API.
+func (y *youtube) errorReply(kind Kind, endpoint string) reply {
 	if endpoint == "channels" {
 		switch kind {
 		case Throttled:

@@ -10,7 +10,27 @@ import (
 
 const channels = "https://www.googleapis.com/youtube/v3/channels?part=id,snippet&mine=true"
 
-func TestYouTubeRefreshTokenComesOnlyWithConsentShown(t *testing.T) {
+func TestYouTube_Token(t *testing.T) {
+	t.Run("refresh_token_needs_a_shown_consent", testYouTubeTokenRefreshTokenNeedsAShownConsent)
+	t.Run("refresh_token_stays", testYouTubeTokenRefreshTokenStays)
+	t.Run("app_in_testing", testYouTubeTokenAppInTesting)
+	t.Run("idle_and_surplus_refresh_tokens", testYouTubeTokenIdleAndSurplusRefreshTokens)
+	t.Run("include_granted_scopes", testYouTubeTokenIncludeGrantedScopes)
+}
+
+func TestYouTube_Revoke(t *testing.T) {
+	t.Run("ends_every_grant_of_the_person", testYouTubeRevokeEndsEveryGrantOfThePerson)
+}
+
+func TestYouTube_Channels(t *testing.T) {
+	t.Run("parts_scopes_and_quota", testYouTubeChannelsPartsScopesAndQuota)
+}
+
+func TestYouTube_Tokeninfo(t *testing.T) {
+	t.Run("numbers_as_strings", testYouTubeTokeninfoNumbersAsStrings)
+}
+
+func testYouTubeTokenRefreshTokenNeedsAShownConsent(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
 	again := d
 	again.authorize = with(d.authorize, "prompt", "")
@@ -36,7 +56,7 @@ func TestYouTubeRefreshTokenComesOnlyWithConsentShown(t *testing.T) {
 	}
 }
 
-func TestYouTubeRefreshKeepsTheRefreshToken(t *testing.T) {
+func testYouTubeTokenRefreshTokenStays(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
 	token := v.connect(d, sandbox.Choice{}).text("refresh_token")
 	for range 3 {
@@ -46,9 +66,9 @@ func TestYouTubeRefreshKeepsTheRefreshToken(t *testing.T) {
 	}
 }
 
-func TestYouTubeTestingEndsAfterSevenDays(t *testing.T) {
+func testYouTubeTokenAppInTesting(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
-	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube.Testing = true })
+	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube().Testing = true })
 	a := v.connect(d, sandbox.Choice{})
 	if a.json["refresh_token_expires_in"] != 604799.0 {
 		t.Errorf("refresh_token_expires_in is %v", a.json["refresh_token_expires_in"])
@@ -61,7 +81,7 @@ func TestYouTubeTestingEndsAfterSevenDays(t *testing.T) {
 	v.want(v.renew(d, a.text("refresh_token")), 400, "invalid_grant")
 }
 
-func TestYouTubeForgetsIdleAndSurplusRefreshTokens(t *testing.T) {
+func testYouTubeTokenIdleAndSurplusRefreshTokens(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
 	oldest := v.connect(d, sandbox.Choice{}).text("refresh_token")
 	second := v.connect(d, sandbox.Choice{}).text("refresh_token")
@@ -76,7 +96,7 @@ func TestYouTubeForgetsIdleAndSurplusRefreshTokens(t *testing.T) {
 	v.want(v.renew(d, second), 400, "invalid_grant")
 }
 
-func TestYouTubeRevokeEndsAllThatThePersonAllowed(t *testing.T) {
+func testYouTubeRevokeEndsEveryGrantOfThePerson(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
 	a := v.connect(d, sandbox.Choice{})
 	b := v.connect(d, sandbox.Choice{})
@@ -90,7 +110,7 @@ func TestYouTubeRevokeEndsAllThatThePersonAllowed(t *testing.T) {
 	v.want(v.renew(d, b.text("refresh_token")), 400, "invalid_grant")
 }
 
-func TestYouTubeChannels(t *testing.T) {
+func testYouTubeChannelsPartsScopesAndQuota(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
 	people := v.box.People(sandbox.YouTube)
 	token := v.connect(d, sandbox.Choice{}).text("access_token")
@@ -108,13 +128,13 @@ func TestYouTubeChannels(t *testing.T) {
 	if a := v.get("https://www.googleapis.com/youtube/v3/channels?part=id", token); a.status != 400 {
 		t.Errorf("without a filter: %d", a.status)
 	}
-	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube.DailyUnits = 1 })
+	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube().DailyUnits = 1 })
 	if a := v.get(channels, token); a.status != 403 || !strings.Contains(a.body, "quotaExceeded") {
 		t.Errorf("beyond the quota: %d %s", a.status, a.body)
 	}
 }
 
-func TestYouTubeTokeninfoGivesNumbersAsStrings(t *testing.T) {
+func testYouTubeTokeninfoNumbersAsStrings(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
 	a := v.get("https://oauth2.googleapis.com/tokeninfo?access_token="+v.connect(d, sandbox.Choice{}).text("access_token"), "")
 	if a.text("expires_in") != "3599" || a.text("aud") != "sandbox-youtube-client" {
@@ -123,7 +143,7 @@ func TestYouTubeTokeninfoGivesNumbersAsStrings(t *testing.T) {
 	v.want(v.get("https://oauth2.googleapis.com/tokeninfo?access_token=none", ""), 400, "invalid_token")
 }
 
-func TestYouTubeIncludesEarlierScopesWhenAsked(t *testing.T) {
+func testYouTubeTokenIncludeGrantedScopes(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
 	v.connect(d, sandbox.Choice{})
 	d.authorize = with(d.authorize, "scope", "openid", "include_granted_scopes", "true")

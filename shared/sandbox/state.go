@@ -8,44 +8,44 @@ import (
 	"time"
 )
 
-// App is the OAuth client that is registered with a platform. Every value is
-// fixed and plainly not real.
+// App is the OAuth client that is registered with a platform. Its values are
+// fixed, and visibly not real.
 type App struct {
 	ClientID     string
 	ClientSecret string
 	RedirectURIs []string
-	// Extras are the fields that the contract's app adds: config_id for
-	// facebook; api_key, api_secret and bearer_token for twitter.
+	// Extras are the fields that the platform adds to an app.
 	Extras map[string]string
 }
 
-// Person is somebody with an account on a platform.
+// Person is a person with an account on a platform.
 type Person struct {
-	// ID is how the platform names the person to the app, and what Choice
-	// and Kill take: a user id, Google's sub, TikTok's open_id.
+	// ID is the platform's id of the person, which Choice and Kill take: a user
+	// id, Google's sub, TikTok's open_id.
 	ID string
-	// Name is what the account chooser shows.
+	// Name is the name on the consent page.
 	Name     string
 	Username string
-	// Channel and ChannelTitle are of a Google person who has one.
+	// Channel and ChannelTitle belong to Google. They are empty for a person
+	// without a channel.
 	Channel, ChannelTitle string
-	// UnionID and Private are TikTok's.
+	// UnionID and Private belong to TikTok.
 	UnionID string
 	Private bool
-	// Pages are those that the person can manage, of Facebook.
+	// Pages are the Facebook Pages that the person can manage.
 	Pages []Page
 }
 
 // Page is a Facebook Page.
 type Page struct {
 	ID, Name, Username string
-	// InstagramID and InstagramUsername are of the linked professional
-	// account, if any.
+	// InstagramID and InstagramUsername belong to the linked professional
+	// account. They are empty where there is none.
 	InstagramID, InstagramUsername string
-	// Business is the id of the portfolio through which alone the person has
-	// a role on the Page; empty for a Page that is the person's own.
+	// Business is the id of the business portfolio that gives the person a role
+	// on the Page. It is empty where the person has a role of their own.
 	Business string
-	// Client says that the portfolio manages the Page for somebody else.
+	// Client is set where the portfolio manages the Page for a client.
 	Client bool
 }
 
@@ -58,8 +58,8 @@ func (s *Sandbox) AppOf(platform string) App {
 	return app
 }
 
-// People returns who has an account on a platform. The first is whom Consent
-// takes where the choice names nobody.
+// People returns the people with an account on a platform. Consent uses the first
+// one where the choice has no account.
 func (s *Sandbox) People(platform string) []Person {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +70,7 @@ func (s *Sandbox) People(platform string) []Person {
 	return people
 }
 
-// AddPerson gives somebody an account on a platform, at the end of the cast.
+// AddPerson adds a person to the end of a platform's people.
 func (s *Sandbox) AddPerson(platform string, p Person) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,34 +78,40 @@ func (s *Sandbox) AddPerson(platform string, p Person) {
 	d.people = append(d.people, &p)
 }
 
-// platform is what all dialects keep: an app, people, and what was issued.
+// platform is the state that every dialect has: the app, the people, and what was
+// issued.
 type platform struct {
 	sandbox *Sandbox
 	name    string
 	title   string
 	app     *App
-	retired []string // former client secrets that are still taken
+	retired []string // former client secrets that are still accepted
 	people  []*Person
 	codes   map[string]*code
 	tokens  map[string]*token
 	grants  []*grant
+
+	knobs   any               // a pointer to the platform's own
+	aliases map[string]string // from hosts to those that answer for them
+	secrets []string          // fixed ones, beside the app's
 }
 
-func newPlatform(s *Sandbox, name, title string, app App, people ...*Person) *platform {
+func newPlatform(s *Sandbox, name, title string, knobs any, app App, people ...*Person) *platform {
 	return &platform{
-		sandbox: s, name: name, title: title, app: &app, people: people,
+		sandbox: s, name: name, title: title, knobs: knobs, app: &app, people: people,
 		codes: map[string]*code{}, tokens: map[string]*token{},
 	}
 }
 
 func (p *platform) common() *platform { return p }
 
-// takes reports whether a client secret is good.
-func (p *platform) takes(secret string) bool {
+// acceptsSecret reports whether a client secret is valid.
+func (p *platform) acceptsSecret(secret string) bool {
 	return secret == p.app.ClientSecret || slices.Contains(p.retired, secret)
 }
 
-// person finds somebody by id; the empty id is the first of the cast.
+// person returns the person with that id, or nil. The empty id means the first
+// person.
 func (p *platform) person(id string) *Person {
 	if id == "" {
 		return p.people[0]
@@ -118,14 +124,14 @@ func (p *platform) person(id string) *Person {
 	return nil
 }
 
-// grant is one consent of one person. Tokens are good as long as theirs.
+// grant is one consent of one person. Its tokens are valid until it is dead.
 type grant struct {
 	person *Person
 	scopes []string
 	at     time.Time
 	dead   bool
-	reason int      // Facebook's subcode for the death
-	pages  []string // ticked, of Facebook
+	reason int      // Facebook's subcode for a dead grant
+	pages  []string // selected Facebook Pages
 }
 
 func (p *platform) newGrant(person *Person, scopes []string, at time.Time) *grant {
@@ -150,7 +156,7 @@ func (p *platform) newCode(value string, c code) string {
 	return value
 }
 
-// kind is what a token is for.
+// kind is the kind of a token.
 type kind string
 
 const (
@@ -166,7 +172,7 @@ type token struct {
 	issued  time.Time
 	expires time.Time // zero: never
 	used    time.Time
-	spent   bool   // rotated away
+	spent   bool   // replaced by a rotation
 	long    bool   // Facebook's 60 days
 	page    string // of a Facebook Page token
 }
@@ -178,7 +184,7 @@ func (p *platform) newToken(prefix string, t token) string {
 	return value
 }
 
-// find returns a token that is good at now, else nil.
+// find returns a token of that kind if it is valid at now, else nil.
 func (p *platform) find(value string, k kind, now time.Time) *token {
 	t := p.tokens[value]
 	if t == nil || t.kind != k || t.spent || t.grant.dead || t.expired(now) {
@@ -197,11 +203,11 @@ type window struct {
 	calls int
 }
 
-// windows count calls by what is limited: a user, a token, a day.
+// windows count calls by key: a user, a token, a day.
 type windows map[string]window
 
-// hit counts one call in the window of key, which lasts for length.
-func (w windows) hit(key string, now time.Time, length time.Duration) window {
+// count adds one call to the window of key, which lasts for length.
+func (w windows) count(key string, now time.Time, length time.Duration) window {
 	current := w[key]
 	if now.Sub(current.start) >= length {
 		current = window{start: now}
@@ -211,21 +217,21 @@ func (w windows) hit(key string, now time.Time, length time.Duration) window {
 	return current
 }
 
-// later is a lifetime's end; zero seconds never end.
-func later(now time.Time, seconds int) time.Time {
+// expiresAfter returns the end of a lifetime. Zero seconds mean no end.
+func expiresAfter(now time.Time, seconds int) time.Time {
 	if seconds == 0 {
 		return time.Time{}
 	}
 	return now.Add(time.Duration(seconds) * time.Second)
 }
 
-// left is how many whole seconds remain until end.
-func left(now, end time.Time) int {
+// secondsUntil returns the number of whole seconds until end.
+func secondsUntil(now, end time.Time) int {
 	return int(end.Sub(now) / time.Second)
 }
 
-// Expire ends every access token of a platform now, Page tokens too, as if its
-// life were over. Refresh tokens and grants stay. It returns how many were ended.
+// Expire makes every access token of a platform expire now, Page tokens too.
+// Refresh tokens and grants stay valid. It returns the number of expired tokens.
 func (s *Sandbox) Expire(platform string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -239,11 +245,11 @@ func (s *Sandbox) Expire(platform string) int {
 	return ended
 }
 
-// Kill ends the grants of one person, or of everybody where account is empty,
-// as a person does who removes the app. On Facebook reason is the subcode that
-// its tokens are refused with from now on: 458 app removed, 460 password
-// changed, 463 session expired, 467 logged out, 493 unused for 90 days; zero
-// is 458. It returns how many grants were ended.
+// Kill ends the grants of one person, as if they removed the app. An empty
+// account means every person. On Facebook reason is the subcode with which the
+// tokens are refused from now on: 458 app removed, 460 password changed, 463
+// session expired, 467 logged out, 493 unused for 90 days. Zero means 458. It
+// returns the number of grants that it ended.
 func (s *Sandbox) Kill(platform, account string, reason int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,8 +267,8 @@ func (p *platform) kill(account string, reason int) int {
 	return ended
 }
 
-// Secrets returns every code, token and app secret so far, for tests that look
-// for them in logs and answers.
+// Secrets returns every code, token and app secret so far. Tests search logs and
+// answers for them.
 func (s *Sandbox) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -270,6 +276,7 @@ func (s *Sandbox) Secrets() []string {
 	for _, d := range s.dialects {
 		p := d.common()
 		all = append(append(all, p.app.ClientSecret), p.retired...)
+		all = append(all, p.secrets...)
 		for value := range p.codes {
 			all = append(all, value)
 		}
@@ -277,32 +284,29 @@ func (s *Sandbox) Secrets() []string {
 			all = append(all, value)
 		}
 	}
-	for _, key := range twitterKeys {
-		all = append(all, key.AccessToken, key.AccessTokenSecret)
-	}
-	all = append(all, twitterAPISecret, twitterBearer)
 	slices.Sort(all)
 	return all
 }
 
-// challengeS256 is RFC 7636, 4.2.
+// challengeS256 returns the code challenge of a verifier (RFC 7636, 4.2).
 func challengeS256(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// challengeHex is TikTok's own form of it.
+// challengeHex returns TikTok's form of the code challenge.
 func challengeHex(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
 	return hex.EncodeToString(sum[:])
 }
 
-// provesChallenge is RFC 7636, 4.6; a code without a challenge needs no proof.
-func provesChallenge(c *code, verifier string) bool {
+// matchesChallenge reports whether a verifier proves the challenge of a code (RFC
+// 7636, 4.6). A code without a challenge needs no proof.
+func matchesChallenge(c *code, verifier string) bool {
 	switch {
 	case c.challenge == "":
 		return true
-	case !wellFormedVerifier(verifier):
+	case !isVerifier(verifier):
 		return false
 	case c.method == "S256":
 		return challengeS256(verifier) == c.challenge
@@ -310,8 +314,9 @@ func provesChallenge(c *code, verifier string) bool {
 	return verifier == c.challenge
 }
 
-// wellFormedVerifier is RFC 7636, 4.1: 43 to 128 unreserved characters.
-func wellFormedVerifier(s string) bool {
+// isVerifier reports whether s consists of 43 to 128 unreserved characters (RFC
+// 7636, 4.1).
+func isVerifier(s string) bool {
 	if len(s) < 43 || len(s) > 128 {
 		return false
 	}
@@ -323,7 +328,7 @@ func wellFormedVerifier(s string) bool {
 	return true
 }
 
-// unreserved is RFC 3986, 2.3.
+// unreserved reports whether b is an unreserved character (RFC 3986, 2.3).
 func unreserved(b byte) bool {
 	return b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' || b >= '0' && b <= '9' ||
 		b == '-' || b == '.' || b == '_' || b == '~'

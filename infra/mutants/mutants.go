@@ -1,0 +1,430 @@
+package main
+
+// mutants lists the guards of the refresh protocol, each with a change that
+// removes it. Each text to find is as short as it can be, so that the table
+// follows the code with little work.
+func mutants() []mutant {
+	const dir, store = "shared/connector/", "shared/credentialstore/"
+	return []mutant{
+		// The lease.
+		{
+			Name:    "lease-ends-with-its-holder",
+			Guard:   "A lease outlasts the deadline of its holder by the difference that clocks may have.",
+			File:    dir + "lease.go",
+			Find:    `remaining(ctx) + LeaseMargin`,
+			Replace: `remaining(ctx)`,
+		},
+		{
+			Name:    "no-mark-ahead",
+			Guard:   "The lease carries the mark of the exchange, written before the refresh token is sent.",
+			File:    dir + "lease.go",
+			Find:    `next.Attempt = mark`,
+			Replace: `_ = mark`,
+		},
+		{
+			Name:    "held-lease-ignored",
+			Guard:   "No worker takes a lease that another holder has.",
+			File:    dir + "lease.go",
+			Find:    `case c.Lease.Held(now):`,
+			Replace: `case false:`,
+		},
+		{
+			Name:    "other-lease-released",
+			Guard:   "A holder releases only its own lease.",
+			File:    dir + "lease.go",
+			Find:    `if l.Holder == holder {`,
+			Replace: `if true {`,
+		},
+		{
+			Name:    "waiter-ignores-result",
+			Guard:   "A caller who waited for a refresh returns its failure, and does not try again.",
+			File:    dir + "refresh.go",
+			Find:    `if try > 0 &&`,
+			Replace: `if false &&`,
+		},
+		{
+			Name:    "disconnected-record-written",
+			Guard:   "No late write changes the record of a disconnected connection.",
+			File:    dir + "lease.go",
+			Find:    "if c.Status == Disconnected {\n\t\treturn c, errStale",
+			Replace: "if false {\n\t\treturn c, errStale",
+		},
+
+		// Time and cancellation.
+		{
+			Name:    "exchange-with-too-little-time",
+			Guard:   "No exchange begins with less time left than it and the storing of its result could need.",
+			File:    dir + "lease.go",
+			Find:    `return remaining(ctx) < ExchangeBudget+StoreBudget`,
+			Replace: `return false`,
+		},
+		{
+			Name:    "caller-cancels-exchange",
+			Guard:   "An exchange that has begun ends and is stored although its caller went away.",
+			File:    dir + "lease.go",
+			Find:    `context.WithDeadline(context.WithoutCancel(ctx), deadline)`,
+			Replace: `context.WithDeadline(ctx, deadline)`,
+		},
+
+		// The exchange, and the storing of its result.
+		{
+			Name:    "uncertain-token-shown-again",
+			Guard:   "A refresh token that may be spent is not sent again while the access token works.",
+			File:    dir + "refresh.go",
+			Find:    `== Rotating && c.alive(now)`,
+			Replace: `== Rotating && false`,
+		},
+		{
+			Name:    "lost-answer-forgotten",
+			Guard:   "A refresh token that may be spent stays in doubt after a later failure whose outcome is known.",
+			File:    dir + "outcome.go",
+			Find:    `rotates && (e.Uncertain || a.mayBeSpent())`,
+			Replace: `rotates && e.Uncertain`,
+		},
+		{
+			Name:    "forced-refreshes-unlimited",
+			Guard:   "Callers can force ten refreshes of a connection in ten minutes, and no more.",
+			File:    dir + "refresh.go",
+			Find:    `if a.freshness.force {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "replaced-app-not-noticed",
+			Guard:   "A connection is refreshed only with the app that it was authorized for.",
+			File:    dir + "refresh.go",
+			Find:    `a.credentials.ClientID != a.app.ClientID {`,
+			Replace: `false {`,
+		},
+		{
+			Name:    "sealer-not-prepared",
+			Guard:   "No exchange begins whose result could not be sealed.",
+			File:    dir + "refresh.go",
+			Find:    `if err := a.CredentialStore.Prepare(ctx); err != nil {`,
+			Replace: `if err := error(nil); err != nil {`,
+		},
+		{
+			Name:    "no-sealing",
+			Guard:   "Renewed credentials that the vault does not take are sealed into the record.",
+			File:    store + "secrets.go",
+			Find:    `if sealErr == nil {`,
+			Replace: `if sealErr == nil { return connector.CredentialsRef{}, err`,
+		},
+		{
+			Name:    "renewal-replaces-newer-consent",
+			Guard:   "A late renewal does not replace credentials of a newer generation.",
+			File:    dir + "outcome.go",
+			Find:    `if changed && c.Credentials.Generation >= ref.Generation {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "older-generation-on-top",
+			Guard:   "An older generation that a late writer left as the vault's current version is ignored.",
+			File:    store + "secrets.go",
+			Find:    ` || creds.Generation > ref.Generation {`,
+			Replace: ` || true {`,
+		},
+		{
+			Name:    "late-grant-not-revoked",
+			Guard:   "A grant that arrives after the disconnection is revoked.",
+			File:    dir + "outcome.go",
+			Find:    `a.revokeUnused(ctx, a.platform, a.app, []Grant{{`,
+			Replace: `_ = ([]Grant{{`,
+		},
+		{
+			Name:    "late-secret-not-deleted",
+			Guard:   "A secret that is written after the disconnection is deleted.",
+			File:    dir + "outcome.go",
+			Find:    `if err := a.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, purge); err != nil {`,
+			Replace: `if err := error(nil); err != nil && purge {`,
+		},
+
+		// Reconciliation of a record with what a dead writer left in the vault.
+		{
+			Name:    "no-reconcile-before-exchange",
+			Guard:   "Newer credentials in the vault are written to the record, and the platform is not asked.",
+			File:    dir + "reconcile.go",
+			Find:    `if ref.Generation <= c.Credentials.Generation {`,
+			Replace: `if true {`,
+		},
+		{
+			Name:    "no-reconcile-of-dead-connection",
+			Guard:   "A consent whose writer died before the record makes a dead connection active again.",
+			File:    dir + "reconcile.go",
+			Find:    `if c.Status != NeedsReauth || c.Lease`,
+			Replace: `if true || c.Lease`,
+		},
+		{
+			Name:    "reconcile-replaces-newer-consent",
+			Guard:   "A late reconciliation does not replace credentials of a newer generation.",
+			File:    dir + "reconcile.go",
+			Find:    "if c.Credentials.Generation > ref.Generation {\n\t\t\treturn errStale\n\t\t}\n\t\tif c.Credentials.Generation < ref.Generation {",
+			Replace: `if c.Credentials.Generation != ref.Generation {`,
+		},
+
+		// The end of a connection.
+		{
+			Name:    "no-second-look",
+			Guard:   "A refusal marks the connection dead only if the stored credentials, read again, are those that were refused.",
+			File:    dir + "outcome.go",
+			Find:    `if err == nil && newest.Generation > a.credentials.Generation {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "verdict-over-renewal",
+			Guard:   "A refusal does not mark a connection dead whose record has newer credentials.",
+			File:    dir + "outcome.go",
+			Find:    `if c.Credentials.Generation > a.credentials.Generation {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "verdict-without-lease",
+			Guard:   "A holder whose lease another took does not mark the connection dead.",
+			File:    dir + "outcome.go",
+			Find:    `marked, err := a.release(ctx, func(c *Connection) error {`,
+			Replace: `marked, err := a.commit(ctx, a.connection, func(c *Connection) error { c.Lease.release(a.connection.Lease.Holder)`,
+		},
+		{
+			Name:    "failure-recorded-without-lease",
+			Guard:   "A holder whose lease another took does not overwrite the mark of the next holder with its failure.",
+			File:    dir + "outcome.go",
+			Find:    `recorded, err := a.release(ctx, func(c *Connection) error {`,
+			Replace: `recorded, err := a.commit(ctx, a.connection, func(c *Connection) error { c.Lease.release(a.connection.Lease.Holder)`,
+		},
+		{
+			Name:    "app-refusal-marks-connection-dead",
+			Guard:   "A platform that refuses the app marks no connection dead.",
+			File:    dir + "refresh.go",
+			Find:    `case code.Code.GrantDead():`,
+			Replace: `case code.Code.GrantDead() || code.Code.AppRefused():`,
+		},
+		{
+			Name:    "disconnection-not-swept",
+			Guard:   "The sweep finishes a disconnection whose caller died.",
+			File:    dir + "disconnect.go",
+			Find:    `c.RefreshAt = s.Now().UTC().Add(disconnectWithin)`,
+			Replace: `_ = disconnectWithin`,
+		},
+		{
+			Name:    "revocation-ends-other-connection",
+			Guard:   "An unused grant is not revoked while the same person has a connection.",
+			File:    dir + "grant.go",
+			Find:    `len(others) > 0`,
+			Replace: `len(others) < 0`,
+		},
+		{
+			Name:    "notice-ends-newer-consent",
+			Guard:   "A notice has no effect on a consent that is newer than the notice.",
+			File:    dir + "notice.go",
+			Find:    `return !n.At.IsZero() &&`,
+			Replace: `return false &&`,
+		},
+
+		// What a caller of token-get receives.
+		{
+			Name:    "expired-token-served",
+			Guard:   "A token that expired while it was read is not returned.",
+			File:    dir + "token.go",
+			Find:    `case !t.ExpiresAt.IsZero() &&`,
+			Replace: `case false &&`,
+		},
+		{
+			Name:    "degraded-token-not-served",
+			Guard:   "A token that has not expired is returned although its refresh failed.",
+			File:    dir + "token.go",
+			Find:    `if failure != nil && (!servable`,
+			Replace: `if failure != nil && (true || !servable`,
+		},
+		{
+			Name:    "notice-during-refresh-ignored",
+			Guard:   "A token of a connection that a notice marked dead during the refresh is not returned.",
+			File:    dir + "token.go",
+			Find:    `failure = c.usable(p)`,
+			Replace: `failure = nil`,
+		},
+
+		// Consents.
+		{
+			Name:    "state-taken-twice",
+			Guard:   "A state is taken once.",
+			File:    dir + "callback.go",
+			Find:    `if _, err := s.Store.TakeTicket(ctx, key, hash(browser), s.Now()); err != nil {`,
+			Replace: `if ticket, err := s.Store.Ticket(ctx, key, s.Now()); err != nil || ticket.Bound != hash(browser) {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "browser-binding-not-checked",
+			Guard:   "A state is taken only by the browser that began the authorization.",
+			File:    dir + "callback.go",
+			Find:    `if _, err := s.Store.TakeTicket(ctx, key, hash(browser), s.Now()); err != nil {`,
+			Replace: "if ticket, _ := s.Store.Ticket(ctx, key, s.Now()); ticket.Bound == \"\" {\n\t\treturn nil, errStateInvalid()\n\t} else if _, err := s.Store.TakeTicket(ctx, key, ticket.Bound, s.Now()); err != nil {",
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "confirmation-of-another-owner",
+			Guard:   "A confirmation works for its own owner and no other.",
+			File:    dir + "confirm.go",
+			Find:    `return hash(NewSecret(owner))`,
+			Replace: `return ""`,
+		},
+		{
+			Name:    "pending-consent-not-revoked",
+			Guard:   "A consent that its owner did not confirm in time is revoked.",
+			File:    dir + "pending.go",
+			Find:    `err = s.revokePending(ctx, p)`,
+			Replace: `err = nil`,
+		},
+		{
+			Name:    "orphaned-secret-not-deleted",
+			Guard:   "A secret whose writer died before the record is deleted.",
+			File:    dir + "pending.go",
+			Find:    `if err := s.CredentialStore.Delete(ctx, p.credentialsKey(n), CredentialsRef{}, true); err != nil {`,
+			Replace: `if err := error(nil); err != nil && n < 0 {`,
+		},
+		{
+			Name:    "refresh-token-of-another-client",
+			Guard:   "A new consent without a refresh token gets the one of before only if both are of the same client.",
+			File:    dir + "grant.go",
+			Find:    ` && old.ClientID == g.Credentials.ClientID && old.ClientID != ""`,
+			Replace: ``,
+		},
+		{
+			Name:    "consent-does-not-wait-for-refresh",
+			Guard:   "A new consent waits for a refresh that is under way.",
+			File:    dir + "lease.go",
+			Find:    "if remaining(ctx) < StoreBudget {\n\t\t\treturn Connection{}, errors.New(",
+			Replace: "if true {\n\t\t\treturn Connection{}, errors.New(",
+
+			Equivalent: "the late renewal is refused by the record's revision and generation",
+		},
+		{
+			Name:    "consent-takes-generation-of-dead-writer",
+			Guard:   "A new consent gets a generation after the one that a dead writer left in the vault.",
+			File:    dir + "grant.go",
+			Find:    `max(c.Credentials.Generation, ref.Generation) + 1`,
+			Replace: `c.Credentials.Generation + 1`,
+
+			Equivalent: "the record pins the vault's version, and whoever is late is refused by the record's revision and generation",
+		},
+
+		// The sweep, the breaker and the app.
+		{
+			Name:    "claim-not-conditional",
+			Guard:   "Of sweeps that overlap, only the one that claimed a connection adds it to the queue.",
+			File:    dir + "sweep.go",
+			Find:    "case err == nil:\n\t\t\tclaimed",
+			Replace: "case err == nil || errors.Is(err, ErrConflict):\n\t\t\tclaimed",
+		},
+		{
+			Name:    "refresh-without-jitter",
+			Guard:   "Connections of the same age are due at different instants.",
+			File:    dir + "schedule.go",
+			Find:    `s.jitter(early-late)`,
+			Replace: `0*s.jitter(early-late)`,
+		},
+		{
+			Name:    "breaker-never-opens",
+			Guard:   "The breaker opens after several failures in a row, or one refusal of the app.",
+			File:    dir + "breaker.go",
+			Find:    `if b.Failures >= breakerThreshold || e.Code == AppMisconfigured {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "breaker-lets-all-through",
+			Guard:   "An open breaker allows no call but the probe.",
+			File:    dir + "breaker.go",
+			Find:    "if b.ConsecutiveTrips == 0 {\n\t\treturn b, true, nil",
+			Replace: "if true {\n\t\treturn b, true, nil",
+		},
+		{
+			Name:    "previous-secret-for-any-error",
+			Guard:   "The previous client secret is tried only if the platform refused the client.",
+			File:    dir + "app.go",
+			Find:    `case err == nil || !refused(err),`,
+			Replace: `case err == nil,`,
+		},
+		// What the redesign of the refresh repaired.
+		{
+			Name:    "released-lease-counts-as-held",
+			Guard:   "A holder whose lease the next holder acquired and released records no outcome.",
+			File:    dir + "lease.go",
+			Find:    `return l.Holder != holder }`,
+			Replace: `return l.Holder != "" && l.Holder != holder }`,
+		},
+		{
+			Name:    "renewal-activates-deauthorized-connection",
+			Guard:   "Only a newer consent makes a connection active again, not a renewal whose writer crashed.",
+			File:    dir + "reconcile.go",
+			Find:    `if creds.ConsentID == c.ConsentID {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "failed-read-hides-live-token",
+			Guard:   "A caller that cannot read the record again still gets a token that lives.",
+			File:    dir + "refresh.go",
+			Find:    `return c, notFound(err)`,
+			Replace: `return fresh, notFound(err)`,
+		},
+		{
+			Name:    "deleted-secret-created-again",
+			Guard:   "A late write never creates a deleted secret again.",
+			File:    store + "secrets.go",
+			Find:    `if prev.Version == "" {`,
+			Replace: `if true {`,
+		},
+		{
+			Name:    "purged-secret-recoverable",
+			Guard:   "A late writer after a purge purges.",
+			File:    dir + "outcome.go",
+			Find:    `purge := err != nil ||`,
+			Replace: `purge := false &&`,
+		},
+		{
+			Name:    "owner-of-credentials-not-checked",
+			Guard:   "Credentials are handed out only for the owner that they were stored for.",
+			File:    store + "encoding.go",
+			Find:    `(n.Owner == key.Owner || key.Owner == "")`,
+			Replace: `true`,
+
+			Packages: []string{"./shared/credentialstore"},
+		},
+		{
+			Name:    "credentials-not-rescued",
+			Guard:   "Credentials that could not be recorded are stored where the next reader finds them.",
+			File:    dir + "grant.go",
+			Find:    `if rescueErr := s.CredentialStore.Rescue(ctx, c.credentialsKey(), ref, creds); rescueErr != nil {`,
+			Replace: `if rescueErr := error(nil); rescueErr != nil {`,
+		},
+		{
+			Name:    "disconnection-ends-other-connection",
+			Guard:   "The grant of a disconnected connection is not revoked while the same person has another connection.",
+			File:    dir + "disconnect.go",
+			Find:    `if other.ID != c.ID {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "breaker-probes-not-exclusive",
+			Guard:   "Of the callers of an open breaker one probes at a time.",
+			File:    dir + "breaker.go",
+			Find:    `probe.OpenUntil = now.Add(breakerProbe).UTC()`,
+			Replace: `_ = breakerProbe`,
+		},
+		{
+			Name:    "import-opens-breaker",
+			Guard:   "The refused client of an import does not open the breaker of the app.",
+			File:    dir + "refresh.go",
+			Find:    `a.credentials.ClientID == ""`,
+			Replace: `false && a.credentials.ClientID == ""`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "new-app-keeps-breaker-open",
+			Guard:   "A newly stored app is called at once, whatever the breaker recorded of the app before.",
+			File:    dir + "app.go",
+			Find:    `if err := s.closeBreaker(ctx, name); err != nil {`,
+			Replace: `if err := error(nil); err != nil {`,
+		},
+	}
+}

@@ -1,0 +1,80 @@
+package handler_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
+)
+
+// flow is an authorization that the person has granted at the platform. The
+// browser has not requested the callback yet.
+type flow struct {
+	s                *stack
+	platform         string
+	callback, cookie string
+}
+
+func (s *stack) flow(t *testing.T, platform string, choice sandbox.Choice) flow {
+	t.Helper()
+	return s.flowOf(t, platform, s.link(t, map[string]any{"platform": platform, "owner": "acme"}), choice)
+}
+
+func (s *stack) flowOf(t *testing.T, platform, link string, choice sandbox.Choice) flow {
+	t.Helper()
+	callback, cookie := s.authorize(t, link, choice)
+	return flow{s, platform, callback, cookie}
+}
+
+// finish requests the callback in the browser of the authorization.
+func (f flow) finish(t *testing.T, changes ...change) reply {
+	t.Helper()
+	return f.s.do(t, http.MethodGet, f.callback, append([]change{withCookie(f.cookie)}, changes...)...)
+}
+
+// exchanges returns how often the platform has received a code.
+func (f flow) exchanges() int { return f.s.sandbox.Count(f.platform, "token/authorization_code") }
+
+// connections returns the connections of all owners.
+func (s *stack) connections(t *testing.T) []map[string]any {
+	t.Helper()
+	var list struct{ Connections []map[string]any }
+	s.do(t, http.MethodGet, "/connections?limit=100").decode(t, 200, &list)
+	return list.Connections
+}
+
+func (s *stack) show(t *testing.T, id string) (c map[string]any) {
+	t.Helper()
+	s.do(t, http.MethodGet, "/connections/"+id).decode(t, 200, &c)
+	return c
+}
+
+// full returns the full credentials of a connection.
+func (s *stack) full(t *testing.T, id string) map[string]any {
+	t.Helper()
+	answer, failure := s.invoke(t, "token-get", `{"connection_id":"`+id+`","full":true}`)
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	return answer["credentials"].(map[string]any)
+}
+
+// importUnverified imports credentials without asking the platform, and
+// returns the id of the connection.
+func (s *stack) importUnverified(t *testing.T, platform, owner string, credentials map[string]string) string {
+	t.Helper()
+	var imported struct{ Connections []struct{ ID string } }
+	s.do(t, http.MethodPost, "/connections", withJSON(t, map[string]any{
+		"platform": platform, "owner": owner, "verify": false, "credentials": credentials,
+	})).decode(t, 201, &imported)
+	return imported.Connections[0].ID
+}
+
+// withoutID returns the body of a problem without the id of its invocation.
+func withoutID(r reply) string { return strings.ReplaceAll(r.Body, requestID, "") }
+
+func browserCookie(state string) string {
+	return connector.BrowserCookie(connector.NewSecret(state), true)
+}

@@ -1,0 +1,25 @@
+package sandbox
+
+// registry makes every platform, in the order in which people see them. A
+// platform is one file of this package, and one line here.
+var registry = []func(*Sandbox) dialect{
+	newFacebook,
+	newYouTube,
+	newTwitter,
+	newTikTok,
+}
+
+// Platforms returns the names of the platforms, in the order in which people
+// see them.
+func Platforms() []string {
+	return New(Options{}).names()
+}
+
+// names returns the names of the platforms in the order of the registry.
+func (s *Sandbox) names() []string {
+	names := make([]string, len(s.dialects))
+	for i, d := range s.dialects {
+		names[i] = d.common().name
+	}
+	return names
+}
