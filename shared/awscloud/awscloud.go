@@ -1,6 +1,7 @@
-// Package awscloud implements the connector's ports on AWS: the store is one
-// DynamoDB table, the vault of the credential store is Secrets Manager, the sealer is AES-256-GCM under
-// a key in Secrets Manager, the queue is SQS, and events go to EventBridge.
+// Package awscloud implements the connector's ports on AWS. The store is one
+// DynamoDB table. The credentials and the apps are in Secrets Manager, and what
+// the credential store seals is encrypted by AES-256-GCM under a key in Secrets
+// Manager. The queue is SQS, and events go to EventBridge.
 //
 // Its errors are connector.ErrNotFound, connector.ErrConflict, an
 // InvalidRequest for a malformed cursor, and otherwise errors of the SDK,
