@@ -9,10 +9,11 @@
 // # DynamoDB
 //
 // Tables, items, conditions and transactions are those of
-// github.com/truora/minidyn. In its indexes, deleting an item that had left an
-// index hides others, so Query and Scan are done here, over its items: sparse
-// indexes, projections, paging by key and by 1 MB, and filters after the
-// limit. Indexes are never behind. Transactions do not conflict, they wait.
+// github.com/truora/minidyn. Its indexes lose items, so that Query and Scan are
+// done here, over its items: sparse indexes, projections, paging by key and by
+// 1 MB, and filters after the limit. It does not remove attributes, so that a
+// REMOVE clause is done here, too. Indexes are never behind. Transactions do not
+// conflict. They wait for each other.
 // Each copies its table first, so that tables of more than some thousands of
 // items grow slow. A cancelled transaction names the first condition that failed,
 // and no item. Expired items are never deleted. There are no streams, backups, PartiQL or
@@ -27,13 +28,13 @@
 // # SQS
 //
 // Standard queues: visibility timeouts, long polling, delays, retention,
-// redrive to a dead-letter queue. Order is kept, which SQS does not promise,
+// redrive to a dead-letter queue. Messages stay in order, which SQS does not promise,
 // and a message comes once for each time it becomes visible, where SQS may
 // deliver it twice. There are no FIFO queues and no message attributes.
 //
 // # EventBridge
 //
-// PutEvents keeps the last 1,000 events of buses that exist; rules do not.
+// PutEvents stores the last 1,000 events of buses that exist. There are no rules.
 //
 // # STS
 //

@@ -78,7 +78,7 @@ func (e *eventBridge) putEvents(input putEventsInput) (putEventsOutput, error) {
 			ID: e.ids.uuid(), Time: e.now().UTC(), Bus: busName(entry.EventBusName),
 			Source: entry.Source, DetailType: entry.DetailType, Detail: json.RawMessage(entry.Detail),
 		}
-		if code, problem := e.keep(event); code != "" {
+		if code, problem := e.store(event); code != "" {
 			output.FailedEntryCount++
 			output.Entries = append(output.Entries, putEventsEntry{ErrorCode: code, ErrorMessage: problem})
 			continue
@@ -91,10 +91,10 @@ func (e *eventBridge) putEvents(input putEventsInput) (putEventsOutput, error) {
 	return output, nil
 }
 
-// keep adds an event, or returns what EventBridge would say against it. It
+// store adds an event, or returns the error that EventBridge would return. It
 // does not say anything against a bus that does not exist; here that is more
 // likely a mistake than meant.
-func (e *eventBridge) keep(event Event) (code, problem string) {
+func (e *eventBridge) store(event Event) (code, problem string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var object map[string]any

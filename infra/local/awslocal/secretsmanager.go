@@ -24,9 +24,9 @@ type secretsManager struct {
 
 type secret struct {
 	name, arn, description string
-	kmsKeyID               string // remembered; nothing is encrypted
+	kmsKeyID               string // stored alone: nothing is encrypted
 	created, changed       time.Time
-	// deleteAt is when the recovery window ends; zero while nobody deleted it.
+	// deleteAt is when the recovery window ends, zero for a secret that was not deleted.
 	deletedAt, deleteAt time.Time
 	versions            []*secretVersion
 }
@@ -74,7 +74,7 @@ func (s *secretsManager) find(id string) (*secret, error) {
 	return nil, refuse("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 }
 
-// findLive returns a secret that nobody deleted.
+// findLive returns a secret that was not deleted.
 func (s *secretsManager) findLive(id string) (*secret, error) {
 	found, err := s.find(id)
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *secret) staged(stage string) *secretVersion {
 	return nil
 }
 
-// move takes a stage from whoever has it and gives it to v, which may be nil.
+// move moves a stage from the version that has it to v, which may be nil.
 // The version that loses AWSCURRENT becomes AWSPREVIOUS.
 func (s *secret) move(stage string, v *secretVersion) {
 	if old := s.staged(stage); old != nil {

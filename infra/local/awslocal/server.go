@@ -26,12 +26,12 @@ const (
 type Options struct {
 	Now    func() time.Time
 	Random io.Reader
-	// OnEvent, if set, is told of each event that a bus takes. It must
+	// OnEvent, if set, is called with each event that a bus accepts. It must
 	// return soon.
 	OnEvent func(Event)
 }
 
-// Server is the stand-in, see the package comment.
+// Server is the embedded AWS, see the package comment.
 type Server struct {
 	services map[string]service
 	bus      *eventBridge
@@ -163,8 +163,8 @@ func writeError(w http.ResponseWriter, contentType string, err error) {
 	respond(w, contentType, failure.status, body)
 }
 
-// idSource makes identifiers of randomness that need not be safe for
-// concurrent use.
+// idSource makes identifiers from a source of randomness that need not be safe
+// for concurrent use.
 type idSource struct {
 	mu     sync.Mutex
 	random io.Reader
@@ -185,7 +185,7 @@ func (s *idSource) bytes(n int) []byte {
 	defer s.mu.Unlock()
 	b := make([]byte, n)
 	if _, err := io.ReadFull(s.random, b); err != nil {
-		panic("awslocal: the source of randomness ran dry: " + err.Error())
+		panic("awslocal: reading randomness: " + err.Error())
 	}
 	return b
 }
