@@ -16,7 +16,9 @@ type cache struct {
 	most int
 
 	mu      sync.Mutex
-	entries map[string]cached // by the id of the connection
+	// entries have the whole key, so that a record that was changed by hand finds
+	// none of another.
+	entries map[connector.CredentialsKey]cached
 }
 
 type cached struct {
@@ -27,12 +29,12 @@ type cached struct {
 
 // get returns cached credentials. They are forgotten after the cache's life, so
 // that a secret does not stay in memory for as long as a process lives.
-func (k *cache) get(id, version string, now time.Time) (connector.Credentials, bool) {
+func (k *cache) get(key connector.CredentialsKey, version string, now time.Time) (connector.Credentials, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	e, ok := k.entries[id]
+	e, ok := k.entries[key]
 	if !ok || e.version != version || !now.Before(e.until) {
-		delete(k.entries, id)
+		delete(k.entries, key)
 		return connector.Credentials{}, false
 	}
 	creds := e.creds
@@ -40,7 +42,7 @@ func (k *cache) get(id, version string, now time.Time) (connector.Credentials, b
 	return creds, true
 }
 
-func (k *cache) put(id, version string, creds connector.Credentials, now time.Time) {
+func (k *cache) put(key connector.CredentialsKey, version string, creds connector.Credentials, now time.Time) {
 	if k.most == 0 {
 		return
 	}
@@ -53,5 +55,5 @@ func (k *cache) put(id, version string, creds connector.Credentials, now time.Ti
 		delete(k.entries, other) // a random one: maps have no order
 	}
 	creds.Fields = creds.Fields.Clone()
-	k.entries[id] = cached{version: version, until: now.Add(k.life), creds: creds}
+	k.entries[key] = cached{version: version, until: now.Add(k.life), creds: creds}
 }

@@ -64,7 +64,7 @@ type Options struct {
 func NewSecrets(v Vault, s Sealer, o Options) *Secrets {
 	return &Secrets{
 		vault: v, sealer: s, now: o.Now, sleep: o.Sleep, log: o.Log,
-		cache: cache{life: o.CacheLife, most: o.Cached, entries: map[string]cached{}},
+		cache: cache{life: o.CacheLife, most: o.Cached, entries: map[connector.CredentialsKey]cached{}},
 	}
 }
 
@@ -154,7 +154,7 @@ func (s *Secrets) Get(ctx context.Context, key connector.CredentialsKey, ref con
 		}
 		return decode(key, value)
 	}
-	if creds, ok := s.cache.get(key.ID, ref.Version, s.now()); ok {
+	if creds, ok := s.cache.get(key, ref.Version, s.now()); ok {
 		return creds, nil
 	}
 	value, _, err := s.vault.Get(ctx, secretName(key), ref.Version)
@@ -163,7 +163,7 @@ func (s *Secrets) Get(ctx context.Context, key connector.CredentialsKey, ref con
 	}
 	creds, err := decode(key, value)
 	if err == nil {
-		s.cache.put(key.ID, ref.Version, creds, s.now())
+		s.cache.put(key, ref.Version, creds, s.now())
 	}
 	return creds, err
 }
