@@ -187,6 +187,9 @@ func wantCrash(t *testing.T, f func()) {
 
 var errFlaky = errors.New("the service failed")
 
+// noCache are the options of a credential store that reads each time.
+var noCache = credentialstore.Options{}
+
 // mint returns a connect link's token.
 func (b *bench) mint(t *testing.T, r connector.LinkRequest) connector.Secret {
 	t.Helper()
