@@ -105,6 +105,47 @@ func (b *bench) withPlatform(before, after func()) *connector.Service {
 	return other
 }
 
+// timedPlatform notes how much time a refresh, the exchange of a code or an
+// import has.
+type timedPlatform struct {
+	connector.Platform
+	limit time.Duration
+}
+
+// timed wraps the platform of that name.
+func (b *bench) timed(name connector.Name) *timedPlatform {
+	var timed *timedPlatform
+	wrapPlatforms(b.Service, func(p connector.Platform) connector.Platform {
+		if p.Describe().Name != name {
+			return p
+		}
+		timed = &timedPlatform{Platform: p}
+		return timed
+	})
+	return timed
+}
+
+func (p *timedPlatform) note(ctx context.Context) {
+	if deadline, ok := ctx.Deadline(); ok {
+		p.limit = time.Until(deadline)
+	}
+}
+
+func (p *timedPlatform) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	p.note(ctx)
+	return p.Platform.Refresh(ctx, app, c)
+}
+
+func (p *timedPlatform) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+	p.note(ctx)
+	return p.Platform.Exchange(ctx, app, a, code)
+}
+
+func (p *timedPlatform) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
+	p.note(ctx)
+	return p.Platform.Import(ctx, app, fields, verify)
+}
+
 // wrapPlatforms replaces each platform of s by what wrap makes of it.
 func wrapPlatforms(s *connector.Service, wrap func(connector.Platform) connector.Platform) {
 	for i, p := range s.Platforms {
