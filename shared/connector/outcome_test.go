@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -100,6 +101,57 @@ func TestOutcome_Renewed(t *testing.T) {
 			}
 			b.wantNoGrant(t, when, "tiktok")
 		}
+	})
+
+	// A holder that crashes after its write leaves nothing behind a purge: a write
+	// never creates a deleted secret again (I13).
+	t.Run("deleted_secret_is_not_created_again", func(t *testing.T) {
+		t.Parallel()
+		b, id := stale(t, "tiktok")
+		late := b.process(func(_ context.Context, call connectortest.Call, next func() error) error {
+			if call.Name != "Vault.Put" {
+				return next()
+			}
+			if err := b.Disconnect(t.Context(), id, true); err != nil {
+				t.Error(err)
+			}
+			next()
+			panic(crash{})
+		})
+		wantCrash(t, func() { late.Refresh(t.Context(), id) })
+		if names := b.vault.Names("connections/"); len(names) > 0 {
+			t.Errorf("left in the vault: %v", names)
+		}
+	})
+
+	// The first credentials of the connection are in the stand-in, and it is purged
+	// while the platform answers. The renewed credentials are the first ones that
+	// the vault gets, and are deleted for good (I10, I13).
+	t.Run("late_first_secret_is_purged", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		down := true
+		b.hook(connectortest.On("Vault.Put", func(_ int, next func() error) error {
+			if down {
+				return errFlaky
+			}
+			return next()
+		}))
+		id := b.connect(t, "tiktok").ID
+		b.expire(t, id)
+		late := b.withPlatform(nil, func() {
+			down = false
+			if err := b.Disconnect(t.Context(), id, true); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.ConnectionNotFound) {
+			t.Errorf("got %v, want %s", err, connector.ConnectionNotFound)
+		}
+		if names := b.vault.Names("connections/"); len(names) > 0 {
+			t.Errorf("left in the vault: %v", names)
+		}
+		b.wantNoGrant(t, "afterwards", "tiktok")
 	})
 
 	// The first credentials of the connection are in the stand-in, so that the
