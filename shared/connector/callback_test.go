@@ -61,7 +61,15 @@ func TestService_Callback(t *testing.T) {
 		b := newBench(t)
 		request := b.consented(t, "twitter")
 		ctx, leave := context.WithCancel(t.Context())
-		b.hook(beforeCall("Vault.Put", 1, leave))
+		b.hook(func(ctx context.Context, call connectortest.Call, next func() error) error {
+			if call.Name == "Store.PutTicket" {
+				leave()
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return next()
+		})
 		if _, err := b.Callback(ctx, request); err != nil {
 			t.Error(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/connectortest"
@@ -139,6 +140,29 @@ func TestSaveGrant_Replace(t *testing.T) {
 			if names := b.vault.Names("connections/"); len(names) > 0 {
 				t.Errorf("left in the vault: %v", names)
 			}
+		})
+	}
+
+	// The credentials before are in the stand-in, so that the consent's are the first
+	// that the vault gets. The connection ends in between (I10, I13).
+	for name, purge := range map[string]bool{"disconnected_before_its_first_secret": false, "purged_before_its_first_secret": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.hook(connectortest.Fail(errFlaky, "Vault.Put"))
+			id := b.connect(t, "tiktok").ID
+			b.hook(beforeCall("Vault.Put", 1, func() {
+				if err := b.Disconnect(t.Context(), id, purge); err != nil {
+					t.Error(err)
+				}
+			}))
+			if err := b.reauthorize(t, "tiktok", id); !errors.Is(err, connector.ConnectionNotFound) {
+				t.Errorf("got %v, want %s", err, connector.ConnectionNotFound)
+			}
+			b.clock.Advance(time.Hour)
+			b.sweep(t)
+			b.wantNoSecret(t, "afterwards", id)
+			b.wantNoGrant(t, "afterwards", "tiktok")
 		})
 	}
 

@@ -252,6 +252,28 @@ func TestOutcome_GrantDead(t *testing.T) {
 		}
 	})
 
+	// The same for a consent that could not acquire the lease in time, so that the
+	// refused holder still has it.
+	t.Run("consented_without_the_lease", func(t *testing.T) {
+		t.Parallel()
+		b, id := stale(t, "tiktok")
+		hurried := b.process(nil)
+		hurried.Sleep = func(context.Context, time.Duration) error { return context.DeadlineExceeded }
+		holder := b.process(beforeCall("Store.Update", 2, func() {
+			if err := b.on(hurried).reauthorize(t, "tiktok", id); err != nil {
+				t.Error(err)
+			}
+		}))
+		b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "token", Kind: sandbox.DeadGrant})
+		if _, err := holder.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+			t.Error(err)
+		}
+		b.wantActive(t, id)
+		if c := b.connection(t, id); c.Credentials.Generation != 2 {
+			t.Errorf("the record refers to generation %d, want that of the consent", c.Credentials.Generation)
+		}
+	})
+
 	// The connection ends while the platform refuses its refresh token. That is no
 	// failure of the connector.
 	for name, purge := range map[string]bool{"disconnected": false, "purged": true} {

@@ -96,10 +96,11 @@ func TestService_Refresh(t *testing.T) {
 		}
 	})
 
-	// (I4)
+	// Nor is the lease acquired, for which other callers would wait (I4).
 	t.Run("no_exchange_with_too_little_time", func(t *testing.T) {
 		t.Parallel()
 		b, id := stale(t, "twitter")
+		before := b.connection(t, id)
 		ctx, cancel := context.WithTimeout(t.Context(), 14*time.Second)
 		defer cancel()
 		if _, err := b.Token(ctx, connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.PlatformUnavailable) {
@@ -107,6 +108,9 @@ func TestService_Refresh(t *testing.T) {
 		}
 		if n := b.refreshes("twitter"); n != 0 {
 			t.Errorf("%d exchanges with 14 s left", n)
+		}
+		if after := b.connection(t, id); after.Revision != before.Revision {
+			t.Errorf("the record was written: %+v", after)
 		}
 	})
 
