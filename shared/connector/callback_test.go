@@ -123,6 +123,26 @@ func TestService_Callback(t *testing.T) {
 		}
 	})
 
+	// A link may expire while the person reads the consent page, and not before the
+	// person opens it (I11).
+	t.Run("link_expired_on_the_consent_page", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		link := b.mint(t, connector.LinkRequest{Platform: "youtube", Owner: "acme", ExpiresIn: 5 * time.Minute})
+		b.clock.Advance(4 * time.Minute)
+		request, err := b.consent(t.Context(), "youtube", link, allowed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.clock.Advance(4 * time.Minute)
+		if _, err := b.consent(t.Context(), "youtube", link, allowed); !errors.Is(err, connector.LinkGone) {
+			t.Errorf("opened too late: %v, want %s", err, connector.LinkGone)
+		}
+		if _, err := b.Callback(t.Context(), request); err != nil {
+			t.Errorf("opened in time: %v", err)
+		}
+	})
+
 	// One link, two tabs: the link is spent by the first. The second must not revoke
 	// the grant of the connection that results (I11).
 	t.Run("second_tab_on_its_link", func(t *testing.T) {

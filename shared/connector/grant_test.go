@@ -65,6 +65,42 @@ func TestSaveGrant_Create(t *testing.T) {
 		}
 	})
 
+	// Credentials that got no record are deleted at once (I13).
+	t.Run("record_cannot_be_written", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		request := b.consented(t, "tiktok")
+		b.hook(connectortest.Fail(errFlaky, "Store.Create"))
+		if _, err := b.Callback(t.Context(), request); !errors.Is(err, connector.Internal) {
+			t.Errorf("got %v, want %s", err, connector.Internal)
+		}
+		if names := b.vault.Names("connections/"); len(names) > 0 {
+			t.Errorf("left in the vault: %v", names)
+		}
+		b.wantNoGrant(t, "afterwards", "tiktok")
+	})
+
+	// Two consents to one account at once are one connection. The later one replaces
+	// the credentials, and leaves no second secret (I2, I13).
+	t.Run("account_was_connected_meanwhile", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		request := b.consented(t, "youtube")
+		var first connector.Connection
+		other := b.on(b.process(nil))
+		b.hook(beforeCall("Store.Create", 1, func() { first = other.connect(t, "youtube") }))
+		result, err := b.Callback(t.Context(), request)
+		if err != nil || len(result.Connections) != 1 || result.Connections[0].ID != first.ID || result.Connections[0].ConsentID == first.ConsentID {
+			t.Errorf("got %+v, %v; want a new consent of %s", result.Connections, err, first.ID)
+		}
+		if names := b.vault.Names("connections/"); len(names) != 1 {
+			t.Errorf("in the vault: %v, want one secret", names)
+		}
+		if _, err := b.token(t, first.ID); err != nil {
+			t.Error(err)
+		}
+	})
+
 	// Of one consent to several accounts not all may be stored. To revoke the rest
 	// would end those that are, while the index lags behind.
 	t.Run("stored_in_part", func(t *testing.T) {
@@ -97,6 +133,24 @@ func TestSaveGrant_Create(t *testing.T) {
 func TestSaveGrant_Replace(t *testing.T) {
 	t.Parallel()
 
+	// The event says whether the connection had stopped to work.
+	for name, want := range map[string]connector.EventType{"active": connector.EventConnected, "needs_reauth": connector.EventRecovered} {
+		t.Run("event_of_a_consent/"+name, func(t *testing.T) {
+			t.Parallel()
+			b, id := stale(t, "twitter")
+			if name == "needs_reauth" {
+				b.revokedByPlatform(t, "twitter", id)
+			}
+			before := len(b.published(want))
+			if err := b.reauthorize(t, "twitter", id); err != nil {
+				t.Fatal(err)
+			}
+			if events := b.events.All(); len(b.published(want)) != before+1 || events[len(events)-1].Type != want {
+				t.Errorf("the events are %+v, want %q last", events, want)
+			}
+		})
+	}
+
 	// (I10)
 	t.Run("disconnected_meanwhile", func(t *testing.T) {
 		t.Parallel()
@@ -128,13 +182,21 @@ func TestSaveGrant_Replace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, id := stale(t, "twitter")
-			b.hook(hook("Vault.Put", 1, func() {
+			writes := 0
+			count := connectortest.On("Vault.Put", func(n int, next func() error) error {
+				writes = n
+				return next()
+			})
+			b.hook(connectortest.Chain(count, hook("Vault.Put", 1, func() {
 				if err := b.Disconnect(t.Context(), id, true); err != nil {
 					t.Error(err)
 				}
-			}))
+			})))
 			if err := b.reauthorize(t, "twitter", id); !errors.Is(err, connector.ConnectionNotFound) {
 				t.Errorf("got %v, want %s", err, connector.ConnectionNotFound)
+			}
+			if writes != 1 {
+				t.Errorf("%d writes of the secret, want one", writes)
 			}
 			b.wantNoSecret(t, "afterwards", id)
 			if names := b.vault.Names("connections/"); len(names) > 0 {

@@ -274,6 +274,27 @@ func TestOutcome_GrantDead(t *testing.T) {
 		}
 	})
 
+	// That consent crashed before the record. The refused holder records it, and
+	// releases its lease with no mark (I7).
+	t.Run("consented_without_the_lease_and_crashed", func(t *testing.T) {
+		t.Parallel()
+		b, id := stale(t, "tiktok")
+		hurried := b.process(crashAt("Store.Update", 1))
+		hurried.Sleep = func(context.Context, time.Duration) error { return context.DeadlineExceeded }
+		holder := b.withPlatform(func() {
+			wantCrash(t, func() { b.on(hurried).reauthorize(t, "tiktok", id) })
+			b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "token", Kind: sandbox.DeadGrant})
+		}, nil)
+		if _, err := holder.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+			t.Error(err)
+		}
+		b.wantActive(t, id)
+		c := b.connection(t, id)
+		if c.Credentials.Generation != 2 || c.Lease.Holder != "" || c.Attempt != (connector.Attempt{}) {
+			t.Errorf("generation %d, lease %+v, attempt %+v; want the consent, released", c.Credentials.Generation, c.Lease, c.Attempt)
+		}
+	})
+
 	// The connection ends while the platform refuses its refresh token. That is no
 	// failure of the connector.
 	for name, purge := range map[string]bool{"disconnected": false, "purged": true} {

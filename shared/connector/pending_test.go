@@ -132,6 +132,19 @@ func TestPending_Unconfirmed(t *testing.T) {
 		})
 	}
 
+	// No record can hold sealed credentials of a pending consent. It fails, and is
+	// revoked, where the vault takes no writes.
+	t.Run("vault_takes_no_writes", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		request := b.consentedTo(t, connector.LinkRequest{Platform: "youtube", Owner: "acme", ReturnURL: returnURL, Confirm: true}, allowed)
+		b.hook(connectortest.Fail(errFlaky, "Vault.Put"))
+		if result, err := b.Callback(t.Context(), request); !errors.Is(err, connector.Internal) || !result.Confirmation.Empty() {
+			t.Errorf("got %v, want %s", err, connector.Internal)
+		}
+		b.wantNoGrant(t, "afterwards", "youtube")
+	})
+
 	// One ticket stands for all credentials of a consent.
 	t.Run("several_grants_are_one_ticket", func(t *testing.T) {
 		t.Parallel()

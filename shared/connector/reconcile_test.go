@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"platform-api-connector/shared/connector"
@@ -146,6 +147,29 @@ func TestReconcile_Consent(t *testing.T) {
 		})
 	}
 
+	// A crashed consent for a connection that works did not recover it.
+	t.Run("crashed_consent_of_an_active_connection", func(t *testing.T) {
+		t.Parallel()
+		b, id := stale(t, "twitter")
+		before := b.connection(t, id)
+		crashing := b.on(b.process(crashAt("Store.Update", 2)))
+		wantCrash(t, func() { crashing.reauthorize(t, "twitter", id) })
+		b.outlive()
+		if _, err := b.token(t, id); err != nil {
+			t.Error(err)
+		}
+		if n := b.refreshes("twitter"); n != 0 {
+			t.Errorf("%d exchanges, want none", n)
+		}
+		c := b.connection(t, id)
+		if c.ConsentID == before.ConsentID || c.Credentials.Generation != before.Credentials.Generation+1 {
+			t.Errorf("the record has the consent %q and generation %d, want the new ones", c.ConsentID, c.Credentials.Generation)
+		}
+		if n := len(b.published(connector.EventRecovered)); n > 0 {
+			t.Errorf("%d events %q", n, connector.EventRecovered)
+		}
+	})
+
 	// A consent that could not acquire the lease, and crashed before the record,
 	// is found as long as the credential store is searched (I7).
 	for name, row := range map[string]struct {
@@ -247,39 +271,63 @@ func TestReconcile_MissingScopes(t *testing.T) {
 
 // The record cannot be written to the end of the invocation, and the vault took
 // no writes when the renewed credentials were stored. Once it does, they are
-// rescued into it, and the next caller finds them there (I7).
+// rescued into it in time, and the next caller finds them there (I7).
 func TestReconcile_RescuedCredentials(t *testing.T) {
-	t.Parallel()
-	b, id := stale(t, "twitter")
-	down := true
-	unlucky := b.process(func(_ context.Context, call connectortest.Call, next func() error) error {
-		switch {
-		case call.Name == "Vault.Put" && down:
-			return errFlaky
-		case call.Name == "Store.Update" && call.N > 1:
-			down = false
-			return errFlaky
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		w.calm = true
+		imported, err := w.worker(0, 0).service.Import(t.Context(), connector.ImportRequest{
+			Platform: "rotating", Owner: "owner", Credentials: w.platform.consent("account"),
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return next()
+		id := imported.Connections[0].ID
+		time.Sleep(simulatedLife)
+		exchanges := func() (n int) {
+			w.count(func(t *tally) { n = t.exchanges })
+			return n
+		}
+
+		vaultDown := true
+		unlucky := w.worker(1, 0).service
+		ports := connectortest.Ports{Store: w.store, Vault: w.vault, Sealer: connectortest.Sealer{}, Queue: connectortest.NewQueue(), Events: connectortest.NewEvents()}
+		ports.Wire(unlucky, func(ctx context.Context, call connectortest.Call, next func() error) error {
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case call.Name == "Vault.Put" && vaultDown:
+				return errFlaky
+			case call.Name == "Store.Update" && call.N > 1:
+				vaultDown = false
+				return errFlaky
+			}
+			return next()
+		}, noCache)
+		ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
+		defer cancel()
+		if _, err := unlucky.Token(ctx, connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.Internal) {
+			t.Errorf("got %v, want %s", err, connector.Internal)
+		}
+		if c, err := w.store.Connection(t.Context(), id); err != nil || c.Credentials.Generation != 1 || vaultDown {
+			t.Fatalf("the record refers to generation %d, %v", c.Credentials.Generation, err)
+		}
+
+		before := exchanges()
+		time.Sleep(time.Minute)
+		if _, err := w.token(t.Context(), w.worker(2, 0).service, id); err != nil {
+			t.Error(err)
+		}
+		if n := exchanges() - before; n != 0 {
+			t.Errorf("%d exchanges, want none after the first", n)
+		}
+		if c, err := w.store.Connection(t.Context(), id); err != nil || c.Credentials.Generation != 2 || len(c.Credentials.Sealed) > 0 {
+			t.Errorf("the record refers to %+v, %v", c.Credentials, err)
+		}
+		for _, problem := range w.problems {
+			t.Error(problem)
+		}
 	})
-	// The invocation ends while the write of the record is tried again.
-	unlucky.Sleep = func(context.Context, time.Duration) error { return context.DeadlineExceeded }
-	if _, err := unlucky.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.Internal) {
-		t.Errorf("got %v, want %s", err, connector.Internal)
-	}
-	if c := b.connection(t, id); c.Credentials.Generation != 1 || len(c.Credentials.Sealed) > 0 {
-		t.Fatalf("the record was written: %+v", c.Credentials)
-	}
-	b.outlive()
-	if _, err := b.token(t, id); err != nil {
-		t.Error(err)
-	}
-	if n := b.refreshes("twitter"); n != 1 {
-		t.Errorf("%d exchanges, want the first alone", n)
-	}
-	if c := b.connection(t, id); c.Credentials.Generation != 2 || len(c.Credentials.Sealed) > 0 {
-		t.Errorf("the record refers to %+v", c.Credentials)
-	}
 }
 
 // A record that was changed by hand does not pass another key's credentials off
