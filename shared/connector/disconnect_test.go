@@ -47,6 +47,47 @@ func TestService_Disconnect(t *testing.T) {
 		b.wantNoSecret(t, "after the outage", id)
 	})
 
+	// Most platforms end every grant that a person gave to the app, so that only the
+	// last connection of the person is revoked.
+	for _, name := range []connector.Name{"facebook", "youtube", "twitter", "tiktok"} {
+		t.Run("another_connection_of_the_person_survives/"+string(name), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			first := b.connect(t, name)
+			choice := sandbox.Choice{}
+			if name == "facebook" {
+				choice.Pages = []string{first.AccountID}
+				for _, c := range b.connected(t) {
+					if c.ID != first.ID {
+						if err := b.Disconnect(t.Context(), c.ID, true); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+			result, err := b.Callback(t.Context(), b.consentedTo(t, connector.LinkRequest{Platform: name, Owner: "other"}, choice))
+			if err != nil {
+				t.Fatal(err)
+			}
+			second := result.Connections[0]
+			if err := b.Disconnect(t.Context(), first.ID, false); err != nil {
+				t.Error(err)
+			}
+			if n := b.revocations(name); n != 0 {
+				t.Errorf("%d revocations with a connection left", n)
+			}
+			if _, err := b.Verify(t.Context(), second.ID); err != nil {
+				t.Errorf("the other connection: %v", err)
+			}
+			if err := b.Disconnect(t.Context(), second.ID, false); err != nil {
+				t.Error(err)
+			}
+			if n := b.revocations(name); n == 0 {
+				t.Error("the last connection was not revoked")
+			}
+		})
+	}
+
 	// A platform that never answers does not preserve a secret (I13).
 	t.Run("outage_of_a_day", func(t *testing.T) {
 		t.Parallel()
