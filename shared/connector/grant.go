@@ -117,6 +117,20 @@ func (s *Service) deleteOrphan(ctx context.Context, c Connection) {
 	}
 }
 
+// deleteLate deletes credentials that were stored after their connection ended:
+// for good where its record is gone or its person asked for that. The
+// credentials of a connection that has not ended stay.
+func (s *Service) deleteLate(ctx context.Context, c Connection) {
+	fresh, err := s.Store.Connection(ctx, c.ID)
+	if err == nil && fresh.Status == Disconnected || errors.Is(err, ErrNotFound) {
+		purge := err != nil || fresh.StatusReason == reasonDataDeletion
+		err = s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, purge)
+	}
+	if err != nil {
+		s.Log.ErrorContext(ctx, "deleting late credentials", "connection", string(c.ID), "error", err)
+	}
+}
+
 // newConsentID names a consent.
 func (s *Service) newConsentID() (string, error) {
 	name, err := randomToken(s.Random)
@@ -152,13 +166,11 @@ func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connecti
 		// that refresh.
 		c, err = s.Store.Connection(ctx, c.ID)
 		switch {
-		case errors.Is(err, ErrNotFound):
-			s.deleteOrphan(ctx, saved)
+		case errors.Is(err, ErrNotFound), err == nil && c.Status == Disconnected:
+			s.deleteLate(ctx, saved)
 			return Connection{}, errConnectionNotFound()
 		case err != nil:
 			return Connection{}, internal("reading a connection", err)
-		case c.Status == Disconnected:
-			return Connection{}, errConnectionNotFound()
 		case c.ConsentID == consent:
 			s.publish(ctx, r.event(), c, "")
 			return c, nil

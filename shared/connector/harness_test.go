@@ -101,10 +101,56 @@ func (b *bench) process(h connectortest.Hook) *connector.Service {
 // refresh and after behind its answer.
 func (b *bench) withPlatform(before, after func()) *connector.Service {
 	other := b.process(nil)
-	for i, p := range other.Platforms {
-		other.Platforms[i] = platformHook{p, before, after}
-	}
+	wrapPlatforms(other, func(p connector.Platform) connector.Platform { return platformHook{p, before, after} })
 	return other
+}
+
+// timedPlatform notes how much time a refresh, the exchange of a code or an
+// import has.
+type timedPlatform struct {
+	connector.Platform
+	limit time.Duration
+}
+
+// timed wraps the platform of that name.
+func (b *bench) timed(name connector.Name) *timedPlatform {
+	var timed *timedPlatform
+	wrapPlatforms(b.Service, func(p connector.Platform) connector.Platform {
+		if p.Describe().Name != name {
+			return p
+		}
+		timed = &timedPlatform{Platform: p}
+		return timed
+	})
+	return timed
+}
+
+func (p *timedPlatform) note(ctx context.Context) {
+	if deadline, ok := ctx.Deadline(); ok {
+		p.limit = time.Until(deadline)
+	}
+}
+
+func (p *timedPlatform) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	p.note(ctx)
+	return p.Platform.Refresh(ctx, app, c)
+}
+
+func (p *timedPlatform) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+	p.note(ctx)
+	return p.Platform.Exchange(ctx, app, a, code)
+}
+
+func (p *timedPlatform) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
+	p.note(ctx)
+	return p.Platform.Import(ctx, app, fields, verify)
+}
+
+// wrapPlatforms replaces each platform of s by what wrap makes of it.
+func wrapPlatforms(s *connector.Service, wrap func(connector.Platform) connector.Platform) {
+	for i, p := range s.Platforms {
+		s.Platforms[i] = wrap(p)
+	}
 }
 
 // platformHook is a platform with functions around its refreshes.
@@ -128,15 +174,42 @@ func (p platformHook) Revoke(ctx context.Context, app connector.App, c connector
 	return p.Platform.(connector.Revoker).Revoke(ctx, app, c, userID)
 }
 
-// crash is what a process dies of.
+// crash is the value of the panic that ends a process in the middle.
 type crash struct{}
 
 // crashAt returns a hook that crashes the process at the n-th call of that
 // name, before it reaches the port.
 func crashAt(name string, n int) connectortest.Hook {
+	return beforeCall(name, n, func() { panic(crash{}) })
+}
+
+// beforeCall returns a hook that runs act before the n-th call of that name.
+func beforeCall(name string, n int, act func()) connectortest.Hook {
 	return connectortest.On(name, func(i int, next func() error) error {
 		if i == n {
-			panic(crash{})
+			act()
+		}
+		return next()
+	})
+}
+
+// afterCall returns a hook that runs act after the n-th call of that name.
+func afterCall(name string, n int, act func()) connectortest.Hook {
+	return connectortest.On(name, func(i int, next func() error) error {
+		err := next()
+		if i == n {
+			act()
+		}
+		return err
+	})
+}
+
+// failAt returns a hook that fails the n-th call of that name, before it
+// reaches the port.
+func failAt(name string, n int) connectortest.Hook {
+	return connectortest.On(name, func(i int, next func() error) error {
+		if i == n {
+			return errFlaky
 		}
 		return next()
 	})
@@ -154,6 +227,9 @@ func wantCrash(t *testing.T, f func()) {
 }
 
 var errFlaky = errors.New("the service failed")
+
+// noCache are the options of a credential store that reads each time.
+var noCache = credentialstore.Options{}
 
 // mint returns a connect link's token.
 func (b *bench) mint(t *testing.T, r connector.LinkRequest) connector.Secret {
@@ -263,17 +339,120 @@ func stale(t *testing.T, name connector.Name) (*bench, connector.ID) {
 	return b, c.ID
 }
 
+// lateHolder returns a process whose lease runs out before it calls the
+// platform. Meanwhile the process that next returns acquires the lease, and
+// continues until it calls wait. finish lets it end, and returns its error.
+func (b *bench) lateHolder(t *testing.T, id connector.ID, next func(wait func()) *connector.Service) (late *connector.Service, finish func() error) {
+	t.Helper()
+	waiting, proceed, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	holder := next(func() {
+		close(waiting)
+		<-proceed
+	})
+	late = b.withPlatform(func() {
+		b.outlive()
+		go func() {
+			_, err := holder.Token(t.Context(), connector.TokenRequest{ConnectionID: id})
+			ended <- err
+		}()
+		<-waiting
+	}, nil)
+	return late, func() error {
+		close(proceed)
+		return <-ended
+	}
+}
+
 // outlive makes every lease run out.
 func (b *bench) outlive() { b.clock.Advance(time.Minute) }
 
-// consented returns what the browser of a person brings back who said yes.
+// consented returns what the browser of a person brings back who allowed
+// everything.
 func (b *bench) consented(t *testing.T, name connector.Name) connector.CallbackRequest {
 	t.Helper()
-	request, err := b.consent(t.Context(), name, b.mint(t, connector.LinkRequest{Platform: name, Owner: "acme"}), allowed)
+	return b.consentedTo(t, connector.LinkRequest{Platform: name, Owner: "acme"}, allowed)
+}
+
+// consentedTo returns what the browser brings back to a link of r.
+func (b *bench) consentedTo(t *testing.T, r connector.LinkRequest, choice sandbox.Choice) connector.CallbackRequest {
+	t.Helper()
+	request, err := b.consent(t.Context(), r.Platform, b.mint(t, r), choice)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return request
+}
+
+// revokedByPlatform has the platform refuse the grant, so that the connection
+// is marked needs_reauth.
+func (b *bench) revokedByPlatform(t *testing.T, name connector.Name, id connector.ID) {
+	t.Helper()
+	b.sandbox.Kill(string(name), "", 0)
+	if _, err := b.token(t, id); !errors.Is(err, connector.ReauthorizationRequired) {
+		t.Fatalf("got %v, want %s", err, connector.ReauthorizationRequired)
+	}
+}
+
+// deauthorize has TikTok send the notice that the person removed the app.
+func (b *bench) deauthorize(t *testing.T, id connector.ID) {
+	t.Helper()
+	body, signature := b.sandbox.TikTokNotice("authorization.removed", b.connection(t, id).AccountID)
+	raw := connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: body}
+	if _, err := b.TakeNotice(t.Context(), "tiktok", "webhook", raw); err != nil {
+		t.Error(err)
+	}
+}
+
+// signedRequest returns a notice of Facebook about the person of c.
+func (b *bench) signedRequest(c connector.Connection) connector.RawNotice {
+	return connector.RawNotice{Body: []byte("signed_request=" + b.sandbox.SignedRequest(c.UserID))}
+}
+
+// change changes the record in the store, past the service.
+func (b *bench) change(t *testing.T, id connector.ID, change func(*connector.Connection)) {
+	t.Helper()
+	c := b.connection(t, id)
+	changed := c
+	change(&changed)
+	if _, err := b.store.Commit(t.Context(), connector.Change{Before: &c, After: &changed}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// connected returns the connections of the owner "acme".
+func (b *bench) connected(t *testing.T) []connector.Connection {
+	t.Helper()
+	page, _, err := b.Connections(t.Context(), connector.Filter{Owner: "acme"}, "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page
+}
+
+// revocations is how often the platform was asked to end a grant.
+func (b *bench) revocations(name connector.Name) int {
+	return b.sandbox.Count(string(name), "revoke")
+}
+
+// published returns the published events of one type.
+func (b *bench) published(kind connector.EventType) []connector.Event {
+	return slices.DeleteFunc(b.events.All(), func(e connector.Event) bool { return e.Type != kind })
+}
+
+// wantNothingDue wants the sweep to find nothing.
+func (b *bench) wantNothingDue(t *testing.T, what string) {
+	t.Helper()
+	if sweep, err := b.QueueDue(t.Context()); err != nil || sweep.Queued != 0 {
+		t.Errorf("%s: the sweep queued %+v, %v; want nothing", what, sweep, err)
+	}
+}
+
+// wantNoGrant wants no grant alive at the platform. It ends those that are.
+func (b *bench) wantNoGrant(t *testing.T, what string, name connector.Name) {
+	t.Helper()
+	if live := b.sandbox.Kill(string(name), "", 0); live != 0 {
+		t.Errorf("%s: %d grants are still alive at the platform", what, live)
+	}
 }
 
 // reauthorize has the person give consent anew.
@@ -327,10 +506,8 @@ func (b *bench) wantActive(t *testing.T, id connector.ID) {
 	if c, err := b.Connection(t.Context(), id); err != nil || c.Status != connector.Active {
 		t.Errorf("the connection is %s (%s), %v", c.Status, c.StatusReason, err)
 	}
-	for _, e := range b.events.All() {
-		if e.Type == connector.EventReauth {
-			t.Error("the owner was told to connect again")
-		}
+	if len(b.published(connector.EventReauth)) > 0 {
+		t.Error("the owner was told to connect again")
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 // TestOutage takes a platform away for an hour of virtual time, while 10,000
 // connections to it fall due: half of the calls time out, half are refused.
 // Few calls are made, callers get tokens that live or a reason to wait, nobody
-// is condemned, and what was held up drains without a rush.
+// is marked needs_reauth, and the delayed connections drain without a rush.
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)

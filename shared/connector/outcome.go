@@ -119,10 +119,7 @@ func (a *attempt) discardStale(ctx context.Context) (Connection, error) {
 		return c, internal("reading a connection", err)
 	}
 	a.revokeUnused(ctx, a.platform, a.app, []Grant{{Account: Account{ID: c.AccountID}, UserID: c.UserID, Credentials: a.renewed}})
-	purge := err != nil || fresh.StatusReason == reasonDataDeletion
-	if err := a.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, purge); err != nil {
-		a.Log.ErrorContext(ctx, "deleting stale credentials", "connection", string(c.ID), "error", err)
-	}
+	a.deleteLate(ctx, c)
 	return c, errConnectionNotFound()
 }
 

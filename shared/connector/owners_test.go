@@ -24,23 +24,23 @@ func TestCallers_OwnersOf(t *testing.T) {
 		arn     string
 		has     string // a letter for each of owners
 	}{
-		{"nobody is confined", nil, account + "anybody/x", "yyyyy"},
-		{"nobody is confined, not even strangers", nil, "", "yyyyy"},
-		{"its owners", callers, account + "tenant/session", "yynnn"},
-		{"an exact pattern goes first", callers, account + "tenant/special", "nnynn"},
-		{"an exact pattern is exact", callers, account + "tenant/special2", "yynnn"},
+		{"nobody_is_confined", nil, account + "anybody/x", "yyyyy"},
+		{"nobody_is_confined_not_even_strangers", nil, "", "yyyyy"},
+		{"its_owners", callers, account + "tenant/session", "yynnn"},
+		{"an_exact_pattern_goes_first", callers, account + "tenant/special", "nnynn"},
+		{"an_exact_pattern_is_exact", callers, account + "tenant/special2", "yynnn"},
 		{"all", callers, account + "admin/x", "yyyyy"},
 		{"none", callers, account + "nobody/x", "nnnnn"},
-		{"not listed", callers, account + "stranger/x", "nnnnn"},
-		{"not signed", callers, "", "nnnnn"},
-		{"a name that begins alike", callers, account + "tenants/x", "nnnnn"},
-		{"the role without a session", callers, account + "tenant", "nnnnn"},
-		{"another case", callers, account + "Tenant/x", "nnnnn"},
-		{"the pattern itself", callers, account + "tenant/*", "yynnn"},
-		{"an alias goes before its function", callers, "arn:aws:lambda:eu-west-1:123456789012:function:token-get:acme", "ynnnn"},
-		{"a function", callers, "arn:aws:lambda:eu-west-1:123456789012:function:token-get", "yyyyy"},
-		{"a catch-all", connector.Callers{"*": {"acme"}}, "", "ynnnn"},
-		{"an empty mapping", connector.Callers{}, account + "admin/x", "nnnnn"},
+		{"not_listed", callers, account + "stranger/x", "nnnnn"},
+		{"not_signed", callers, "", "nnnnn"},
+		{"a_name_that_begins_alike", callers, account + "tenants/x", "nnnnn"},
+		{"the_role_without_a_session", callers, account + "tenant", "nnnnn"},
+		{"another_case", callers, account + "Tenant/x", "nnnnn"},
+		{"the_pattern_itself", callers, account + "tenant/*", "yynnn"},
+		{"an_alias_goes_before_its_function", callers, "arn:aws:lambda:eu-west-1:123456789012:function:token-get:acme", "ynnnn"},
+		{"a_function", callers, "arn:aws:lambda:eu-west-1:123456789012:function:token-get", "yyyyy"},
+		{"a_catch_all", connector.Callers{"*": {"acme"}}, "", "ynnnn"},
+		{"an_empty_mapping", connector.Callers{}, account + "admin/x", "nnnnn"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -59,7 +59,7 @@ func TestCallers_OwnersOf(t *testing.T) {
 	}
 }
 
-// Who is confined twice may do what both allow.
+// A caller that is confined twice may act for the owners that both allow.
 func TestConfine_Twice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

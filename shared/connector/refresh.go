@@ -255,6 +255,9 @@ func (a *attempt) moveStale(ctx context.Context) {
 			return nil
 		})
 	}
+	if errors.Is(err, errStale) {
+		a.deleteLate(ctx, c)
+	}
 	if err != nil {
 		a.Log.WarnContext(ctx, "moving stale credentials", "connection", string(c.ID), "error", err)
 		return

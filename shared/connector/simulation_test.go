@@ -26,12 +26,12 @@ import (
 // refresh tokens and ends the whole grant when a spent one is shown. Workers
 // crash at any step, stall for as long as Lambda lets them, and have clocks
 // that differ; requests and replies get lost; the vault and the store fail
-// before or after they act. Who comes too late is in the tests of TestProtocol.
-// What must hold is checked all along:
+// before or after they act. The tests of the lease and of the outcomes have the
+// holders that come too late. What must hold is checked all along:
 //
 //   - never two exchanges of one refresh token in flight;
-//   - never a grant lost that was handed over to a worker who lived on;
-//   - never a connection condemned whose refresh token is live and durable;
+//   - never a grant lost that a worker got which did not crash;
+//   - never a connection marked needs_reauth whose refresh token is live and durable;
 //   - never an expired access token handed out;
 //   - everything live works again once the faults stop.
 //
@@ -275,7 +275,8 @@ func (w *world) worker(n uint64, life time.Duration) *worker {
 	return k
 }
 
-// live does what Lambdas do, dies, and comes back, until the faults end.
+// live runs one invocation after another, crashes and starts again, until the
+// faults end.
 func (k *worker) live(t *testing.T) {
 	for time.Now().Before(k.until) {
 		time.Sleep(time.Duration(k.random.Int64N(int64(40 * time.Second))))
@@ -323,7 +324,7 @@ func (k *worker) invoke(t *testing.T) {
 	k.exchanging = nil
 }
 
-// reauthorize is a person who gives consent anew, which ends the grant before.
+// reauthorize plays a person who gives consent anew, which ends the grant before.
 func (k *worker) reauthorize(ctx context.Context) {
 	r := k.world.platform
 	account := fmt.Sprintf("account-%d", k.random.IntN(len(k.world.ids)))
@@ -476,7 +477,7 @@ type simulatedGrant struct {
 	dead     bool
 	inFlight map[string]int
 	// delivered says that the reply with current reached its worker, crashed
-	// that this worker died before current was durable.
+	// that this worker crashed before current was durable.
 	delivered, crashed bool
 }
 

@@ -28,9 +28,12 @@ type Call struct {
 	Name string
 	// N counts the calls of that name since Wire, from 1.
 	N int
-	// Change is what a Commit writes; Secret is the name of a secret of the
-	// vault, and Value what is stored there.
+	// Change is what a Commit writes. Shard is where Due looks, and Key is what
+	// Claim moves. Secret is the name of a secret of the vault, and Value what is
+	// stored there.
 	Change connector.Change
+	Shard  int
+	Key    connector.RecordKey
 	Secret string
 	Value  connector.Secret
 	// Counter is the name of a counter, and Items what is put into the queue.
@@ -172,13 +175,13 @@ func commitName(change connector.Change) string {
 }
 
 func (s faultyStore) Due(ctx context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
-	return around(ctx, s.faults, Call{Name: "Store.Due"}, func() ([]connector.Due, error) {
+	return around(ctx, s.faults, Call{Name: "Store.Due", Shard: shard}, func() ([]connector.Due, error) {
 		return s.Store.Due(ctx, shard, now, limit)
 	})
 }
 
 func (s faultyStore) Claim(ctx context.Context, d connector.Due, until time.Time) error {
-	return aroundError(ctx, s.faults, Call{Name: "Store.Claim"}, func() error { return s.Store.Claim(ctx, d, until) })
+	return aroundError(ctx, s.faults, Call{Name: "Store.Claim", Key: d.RecordKey}, func() error { return s.Store.Claim(ctx, d, until) })
 }
 
 func (s faultyStore) Ticket(ctx context.Context, key connector.RecordKey, now time.Time) (connector.Ticket, error) {

@@ -1,0 +1,146 @@
+package connector_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
+)
+
+// owners connects the same account for n owners, and lets the tokens expire.
+func (b *bench) owners(t *testing.T, name connector.Name, n int) []connector.ID {
+	t.Helper()
+	var ids []connector.ID
+	for i := range n {
+		request := b.consentedTo(t, connector.LinkRequest{Platform: name, Owner: fmt.Sprintf("owner-%d", i)}, allowed)
+		result, err := b.Callback(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, result.Connections[0].ID)
+	}
+	b.expire(t, ids[0])
+	return ids
+}
+
+// wantHandled wants the worker to do this with a connection, after this many
+// calls of the platform.
+func (b *bench) wantHandled(t *testing.T, what string, id connector.ID, want connector.DueResult, calls int) {
+	t.Helper()
+	name := b.connection(t, id).Platform
+	before := b.refreshes(name)
+	if got, err := b.HandleDue(t.Context(), dueKey(id)); err != nil || got != want {
+		t.Errorf("%s: %s, %v; want %s", what, got, err, want)
+	}
+	if n := b.refreshes(name) - before; n != calls {
+		t.Errorf("%s: the platform was called %d times, want %d", what, n, calls)
+	}
+}
+
+func TestBreaker_Opens(t *testing.T) {
+	t.Parallel()
+
+	t.Run("after_five_failures_in_a_row", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		ids := b.owners(t, "youtube", 7)
+		b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Outage, Times: 5})
+		for i, id := range ids[:5] {
+			b.wantHandled(t, fmt.Sprintf("failure %d", i+1), id, connector.Failed, 1)
+		}
+		b.wantHandled(t, "while it is open", ids[5], connector.Failed, 0)
+		if at := b.connection(t, ids[5]).RefreshAt; !at.After(b.clock.Now()) || at.After(b.clock.Now().Add(11*time.Minute)) {
+			t.Errorf("due again after %v, want some time in the next ten minutes", at.Sub(b.clock.Now()))
+		}
+		b.wantHandled(t, "while it is open", ids[6], connector.Failed, 0)
+		b.clock.Advance(11 * time.Minute)
+		b.wantHandled(t, "the probe", ids[5], connector.Refreshed, 1)
+		b.wantHandled(t, "once it is closed", ids[6], connector.Refreshed, 1)
+	})
+
+	t.Run("success_in_between", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		ids := b.owners(t, "youtube", 9)
+		for i, id := range ids {
+			want := connector.Failed
+			if i == 4 {
+				want = connector.Refreshed
+			} else {
+				b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Outage})
+			}
+			b.wantHandled(t, fmt.Sprintf("call %d", i+1), id, want, 1)
+		}
+	})
+
+	t.Run("at_the_first_refusal_of_the_app", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		ids := b.owners(t, "youtube", 3)
+		b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.WrongClient})
+		b.wantHandled(t, "the refusal", ids[0], connector.Failed, 1)
+		b.wantHandled(t, "while it is open", ids[1], connector.Failed, 0)
+		b.wantActive(t, ids[0])
+		b.wantActive(t, ids[1])
+
+		b.put(t, "youtube", b.sandbox.AppOf("youtube").ClientSecret)
+		b.wantHandled(t, "once another app is stored", ids[2], connector.Refreshed, 1)
+	})
+
+	// The client may be one that the import brought. Its refusal says nothing about
+	// the app, and stops no other connection.
+	t.Run("not_for_the_client_of_an_import", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		ids := b.owners(t, "youtube", 1)
+		fields := b.full(t, ids[0])
+		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "youtube", Owner: "beta", Credentials: fields})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := imported.Connections[0].ID
+		b.expire(t, id)
+		b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.WrongClient})
+		if _, err := b.token(t, id); !errors.Is(err, connector.AppMisconfigured) {
+			t.Errorf("got %v, want %s", err, connector.AppMisconfigured)
+		}
+		b.wantActive(t, id)
+		b.wantHandled(t, "another connection", ids[0], connector.Refreshed, 1)
+	})
+}
+
+func TestBreaker_Probe(t *testing.T) {
+	t.Parallel()
+
+	t.Run("one_at_a_time", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		ids := b.owners(t, "youtube", 3)
+		b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.WrongClient})
+		b.wantHandled(t, "the refusal", ids[0], connector.Failed, 1)
+		b.clock.Advance(11 * time.Minute)
+		probing := b.withPlatform(func() {
+			b.wantHandled(t, "beside the probe", ids[2], connector.Failed, 0)
+		}, nil)
+		if result, err := probing.HandleDue(t.Context(), dueKey(ids[1])); err != nil || result != connector.Refreshed {
+			t.Errorf("the probe: %s, %v; want %s", result, err, connector.Refreshed)
+		}
+	})
+
+	// A probe that crashed is repeated once its time is over.
+	t.Run("crashed", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		ids := b.owners(t, "youtube", 3)
+		b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.WrongClient})
+		b.wantHandled(t, "the refusal", ids[0], connector.Failed, 1)
+		b.clock.Advance(11 * time.Minute)
+		probing := b.withPlatform(func() { panic(crash{}) }, nil)
+		wantCrash(t, func() { probing.HandleDue(t.Context(), dueKey(ids[1])) })
+		b.clock.Advance(12 * time.Second)
+		b.wantHandled(t, "the next probe", ids[2], connector.Refreshed, 1)
+	})
+}
