@@ -36,7 +36,8 @@ import (
 // assembly could hide one, and nothing here uses them. What a call is about is
 // read where it is made: the index by its literal name in the same function,
 // the family of secrets by the function that makes the name given to the
-// vault; the sealer has one secret of its own. Anything else fails the test.
+// vault or, for credentials, the key given to the credential store; the sealer
+// has one secret of its own. Anything else fails the test.
 
 // call is an IAM action on a resource of the blueprint.
 type call struct {
@@ -117,10 +118,11 @@ func (p *program) callsOf(name string) (map[call]bool, error) {
 					return false
 				}
 			case *ast.CallExpr:
-				if family, method, ok := p.vaultCall(n); ok {
-					if family == "" {
-						problems = append(problems, fmt.Errorf("%s: no telling which secret", method.FullName()))
-					}
+				families, method := p.secretsOf(n, at.family)
+				if method != nil && len(families) == 0 {
+					problems = append(problems, fmt.Errorf("%s: no telling which secret", method.FullName()))
+				}
+				for _, family := range families {
 					todo = append(todo, place{method, family})
 				}
 			case *ast.Ident:
@@ -133,7 +135,7 @@ func (p *program) callsOf(name string) (map[call]bool, error) {
 					problems = append(problems, err)
 				} else if found != nil {
 					calls[*found] = true
-				} else if object != nil && p.ours(object.Pkg()) && !p.ofVault(object) {
+				} else if object != nil && p.ours(object.Pkg()) && !p.takesSecret(object) {
 					todo = append(todo, place{object, at.family})
 				}
 			}
@@ -179,7 +181,7 @@ func (p *program) meant(at place) (places []place) {
 			break
 		}
 		if iface, ok := receiver.Type().Underlying().(*types.Interface); ok {
-			if receiver.Type().String() == p.module+"/shared/connector.Sealer" {
+			if receiver.Type().String() == p.module+"/shared/credentialstore.Sealer" {
 				at.family = "sealing-key"
 			}
 			for _, method := range p.implementations(iface, object.Name()) {
@@ -324,35 +326,68 @@ func indexIn(body ast.Node) (found string) {
 	return found
 }
 
-func (p *program) ofVault(object types.Object) bool {
+// takesSecret reports whether object is a method of the vault or of the
+// credential store that is about one secret.
+func (p *program) takesSecret(object types.Object) bool {
 	f, ok := object.(*types.Func)
-	return ok && f.Signature().Recv() != nil &&
-		f.Signature().Recv().Type().String() == p.module+"/shared/connector.Vault"
+	if !ok || f.Signature().Recv() == nil || f.Signature().Params().Len() < 2 {
+		return false
+	}
+	switch f.Signature().Recv().Type().String() {
+	case p.module + "/shared/credentialstore.Vault", p.module + "/shared/connector.CredentialStore":
+		return true
+	}
+	return false
 }
 
-// vaultCall reads a call of one of connector.Vault's methods. The family is
-// the text with which the function that makes the secret's name begins it.
-func (p *program) vaultCall(n *ast.CallExpr) (family string, method *types.Func, ok bool) {
+// secretsOf reads a call that is about a secret, and returns the families that
+// the secret may be of. The vault gets a name: the function that makes it spells
+// its one family out, or makes the name of what the caller is about. The
+// credential store gets a key: the function that makes it mentions the kinds.
+func (p *program) secretsOf(n *ast.CallExpr, about string) (families []string, method *types.Func) {
 	selector, ok := n.Fun.(*ast.SelectorExpr)
-	if !ok || !p.ofVault(p.info.Uses[selector.Sel]) {
-		return "", nil, false
+	if !ok || !p.takesSecret(p.info.Uses[selector.Sel]) {
+		return nil, nil
 	}
 	method = p.info.Uses[selector.Sel].(*types.Func)
-	namer, ok := n.Args[1].(*ast.CallExpr)
+	maker, ok := n.Args[1].(*ast.CallExpr)
 	if !ok {
-		return "", method, true
+		return nil, method
 	}
-	named, ok := namer.Fun.(*ast.Ident)
-	if !ok || p.bodies[p.info.Uses[named]] == nil {
-		return "", method, true
+	var named *ast.Ident
+	switch f := maker.Fun.(type) {
+	case *ast.Ident:
+		named = f
+	case *ast.SelectorExpr:
+		named = f.Sel
 	}
-	ast.Inspect(p.bodies[p.info.Uses[named]], func(n ast.Node) bool {
-		if literal, ok := n.(*ast.BasicLit); ok && family == "" {
-			family, _ = strconv.Unquote(literal.Value)
-		}
-		return true
-	})
-	return family, method, true
+	ofKind := map[string]string{"OfConnection": "connections/", "OfConsent": "pending/"}
+	var spelled []string
+	if body := p.bodies[p.info.Uses[named]]; body != nil {
+		ast.Inspect(body, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.BasicLit:
+				if text, _ := strconv.Unquote(n.Value); strings.HasSuffix(text, "/") && len(text) > 1 {
+					spelled = append(spelled, text)
+				}
+			case *ast.Ident:
+				if family, ok := ofKind[n.Name]; ok {
+					families = append(families, family)
+				}
+			}
+			return true
+		})
+	}
+	if !strings.HasSuffix(method.Signature().Recv().Type().String(), ".Vault") {
+		return families, method
+	}
+	if len(spelled) == 1 {
+		return spelled, method
+	}
+	if slices.Contains(spelled, about) {
+		return []string{about}, method
+	}
+	return nil, method
 }
 
 func (p *program) ours(pkg *types.Package) bool { return slices.Contains(p.packages, pkg) }

@@ -42,7 +42,7 @@ func Grants(function string) []Grant {
 	// consent, or revokes them.
 	case OAuthCallback:
 		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
+			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
 			{UserIndex, []string{"dynamodb:Query"}},
 			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
 			{PendingSecrets, []string{"secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
@@ -87,7 +87,7 @@ func Grants(function string) []Grant {
 	// delete tokens, and cannot read them.
 	case PlatformNotice:
 		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
+			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
 			{UserIndex, []string{"dynamodb:Query"}},
 			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
 			{ConnectionSecrets, []string{"secretsmanager:DeleteSecret"}},
@@ -101,7 +101,7 @@ func Grants(function string) []Grant {
 // revoking a grant that no connection will use.
 func refreshGrants() []Grant {
 	return []Grant{
-		{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}},
+		{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
 		{UserIndex, []string{"dynamodb:Query"}},
 		{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
 		{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},

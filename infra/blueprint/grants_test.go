@@ -25,6 +25,9 @@ var notMade = map[string][]call{
 	// an owner, the hourly count never does; see TestGrants_OwnersConnections.
 	blueprint.TokenGet: {{"dynamodb:Scan", blueprint.OwnerIndex}},
 	blueprint.Refresh:  {{"dynamodb:Query", blueprint.OwnerIndex}},
+	// Commit writes connections and deletes records. Start commits one new
+	// ticket; see TestGrants_NewTicket.
+	blueprint.OAuthStart: {{"dynamodb:UpdateItem", blueprint.Table}, {"dynamodb:DeleteItem", blueprint.Table}},
 }
 
 // TestGrants compares the grants with the calls that the code can make.
@@ -99,11 +102,11 @@ func TestFunctions_SecretKMSKeyID(t *testing.T) {
 	}
 }
 
-func TestGrants_OwnersConnections(t *testing.T) {
-	t.Parallel()
-	var targets []string
+// recordingTable returns a table whose calls are only recorded.
+func recordingTable(t *testing.T, targets *[]string) *awscloud.Table {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		targets = append(targets, r.Header.Get("X-Amz-Target"))
+		*targets = append(*targets, r.Header.Get("X-Amz-Target"))
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 		_, _ = io.WriteString(w, `{"Items":[]}`)
 	}))
@@ -114,7 +117,26 @@ func TestGrants_OwnersConnections(t *testing.T) {
 			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
 		}),
 	})
-	table := awscloud.NewTable(client, "table")
+	return awscloud.NewTable(client, "table")
+}
+
+func TestGrants_NewTicket(t *testing.T) {
+	t.Parallel()
+	var targets []string
+	table := recordingTable(t, &targets)
+	ticket := connector.Ticket{RecordKey: connector.RecordKey{Kind: connector.StateKind, ID: "state"}}
+	if _, err := table.Commit(t.Context(), connector.Change{Put: []connector.Ticket{ticket}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"DynamoDB_20120810.PutItem"}; !slices.Equal(targets, want) {
+		t.Errorf("calls for a new ticket = %v, want %v", targets, want)
+	}
+}
+
+func TestGrants_OwnersConnections(t *testing.T) {
+	t.Parallel()
+	var targets []string
+	table := recordingTable(t, &targets)
 	for _, owner := range []string{"acme", ""} {
 		if _, _, err := table.Connections(t.Context(), connector.Filter{Owner: owner, Platform: "youtube"}, "", 10); err != nil {
 			t.Fatal(err)

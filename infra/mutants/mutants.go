@@ -133,9 +133,9 @@ func mutants() []mutant {
 		{
 			Name:    "late-secret-not-deleted",
 			Guard:   "A secret that is written after the disconnection is deleted.",
-			File:    dir + "outcome.go",
-			Find:    `if err := a.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, purge); err != nil {`,
-			Replace: `if err := error(nil); err != nil && purge {`,
+			File:    dir + "grant.go",
+			Find:    `err = s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, purge)`,
+			Replace: `_ = purge; err = nil`,
 		},
 
 		// Reconciliation of a record with what a dead writer left in the vault.
@@ -376,7 +376,7 @@ func mutants() []mutant {
 		{
 			Name:    "purged-secret-recoverable",
 			Guard:   "A late writer after a purge purges.",
-			File:    dir + "outcome.go",
+			File:    dir + "grant.go",
 			Find:    `purge := err != nil ||`,
 			Replace: `purge := false &&`,
 		},
@@ -387,7 +387,7 @@ func mutants() []mutant {
 			Find:    `(n.Owner == key.Owner || key.Owner == "")`,
 			Replace: `true`,
 
-			Packages: []string{"./shared/credentialstore"},
+			Packages: []string{"./shared/connectortest"},
 		},
 		{
 			Name:    "credentials-not-rescued",

@@ -106,7 +106,7 @@ func (s *Secrets) Put(ctx context.Context, key connector.CredentialsKey, prev co
 		return connector.CredentialsRef{}, err
 	}
 	for try := 1; ; try++ {
-		version, err := s.putSecret(ctx, secretName(key), prev, value)
+		version, err := s.putSecret(ctx, key, prev, value)
 		if err == nil {
 			return connector.CredentialsRef{Generation: c.Generation, Version: version}, nil
 		}
@@ -129,13 +129,13 @@ func (s *Secrets) Put(ctx context.Context, key connector.CredentialsKey, prev co
 
 // putSecret writes a version of a secret. The secret is created only where no
 // version was referred to before: a deleted one must not come back.
-func (s *Secrets) putSecret(ctx context.Context, name string, prev connector.CredentialsRef, value connector.Secret) (string, error) {
+func (s *Secrets) putSecret(ctx context.Context, key connector.CredentialsKey, prev connector.CredentialsRef, value connector.Secret) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, vaultTime)
 	defer cancel()
 	if prev.Version == "" {
-		return s.vault.Put(ctx, name, value)
+		return s.vault.Put(ctx, secretName(key), value)
 	}
-	return s.vault.PutVersion(ctx, name, value)
+	return s.vault.PutVersion(ctx, secretName(key), value)
 }
 
 // Rescue implements connector.CredentialStore. What Put wrote into the vault is
@@ -146,7 +146,7 @@ func (s *Secrets) Rescue(ctx context.Context, key connector.CredentialsKey, ref 
 	}
 	value, err := encode(key, c)
 	if err == nil {
-		_, err = s.putSecret(ctx, secretName(key), ref, value)
+		_, err = s.putSecret(ctx, key, ref, value)
 	}
 	return err
 }
