@@ -72,6 +72,7 @@ func main() {
 	packages := flag.String("packages", "./shared/connector", "the packages to test, comma-separated")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.IntVar(&o.parallel, "parallel", 2, "how many mutants are tested at once")
+	guards := flag.String("guards", "", "also write the guards, with the tests that hold them, to this Markdown `file`")
 	timeout := flag.Duration("timeout", 3*time.Minute, "how long the tests of one package may take; a mutant that takes longer is killed")
 	flag.Parse()
 
@@ -91,6 +92,12 @@ func main() {
 	o.print = printTable
 	if *asJSON {
 		o.print = printJSON
+	}
+	if *guards != "" {
+		table := o.print
+		o.print = func(out io.Writer, results []result) error {
+			return errors.Join(table(out, results), writeGuards(*guards, results))
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -318,6 +325,35 @@ func verdict(results []result) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// writeGuards writes a page with the guard of each mutant, and up to three of
+// the tests that fail without it.
+func writeGuards(file string, results []result) error {
+	var page bytes.Buffer
+	page.WriteString("# Guards of the refresh protocol\n\n" +
+		"`make mutants ARGS='-guards shared/connector/GUARDS.md'` wrote this page. It removed each guard in turn and ran the tests.\n\n" +
+		"| guard | file | mutant | tests that fail without it |\n| --- | --- | --- | --- |\n")
+	for _, r := range results {
+		tests := cmp.Or(r.Equivalent, strings.ToLower(r.Outcome))
+		if len(r.Failed) > 0 {
+			tests = "`" + strings.Join(leaves(r.Failed), "` `") + "`"
+		}
+		fmt.Fprintf(&page, "| %s | `%s` | `%s` | %s |\n", r.Guard, r.File, r.Name, tests)
+	}
+	return os.WriteFile(file, page.Bytes(), 0o644) // #nosec G306 -- a page of the documentation
+}
+
+// leaves returns up to three of the tests that have no failed test below them.
+func leaves(failed []string) []string {
+	var found []string
+	for _, test := range failed {
+		above := slices.ContainsFunc(failed, func(other string) bool { return strings.HasPrefix(other, test+"/") })
+		if !above && len(found) < 3 && !slices.Contains(found, test) {
+			found = append(found, test)
+		}
+	}
+	return found
 }
 
 // printTable prints the results for people, with the tests that failed.

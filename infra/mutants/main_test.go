@@ -175,3 +175,20 @@ func TestRead(t *testing.T) {
 		})
 	}
 }
+
+// TestGuards holds the page of the guards against the table of mutants.
+func TestGuards(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../shared/connector/GUARDS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants() {
+		if row := "| " + m.Guard + " | `" + m.File + "` | `" + m.Name + "` |"; !strings.Contains(string(page), row) {
+			t.Errorf("GUARDS.md has no row %s", row)
+		}
+	}
+	if rows := strings.Count(string(page), "\n| ") - 2; rows != len(mutants()) {
+		t.Errorf("GUARDS.md has %d rows for %d mutants", rows, len(mutants()))
+	}
+}

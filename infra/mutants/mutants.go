@@ -138,7 +138,7 @@ func mutants() []mutant {
 			Replace: `_ = purge; err = nil`,
 		},
 
-		// Reconciliation of a record with what a dead writer left in the vault.
+		// Reconciliation of a record with what a crashed writer stored.
 		{
 			Name:    "no-reconcile-before-exchange",
 			Guard:   "Newer credentials in the vault are written to the record, and the platform is not asked.",
@@ -148,7 +148,7 @@ func mutants() []mutant {
 		},
 		{
 			Name:    "no-reconcile-of-dead-connection",
-			Guard:   "A consent whose writer died before the record makes a dead connection active again.",
+			Guard:   "A consent whose writer crashed before the record makes the connection active again.",
 			File:    dir + "reconcile.go",
 			Find:    `if c.Status != NeedsReauth || c.Lease`,
 			Replace: `if true || c.Lease`,
@@ -164,21 +164,21 @@ func mutants() []mutant {
 		// The end of a connection.
 		{
 			Name:    "no-second-look",
-			Guard:   "A refusal marks the connection dead only if the stored credentials, read again, are those that were refused.",
+			Guard:   "A refusal marks the connection needs_reauth only if the stored credentials, read again, are those that were refused.",
 			File:    dir + "outcome.go",
 			Find:    `if err == nil && newest.Generation > a.credentials.Generation {`,
-			Replace: `if false {`,
+			Replace: `if err == nil && newest.Generation < 0 {`,
 		},
 		{
 			Name:    "verdict-over-renewal",
-			Guard:   "A refusal does not mark a connection dead whose record has newer credentials.",
+			Guard:   "A refusal does not mark a connection needs_reauth whose record has newer credentials.",
 			File:    dir + "outcome.go",
 			Find:    `if c.Credentials.Generation > a.credentials.Generation {`,
 			Replace: `if false {`,
 		},
 		{
 			Name:    "verdict-without-lease",
-			Guard:   "A holder whose lease another took does not mark the connection dead.",
+			Guard:   "A holder whose lease another took does not mark the connection needs_reauth.",
 			File:    dir + "outcome.go",
 			Find:    `marked, err := a.release(ctx, func(c *Connection) error {`,
 			Replace: `marked, err := a.commit(ctx, a.connection, func(c *Connection) error { c.Lease.release(a.connection.Lease.Holder)`,
@@ -192,14 +192,14 @@ func mutants() []mutant {
 		},
 		{
 			Name:    "app-refusal-marks-connection-dead",
-			Guard:   "A platform that refuses the app marks no connection dead.",
+			Guard:   "A platform that refuses the app marks no connection needs_reauth.",
 			File:    dir + "refresh.go",
 			Find:    `case code.Code.GrantDead():`,
 			Replace: `case code.Code.GrantDead() || code.Code.AppRefused():`,
 		},
 		{
 			Name:    "disconnection-not-swept",
-			Guard:   "The sweep finishes a disconnection whose caller died.",
+			Guard:   "The sweep finishes a disconnection whose caller crashed.",
 			File:    dir + "disconnect.go",
 			Find:    `c.RefreshAt = s.Now().UTC().Add(disconnectWithin)`,
 			Replace: `_ = disconnectWithin`,
@@ -236,7 +236,7 @@ func mutants() []mutant {
 		},
 		{
 			Name:    "notice-during-refresh-ignored",
-			Guard:   "A token of a connection that a notice marked dead during the refresh is not returned.",
+			Guard:   "A token of a connection that a notice marked needs_reauth during the refresh is not returned.",
 			File:    dir + "token.go",
 			Find:    `failure = c.usable(p)`,
 			Replace: `failure = nil`,
@@ -277,7 +277,7 @@ func mutants() []mutant {
 		},
 		{
 			Name:    "orphaned-secret-not-deleted",
-			Guard:   "A secret whose writer died before the record is deleted.",
+			Guard:   "A secret whose writer crashed before the record is deleted.",
 			File:    dir + "pending.go",
 			Find:    `if err := s.CredentialStore.Delete(ctx, p.credentialsKey(n), CredentialsRef{}, true); err != nil {`,
 			Replace: `if err := error(nil); err != nil && n < 0 {`,
@@ -300,12 +300,12 @@ func mutants() []mutant {
 		},
 		{
 			Name:    "consent-takes-generation-of-dead-writer",
-			Guard:   "A new consent gets a generation after the one that a dead writer left in the vault.",
+			Guard:   "A new consent gets a generation after the one that a crashed writer stored.",
 			File:    dir + "grant.go",
 			Find:    `max(c.Credentials.Generation, ref.Generation) + 1`,
-			Replace: `c.Credentials.Generation + 1`,
+			Replace: `max(c.Credentials.Generation, 0*ref.Generation) + 1`,
 
-			Equivalent: "the record pins the vault's version, and whoever is late is refused by the record's revision and generation",
+			Equivalent: "the record refers to one version, and a late write is refused by its revision and generation",
 		},
 
 		// The sweep, the breaker and the app.
@@ -401,7 +401,7 @@ func mutants() []mutant {
 			Guard:   "The grant of a disconnected connection is not revoked while the same person has another connection.",
 			File:    dir + "disconnect.go",
 			Find:    `if other.ID != c.ID {`,
-			Replace: `if false {`,
+			Replace: `if other.ID == "" {`,
 		},
 		{
 			Name:    "breaker-probes-not-exclusive",
