@@ -31,7 +31,7 @@ func TestHostile(t *testing.T) {
 	hostiletest.Run(t, func(*testing.T) hostiletest.Transport {
 		return hostiletest.Transport{
 			PublicURL: w.s.servers.front.url, ReturnURL: w.s.servers.front.url + "/", Platforms: slices.Sorted(maps.Keys(accountsOf)),
-			Sandbox: w.box, Now: time.Now, Logs: w.said.String, Send: w.roundTrip, Invoke: w.invokeRaw,
+			Sandbox: w.box, Now: time.Now, Logs: w.output.String, Send: w.roundTrip, Invoke: w.invokeRaw,
 		}
 	})
 }
@@ -55,7 +55,7 @@ func TestHostileStack(t *testing.T) {
 		{"escaped_route", escapedRoute},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
-			attack.run(t, &world{t: t, s: w.s, box: w.box, said: w.said, seen: w.seen})
+			attack.run(t, &world{t: t, s: w.s, box: w.box, output: w.output, secrets: w.secrets})
 		})
 	}
 }
@@ -68,9 +68,9 @@ func (w *world) roundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	for _, cookie := range response.Cookies() {
-		w.seen.add("a cookie", cookie.Value)
+		w.secrets.add("a cookie", cookie.Value)
 	}
-	w.seen.add("a state", queryOf(response.Header.Get("Location"), "state"))
+	w.secrets.add("a state", queryOf(response.Header.Get("Location"), "state"))
 	if r.URL.Path == "/links" {
 		b, err := io.ReadAll(response.Body)
 		if err := errors.Join(err, response.Body.Close()); err != nil {
@@ -79,7 +79,7 @@ func (w *world) roundTrip(r *http.Request) (*http.Response, error) {
 		response.Body = io.NopCloser(bytes.NewReader(b))
 		var link struct{ URL string }
 		if json.Unmarshal(b, &link) == nil && link.URL != "" {
-			w.seen.add("a connect link", link.URL[strings.LastIndex(link.URL, "/")+1:])
+			w.secrets.add("a connect link", link.URL[strings.LastIndex(link.URL, "/")+1:])
 		}
 	}
 	return response, nil
@@ -158,7 +158,7 @@ func ticketsExpire(t *testing.T, w *world) {
 		if status, location := w.browser().visit(link); status != http.StatusFound {
 			t.Fatalf("start: %d", status)
 		} else {
-			w.seen.add("a state", queryOf(location, "state"))
+			w.secrets.add("a state", queryOf(location, "state"))
 		}
 	}
 	client := dynamodb.NewFromConfig(newCloud(w.s.settings, w.s.endpoint).config)
@@ -198,7 +198,7 @@ func concurrentCallers(t *testing.T, w *world) {
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 	id := w.connect("twitter", "two hundred", sandbox.Choice{})[0]
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
-	w.expired(id)
+	w.waitForExpiry(id)
 	before := w.box.Count("twitter", "token/refresh_token")
 	var callers sync.WaitGroup
 	var mu sync.Mutex

@@ -91,7 +91,7 @@ func TestCommand_ends_with_all_that_it_started(t *testing.T) {
 				t.Error("something still listens")
 			}
 			if c.command[0] == binary && c.signal != syscall.SIGKILL && command.err != nil {
-				t.Errorf("ended with %v\n%s", command.err, command.said)
+				t.Errorf("ended with %v\n%s", command.err, command.output)
 			}
 		})
 	}
@@ -126,15 +126,15 @@ func load(addr string) (stop func()) {
 // running is a command that was started.
 type running struct {
 	*exec.Cmd
-	said  *spoken
-	ended chan struct{} // closed when it has
-	err   error         // that it ended with
+	output *outputBuffer
+	ended  chan struct{} // closed when it has
+	err    error         // that it ended with
 }
 
 func launch(t *testing.T, command *exec.Cmd) *running {
 	t.Helper()
-	r := &running{Cmd: command, said: &spoken{}, ended: make(chan struct{})}
-	command.Stdout, command.Stderr = r.said, r.said
+	r := &running{Cmd: command, output: &outputBuffer{}, ended: make(chan struct{})}
+	command.Stdout, command.Stderr = r.output, r.output
 	command.WaitDelay = time.Minute
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func readReady(t *testing.T, path string, command *running) map[string]string {
 	waitFor(t, "the ready file", func() bool {
 		select {
 		case <-command.ended:
-			t.Fatalf("it ended before it was ready: %v\n%s", command.err, command.said)
+			t.Fatalf("it ended before it was ready: %v\n%s", command.err, command.output)
 		default:
 		}
 		var err error

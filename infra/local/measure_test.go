@@ -36,7 +36,7 @@ func newMeasured(b *testing.B) measuredStack {
 	}
 	w := newWorld(b, map[string]string{config.LogLevel: "error"}, func(o *options) { o.concurrency = 16 })
 	f := blueprint.Function{Name: "echo", Timeout: time.Minute, MemoryMB: 512}
-	p := newPool(f, w.s.concurrency, echo, nil, w.s.runtime, w.said, w.s.terminal.notify)
+	p := newPool(f, w.s.concurrency, echo, nil, w.s.runtime, w.output, w.s.terminal.notify)
 	b.Cleanup(p.close)
 	w.s.pools["echo"] = p
 	w.s.lambda.functions["echo"] = true
@@ -163,7 +163,7 @@ func BenchmarkTokenGet_expired(b *testing.B) {
 			var took []time.Duration
 			for range b.N {
 				b.StopTimer()
-				m.expired(ids[connections-1])
+				m.waitForExpiry(ids[connections-1])
 				before := m.box.Count("twitter", "token/refresh_token")
 				b.StartTimer()
 				took = append(took, spread(16, connections, func(i int) { m.ask(b, "token-get", ids[i]) })...)

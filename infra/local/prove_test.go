@@ -63,13 +63,13 @@ func TestKill9(t *testing.T) {
 	// The shortest timeout in which a worker starts a refresh, so that the leases
 	// of killed workers expire soon.
 	k.s.pools["refresh-worker"].function.Timeout = workerTimeout
-	k.lives(t, 1)
+	k.setLifetime(t, 1)
 	for i := range connections {
 		id := k.connect([]string{"twitter", "tiktok"}[i%2], fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]
 		k.ids = append(k.ids, id)
-		k.first[id] = k.stored(id)
+		k.first[id] = k.storedRefreshToken(id)
 	}
-	k.expired(k.ids[len(k.ids)-1])
+	k.waitForExpiry(k.ids[len(k.ids)-1])
 	for rounds := 0; len(k.killed) < kills && !t.Failed(); rounds++ {
 		if rounds == 100*kills {
 			t.Fatalf("%d kills in %d batches", len(k.killed), rounds)
@@ -79,7 +79,7 @@ func TestKill9(t *testing.T) {
 	if proving() {
 		time.Sleep(workerTimeout + 6*time.Second) // the last leases run out
 	}
-	k.lives(t, 7200)
+	k.setLifetime(t, 7200)
 	refreshes, hit := k.counts()
 	lost := 0
 	for _, id := range k.ids {
@@ -127,7 +127,7 @@ func (k *killing) counts() (all, hit int) {
 }
 
 // lives sets the lifetime of new access tokens, in seconds.
-func (k *killing) lives(t *testing.T, seconds int) {
+func (k *killing) setLifetime(t *testing.T, seconds int) {
 	t.Helper()
 	k.recordingProxy.box.Tune(func(knobs *sandbox.Knobs) {
 		knobs.Twitter().AccessSeconds, knobs.TikTok().AccessSeconds = seconds, seconds
@@ -197,7 +197,7 @@ func (k *killing) workers() (pids []int) {
 // newest one, and reports whether the grant was lost.
 func (k *killing) check(t *testing.T, id string) (lost bool) {
 	t.Helper()
-	stored, seen := k.stored(id), k.exchanges()
+	stored, seen := k.storedRefreshToken(id), k.exchanges()
 	newest := seen.newest(k.first[id])
 	if stored != newest {
 		lost = true
@@ -248,7 +248,7 @@ func TestConcurrentTokenGets(t *testing.T) {
 	}
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 7200, 7200 })
 	for platform, id := range ids {
-		w.expired(id)
+		w.waitForExpiry(id)
 		var asking sync.WaitGroup
 		tokens := make([]any, callers)
 		for i := range callers {
@@ -298,7 +298,7 @@ func TestCallerGivesUp(t *testing.T) {
 	} {
 		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 		id := w.connect("twitter", fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]
-		w.expired(id)
+		w.waitForExpiry(id)
 		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
 		release, before := make(chan struct{}), w.box.Count("twitter", "token/refresh_token")
 		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token/refresh_token", Kind: sandbox.Slow, Release: release})

@@ -203,7 +203,7 @@ func (e exchanges) newest(token string) string {
 func (e exchanges) made(token string) rotation { return e.rotations[e.parents[token]] }
 
 // stored returns the refresh token of a connection in the vault.
-func (w *world) stored(id string) string {
+func (w *world) storedRefreshToken(id string) string {
 	w.t.Helper()
 	client := secretsmanager.NewFromConfig(newCloud(w.s.settings, w.s.endpoint).config)
 	out, err := client.GetSecretValue(w.t.Context(), &secretsmanager.GetSecretValueInput{

@@ -88,8 +88,8 @@ func endDuringRefreshes(t *testing.T, signal syscall.Signal) {
 	for _, platform := range []string{"twitter", "tiktok"} {
 		for i, step := range steps {
 			id := ids[platform][i]
-			gates.arm(id, first.stored(id), step.call, step.times, step.after)
-			first.expired(id)
+			gates.arm(id, first.storedRefreshToken(id), step.call, step.times, step.after)
+			first.waitForExpiry(id)
 		}
 	}
 	box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 7200, 7200 })
@@ -357,7 +357,7 @@ func (c *commanded) end(t *testing.T, signal syscall.Signal, g *gates) {
 		g.open(g.dropped)
 		return
 	}
-	waitFor(t, "the end to begin", func() bool { return strings.Contains(c.said.String(), "ending") })
+	waitFor(t, "the end to begin", func() bool { return strings.Contains(c.output.String(), "ending") })
 	g.open(g.released)
 	if <-c.ended; c.err != nil {
 		t.Errorf("the command ended with %v", c.err)
