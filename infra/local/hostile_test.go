@@ -36,9 +36,9 @@ func TestHostile(t *testing.T) {
 	})
 }
 
-// TestHostileStack sends what only the local stack can receive: requests on
-// raw sockets and of other sites, and concurrent invocations of the functions
-// over a real store and queue.
+// TestHostileStack sends the inputs that only the local stack can receive:
+// requests on raw sockets and of other sites, and concurrent invocations of the
+// functions over a store and a queue.
 func TestHostileStack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -60,8 +60,7 @@ func TestHostileStack(t *testing.T) {
 	}
 }
 
-// roundTrip sends a request, and notes the secrets of the answer that must not
-// appear in the log.
+// roundTrip sends a request, and adds the secrets of the answer to w.secrets.
 func (w *world) roundTrip(r *http.Request) (*http.Response, error) {
 	response, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
@@ -96,7 +95,8 @@ func (w *world) invokeRaw(function, payload string) (answer []byte, failed bool,
 	return answer, response.Header.Get("X-Amz-Function-Error") != "", err
 }
 
-// get returns status and body of a GET, with headers in pairs.
+// get sends a GET and returns its status and body. The headers are pairs of name
+// and value.
 func (w *world) get(path string, header ...string) (int, string) {
 	w.t.Helper()
 	return w.send(http.MethodGet, path, "", header...)
@@ -174,7 +174,7 @@ func ticketsExpire(t *testing.T, w *world) {
 	}
 	for _, item := range out.Items {
 		if _, expires := item["expires"].(*types.AttributeValueMemberN); !expires {
-			t.Error("a ticket has no expiry, so that DynamoDB never deletes it")
+			t.Error("a ticket has no expiry: DynamoDB would never delete it")
 		}
 	}
 }
