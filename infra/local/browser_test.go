@@ -18,7 +18,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// findChromium returns the browser: that of CHROME, or the first on PATH.
+// findChromium returns the path of the browser: the value of CHROME, or the first
+// Chromium on PATH.
 func findChromium() (string, error) {
 	if path := os.Getenv("CHROME"); path != "" {
 		return path, nil
@@ -71,7 +72,7 @@ func (b tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// value takes one action that has a value.
+// value runs an action and returns its value.
 func value[T any](b tab, action chromedp.Action[T]) T {
 	b.t.Helper()
 	value, err := chromedp.Run(b.ctx, action)
@@ -81,14 +82,14 @@ func value[T any](b tab, action chromedp.Action[T]) T {
 	return value
 }
 
-// fail says where it went wrong.
+// fail reports an error and the text of the page.
 func (b tab) fail(err error) {
 	b.t.Helper()
 	text, _ := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("body")))
 	b.t.Fatalf("%v, on the page:\n%s", err, text)
 }
 
-// press clicks and waits for the page that it leads to.
+// press clicks an element and waits for the next page.
 func (b tab) press(selector chromedp.CSS) {
 	b.t.Helper()
 	if _, err := chromedp.RunResponse(b.ctx, chromedp.Click(selector)); err != nil {
@@ -101,8 +102,8 @@ func (b tab) text(selector chromedp.CSS) string {
 	return value(b, chromedp.Text(selector))
 }
 
-// picture saves what is on the page.
-func (b tab) picture(name string) {
+// screenshot saves an image of the page.
+func (b tab) screenshot(name string) {
 	b.t.Helper()
 	png := value(b, chromedp.FullScreenshot(100))
 	if err := os.WriteFile(filepath.Join(b.screenshots, name+".png"), png, 0o644); err != nil {
@@ -116,20 +117,24 @@ func (b tab) connect(home, platform string, answer chromedp.CSS) {
 	b.do(chromedp.Navigate(home))
 	b.press(chromedp.CSS("#" + platform + " button.first"))
 	b.do(chromedp.WaitVisible(answer))
-	b.picture("consent-" + platform)
+	b.screenshot("consent-" + platform)
 	b.press(answer)
 }
 
-func TestBrowser_connects_all_four_from_the_start_page(t *testing.T) {
+func TestBrowser(t *testing.T) {
+	t.Run("connects_every_platform_from_the_start_page", connectFromStartPage)
+}
+
+func connectFromStartPage(t *testing.T) {
 	b := openTab(t)
 	w := newWorld(t, nil)
 	home := w.s.servers.front.url + "/"
 	b.do(chromedp.Navigate(home))
-	b.picture("start-empty")
+	b.screenshot("start-empty")
 
 	b.connect(home, "youtube", "#deny")
 	if notice := b.text("#notice"); notice != "Not connected: access was declined, or there was nothing to connect (AccessDenied)." {
-		t.Errorf("after a no, the page says %q", notice)
+		t.Errorf("after a denied consent, the page says %q", notice)
 	}
 	for platform, accounts := range accountsOf {
 		b.connect(home, platform, "#allow")
@@ -142,7 +147,7 @@ func TestBrowser_connects_all_four_from_the_start_page(t *testing.T) {
 			t.Errorf("%s: %d connections on the page, want %d", platform, cards, accounts)
 		}
 	}
-	b.picture("start-connected")
+	b.screenshot("start-connected")
 
 	b.press(`form[action$="/token"] button`)
 	if notice := b.text("#notice"); !strings.HasPrefix(notice, "Token handed out for ") {
@@ -152,16 +157,16 @@ func TestBrowser_connects_all_four_from_the_start_page(t *testing.T) {
 	b.press(`.connection[data-platform="youtube"] form[action$="/refresh"] button`)
 	b.do(chromedp.WaitVisible(chromedp.CSS(`.connection[data-platform="youtube"][data-status="needs_reauth"]`)))
 	b.do(chromedp.Click(chromedp.CSS("#youtube summary")))
-	b.picture("start-needs-reauthorization")
+	b.screenshot("start-needs-reauthorization")
 
 	dark := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}
 	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, dark); err != nil {
 		t.Fatal(err)
 	}
-	b.picture("start-dark")
+	b.screenshot("start-dark")
 	b.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile), chromedp.Navigate(home))
-	b.picture("start-mobile")
+	b.screenshot("start-mobile")
 	if value(b, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > document.documentElement.clientWidth`)) {
-		t.Error("the page is wider than a telephone")
+		t.Error("the page is wider than the screen of a phone")
 	}
 }

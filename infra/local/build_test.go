@@ -11,7 +11,7 @@ import (
 )
 
 func TestBuildFunctions(t *testing.T) {
-	// In a checkout that belongs to somebody else, git refuses to answer.
+	// In a checkout of another user, git refuses to run.
 	t.Run("does_not_call_git", func(t *testing.T) {
 		root, err := moduleRoot(t.Context())
 		if err != nil {

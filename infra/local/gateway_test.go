@@ -20,22 +20,23 @@ import (
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// echo is an invoker that answers with the event that it got.
+// echo is an invoker that returns its event.
 func echo(_ context.Context, _ string, payload []byte) (result, error) {
 	b, _ := json.Marshal(map[string]any{"statusCode": 200, "body": string(payload)})
 	return result{payload: b}, nil
 }
 
+// answers returns an invoker that returns payload.
 func answers(payload string) invoker {
 	return func(context.Context, string, []byte) (result, error) { return result{payload: []byte(payload)}, nil }
 }
 
-func newTestFront(invoke invoker) (*front, *spoken) {
-	said := &spoken{}
+func newTestFront(invoke invoker) (*front, *outputBuffer) {
+	output := &outputBuffer{}
 	return &front{
 		gateway:  &gateway{routes: blueprint.Routes(), invoke: invoke, now: func() time.Time { return noon }},
-		terminal: &terminal{out: said, now: func() time.Time { return noon }},
-	}, said
+		terminal: &terminal{out: output, now: func() time.Time { return noon }},
+	}, output
 }
 
 // ask sends one request and returns the answer, with its body read.
@@ -58,8 +59,7 @@ func ask(t *testing.T, h http.Handler, method, target string, header http.Header
 	return response, string(b)
 }
 
-// eventOf returns the event that a request becomes, without what differs from
-// run to run.
+// eventOf returns the event of a request, without the values that are random.
 func eventOf(t *testing.T, method, target string, header http.Header, body string) map[string]any {
 	t.Helper()
 	f, _ := newTestFront(echo)
@@ -156,7 +156,7 @@ func TestNewEvent(t *testing.T) {
 				t.Errorf("%q: body %q, base64 %v; want %q, %v", c.contentType, event["body"], event["isBase64Encoded"], c.want, c.encoded)
 			}
 		}
-		if body, there := eventOf(t, "POST", "/platforms/facebook/deauthorize", nil, "")["body"]; there {
+		if body, present := eventOf(t, "POST", "/platforms/facebook/deauthorize", nil, "")["body"]; present {
 			t.Errorf("an event without a body has %q", body)
 		}
 	})
@@ -208,16 +208,16 @@ func TestGateway_Answer(t *testing.T) {
 			contentType string
 			body        string
 		}{
-			"statusCode and body":       {`{"statusCode":201,"headers":{"content-type":"text/html"},"body":"x"}`, 201, "text/html", "x"},
-			"statusCode as a string":    {`{"statusCode":"404","body":"x"}`, 404, "text/plain;charset=UTF-8", "x"},
-			"base64":                    {`{"statusCode":200,"headers":{"Content-Type":"image/png"},"body":"aGVsbG8=","isBase64Encoded":true}`, 200, "image/png", "hello"},
-			"no statusCode is a body":   {`{"url":"x"}`, 200, "application/json", `{"url":"x"}`},
-			"a string is a body":        {`"hello"`, 200, "application/json", `"hello"`},
-			"null is a body":            {`null`, 200, "application/json", `null`},
-			"malformed base64":          {`{"statusCode":200,"body":"!","isBase64Encoded":true}`, 500, "application/json", `{"message":"Internal Server Error"}`},
-			"malformed headers":         {`{"statusCode":200,"headers":[]}`, 500, "application/json", `{"message":"Internal Server Error"}`},
-			"a statusCode that is none": {`{"statusCode":99}`, 500, "application/json", `{"message":"Internal Server Error"}`},
-			"no JSON":                   {`hello`, 500, "application/json", `{"message":"Internal Server Error"}`},
+			"statusCode and body":    {`{"statusCode":201,"headers":{"content-type":"text/html"},"body":"x"}`, 201, "text/html", "x"},
+			"statusCode as a string": {`{"statusCode":"404","body":"x"}`, 404, "text/plain;charset=UTF-8", "x"},
+			"base64":                 {`{"statusCode":200,"headers":{"Content-Type":"image/png"},"body":"aGVsbG8=","isBase64Encoded":true}`, 200, "image/png", "hello"},
+			"no statusCode":          {`{"url":"x"}`, 200, "application/json", `{"url":"x"}`},
+			"a string":               {`"hello"`, 200, "application/json", `"hello"`},
+			"null":                   {`null`, 200, "application/json", `null`},
+			"malformed base64":       {`{"statusCode":200,"body":"!","isBase64Encoded":true}`, 500, "application/json", `{"message":"Internal Server Error"}`},
+			"malformed headers":      {`{"statusCode":200,"headers":[]}`, 500, "application/json", `{"message":"Internal Server Error"}`},
+			"invalid statusCode":     {`{"statusCode":99}`, 500, "application/json", `{"message":"Internal Server Error"}`},
+			"no JSON":                {`hello`, 500, "application/json", `{"message":"Internal Server Error"}`},
 		} {
 			f, _ := newTestFront(answers(c.payload))
 			response, body := ask(t, f, "GET", "/connect/x", nil, "")
@@ -246,7 +246,7 @@ func TestGateway_Answer(t *testing.T) {
 			status int
 			answer string
 		}{
-			"function failed":   {fails(result{failure("Runtime.ExitError", "gone"), "Unhandled"}, nil), "/links", "", 500, "Internal Server Error"},
+			"function failed":   {fails(result{failure("Runtime.ExitError", "exit status 1"), "Unhandled"}, nil), "/links", "", 500, "Internal Server Error"},
 			"no result in time": {fails(result{}, context.DeadlineExceeded), "/links", "", 503, "Service Unavailable"},
 			"ending":            {fails(result{}, errClosed), "/links", "", 503, "Service Unavailable"},
 			"no such route":     {echo, "/nowhere", "", 404, "Not Found"},
@@ -292,7 +292,7 @@ func TestFront_ServeHTTP(t *testing.T) {
 			{"page on another port writes", "POST", "/links", otherPort, 403},
 			{"page on another port, start page", "POST", "/local/connect", otherPort, 403},
 			{"platform posts a notice", "POST", "/platforms/tiktok/webhook", foreign, 200},
-			{"browser comes back from a platform", "GET", "/oauth/tiktok/callback", http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}}, 200},
+			{"browser returns from a platform", "GET", "/oauth/tiktok/callback", http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}}, 200},
 		} {
 			if response, body := ask(t, f, c.method, c.target, c.header, ""); response.StatusCode != c.want {
 				t.Errorf("%s: %d %s, want %d", c.name, response.StatusCode, body, c.want)
@@ -301,17 +301,17 @@ func TestFront_ServeHTTP(t *testing.T) {
 	})
 	t.Run("terminal_shows_no_path_and_no_query", func(t *testing.T) {
 		t.Parallel()
-		f, said := newTestFront(answers(`{"statusCode":400,"body":"{\"code\":\"StateInvalid\"}"}`))
+		f, output := newTestFront(answers(`{"statusCode":400,"body":"{\"code\":\"StateInvalid\"}"}`))
 		ask(t, f, "GET", "/oauth/youtube/callback?state=the-state&code=the-code", nil, "")
 		ask(t, f, "GET", "/connect/the-link", nil, "")
 		ask(t, f, "GET", "/nowhere/the-link?the-query", nil, "")
 		for _, canary := range []string{"the-state", "the-code", "the-link", "the-query"} {
-			if strings.Contains(said.String(), canary) {
-				t.Errorf("the terminal shows %s:\n%s", canary, said)
+			if strings.Contains(output.String(), canary) {
+				t.Errorf("the terminal shows %s:\n%s", canary, output)
 			}
 		}
-		if !strings.Contains(said.String(), "GET /oauth/{platform}/callback") || !strings.Contains(said.String(), "400 StateInvalid") {
-			t.Errorf("the terminal does not tell what happened:\n%s", said)
+		if !strings.Contains(output.String(), "GET /oauth/{platform}/callback") || !strings.Contains(output.String(), "400 StateInvalid") {
+			t.Errorf("the terminal does not show the route and the code:\n%s", output)
 		}
 	})
 	t.Run("terminal_shows_the_code_of_a_consent", func(t *testing.T) {
@@ -322,10 +322,10 @@ func TestFront_ServeHTTP(t *testing.T) {
 			`{"statusCode":302,"headers":{"location":"https://product.example.com/done?error=the%20words"}}`:        "302 0 ms",
 			`{"statusCode":410,"headers":{"content-type":"text/html"},"body":"<span id=\"code\">LinkGone</span>"}`:  "410 LinkGone",
 		} {
-			f, said := newTestFront(answers(payload))
+			f, output := newTestFront(answers(payload))
 			ask(t, f, "GET", "/oauth/youtube/callback", nil, "")
-			if told := regexp.MustCompile(`\d+ ms`).ReplaceAllString(said.String(), "0 ms"); !strings.Contains(told, want) {
-				t.Errorf("%s: the terminal tells %q, want %q", payload, told, want)
+			if got := regexp.MustCompile(`\d+ ms`).ReplaceAllString(output.String(), "0 ms"); !strings.Contains(got, want) {
+				t.Errorf("%s: the terminal shows %q, want %q", payload, got, want)
 			}
 		}
 	})

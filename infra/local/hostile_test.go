@@ -31,14 +31,14 @@ func TestHostile(t *testing.T) {
 	hostiletest.Run(t, func(*testing.T) hostiletest.Transport {
 		return hostiletest.Transport{
 			PublicURL: w.s.servers.front.url, ReturnURL: w.s.servers.front.url + "/", Platforms: slices.Sorted(maps.Keys(accountsOf)),
-			Sandbox: w.box, Now: time.Now, Logs: w.said.String, Send: w.roundTrip, Invoke: w.invokeRaw,
+			Sandbox: w.box, Now: time.Now, Logs: w.output.String, Send: w.roundTrip, Invoke: w.invokeRaw,
 		}
 	})
 }
 
-// TestHostileStack sends what only the local stack can receive: requests on
-// raw sockets and of other sites, and concurrent invocations of the functions
-// over a real store and queue.
+// TestHostileStack sends the inputs that only the local stack can receive:
+// requests on raw sockets and of other sites, and concurrent invocations of the
+// functions over a store and a queue.
 func TestHostileStack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -55,22 +55,21 @@ func TestHostileStack(t *testing.T) {
 		{"escaped_route", escapedRoute},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
-			attack.run(t, &world{t: t, s: w.s, box: w.box, said: w.said, seen: w.seen})
+			attack.run(t, &world{t: t, s: w.s, box: w.box, output: w.output, secrets: w.secrets})
 		})
 	}
 }
 
-// roundTrip sends a request, and notes the secrets of the answer that must not
-// appear in the log.
+// roundTrip sends a request, and adds the secrets of the answer to w.secrets.
 func (w *world) roundTrip(r *http.Request) (*http.Response, error) {
 	response, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
 	for _, cookie := range response.Cookies() {
-		w.seen.add("a cookie", cookie.Value)
+		w.secrets.add("a cookie", cookie.Value)
 	}
-	w.seen.add("a state", queryOf(response.Header.Get("Location"), "state"))
+	w.secrets.add("a state", queryOf(response.Header.Get("Location"), "state"))
 	if r.URL.Path == "/links" {
 		b, err := io.ReadAll(response.Body)
 		if err := errors.Join(err, response.Body.Close()); err != nil {
@@ -79,7 +78,7 @@ func (w *world) roundTrip(r *http.Request) (*http.Response, error) {
 		response.Body = io.NopCloser(bytes.NewReader(b))
 		var link struct{ URL string }
 		if json.Unmarshal(b, &link) == nil && link.URL != "" {
-			w.seen.add("a connect link", link.URL[strings.LastIndex(link.URL, "/")+1:])
+			w.secrets.add("a connect link", link.URL[strings.LastIndex(link.URL, "/")+1:])
 		}
 	}
 	return response, nil
@@ -96,7 +95,8 @@ func (w *world) invokeRaw(function, payload string) (answer []byte, failed bool,
 	return answer, response.Header.Get("X-Amz-Function-Error") != "", err
 }
 
-// get returns status and body of a GET, with headers in pairs.
+// get sends a GET and returns its status and body. The headers are pairs of name
+// and value.
 func (w *world) get(path string, header ...string) (int, string) {
 	w.t.Helper()
 	return w.send(http.MethodGet, path, "", header...)
@@ -158,7 +158,7 @@ func ticketsExpire(t *testing.T, w *world) {
 		if status, location := w.browser().visit(link); status != http.StatusFound {
 			t.Fatalf("start: %d", status)
 		} else {
-			w.seen.add("a state", queryOf(location, "state"))
+			w.secrets.add("a state", queryOf(location, "state"))
 		}
 	}
 	client := dynamodb.NewFromConfig(newCloud(w.s.settings, w.s.endpoint).config)
@@ -174,7 +174,7 @@ func ticketsExpire(t *testing.T, w *world) {
 	}
 	for _, item := range out.Items {
 		if _, expires := item["expires"].(*types.AttributeValueMemberN); !expires {
-			t.Error("a ticket has no expiry, so that DynamoDB never deletes it")
+			t.Error("a ticket has no expiry: DynamoDB would never delete it")
 		}
 	}
 }
@@ -198,7 +198,7 @@ func concurrentCallers(t *testing.T, w *world) {
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 	id := w.connect("twitter", "two hundred", sandbox.Choice{})[0]
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
-	w.expired(id)
+	w.waitForExpiry(id)
 	before := w.box.Count("twitter", "token/refresh_token")
 	var callers sync.WaitGroup
 	var mu sync.Mutex

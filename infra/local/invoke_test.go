@@ -12,7 +12,7 @@ func newTestLambda(invoke invoker) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(invocationsPath, &lambdaAPI{
 		functions: map[string]bool{"token-get": true}, invoke: invoke,
-		terminal: &terminal{out: &spoken{}, now: time.Now},
+		terminal: &terminal{out: &outputBuffer{}, now: time.Now},
 	})
 	return onlyThisMachine(mux)
 }

@@ -18,7 +18,7 @@ import (
 	"platform-api-connector/infra/blueprint"
 )
 
-// commandOnce builds this very command, once.
+// commandOnce builds the command local, once.
 var commandOnce = sync.OnceValues(func() (string, error) {
 	directory, err := makeTempDir("local")
 	if err != nil {
@@ -31,9 +31,9 @@ var commandOnce = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
-// TestCommand_ends_with_all_that_it_started runs the command as people and
-// checks do, and ends it in each way that there is.
-func TestCommand_ends_with_all_that_it_started(t *testing.T) {
+// TestCommand_Shutdown runs the command and ends it by each signal. All its
+// processes must end with it.
+func TestCommand_Shutdown(t *testing.T) {
 	if !onLinux() {
 		t.Skip("looks for processes in /proc")
 	}
@@ -52,8 +52,8 @@ func TestCommand_ends_with_all_that_it_started(t *testing.T) {
 		"SIGTERM":            {[]string{binary}, syscall.SIGTERM},
 		"SIGINT":             {[]string{binary}, syscall.SIGINT},
 		"SIGKILL":            {[]string{binary}, syscall.SIGKILL},
-		"SIGTERM to go run":  {[]string{"go", "run", "."}, syscall.SIGTERM},
-		"SIGTERM under load": {[]string{binary}, syscall.SIGTERM},
+		"SIGTERM_to_go_run":  {[]string{"go", "run", "."}, syscall.SIGTERM},
+		"SIGTERM_under_load": {[]string{binary}, syscall.SIGTERM},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ready := filepath.Join(t.TempDir(), "ready.json")
@@ -67,7 +67,7 @@ func TestCommand_ends_with_all_that_it_started(t *testing.T) {
 				t.Fatalf("%d processes, want %d functions at least", len(started), want)
 			}
 			stopLoad := func() {}
-			if strings.HasSuffix(name, "under load") {
+			if strings.HasSuffix(name, "under_load") {
 				stopLoad = load(urls["addr"])
 			}
 			begun := time.Now()
@@ -88,21 +88,21 @@ func TestCommand_ends_with_all_that_it_started(t *testing.T) {
 			stopLoad()
 			<-command.ended
 			if _, err := http.Get(urls["addr"]); err == nil {
-				t.Error("something still listens")
+				t.Error("the command still listens")
 			}
 			if c.command[0] == binary && c.signal != syscall.SIGKILL && command.err != nil {
-				t.Errorf("ended with %v\n%s", command.err, command.said)
+				t.Errorf("ended with %v\n%s", command.err, command.output)
 			}
 		})
 	}
 }
 
-// load asks for the platforms again and again until it is stopped.
+// load requests the platforms repeatedly until stop is called.
 func load(addr string) (stop func()) {
 	done := make(chan struct{})
-	var asking sync.WaitGroup
+	var requests sync.WaitGroup
 	for range 4 {
-		asking.Go(func() {
+		requests.Go(func() {
 			for {
 				select {
 				case <-done:
@@ -119,22 +119,22 @@ func load(addr string) (stop func()) {
 	}
 	return func() {
 		close(done)
-		asking.Wait()
+		requests.Wait()
 	}
 }
 
-// running is a command that was started.
+// running is a started command.
 type running struct {
 	*exec.Cmd
-	said  *spoken
-	ended chan struct{} // closed when it has
-	err   error         // that it ended with
+	output *outputBuffer
+	ended  chan struct{} // closed after the command has ended
+	err    error         // of Wait
 }
 
 func launch(t *testing.T, command *exec.Cmd) *running {
 	t.Helper()
-	r := &running{Cmd: command, said: &spoken{}, ended: make(chan struct{})}
-	command.Stdout, command.Stderr = r.said, r.said
+	r := &running{Cmd: command, output: &outputBuffer{}, ended: make(chan struct{})}
+	command.Stdout, command.Stderr = r.output, r.output
 	command.WaitDelay = time.Minute
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -150,15 +150,14 @@ func launch(t *testing.T, command *exec.Cmd) *running {
 	return r
 }
 
-// readReady waits for the ready file of a command and holds the stack to its
-// word: at that moment everything answers.
+// readReady waits for the ready file of a command. Every server must then answer.
 func readReady(t *testing.T, path string, command *running) map[string]string {
 	t.Helper()
 	var b []byte
 	waitFor(t, "the ready file", func() bool {
 		select {
 		case <-command.ended:
-			t.Fatalf("it ended before it was ready: %v\n%s", command.err, command.said)
+			t.Fatalf("the command ended before it was ready: %v\n%s", command.err, command.output)
 		default:
 		}
 		var err error
@@ -167,7 +166,7 @@ func readReady(t *testing.T, path string, command *running) map[string]string {
 	})
 	var urls map[string]string
 	if err := json.Unmarshal(b, &urls); err != nil {
-		t.Fatalf("the ready file holds %q", b)
+		t.Fatalf("the ready file contains %q", b)
 	}
 	answering := []string{urls["addr"] + "/", urls["addr"] + "/platforms"}
 	if urls["sandbox"] != "" {
@@ -186,7 +185,7 @@ func readReady(t *testing.T, path string, command *running) map[string]string {
 	return urls
 }
 
-// descendants returns the processes below pid.
+// descendants returns the child processes of pid, and their children.
 func descendants(t *testing.T, pid int) []int {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -197,7 +196,7 @@ func descendants(t *testing.T, pid int) []int {
 	for _, path := range stats {
 		b, err := os.ReadFile(path)
 		if err != nil {
-			continue // it ended meanwhile
+			continue // the process has ended
 		}
 		_, rest, _ := bytes.Cut(b, []byte(") "))
 		fields := bytes.Fields(rest)

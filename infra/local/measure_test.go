@@ -17,12 +17,11 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// The measurements run real processes on loopback: functions, stand-ins for
-// AWS and Lambda, platforms and callers share one machine. What they say is
-// in the relation to the function "echo", which only answers, beside them.
+// The benchmarks run real processes on loopback. The functions, the embedded AWS
+// and Lambda, the platforms and the callers share one machine. Compare each result
+// with that of the function "echo", which only answers.
 
-// measured is a stack for measuring, with one connection of X and a function
-// that only answers.
+// measuredStack is a stack with one connection of X and the function "echo".
 type measuredStack struct {
 	*world
 	id string
@@ -36,7 +35,7 @@ func newMeasured(b *testing.B) measuredStack {
 	}
 	w := newWorld(b, map[string]string{config.LogLevel: "error"}, func(o *options) { o.concurrency = 16 })
 	f := blueprint.Function{Name: "echo", Timeout: time.Minute, MemoryMB: 512}
-	p := newPool(f, w.s.concurrency, echo, nil, w.s.runtime, w.said, w.s.terminal.notify)
+	p := newPool(f, w.s.concurrency, echo, nil, w.s.runtime, w.output, w.s.terminal.notify)
 	b.Cleanup(p.close)
 	w.s.pools["echo"] = p
 	w.s.lambda.functions["echo"] = true
@@ -44,16 +43,16 @@ func newMeasured(b *testing.B) measuredStack {
 	return measuredStack{w, w.connect("twitter", "acme", sandbox.Choice{})[0]}
 }
 
-// ask invokes a function for a connection, and fails the benchmark where it
-// does.
+// ask invokes a function for a connection. The benchmark fails if the function
+// fails.
 func (m measuredStack) ask(b *testing.B, function, id string) {
 	if answer, errorType := m.invoke(function, object{"connection_id": id}); errorType != "" {
 		b.Errorf("%s: %v", function, answer)
 	}
 }
 
-// spread runs n calls by some clients and returns how long each took, sorted.
-func spread(clients, n int, call func(i int)) []time.Duration {
+// runConcurrently runs n calls by some clients, and returns the sorted durations.
+func runConcurrently(clients, n int, call func(i int)) []time.Duration {
 	took := make([]time.Duration, n)
 	var next atomic.Int64
 	var running sync.WaitGroup
@@ -85,9 +84,9 @@ func BenchmarkTokenGet_stored(b *testing.B) {
 	for _, clients := range []int{1, 16} {
 		for _, function := range []string{"echo", "token-get"} {
 			b.Run(fmt.Sprintf("%s/%d clients", function, clients), func(b *testing.B) {
-				spread(clients, 4*clients, func(int) { m.ask(b, function, m.id) }) // the processes start
+				runConcurrently(clients, 4*clients, func(int) { m.ask(b, function, m.id) }) // the processes start
 				b.ResetTimer()
-				took := spread(clients, b.N, func(int) { m.ask(b, function, m.id) })
+				took := runConcurrently(clients, b.N, func(int) { m.ask(b, function, m.id) })
 				b.StopTimer()
 				report(b, took)
 				b.ReportMetric(m.memory(b, function), "MB/process")
@@ -96,9 +95,9 @@ func BenchmarkTokenGet_stored(b *testing.B) {
 	}
 }
 
-// memory is the most that a process of a function had resident, in MB.
+// memory returns the maximum resident memory of a process of a function, in MB.
 func (m measuredStack) memory(b *testing.B, function string) float64 {
-	most := 0
+	maximum := 0
 	for _, pid := range m.processes(function) {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
@@ -107,9 +106,9 @@ func (m measuredStack) memory(b *testing.B, function string) float64 {
 		_, rest, _ := strings.Cut(string(status), "VmHWM:")
 		kB, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 		n, _ := strconv.Atoi(kB)
-		most = max(most, n)
+		maximum = max(maximum, n)
 	}
-	return float64(most) / 1024
+	return float64(maximum) / 1024
 }
 
 func (m measuredStack) processes(function string) (pids []int) {
@@ -122,7 +121,7 @@ func (m measuredStack) processes(function string) (pids []int) {
 	return pids
 }
 
-// BenchmarkTokenGet_start has a new process answer each time.
+// BenchmarkTokenGet_start starts a new process for each call.
 func BenchmarkTokenGet_start(b *testing.B) {
 	m := newMeasured(b)
 	for _, function := range []string{"echo", "token-get"} {
@@ -146,8 +145,8 @@ func BenchmarkTokenGet_start(b *testing.B) {
 	}
 }
 
-// BenchmarkTokenGet_expired reads 1,000 expired tokens, each of which is
-// refreshed on the way, by 16 clients.
+// BenchmarkTokenGet_expired reads 1,000 expired tokens by 16 clients. Each read
+// refreshes the token.
 func BenchmarkTokenGet_expired(b *testing.B) {
 	const connections = 1000
 	m := newMeasured(b)
@@ -163,10 +162,10 @@ func BenchmarkTokenGet_expired(b *testing.B) {
 			var took []time.Duration
 			for range b.N {
 				b.StopTimer()
-				m.expired(ids[connections-1])
+				m.waitForExpiry(ids[connections-1])
 				before := m.box.Count("twitter", "token/refresh_token")
 				b.StartTimer()
-				took = append(took, spread(16, connections, func(i int) { m.ask(b, "token-get", ids[i]) })...)
+				took = append(took, runConcurrently(16, connections, func(i int) { m.ask(b, "token-get", ids[i]) })...)
 				b.StopTimer()
 				if n := m.box.Count("twitter", "token/refresh_token") - before; n != connections {
 					b.Errorf("%d exchanges for %d expired tokens", n, connections)

@@ -33,64 +33,65 @@ var testFunction = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
-type obeyed struct {
+type testAnswer struct {
 	PID         int
 	Child       int
 	Environment []string
 }
 
-// newTestPool returns a pool of test functions, and what it printed and told.
-func newTestPool(t *testing.T, f blueprint.Function, concurrency int, environment ...string) (*pool, *spoken) {
+// newTestPool returns a pool of test functions, and its output.
+func newTestPool(t *testing.T, f blueprint.Function, concurrency int, environment ...string) (*pool, *outputBuffer) {
 	t.Helper()
 	binary, err := testFunction()
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := &spoken{}
+	output := &outputBuffer{}
 	api := newRuntimeAPI("")
 	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
 	api.host = strings.TrimPrefix(server.URL, "http://")
 	if f.Name == "" {
-		f.Name = "obedient"
+		f.Name = "test-function"
 	}
 	if f.Timeout == 0 {
 		f.Timeout = time.Minute
 	}
-	p := newPool(f, concurrency, binary, environment, api, said, func(format string, args ...any) {
-		_, _ = fmt.Fprintf(said, format+"\n", args...)
+	p := newPool(f, concurrency, binary, environment, api, output, func(format string, args ...any) {
+		_, _ = fmt.Fprintf(output, format+"\n", args...)
 	})
 	t.Cleanup(p.close)
-	return p, said
+	return p, output
 }
 
-// spoken is a buffer for several writers.
-type spoken struct {
+// outputBuffer is a buffer for concurrent writers.
+type outputBuffer struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
 }
 
-func (s *spoken) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buffer.Write(b)
+func (o *outputBuffer) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buffer.Write(b)
 }
 
-func (s *spoken) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buffer.String()
+func (o *outputBuffer) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buffer.String()
 }
 
-// obey invokes, also from beside the test's own goroutine.
-func obey(t *testing.T, p *pool, order string) (a obeyed) {
+// invokeTest invokes the test function with a command. It may run in another
+// goroutine than the test's.
+func invokeTest(t *testing.T, p *pool, command string) (a testAnswer) {
 	t.Helper()
-	r, err := p.invoke(t.Context(), []byte(order))
+	r, err := p.invoke(t.Context(), []byte(command))
 	switch {
 	case err != nil:
 		t.Errorf("invoking: %v", err)
 	case r.functionError != "":
-		t.Errorf("%s failed: %s", order, r.payload)
+		t.Errorf("%s failed: %s", command, r.payload)
 	default:
 		if err := json.Unmarshal(r.payload, &a); err != nil {
 			t.Errorf("reading the answer: %v", err)
@@ -99,15 +100,15 @@ func obey(t *testing.T, p *pool, order string) (a obeyed) {
 	return a
 }
 
-// refuses invokes and returns how the function failed.
-func refuses(t *testing.T, p *pool, order string) (kind, message string) {
+// invokeFailing invokes the test function, which must fail, and returns its error.
+func invokeFailing(t *testing.T, p *pool, command string) (kind, message string) {
 	t.Helper()
-	r, err := p.invoke(t.Context(), []byte(order))
+	r, err := p.invoke(t.Context(), []byte(command))
 	if err != nil {
 		t.Fatalf("invoking: %v", err)
 	}
 	if r.functionError != "Unhandled" {
-		t.Fatalf("%s: function error is %q, want Unhandled; answer %s", order, r.functionError, r.payload)
+		t.Fatalf("%s: function error is %q, want Unhandled; answer %s", command, r.functionError, r.payload)
 	}
 	return failureOf(r)
 }
@@ -116,7 +117,7 @@ func TestPool_Invoke(t *testing.T) {
 	t.Run("warm_process_is_reused", func(t *testing.T) {
 		t.Parallel()
 		p, _ := newTestPool(t, blueprint.Function{}, 10)
-		first, second := obey(t, p, `{}`), obey(t, p, `{}`)
+		first, second := invokeTest(t, p, `{}`), invokeTest(t, p, `{}`)
 		if first.PID != second.PID {
 			t.Errorf("processes are %d and %d, want one", first.PID, second.PID)
 		}
@@ -127,35 +128,35 @@ func TestPool_Invoke(t *testing.T) {
 		g := newGate(t)
 		pids := make(chan int, 3)
 		for range 3 {
-			go func() { pids <- obey(t, p, `{"visit":"`+g.URL+`"}`).PID }()
+			go func() { pids <- invokeTest(t, p, `{"visit":"`+g.URL+`"}`).PID }()
 		}
 		for range 3 {
 			<-g.arrived
 		}
 		close(g.open)
-		seen := map[int]bool{}
+		processes := map[int]bool{}
 		for range 3 {
-			seen[<-pids] = true
+			processes[<-pids] = true
 		}
-		if len(seen) != 3 {
-			t.Errorf("%d processes for 3 concurrent invocations", len(seen))
+		if len(processes) != 3 {
+			t.Errorf("%d processes for 3 concurrent invocations", len(processes))
 		}
 	})
 	t.Run("invocations_beyond_the_limit_are_served_in_order", func(t *testing.T) {
 		t.Parallel()
-		// The blueprint's own cap holds where it is lower than -concurrency.
+		// The limit of the blueprint applies if it is lower than -concurrency.
 		p, _ := newTestPool(t, blueprint.Function{MaxConcurrency: 1}, 10)
 		g := newGate(t)
 		var invocations sync.WaitGroup
 		for i := range 4 {
-			invocations.Go(func() { obey(t, p, fmt.Sprintf(`{"visit":"%s?%d"}`, g.URL, i)) })
+			invocations.Go(func() { invokeTest(t, p, fmt.Sprintf(`{"visit":"%s?%d"}`, g.URL, i)) })
 			if i == 0 {
 				if got := <-g.arrived; got != "0" {
 					t.Errorf("first is %q, want 0", got)
 				}
 				continue
 			}
-			waitFor(t, "the invocation to stand in line", func() bool {
+			waitFor(t, "the invocation to wait for a slot", func() bool {
 				p.slots.mu.Lock()
 				defer p.slots.mu.Unlock()
 				return len(p.slots.waiting) == i
@@ -165,8 +166,8 @@ func TestPool_Invoke(t *testing.T) {
 		invocations.Wait()
 		close(g.arrived)
 		var order []string
-		for visitor := range g.arrived {
-			order = append(order, visitor)
+		for query := range g.arrived {
+			order = append(order, query)
 		}
 		if want := []string{"1", "2", "3"}; !slices.Equal(order, want) {
 			t.Errorf("order is %v, want %v", order, want)
@@ -181,17 +182,17 @@ func TestPool_Invoke(t *testing.T) {
 		if err := s.take(t.Context(), t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		gone, cancel := contextWithCancel(t)
-		left := make(chan error, 1)
-		go func() { left <- s.take(gone, t.Context()) }()
-		waitFor(t, "the line", func() bool {
+		ctx, cancel := contextWithCancel(t)
+		taken := make(chan error, 1)
+		go func() { taken <- s.take(ctx, t.Context()) }()
+		waitFor(t, "the caller to wait for a slot", func() bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return len(s.waiting) == 1
 		})
 		cancel()
-		if err := <-left; err == nil {
-			t.Fatal("a slot was given to somebody who left")
+		if err := <-taken; err == nil {
+			t.Fatal("a cancelled caller got a slot")
 		}
 		s.release()
 		if err := s.take(t.Context(), t.Context()); err != nil {
@@ -200,85 +201,85 @@ func TestPool_Invoke(t *testing.T) {
 	})
 	t.Run("crash", func(t *testing.T) {
 		t.Parallel()
-		p, said := newTestPool(t, blueprint.Function{}, 10)
-		before := obey(t, p, `{}`)
-		kind, message := refuses(t, p, `{"do":"exit"}`)
+		p, output := newTestPool(t, blueprint.Function{}, 10)
+		before := invokeTest(t, p, `{}`)
+		kind, message := invokeFailing(t, p, `{"do":"exit"}`)
 		if kind != "Runtime.ExitError" || !strings.Contains(message, "exit status 3") {
 			t.Errorf("got %s: %s, want Runtime.ExitError with exit status 3", kind, message)
 		}
-		if !strings.Contains(said.String(), "out of luck") {
-			t.Errorf("stderr is not shown: %q", said)
+		if !strings.Contains(output.String(), "test failure") {
+			t.Errorf("stderr is not shown: %q", output)
 		}
-		if after := obey(t, p, `{}`); after.PID == before.PID {
+		if after := invokeTest(t, p, `{}`); after.PID == before.PID {
 			t.Errorf("process %d answers after it exited", after.PID)
 		}
-		waitFor(t, "the crash to be told", func() bool { return strings.Contains(said.String(), "crashed (exit status 3)") })
+		waitFor(t, "the crash to be reported", func() bool { return strings.Contains(output.String(), "crashed (exit status 3)") })
 	})
 	t.Run("crash_between_invocations", func(t *testing.T) {
 		t.Parallel()
 		p, _ := newTestPool(t, blueprint.Function{}, 10)
-		first := obey(t, p, `{}`)
+		first := invokeTest(t, p, `{}`)
 		if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, "the process to be missed", func() bool {
+		waitFor(t, "the pool to notice the crash", func() bool {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			return len(p.processes) == 0
 		})
-		if second := obey(t, p, `{}`); second.PID == first.PID {
-			t.Error("a dead process answered")
+		if second := invokeTest(t, p, `{}`); second.PID == first.PID {
+			t.Error("a killed process answered")
 		}
 	})
-	t.Run("panic_is_answered_and_the_process_replaced", func(t *testing.T) {
+	t.Run("panic_is_reported_and_the_process_replaced", func(t *testing.T) {
 		t.Parallel()
 		p, _ := newTestPool(t, blueprint.Function{}, 1)
-		before := obey(t, p, `{}`)
-		if kind, message := refuses(t, p, `{"do":"panic"}`); message != "out of luck" {
+		before := invokeTest(t, p, `{}`)
+		if kind, message := invokeFailing(t, p, `{"do":"panic"}`); message != "test failure" {
 			t.Errorf("got %s: %s, want the panic", kind, message)
 		}
-		if after := obey(t, p, `{}`); after.PID == before.PID {
+		if after := invokeTest(t, p, `{}`); after.PID == before.PID {
 			t.Error("the process that panicked was used again")
 		}
 	})
-	t.Run("error_keeps_the_process", func(t *testing.T) {
+	t.Run("process_survives_an_error", func(t *testing.T) {
 		t.Parallel()
 		p, _ := newTestPool(t, blueprint.Function{}, 1)
-		before := obey(t, p, `{}`)
-		if kind, message := refuses(t, p, `{"do":"fail"}`); kind != "errorString" || message != "out of luck" {
-			t.Errorf("got %s: %s, want errorString: out of luck", kind, message)
+		before := invokeTest(t, p, `{}`)
+		if kind, message := invokeFailing(t, p, `{"do":"fail"}`); kind != "errorString" || message != "test failure" {
+			t.Errorf("got %s: %s, want errorString: test failure", kind, message)
 		}
-		if after := obey(t, p, `{}`); after.PID != before.PID {
-			t.Error("an ordinary error cost the process")
+		if after := invokeTest(t, p, `{}`); after.PID != before.PID {
+			t.Error("the process was replaced after an ordinary error")
 		}
 	})
 	t.Run("timeout", func(t *testing.T) {
 		t.Parallel()
 		p, _ := newTestPool(t, blueprint.Function{Timeout: 300 * time.Millisecond}, 1, "PATH="+os.Getenv("PATH"))
-		before := obey(t, p, `{"do":"leave a child"}`)
-		kind, message := refuses(t, p, `{"do":"hang"}`)
+		before := invokeTest(t, p, `{"do":"leave a child"}`)
+		kind, message := invokeFailing(t, p, `{"do":"hang"}`)
 		if kind != "Sandbox.Timedout" || !strings.HasSuffix(message, "Task timed out after 0.30 seconds") {
 			t.Errorf("got %s: %s", kind, message)
 		}
 		if alive(before.PID) {
-			t.Error("the process lives on after its timeout")
+			t.Error("the process still runs after its timeout")
 		}
 		waitFor(t, "the child of the process to end", func() bool { return !alive(before.Child) })
-		if after := obey(t, p, `{}`); after.PID == before.PID {
+		if after := invokeTest(t, p, `{}`); after.PID == before.PID {
 			t.Error("the process was not replaced")
 		}
 	})
 	t.Run("function_cannot_start", func(t *testing.T) {
 		t.Parallel()
-		p, said := newTestPool(t, blueprint.Function{}, 10, "LOG_LEVEL=crash")
+		p, output := newTestPool(t, blueprint.Function{}, 10, "LOG_LEVEL=crash")
 		err := p.warmUp(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "obedient does not start") || !strings.Contains(err.Error(), "exit status 1") {
+		if err == nil || !strings.Contains(err.Error(), "test-function does not start") || !strings.Contains(err.Error(), "exit status 1") {
 			t.Errorf("got %v", err)
 		}
-		if !strings.Contains(said.String(), "LOG_LEVEL: none of") {
-			t.Errorf("what the function said is not shown: %q", said)
+		if !strings.Contains(output.String(), "LOG_LEVEL: none of") {
+			t.Errorf("the output of the function is not shown: %q", output)
 		}
-		if kind, _ := refuses(t, p, `{}`); kind != "Runtime.ExitError" {
+		if kind, _ := invokeFailing(t, p, `{}`); kind != "Runtime.ExitError" {
 			t.Errorf("got %s, want Runtime.ExitError", kind)
 		}
 		if p.failures != 2 {
@@ -288,15 +289,15 @@ func TestPool_Invoke(t *testing.T) {
 	t.Run("answer_larger_than_6_MB", func(t *testing.T) {
 		t.Parallel()
 		p, _ := newTestPool(t, blueprint.Function{}, 1)
-		if kind, _ := refuses(t, p, `{"do":"fill","size":7000000}`); kind != "Function.ResponseSizeTooLarge" {
+		if kind, _ := invokeFailing(t, p, `{"do":"fill","size":7000000}`); kind != "Function.ResponseSizeTooLarge" {
 			t.Errorf("got %s", kind)
 		}
-		obey(t, p, `{"do":"fill","size":6000000}`)
+		invokeTest(t, p, `{"do":"fill","size":6000000}`)
 	})
 	t.Run("environment_is_exact", func(t *testing.T) {
 		p, _ := newTestPool(t, blueprint.Function{}, 1, "ONLY=this")
 		t.Setenv("STRAY", "value")
-		got := obey(t, p, `{"do":"environment"}`).Environment
+		got := invokeTest(t, p, `{"do":"environment"}`).Environment
 		slices.Sort(got)
 		// The trace id is aws-lambda-go's own.
 		if len(got) != 3 || !strings.HasPrefix(got[0], "AWS_LAMBDA_RUNTIME_API=127.0.0.1:") || got[1] != "ONLY=this" {
@@ -319,10 +320,10 @@ func TestPool_WarmUp(t *testing.T) {
 	})
 }
 
-// gate lets visitors wait until it opens, and counts them.
+// gate is a server that answers no request until it opens.
 type gate struct {
 	*httptest.Server
-	arrived chan string // the query of each
+	arrived chan string // the query of each request
 	open    chan struct{}
 }
 
@@ -353,7 +354,7 @@ func TestPool_Close(t *testing.T) {
 	t.Run("ends_every_process", func(t *testing.T) {
 		t.Parallel()
 		p, _ := newTestPool(t, blueprint.Function{}, 10, "PATH="+os.Getenv("PATH"))
-		idle := obey(t, p, `{"do":"leave a child"}`)
+		idle := invokeTest(t, p, `{"do":"leave a child"}`)
 		g := newGate(t)
 		defer close(g.open)
 		busy := make(chan error, 1)
@@ -364,10 +365,10 @@ func TestPool_Close(t *testing.T) {
 		<-g.arrived
 		p.close()
 		if err := <-busy; !errors.Is(err, errClosed) {
-			t.Errorf("the invocation under way got %v, want errClosed", err)
+			t.Errorf("the running invocation returned %v, want errClosed", err)
 		}
 		if alive(idle.PID) {
-			t.Error("a process lives on")
+			t.Error("a process still runs")
 		}
 		waitFor(t, "the child of a process to end", func() bool { return !alive(idle.Child) })
 		if _, err := p.invoke(t.Context(), []byte(`{}`)); !errors.Is(err, errClosed) {

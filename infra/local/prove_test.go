@@ -23,7 +23,7 @@ import (
 func proving() bool { return os.Getenv("CONNECTOR_PROVE") != "" }
 
 // seedOf returns the seed of a random test, CONNECTOR_SEED where it is set.
-// It decides what is tried and when; the machine decides the rest.
+// The seed determines the kills and their times. The rest depends on the machine.
 func seedOf(t *testing.T) uint64 {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
@@ -41,9 +41,9 @@ func seedOf(t *testing.T) uint64 {
 func attr(t *testing.T, name string, value int) { t.Attr(name, strconv.Itoa(value)) }
 
 // TestKill9 ends workers with SIGKILL at random steps while they refresh
-// connections of X and TikTok, whose refresh tokens are good for one exchange.
-// A connection may be lost in one way only: its worker was killed between the
-// platform's rotation and the vault's write. Those are counted.
+// connections of X and TikTok, which accept a refresh token once. A grant may be
+// lost in one way only: its worker was killed after the platform rotated the token
+// and before the vault stored it. The test counts these grants.
 func TestKill9(t *testing.T) {
 	if !onLinux() {
 		t.Skip("finds the process behind a socket in /proc")
@@ -54,32 +54,32 @@ func TestKill9(t *testing.T) {
 		connections, kills = 200, 150
 	}
 	seed := seedOf(t)
-	k := &killing{
+	k := &killTest{
 		random: rand.New(rand.NewPCG(seed, 1)),
-		first:  map[string]string{}, killed: map[int]bool{}, hits: map[int]bool{},
+		first:  map[string]string{}, killed: map[int]bool{}, killedRounds: map[int]bool{},
 	}
 	k.recordingProxy = newRecordingProxy(t, seed, 15*time.Millisecond, k.workers)
 	k.world = k.recordingProxy.world(t, nil)
 	// The shortest timeout in which a worker starts a refresh, so that the leases
 	// of killed workers expire soon.
 	k.s.pools["refresh-worker"].function.Timeout = workerTimeout
-	k.lives(t, 1)
+	k.setLifetime(t, 1)
 	for i := range connections {
 		id := k.connect([]string{"twitter", "tiktok"}[i%2], fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]
 		k.ids = append(k.ids, id)
-		k.first[id] = k.stored(id)
+		k.first[id] = k.storedRefreshToken(id)
 	}
-	k.expired(k.ids[len(k.ids)-1])
+	k.waitForExpiry(k.ids[len(k.ids)-1])
 	for rounds := 0; len(k.killed) < kills && !t.Failed(); rounds++ {
 		if rounds == 100*kills {
 			t.Fatalf("%d kills in %d batches", len(k.killed), rounds)
 		}
-		k.try(t)
+		k.killDuringBatch(t)
 	}
 	if proving() {
-		time.Sleep(workerTimeout + 6*time.Second) // the last leases run out
+		time.Sleep(workerTimeout + 6*time.Second) // the last leases expire
 	}
-	k.lives(t, 7200)
+	k.setLifetime(t, 7200)
 	refreshes, hit := k.counts()
 	lost := 0
 	for _, id := range k.ids {
@@ -88,7 +88,7 @@ func TestKill9(t *testing.T) {
 		}
 	}
 	if refreshes < kills {
-		t.Errorf("%d refreshes under %d kills prove little", refreshes, kills)
+		t.Errorf("%d refreshes for %d kills are too few", refreshes, kills)
 	}
 	attr(t, "connections", connections)
 	attr(t, "kills", len(k.killed))
@@ -96,30 +96,30 @@ func TestKill9(t *testing.T) {
 	attr(t, "rotations_in_the_moment_of_a_kill", hit)
 	attr(t, "grants_lost_in_window", lost-k.outside)
 	attr(t, "grants_lost_otherwise", k.outside)
-	t.Logf("%d connections, %d kills, %d refreshes; of %d rotations in a batch that was killed %d were lost in the window, all others kept",
+	t.Logf("%d connections, %d kills, %d refreshes; of %d rotations in a batch that was killed %d were lost in the window",
 		connections, len(k.killed), refreshes, hit, lost)
 }
 
 const workerTimeout = 22 * time.Second
 
-type killing struct {
+type killTest struct {
 	*world
 	*recordingProxy
-	random  *rand.Rand
-	ids     []string
-	first   map[string]string // the first refresh token of each
-	killed  map[int]bool      // by process
-	next    []int             // whose turn it is
-	hits    map[int]bool      // rounds that were killed
-	outside int               // grants lost outside the window
+	random       *rand.Rand
+	ids          []string
+	first        map[string]string // the first refresh token of each connection
+	killed       map[int]bool      // by process id
+	next         []int             // indexes of the next connections
+	killedRounds map[int]bool      // rounds in which a worker was killed
+	outside      int               // grants lost outside the window
 }
 
 // counts returns the number of exchanges, and the number of those in batches
 // whose worker was killed.
-func (k *killing) counts() (all, hit int) {
+func (k *killTest) counts() (all, hit int) {
 	rotations := k.exchanges().rotations
 	for _, r := range rotations {
-		if k.hits[r.round] {
+		if k.killedRounds[r.round] {
 			hit++
 		}
 	}
@@ -127,19 +127,19 @@ func (k *killing) counts() (all, hit int) {
 }
 
 // lives sets the lifetime of new access tokens, in seconds.
-func (k *killing) lives(t *testing.T, seconds int) {
+func (k *killTest) setLifetime(t *testing.T, seconds int) {
 	t.Helper()
 	k.recordingProxy.box.Tune(func(knobs *sandbox.Knobs) {
 		knobs.Twitter().AccessSeconds, knobs.TikTok().AccessSeconds = seconds, seconds
-		knobs.Twitter().UsersMeLimit = 10_000 // one person has them all
+		knobs.Twitter().UsersMeLimit = 10_000 // one person has all connections
 	})
 }
 
-// try sends the next connections to a warm worker, and kills the worker after a
-// random number of steps of their exchanges. If the number exceeds the steps of
-// the batch, the worker survives. The result does not depend on the speed of the
-// machine.
-func (k *killing) try(t *testing.T) {
+// killDuringBatch sends the next connections to a warm worker, and kills the
+// worker after a random number of steps of their exchanges. If the number exceeds
+// the steps of the batch, the worker survives. The result does not depend on the
+// speed of the machine.
+func (k *killTest) killDuringBatch(t *testing.T) {
 	t.Helper()
 	// The last kill may have hit a worker that had just finished.
 	for tries := 0; ; tries++ {
@@ -162,28 +162,28 @@ func (k *killing) try(t *testing.T) {
 	steps := k.random.IntN(killBatch*exchangeSteps + exchangeSteps)
 	moment := time.Duration(k.random.Int64N(int64(8 * time.Millisecond)))
 	round, reached := k.begin(steps)
-	over := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(over)
+		defer close(done)
 		k.invoke("refresh-worker", object{"Records": batch})
 	}()
 	select {
 	case <-reached:
-		time.Sleep(moment) // a random moment, to hit what lies between two steps
+		time.Sleep(moment) // a random delay, to kill between two steps
 		for _, pid := range k.workers() {
 			if syscall.Kill(pid, syscall.SIGKILL) == nil {
-				k.killed[pid], k.hits[round] = true, true
+				k.killed[pid], k.killedRounds[round] = true, true
 			}
 		}
-	case <-over:
+	case <-done:
 	}
-	<-over
+	<-done
 }
 
 // killBatch is the number of connections that a worker refreshes concurrently.
 const killBatch = 5
 
-func (k *killing) workers() (pids []int) {
+func (k *killTest) workers() (pids []int) {
 	p := k.s.pools["refresh-worker"]
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -195,42 +195,42 @@ func (k *killing) workers() (pids []int) {
 
 // check compares the stored refresh token of a connection with the platform's
 // newest one, and reports whether the grant was lost.
-func (k *killing) check(t *testing.T, id string) (lost bool) {
+func (k *killTest) check(t *testing.T, id string) (lost bool) {
 	t.Helper()
-	stored, seen := k.stored(id), k.exchanges()
-	newest := seen.newest(k.first[id])
+	stored, recorded := k.storedRefreshToken(id), k.exchanges()
+	newest := recorded.newest(k.first[id])
 	if stored != newest {
 		lost = true
-		made := seen.made(newest)
+		exchange := recorded.exchangeOf(newest)
 		switch {
-		case seen.newest(stored) != newest || seen.parents[newest] != stored:
+		case recorded.newest(stored) != newest || recorded.parents[newest] != stored:
 			k.outside++
-			t.Errorf("%s: what is stored is not what was last shown", id)
-		case made.pid != 0 && !k.killed[made.pid]:
+			t.Errorf("%s: the stored refresh token is not the predecessor of the newest one", id)
+		case exchange.pid != 0 && !k.killed[exchange.pid]:
 			k.outside++
-			t.Errorf("%s: process %d, which was not killed, lost a refresh token", id, made.pid)
+			t.Errorf("%s: process %d, which was not killed, lost a refresh token", id, exchange.pid)
 		}
 	}
-	if slices.Contains(seen.rejected, stored) && !lost {
-		t.Errorf("%s: the platform refused a refresh token that lives", id)
+	if slices.Contains(recorded.rejected, stored) && !lost {
+		t.Errorf("%s: the platform refused a valid refresh token", id)
 	}
 	if !proving() {
 		return lost // the leases of killed workers have not expired yet
 	}
 	answer, errorType := k.invoke("token-get", object{"connection_id": id})
-	seen = k.exchanges()
-	made := seen.made(seen.newest(k.first[id]))
+	recorded = k.exchanges()
+	exchange := recorded.exchangeOf(recorded.newest(k.first[id]))
 	switch {
 	case lost && errorType != "ReauthorizationRequired":
-		t.Errorf("%s: its grant is lost, and token-get answers %q %v", id, errorType, answer)
+		t.Errorf("%s: the grant is lost, and token-get returns %q %v", id, errorType, answer)
 	case lost:
 		if c := k.must(http.MethodGet, "/connections/"+id, nil); c["status_reason"] != "rotation_lost" {
-			t.Errorf("%s: its grant is lost, and the reason is %v", id, c["status_reason"])
+			t.Errorf("%s: the grant is lost, and the reason is %v, want rotation_lost", id, c["status_reason"])
 		}
 	case errorType != "":
-		t.Errorf("%s: its grant is durable, and token-get answers %q %v", id, errorType, answer)
-	case answer["access_token"] != made.accessToken:
-		t.Errorf("%s: token-get answers another token than the platform's last", id)
+		t.Errorf("%s: the grant is stored, and token-get returns %q %v", id, errorType, answer)
+	case answer["access_token"] != exchange.accessToken:
+		t.Errorf("%s: token-get returns another token than the platform's newest", id)
 	}
 	return lost
 }
@@ -248,11 +248,11 @@ func TestConcurrentTokenGets(t *testing.T) {
 	}
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 7200, 7200 })
 	for platform, id := range ids {
-		w.expired(id)
-		var asking sync.WaitGroup
+		w.waitForExpiry(id)
+		var requests sync.WaitGroup
 		tokens := make([]any, callers)
 		for i := range callers {
-			asking.Go(func() {
+			requests.Go(func() {
 				answer, errorType := w.invoke("token-get", object{"connection_id": id})
 				if errorType != "" || answer["degraded"] == true {
 					t.Errorf("%s: %v", platform, answer)
@@ -260,7 +260,7 @@ func TestConcurrentTokenGets(t *testing.T) {
 				tokens[i] = answer["access_token"]
 			})
 		}
-		asking.Wait()
+		requests.Wait()
 		if different := slices.Compact(tokens); len(different) != 1 {
 			t.Errorf("%s: %d different tokens", platform, len(different))
 		}
@@ -275,20 +275,20 @@ func TestConcurrentTokenGets(t *testing.T) {
 	processes := len(p.processes)
 	p.mu.Unlock()
 	if processes < 2 {
-		t.Errorf("%d process: nothing was concurrent", processes)
+		t.Errorf("%d process, want 2 at least", processes)
 	}
 	attr(t, "callers", callers)
 	attr(t, "processes", processes)
 }
 
-// TestCallerGivesUp disconnects a caller after the platform has exchanged the
+// TestCallerDisconnects disconnects a caller after the platform has exchanged the
 // token and before it has answered. The new grant must still be stored.
-func TestCallerGivesUp(t *testing.T) {
+func TestCallerDisconnects(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
-	kept := 0
-	for i, ask := range []func(id string) (*http.Request, error){
+	survived := 0
+	for i, newRequest := range []func(id string) (*http.Request, error){
 		func(id string) (*http.Request, error) {
 			return http.NewRequest(http.MethodPost, w.s.servers.aws.url+"/2015-03-31/functions/token-get/invocations", bytes.NewReader(encode(object{"connection_id": id})))
 		},
@@ -298,40 +298,41 @@ func TestCallerGivesUp(t *testing.T) {
 	} {
 		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 		id := w.connect("twitter", fmt.Sprintf("owner-%d", i), sandbox.Choice{})[0]
-		w.expired(id)
+		w.waitForExpiry(id)
 		w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
 		release, before := make(chan struct{}), w.box.Count("twitter", "token/refresh_token")
 		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token/refresh_token", Kind: sandbox.Slow, Release: release})
 
-		r, err := ask(id)
+		r, err := newRequest(id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, giveUp := context.WithCancel(t.Context())
-		gone := make(chan struct{})
+		ctx, disconnect := context.WithCancel(t.Context())
+		closed := make(chan struct{})
 		go func() {
-			defer close(gone)
+			defer close(closed)
 			if response, err := http.DefaultClient.Do(r.WithContext(ctx)); err == nil {
 				_ = response.Body.Close()
 			}
 		}()
-		waitFor(t, "the platform to be asked", func() bool { return w.box.Count("twitter", "token/refresh_token") > before })
-		giveUp()
-		<-gone
+		waitFor(t, "the request at the platform", func() bool { return w.box.Count("twitter", "token/refresh_token") > before })
+		disconnect()
+		<-closed
 		close(release)
 
 		w.token(object{"connection_id": id})
 		if n := w.box.Count("twitter", "token/refresh_token") - before; n != 1 {
-			t.Errorf("%d exchanges, want the one whose caller left", n)
+			t.Errorf("%d exchanges, want 1", n)
 		} else {
-			kept++
+			survived++
 		}
 	}
 	attr(t, "callers_gone", 2)
-	attr(t, "grants_kept", kept)
+	attr(t, "grants_survived", survived)
 }
 
+// encode returns v as JSON.
 func encode(v any) []byte {
-	b, _ := json.Marshal(v) // what tests make encodes
+	b, _ := json.Marshal(v) // the values of the tests always encode
 	return b
 }

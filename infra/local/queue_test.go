@@ -41,8 +41,8 @@ func TestSucceeded(t *testing.T) {
 		"no report":            {result{payload: []byte(`null`)}, []string{"a", "b", "c"}},
 		"empty report":         {result{payload: []byte(`{"batchItemFailures":[]}`)}, []string{"a", "b", "c"}},
 		"one failed":           {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":"b"}]}`)}, []string{"a", "c"}},
-		"a stranger failed":    {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":"z"}]}`)}, nil},
-		"nobody failed":        {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":""}]}`)}, nil},
+		"unknown id failed":    {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":"z"}]}`)}, nil},
+		"empty id failed":      {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":""}]}`)}, nil},
 		"the function failed":  {result{[]byte(`{"errorType":"x"}`), "Unhandled"}, nil},
 		"named twice, one row": {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":"b"},{"itemIdentifier":"b"}]}`)}, []string{"a", "c"}},
 	} {

@@ -199,11 +199,11 @@ func (e exchanges) newest(token string) string {
 	}
 }
 
-// made returns the exchange that returned a refresh token.
-func (e exchanges) made(token string) rotation { return e.rotations[e.parents[token]] }
+// exchangeOf returns the exchange that returned a refresh token.
+func (e exchanges) exchangeOf(token string) rotation { return e.rotations[e.parents[token]] }
 
-// stored returns the refresh token of a connection in the vault.
-func (w *world) stored(id string) string {
+// storedRefreshToken returns the refresh token of a connection in the vault.
+func (w *world) storedRefreshToken(id string) string {
 	w.t.Helper()
 	client := secretsmanager.NewFromConfig(newCloud(w.s.settings, w.s.endpoint).config)
 	out, err := client.GetSecretValue(w.t.Context(), &secretsmanager.GetSecretValueInput{

@@ -23,15 +23,15 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// The steps of a refresh at which a stack is ended, by the call that stops
-// there.
+// steps are the steps of a refresh at which a stack is ended. A step is before or
+// after one call of the refresh.
 var steps = []struct {
 	name  string
-	call  string // as callOf has it
-	times int    // which of them, from 1
-	after bool   // the call has acted, its answer is held back
-	lost  bool   // the platform rotated, nothing is durable
-	again bool   // the token that was brought home is gone or was never sent for
+	call  string // as gates.identify returns it
+	times int    // counts the calls of this kind, from 1
+	after bool   // the call has its effect, and its answer is delayed
+	lost  bool   // the platform has rotated the token, and no store has it
+	again bool   // the refresh token has not been exchanged
 }{
 	{name: "before the lease", call: "PutItem", times: 1, again: true},
 	{name: "after the lease", call: "PutItem", times: 1, after: true, again: true},
@@ -43,36 +43,37 @@ var steps = []struct {
 	{name: "after the record", call: "PutItem", times: 2, after: true},
 }
 
-// TestStackEnds_during_refreshes ends the command with all its functions
-// while refreshes stand at each of their steps, and starts another over the
-// same AWS. After SIGTERM nothing is lost. After SIGKILL what the platform had
-// rotated and nobody had stored is lost, and named; all else is served, and
-// what was in the vault without another exchange.
-func TestStackEnds_during_refreshes(t *testing.T) {
+// TestCommand_Restart ends the command and all its functions while a refresh is
+// paused at each step, and starts another stack over the same AWS. SIGTERM loses
+// no grant. SIGKILL loses only the grants that the platform had rotated and no
+// store had yet. Token-get then answers ReauthorizationRequired. All other tokens
+// are served, and those in the vault without another exchange.
+func TestCommand_Restart(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGKILL": syscall.SIGKILL} {
 		t.Run(name, func(t *testing.T) {
 			if signal == syscall.SIGKILL && !proving() {
-				t.Skip("waits for leases to run out: CONNECTOR_PROVE=1")
+				t.Skip("waits until leases expire: CONNECTOR_PROVE=1")
 			}
 			t.Parallel()
-			endDuringRefreshes(t, signal)
+			restartDuringRefreshes(t, signal)
 		})
 	}
 }
 
-func endDuringRefreshes(t *testing.T, signal syscall.Signal) {
+func restartDuringRefreshes(t *testing.T, signal syscall.Signal) {
 	gates := newGates(t)
 	box := sandbox.New(sandbox.Options{})
-	platforms := httptest.NewServer(gates.around(box))
+	platforms := httptest.NewServer(gates.wrap(box))
 	t.Cleanup(platforms.Close)
-	cloud := httptest.NewServer(gates.around(awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader})))
+	cloud := httptest.NewServer(gates.wrap(awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader})))
 	t.Cleanup(cloud.Close)
 	environment := map[string]string{
 		config.AWSEndpointURL:    cloud.URL,
 		config.PlatformEndpoints: encodeEndpoints(sandbox.Endpoints(platforms.URL)),
 	}
 
-	// One stack connects, one is ended, one finds out what is left.
+	// The first stack connects the accounts. The second stack is ended during the
+	// refreshes. The first one then reads the tokens.
 	first := newWorld(t, environment)
 	first.box = box
 	if err := seed(t.Context(), first.s.caller, box); err != nil {
@@ -88,8 +89,8 @@ func endDuringRefreshes(t *testing.T, signal syscall.Signal) {
 	for _, platform := range []string{"twitter", "tiktok"} {
 		for i, step := range steps {
 			id := ids[platform][i]
-			gates.arm(id, first.stored(id), step.call, step.times, step.after)
-			first.expired(id)
+			gates.arm(id, first.storedRefreshToken(id), step.call, step.times, step.after)
+			first.waitForExpiry(id)
 		}
 	}
 	box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 7200, 7200 })
@@ -97,53 +98,53 @@ func endDuringRefreshes(t *testing.T, signal syscall.Signal) {
 	second := startCommand(t, environment, 2*len(steps))
 	for _, platform := range []string{"twitter", "tiktok"} {
 		for _, id := range ids[platform] {
-			go second.ask(id)
+			go second.requestToken(id)
 		}
 	}
 	gates.wait(t)
 	exchanges := box.Count("twitter", "token/refresh_token") + box.Count("tiktok", "token/refresh_token")
 	second.end(t, signal, gates)
 
-	lost, kept, outside := 0, 0, 0
-	var asking sync.WaitGroup
-	answers := make(chan func(), 2*len(steps))
+	lost, survived, outside := 0, 0, 0
+	var requests sync.WaitGroup
+	checks := make(chan func(), 2*len(steps))
 	for _, platform := range []string{"twitter", "tiktok"} {
 		for i, step := range steps {
-			asking.Go(func() {
+			requests.Go(func() {
 				answer, errorType := first.await(ids[platform][i])
-				answers <- func() {
+				checks <- func() {
 					switch lose := step.lost && signal == syscall.SIGKILL; {
 					case lose && errorType != "ReauthorizationRequired":
-						t.Errorf("%s, %s: the grant is lost, and token-get answers %q %v", platform, step.name, errorType, answer)
+						t.Errorf("%s, %s: the grant is lost: got %q %v", platform, step.name, errorType, answer)
 					case lose:
 						lost++
 					case errorType != "":
 						outside++
-						t.Errorf("%s, %s: token-get answers %q %v", platform, step.name, errorType, answer)
+						t.Errorf("%s, %s: token-get returns %q %v", platform, step.name, errorType, answer)
 					default:
-						kept++
+						survived++
 					}
 				}
 			})
 		}
 	}
-	asking.Wait()
-	close(answers)
-	for judge := range answers {
-		judge()
+	requests.Wait()
+	close(checks)
+	for check := range checks {
+		check()
 	}
 	exchanges = box.Count("twitter", "token/refresh_token") + box.Count("tiktok", "token/refresh_token") - exchanges
-	if want := gates.exchangesLeft(signal); exchanges != want {
-		t.Errorf("%d more exchanges, want %d: none for what was durable", exchanges, want)
+	if want := gates.remainingExchanges(signal); exchanges != want {
+		t.Errorf("%d more exchanges, want %d: none for stored credentials", exchanges, want)
 	}
 	attr(t, "refreshes_under_way", 2*len(steps))
-	attr(t, "grants_kept", kept)
+	attr(t, "grants_survived", survived)
 	attr(t, "grants_lost_in_window", lost)
 	attr(t, "grants_lost_otherwise", outside)
 }
 
-// await asks for a token until the answer is final: a dead stack's leases
-// have to run out first.
+// await requests a token until the answer is final. The leases of a killed stack
+// must expire first.
 func (w *world) await(id string) (answer object, errorType string) {
 	deadline := time.Now().Add(90 * time.Second)
 	for {
@@ -155,23 +156,23 @@ func (w *world) await(id string) (answer object, errorType string) {
 	}
 }
 
-// gates hold calls about connections: each connection at one step.
+// gates pause the calls of each connection at one step of its refresh.
 type gates struct {
 	test     *testing.T
-	released chan struct{}
-	dropped  chan struct{} // what is held never acts
+	released chan struct{} // closed to continue the paused calls
+	dropped  chan struct{} // closed to end the paused calls without an effect
 
 	mu    sync.Mutex
-	gates map[string]*connectionGate // by connection
-	ids   map[string]string          // by the first refresh token
+	gates map[string]*connectionGate // by connection id
+	ids   map[string]string          // connection ids by the first refresh token
 }
 
 type connectionGate struct {
 	call    string
-	left    int
+	left    int // remaining calls until the step
 	after   bool
-	reached chan struct{}
-	held    bool
+	reached chan struct{} // closed when the step is reached
+	paused  bool
 }
 
 func newGates(t *testing.T) *gates {
@@ -181,6 +182,7 @@ func newGates(t *testing.T) *gates {
 	}
 }
 
+// arm pauses the refresh of a connection at a step.
 func (g *gates) arm(id, refreshToken, call string, times int, after bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -188,7 +190,7 @@ func (g *gates) arm(id, refreshToken, call string, times int, after bool) {
 	g.ids[refreshToken] = id
 }
 
-// wait returns once every connection stands at its step.
+// wait waits until every connection has reached its step.
 func (g *gates) wait(t *testing.T) {
 	t.Helper()
 	g.mu.Lock()
@@ -198,14 +200,15 @@ func (g *gates) wait(t *testing.T) {
 		select {
 		case <-gate.reached:
 		case <-time.After(time.Minute):
-			t.Fatalf("%s never came to its %s", id, gate.call)
+			t.Fatalf("%s did not reach its %s", id, gate.call)
 		}
 	}
 }
 
-// exchangesLeft is how many exchanges must follow: one for each refresh token
-// that was not shown before the end, or is shown again since nobody knows.
-func (g *gates) exchangesLeft(signal syscall.Signal) int {
+// remainingExchanges returns the number of exchanges after the restart: one for
+// each refresh token that was not exchanged before, or whose exchange has no known
+// outcome.
+func (g *gates) remainingExchanges(signal syscall.Signal) int {
 	left := 0
 	for _, step := range steps {
 		if step.again || step.lost && signal == syscall.SIGKILL {
@@ -215,9 +218,9 @@ func (g *gates) exchangesLeft(signal syscall.Signal) int {
 	return left
 }
 
-// about returns the connection that a call is about, and what the call is:
-// the operation of AWS, or the grant type.
-func (g *gates) about(r *http.Request, body []byte) (gate *connectionGate, call string) {
+// identify returns the connection of a call, and the kind of the call: the
+// operation of AWS, or the grant type.
+func (g *gates) identify(r *http.Request, body []byte) (gate *connectionGate, call string) {
 	_, call, _ = strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -233,23 +236,22 @@ func (g *gates) about(r *http.Request, body []byte) (gate *connectionGate, call 
 	return nil, call
 }
 
-// around holds the calls of h that come to their gate, and all that follow
-// about the same connection.
-func (g *gates) around(h http.Handler) http.Handler {
+// wrap returns h with the calls of each connection paused from its step on.
+func (g *gates) wrap(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		gate, call := g.about(r, body)
-		before, after := g.pass(gate, call)
-		if before && !g.hold(gate, r) {
+		gate, call := g.identify(r, body)
+		before, after := g.pauseAt(gate, call)
+		if before && !g.pause(gate, r) {
 			return
 		}
 		answer := httptest.NewRecorder()
 		h.ServeHTTP(answer, r)
-		if after && !g.hold(gate, r) {
+		if after && !g.pause(gate, r) {
 			return
 		}
 		for name, values := range answer.Header() {
@@ -260,26 +262,26 @@ func (g *gates) around(h http.Handler) http.Handler {
 	})
 }
 
-// pass says where a call is to be held.
-func (g *gates) pass(gate *connectionGate, call string) (before, after bool) {
+// pauseAt reports whether a call is paused before or after its effect.
+func (g *gates) pauseAt(gate *connectionGate, call string) (before, after bool) {
 	if gate == nil {
 		return false, false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case gate.held:
+	case gate.paused:
 		return true, false
 	case call != gate.call:
 		return false, false
 	}
 	gate.left--
-	gate.held = gate.left == 0
-	return gate.held && !gate.after, gate.held && gate.after
+	gate.paused = gate.left == 0
+	return gate.paused && !gate.after, gate.paused && gate.after
 }
 
-// hold waits, and reports whether the call goes on.
-func (g *gates) hold(gate *connectionGate, r *http.Request) bool {
+// pause blocks a call, and reports whether the call continues.
+func (g *gates) pause(gate *connectionGate, r *http.Request) bool {
 	g.mu.Lock()
 	select {
 	case <-gate.reached:
@@ -297,7 +299,7 @@ func (g *gates) hold(gate *connectionGate, r *http.Request) bool {
 	return false
 }
 
-// open ends all holding.
+// open ends all pauses by closing released or dropped.
 func (g *gates) open(end chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -305,13 +307,13 @@ func (g *gates) open(end chan struct{}) {
 	close(end)
 }
 
-// commanded is the command in a process of its own.
-type commanded struct {
+// commandProcess is the command in a process of its own.
+type commandProcess struct {
 	*running
 	urls map[string]string
 }
 
-func startCommand(t *testing.T, environment map[string]string, concurrency int) *commanded {
+func startCommand(t *testing.T, environment map[string]string, concurrency int) *commandProcess {
 	t.Helper()
 	binary, err := commandOnce()
 	if err != nil {
@@ -328,13 +330,13 @@ func startCommand(t *testing.T, environment map[string]string, concurrency int) 
 	for name, value := range environment {
 		command.Env = append(command.Env, name+"="+value)
 	}
-	c := &commanded{running: launch(t, command)}
+	c := &commandProcess{running: launch(t, command)}
 	c.urls = readReady(t, ready, c.running)
 	return c
 }
 
-// ask asks for a token and cares for no answer.
-func (c *commanded) ask(id string) {
+// requestToken requests a token and ignores the answer.
+func (c *commandProcess) requestToken(id string) {
 	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, c.urls["aws"]+"/2015-03-31/functions/token-get/invocations",
 		bytes.NewReader(encode(object{"connection_id": id})))
 	if err != nil {
@@ -345,9 +347,9 @@ func (c *commanded) ask(id string) {
 	}
 }
 
-// end ends the command with a signal. What it waits for goes on after
-// SIGTERM, and never happens after SIGKILL.
-func (c *commanded) end(t *testing.T, signal syscall.Signal, g *gates) {
+// end ends the command with a signal. The paused calls continue after SIGTERM, and
+// have no effect after SIGKILL.
+func (c *commandProcess) end(t *testing.T, signal syscall.Signal, g *gates) {
 	t.Helper()
 	if err := c.Process.Signal(signal); err != nil {
 		t.Fatal(err)
@@ -357,7 +359,7 @@ func (c *commanded) end(t *testing.T, signal syscall.Signal, g *gates) {
 		g.open(g.dropped)
 		return
 	}
-	waitFor(t, "the end to begin", func() bool { return strings.Contains(c.said.String(), "ending") })
+	waitFor(t, "the shutdown to begin", func() bool { return strings.Contains(c.output.String(), "ending") })
 	g.open(g.released)
 	if <-c.ended; c.err != nil {
 		t.Errorf("the command ended with %v", c.err)

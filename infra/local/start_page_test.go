@@ -25,12 +25,12 @@ func TestStartPage_Notice(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			said := ""
+			got := ""
 			if n := (&startPage{}).notice(values); n != nil {
-				said = n.Text
+				got = n.Text
 			}
-			if said == "" != (want == "") || !strings.Contains(said, want) {
-				t.Errorf("%q: the page says %q, want %q", query, said, want)
+			if got == "" != (want == "") || !strings.Contains(got, want) {
+				t.Errorf("%q: notice is %q, want %q", query, got, want)
 			}
 		}
 	})
@@ -41,15 +41,15 @@ func TestNewConnectionCard(t *testing.T) {
 	t.Run("actions_of_each_status", func(t *testing.T) {
 		t.Parallel()
 		now := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
-		live, byHand := platformSummary{AppConfigured: true, AppMode: "live"}, platformSummary{AppConfigured: true, AppMode: "manual"}
+		live, manual := platformSummary{AppConfigured: true, AppMode: "live"}, platformSummary{AppConfigured: true, AppMode: "manual"}
 		for name, c := range map[string]struct {
 			record   connectionRecord
 			platform platformSummary
 			actions  string
 			expiry   string
 		}{
-			"by hand":             {connectionRecord{Status: "manual"}, byHand, "Disconnect", "none"},
-			"approved since":      {connectionRecord{Status: "manual"}, live, "Connect Disconnect", "none"},
+			"manual":              {connectionRecord{Status: "manual"}, manual, "Disconnect", "none"},
+			"approved later":      {connectionRecord{Status: "manual"}, live, "Connect Disconnect", "none"},
 			"expired":             {connectionRecord{Status: "active", ExpiresAt: now.Add(-time.Hour)}, live, "Get token Verify Refresh Disconnect", "expired 1 h 0 min ago; refreshed when it is asked for"},
 			"does not expire":     {connectionRecord{Status: "active"}, live, "Get token Verify Refresh Disconnect", "does not expire"},
 			"a scope is missing":  {connectionRecord{Status: "active", MissingScopes: []string{"a"}}, live, "Reconnect Get token Verify Refresh Disconnect", "does not expire"},

@@ -33,8 +33,44 @@ var accountsOf = func() map[string]int {
 	return counts
 }()
 
-func TestStory_connect_and_hand_out_a_token(t *testing.T) {
+// TestStory runs each story on a local stack of its own: the real functions, the
+// embedded AWS and the sandbox platforms.
+func TestStory(t *testing.T) {
 	t.Parallel()
+	for _, story := range []struct {
+		name string
+		run  func(t *testing.T)
+	}{
+		{"connect_and_get_a_token", connectAndGetToken},
+		{"person_denies_consent", denyConsent},
+		{"state_works_once_and_in_its_browser", useStateOnce},
+		{"link_works_once", useLinkOnce},
+		{"reauthorization_accepts_only_the_same_account", reauthorizeSameAccount},
+		{"revoked_grant_is_reauthorized", reauthorizeRevokedGrant},
+		{"expired_tokens_are_refreshed_and_rotated", refreshExpiredTokens},
+		{"50_callers_of_one_expired_token", getExpiredTokenConcurrently},
+		{"platform_outage", surviveOutage},
+		{"import_and_export_of_each_shape", importAndExport},
+		{"import_of_a_facebook_user_token", importUserToken},
+		{"full_credentials_are_refused_by_default", refuseFullCredentials},
+		{"list_with_a_cursor", listWithCursor},
+		{"disconnect", disconnectEachPlatform},
+		{"due_connection_is_refreshed_through_the_queue", refreshThroughQueue},
+		{"no_secret_in_the_table", findNoSecretInTable},
+		{"start_page", useStartPage},
+		{"external_platforms_and_aws", useExternalPlatforms},
+		{"no_connection_before_confirmation", confirmConsent},
+		{"50_confirmations_at_once", confirmConcurrently},
+		{"caller_is_confined_to_its_owners", confineCaller},
+	} {
+		t.Run(story.name, func(t *testing.T) {
+			t.Parallel()
+			story.run(t)
+		})
+	}
+}
+
+func connectAndGetToken(t *testing.T) {
 	w := newWorld(t, nil)
 	for platform, accounts := range accountsOf {
 		ids := w.connect(platform, "acme", sandbox.Choice{})
@@ -49,7 +85,7 @@ func TestStory_connect_and_hand_out_a_token(t *testing.T) {
 			byRoute := w.must("GET", "/connections/"+id+"/token", nil)
 			byInvoke := w.token(object{"owner": "acme", "platform": platform, "account_id": c["account_id"]})
 			if diff := cmp.Diff(byRoute, byInvoke); diff != "" {
-				t.Errorf("%s: the route and the invocation differ:\n%s", platform, diff)
+				t.Errorf("%s: the route and the invocation return different tokens:\n%s", platform, diff)
 			}
 			if v := w.must("POST", "/connections/"+id+"/verify", nil); v["ok"] != true || v["account_id"] != c["account_id"] {
 				t.Errorf("%s: verification is %v", platform, v)
@@ -59,32 +95,30 @@ func TestStory_connect_and_hand_out_a_token(t *testing.T) {
 		slices.Sort(ids)
 		slices.Sort(again)
 		if !slices.Equal(ids, again) {
-			t.Errorf("%s: a second consent made twins: %v, then %v", platform, ids, again)
+			t.Errorf("%s: a second consent created other connections: %v, then %v", platform, ids, again)
 		}
 	}
 	if _, errorType := w.invoke("token-get", object{"owner": "acme", "platform": "facebook"}); errorType != "AmbiguousConnection" {
 		t.Errorf("several Pages: %s, want AmbiguousConnection", errorType)
 	}
-	if _, errorType := w.invoke("token-get", object{"owner": "nobody", "platform": "facebook"}); errorType != "ConnectionNotFound" {
+	if _, errorType := w.invoke("token-get", object{"owner": "unknown", "platform": "facebook"}); errorType != "ConnectionNotFound" {
 		t.Errorf("another owner: %s, want ConnectionNotFound", errorType)
 	}
 }
 
-func TestStory_the_person_says_no(t *testing.T) {
-	t.Parallel()
+func denyConsent(t *testing.T) {
 	w := newWorld(t, nil)
 	for platform := range accountsOf {
-		if told := w.consent(object{"platform": platform, "owner": "acme"}, sandbox.Choice{Deny: true}); told.Get("error") != "AccessDenied" {
-			t.Errorf("%s: %v, want AccessDenied", platform, told)
+		if query := w.consent(object{"platform": platform, "owner": "acme"}, sandbox.Choice{Deny: true}); query.Get("error") != "AccessDenied" {
+			t.Errorf("%s: %v, want AccessDenied", platform, query)
 		}
 	}
 	if list := w.must("GET", "/connections", nil); len(list["connections"].([]any)) != 0 {
-		t.Errorf("something was stored: %v", list)
+		t.Errorf("connections after a denied consent: %v", list)
 	}
 }
 
-func TestStory_a_state_works_once_and_in_its_browser(t *testing.T) {
-	t.Parallel()
+func useStateOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.browser()
 	callback := b.authorize(w.link(object{"platform": "youtube", "owner": "acme"}), sandbox.Choice{})
@@ -95,28 +129,27 @@ func TestStory_a_state_works_once_and_in_its_browser(t *testing.T) {
 	if status, _ := b.visit(strings.Replace(callback, "/youtube/", "/tiktok/", 1)); status != http.StatusBadRequest {
 		t.Errorf("another platform's callback: %d, want 400", status)
 	}
-	if told := b.comeBack(callback); told.Get("status") != "connected" {
-		t.Errorf("its own browser: %v", told)
+	if query := b.followCallback(callback); query.Get("status") != "connected" {
+		t.Errorf("the browser of the state: %v", query)
 	}
 	if status, _ := b.visit(callback); status != http.StatusBadRequest {
-		t.Errorf("replayed: %d, want 400", status)
+		t.Errorf("second use of the state: %d, want 400", status)
 	}
 	if n := w.box.Count("youtube", "token"); n != 1 {
 		t.Errorf("%d calls at the token endpoint, want 1", n)
 	}
-	w.seen.add("a made-up state", "made-up-state-of-43-characters-0123456789-ab")
+	w.secrets.add("a made-up state", "made-up-state-of-43-characters-0123456789-ab")
 	if status, _ := b.visit(w.s.servers.front.url + "/oauth/youtube/callback?code=x&state=made-up-state-of-43-characters-0123456789-ab"); status != http.StatusBadRequest {
 		t.Errorf("unknown state: %d, want 400", status)
 	}
 }
 
-func TestStory_a_link_is_spent(t *testing.T) {
-	t.Parallel()
+func useLinkOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.browser()
 	link := w.link(object{"platform": "tiktok", "owner": "acme"})
-	if told := b.comeBack(b.authorize(link, sandbox.Choice{})); told.Get("status") != "connected" {
-		t.Fatalf("connecting: %v", told)
+	if query := b.followCallback(b.authorize(link, sandbox.Choice{})); query.Get("status") != "connected" {
+		t.Fatalf("connecting: %v", query)
 	}
 	if status, _ := b.visit(link); status != http.StatusGone {
 		t.Errorf("a used link: %d, want 410", status)
@@ -126,27 +159,25 @@ func TestStory_a_link_is_spent(t *testing.T) {
 	}
 }
 
-func TestStory_reauthorization_is_for_the_same_account(t *testing.T) {
-	t.Parallel()
+func reauthorizeSameAccount(t *testing.T) {
 	w := newWorld(t, nil)
 	id := w.connect("youtube", "acme", sandbox.Choice{})[0]
 	before := w.must("GET", "/connections/"+id, nil)
 	other := w.box.People("youtube")[1].ID
 	link := object{"platform": "youtube", "owner": "acme", "connection_id": id}
-	if told := w.consent(link, sandbox.Choice{Account: other}); told.Get("error") != "AccountMismatch" {
-		t.Errorf("another account: %v, want AccountMismatch", told)
+	if query := w.consent(link, sandbox.Choice{Account: other}); query.Get("error") != "AccountMismatch" {
+		t.Errorf("another account: %v, want AccountMismatch", query)
 	}
 	if diff := cmp.Diff(before, w.must("GET", "/connections/"+id, nil)); diff != "" {
 		t.Errorf("the connection changed:\n%s", diff)
 	}
-	if told := w.consent(link, sandbox.Choice{}); told.Get("connection_id") != id {
-		t.Errorf("the same account: %v, want %s", told, id)
+	if query := w.consent(link, sandbox.Choice{}); query.Get("connection_id") != id {
+		t.Errorf("the same account: %v, want %s", query, id)
 	}
 	w.token(object{"connection_id": id})
 }
 
-func TestStory_a_revoked_grant_is_mended_by_the_person(t *testing.T) {
-	t.Parallel()
+func reauthorizeRevokedGrant(t *testing.T) {
 	w := newWorld(t, nil)
 	for platform := range accountsOf {
 		id := w.connect(platform, "acme", sandbox.Choice{})[0]
@@ -157,16 +188,15 @@ func TestStory_a_revoked_grant_is_mended_by_the_person(t *testing.T) {
 		if c := w.must("GET", "/connections/"+id, nil); c["status"] != "needs_reauth" {
 			t.Errorf("%s: status is %v", platform, c["status"])
 		}
-		told := w.consent(object{"platform": platform, "owner": "acme", "connection_id": id}, sandbox.Choice{})
-		if !slices.Contains(told["connection_id"], id) {
-			t.Fatalf("%s: reauthorizing: %v", platform, told)
+		query := w.consent(object{"platform": platform, "owner": "acme", "connection_id": id}, sandbox.Choice{})
+		if !slices.Contains(query["connection_id"], id) {
+			t.Fatalf("%s: reauthorizing: %v", platform, query)
 		}
 		w.token(object{"connection_id": id})
 	}
 }
 
-func TestStory_expiry_and_rotation(t *testing.T) {
-	t.Parallel()
+func refreshExpiredTokens(t *testing.T) {
 	w := newWorld(t, nil)
 	w.box.Tune(func(k *sandbox.Knobs) {
 		k.YouTube().AccessSeconds, k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 2, 2, 2
@@ -179,19 +209,20 @@ func TestStory_expiry_and_rotation(t *testing.T) {
 		k.YouTube().AccessSeconds, k.Twitter().AccessSeconds, k.TikTok().AccessSeconds = 3600, 7200, 7200
 	})
 	for platform, id := range ids {
-		w.expired(id)
+		w.waitForExpiry(id)
 		second := w.token(object{"connection_id": id})
 		third := w.token(object{"connection_id": id})
 		if expiresAt, err := time.Parse(time.RFC3339, second["expires_at"].(string)); err != nil || time.Until(expiresAt) < 5*time.Minute {
-			t.Errorf("%s: the token is good until %v", platform, second["expires_at"])
+			t.Errorf("%s: the token expires at %v", platform, second["expires_at"])
 		}
 		if second["access_token"] != third["access_token"] {
-			t.Errorf("%s: a good token was renewed", platform)
+			t.Errorf("%s: a valid token was refreshed", platform)
 		}
 		if n := w.box.Count(platform, "token/refresh_token"); n != 1 {
 			t.Errorf("%s: %d refreshes, want 1", platform, n)
 		}
-		// The second refresh only works with the token that the first gave.
+		// The second refresh succeeds only with the refresh token that the first
+		// one returned.
 		if c := w.must("POST", "/connections/"+id+"/refresh", nil); c["status"] != "active" || c["last_refreshed_at"] == nil {
 			t.Errorf("%s: refreshed connection is %v", platform, c)
 		}
@@ -199,13 +230,12 @@ func TestStory_expiry_and_rotation(t *testing.T) {
 	}
 }
 
-func TestStory_fifty_callers_of_one_expired_token(t *testing.T) {
-	t.Parallel()
+func getExpiredTokenConcurrently(t *testing.T) {
 	w := newWorld(t, nil)
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 1 })
 	id := w.connect("twitter", "acme", sandbox.Choice{})[0]
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().AccessSeconds = 7200 })
-	w.expired(id)
+	w.waitForExpiry(id)
 
 	var callers sync.WaitGroup
 	tokens := make(chan string, 50)
@@ -228,32 +258,31 @@ func TestStory_fifty_callers_of_one_expired_token(t *testing.T) {
 		different[token] = true
 	}
 	if answers != 50 || len(different) != 1 {
-		t.Errorf("%d answers with %d tokens, want 50 with one", answers, len(different))
+		t.Errorf("%d answers with %d tokens, want 50 answers with one token", answers, len(different))
 	}
 	if n := w.box.Count("twitter", "token/refresh_token"); n != 1 {
 		t.Errorf("%d refreshes at the platform, want 1", n)
 	}
 }
 
-func TestStory_the_platform_is_down(t *testing.T) {
-	t.Parallel()
+func surviveOutage(t *testing.T) {
 	w := newWorld(t, nil)
 	id := w.connect("youtube", "acme", sandbox.Choice{})[0]
 	w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Outage, Times: -1})
-	w.refused(http.StatusServiceUnavailable, "PlatformUnavailable", "POST", "/connections/"+id+"/refresh", nil)
+	w.expectError(http.StatusServiceUnavailable, "PlatformUnavailable", "POST", "/connections/"+id+"/refresh", nil)
 	if got := w.token(object{"connection_id": id, "force_refresh": true}); got["degraded"] != true {
-		t.Errorf("the old token still lives, and token-get answers %v", got["degraded"])
+		t.Errorf("degraded is %v, want true: the old token is still valid", got["degraded"])
 	}
-	if told := w.consent(object{"platform": "youtube", "owner": "other"}, sandbox.Choice{}); told.Get("error") != "PlatformUnavailable" {
-		t.Errorf("connecting meanwhile: %v, want PlatformUnavailable", told)
+	if query := w.consent(object{"platform": "youtube", "owner": "other"}, sandbox.Choice{}); query.Get("error") != "PlatformUnavailable" {
+		t.Errorf("connecting during the outage: %v, want PlatformUnavailable", query)
 	}
 	if c := w.must("GET", "/connections/"+id, nil); c["status"] != "active" {
-		t.Errorf("an outage made the connection %v", c["status"])
+		t.Errorf("status after an outage is %v, want active", c["status"])
 	}
 }
 
-// full returns credentials in the brief's shape.
-func (w *world) full(id string) object {
+// fullCredentials returns all fields of the credentials of a connection.
+func (w *world) fullCredentials(id string) object {
 	w.t.Helper()
 	answer, errorType := w.invoke("token-get", object{"connection_id": id, "full": true})
 	if errorType != "" {
@@ -263,8 +292,7 @@ func (w *world) full(id string) object {
 	return credentials
 }
 
-func TestStory_import_of_each_shape_and_back(t *testing.T) {
-	t.Parallel()
+func importAndExport(t *testing.T) {
 	w := newWorld(t, map[string]string{config.AllowFullCredentials: "true"})
 	shapes := map[string][]string{
 		"facebook": {"app_id", "app_secret", "page_id", "page_access_token", "ig_user_id"},
@@ -273,45 +301,44 @@ func TestStory_import_of_each_shape_and_back(t *testing.T) {
 		"tiktok":   {"client_key", "client_secret", "open_id", "access_token", "refresh_token", "token_expiry", "refresh_token_expiry"},
 	}
 	for platform, fields := range shapes {
-		brought := w.full(w.connect(platform, "first", sandbox.Choice{})[0])
-		w.bringBack(platform, fields, brought)
+		credentials := w.fullCredentials(w.connect(platform, "first", sandbox.Choice{})[0])
+		w.importAndCompare(platform, fields, credentials)
 	}
 	key := w.box.UserKeys()[0]
 	app := w.box.AppOf("twitter")
-	w.bringBack("twitter", []string{"api_key", "api_secret", "bearer_token", "access_token", "access_token_secret"}, object{
+	w.importAndCompare("twitter", []string{"api_key", "api_secret", "bearer_token", "access_token", "access_token_secret"}, object{
 		"api_key": app.Extras["api_key"], "api_secret": app.Extras["api_secret"], "bearer_token": app.Extras["bearer_token"],
 		"access_token": key.AccessToken, "access_token_secret": key.AccessTokenSecret,
 	})
 }
 
-// bringBack imports credentials for an owner of their own and asks for them
-// back.
-func (w *world) bringBack(platform string, fields []string, brought object) {
+// importAndCompare imports credentials for a new owner, exports them again, and
+// compares both.
+func (w *world) importAndCompare(platform string, fields []string, credentials object) {
 	w.t.Helper()
-	owner := fmt.Sprint("importer of ", len(brought), platform)
-	imported := w.must("POST", "/connections", object{"platform": platform, "owner": owner, "credentials": brought})
+	owner := fmt.Sprint("importer of ", len(credentials), platform)
+	imported := w.must("POST", "/connections", object{"platform": platform, "owner": owner, "credentials": credentials})
 	connections, _ := imported["connections"].([]any)
 	if len(connections) != 1 {
 		w.t.Fatalf("%s: imported %v", platform, imported)
 	}
 	id, _ := connections[0].(object)["id"].(string)
-	back := w.full(id)
-	if diff := cmp.Diff(brought, back); diff != "" {
-		w.t.Errorf("%s: what came back differs (-brought +back):\n%s", platform, diff)
+	exported := w.fullCredentials(id)
+	if diff := cmp.Diff(credentials, exported); diff != "" {
+		w.t.Errorf("%s: credentials (-imported +exported):\n%s", platform, diff)
 	}
 	for _, field := range fields {
-		if back[field] == nil || back[field] == "" {
+		if exported[field] == nil || exported[field] == "" {
 			w.t.Errorf("%s: %s is missing", platform, field)
 		}
 	}
-	if len(back) != len(fields) {
-		w.t.Errorf("%s: %d fields, want %d", platform, len(back), len(fields))
+	if len(exported) != len(fields) {
+		w.t.Errorf("%s: %d fields, want %d", platform, len(exported), len(fields))
 	}
 	w.token(object{"connection_id": id})
 }
 
-func TestStory_import_of_a_facebook_user_token(t *testing.T) {
-	t.Parallel()
+func importUserToken(t *testing.T) {
 	w := newWorld(t, nil)
 	w.connect("facebook", "first", sandbox.Choice{})
 	var userToken string
@@ -326,26 +353,24 @@ func TestStory_import_of_a_facebook_user_token(t *testing.T) {
 	if connections, _ := imported["connections"].([]any); len(connections) != 3 {
 		t.Errorf("imported %v, want a connection for each of 3 Pages", imported)
 	}
-	w.refused(http.StatusBadRequest, "InvalidRequest", "POST", "/connections", object{"platform": "facebook", "owner": "second", "credentials": object{"surprise": "x"}})
+	w.expectError(http.StatusBadRequest, "InvalidRequest", "POST", "/connections", object{"platform": "facebook", "owner": "second", "credentials": object{"surprise": "x"}})
 }
 
-func TestStory_full_credentials_need_leave(t *testing.T) {
-	t.Parallel()
+func refuseFullCredentials(t *testing.T) {
 	w := newWorld(t, nil)
 	id := w.connect("youtube", "acme", sandbox.Choice{})[0]
 	if answer, errorType := w.invoke("token-get", object{"connection_id": id, "full": true}); errorType != "InvalidRequest" {
 		t.Errorf("full: %v, want InvalidRequest", answer)
 	}
 	plain, _ := json.Marshal(w.token(object{"connection_id": id}))
-	for _, never := range []string{"refresh_token", "client_secret", w.box.AppOf("youtube").ClientSecret} {
-		if strings.Contains(string(plain), never) {
-			t.Errorf("token-get shows %s", never)
+	for _, secret := range []string{"refresh_token", "client_secret", w.box.AppOf("youtube").ClientSecret} {
+		if strings.Contains(string(plain), secret) {
+			t.Errorf("token-get returns %s", secret)
 		}
 	}
 }
 
-func TestStory_listing_with_a_cursor(t *testing.T) {
-	t.Parallel()
+func listWithCursor(t *testing.T) {
 	w := newWorld(t, nil)
 	want := map[string]bool{}
 	for i := range 7 {
@@ -358,7 +383,7 @@ func TestStory_listing_with_a_cursor(t *testing.T) {
 		pages++
 		connections, _ := page["connections"].([]any)
 		if len(connections) > 3 {
-			t.Errorf("a page of %d", len(connections))
+			t.Errorf("a page has %d connections, want 3 at most", len(connections))
 		}
 		for _, c := range connections {
 			got[c.(object)["id"].(string)] = true
@@ -372,18 +397,17 @@ func TestStory_listing_with_a_cursor(t *testing.T) {
 	}
 	one := w.must("GET", "/connections?owner=owner+3", nil)
 	if connections, _ := one["connections"].([]any); len(connections) != 1 {
-		t.Errorf("of one owner: %v", one)
+		t.Errorf("connections of one owner: %v", one)
 	}
 }
 
-func TestStory_disconnect(t *testing.T) {
-	t.Parallel()
+func disconnectEachPlatform(t *testing.T) {
 	w := newWorld(t, nil)
 	for platform := range accountsOf {
 		id := w.connect(platform, "acme", sandbox.Choice{})[0]
 		w.must("DELETE", "/connections/"+id, nil)
 		if _, errorType := w.invoke("token-get", object{"connection_id": id}); errorType == "" {
-			t.Errorf("%s: a token after the disconnect", platform)
+			t.Errorf("%s: token-get returns a token after the disconnect", platform)
 		}
 		if status, c := w.do("GET", "/connections/"+id, nil); status == http.StatusOK && c["status"] != "disconnected" {
 			t.Errorf("%s: status is %v", platform, c["status"])
@@ -391,26 +415,24 @@ func TestStory_disconnect(t *testing.T) {
 	}
 }
 
-func TestStory_what_is_due_goes_through_the_queue(t *testing.T) {
-	t.Parallel()
+func refreshThroughQueue(t *testing.T) {
 	w := newWorld(t, nil, func(o *options) { o.refreshEvery = time.Second })
 	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().AccessSeconds = 3 })
 	id := w.connect("tiktok", "acme", sandbox.Choice{})[0]
 	w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().AccessSeconds = 7200 })
-	waitFor(t, "the schedule and the queue to refresh it", func() bool {
+	waitFor(t, "the worker to refresh the connection", func() bool {
 		return w.must("GET", "/connections/"+id, nil)["last_refreshed_at"] != nil
 	})
 	if n := w.box.Count("tiktok", "token/refresh_token"); n != 1 {
 		t.Errorf("%d refreshes, want 1", n)
 	}
-	// The event comes after the record.
+	// The event is sent after the record is written.
 	waitFor(t, "the terminal to show the event", func() bool {
-		return strings.Contains(w.said.String(), "Connection Refreshed, active")
+		return strings.Contains(w.output.String(), "Connection Refreshed, active")
 	})
 }
 
-func TestStory_no_secret_in_the_table(t *testing.T) {
-	t.Parallel()
+func findNoSecretInTable(t *testing.T) {
 	w := newWorld(t, nil)
 	for platform := range accountsOf {
 		w.connect(platform, "acme", sandbox.Choice{})
@@ -431,18 +453,17 @@ func TestStory_no_secret_in_the_table(t *testing.T) {
 	}
 	for _, secret := range w.box.Secrets() {
 		if strings.Contains(table, secret) {
-			t.Error("the table holds a secret of the sandbox")
+			t.Error("the table contains a secret of the sandbox")
 		}
 	}
-	for value, what := range w.seen.all {
+	for value, name := range w.secrets.names {
 		if strings.Contains(table, value) {
-			t.Errorf("the table holds %s", what)
+			t.Errorf("the table contains %s", name)
 		}
 	}
 }
 
-func TestStory_start_page(t *testing.T) {
-	t.Parallel()
+func useStartPage(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.browser()
 	press := func(path string, form url.Values) (location string) {
@@ -470,7 +491,7 @@ func TestStory_start_page(t *testing.T) {
 		}
 		return string(text)
 	}
-	shows := func(page string, words ...string) {
+	expectWords := func(page string, words ...string) {
 		t.Helper()
 		for _, word := range words {
 			if !strings.Contains(page, word) {
@@ -479,34 +500,33 @@ func TestStory_start_page(t *testing.T) {
 		}
 	}
 
-	shows(page("/"), "None yet", "YouTube", "X (Twitter)", "app configured (live)", "Guide", "/oauth/tiktok/callback")
+	expectWords(page("/"), "None yet", "YouTube", "X (Twitter)", "app configured (live)", "Guide", "/oauth/tiktok/callback")
 	link := press("/local/connect", url.Values{"platform": {"youtube"}, "owner": {"me"}})
-	w.seen.add("a connect link", link[strings.LastIndex(link, "/")+1:])
+	w.secrets.add("a connect link", link[strings.LastIndex(link, "/")+1:])
 	_, home := b.visit(b.authorize(link, sandbox.Choice{}))
 	if !strings.HasPrefix(home, w.s.servers.front.url+"/?") {
-		t.Fatalf("the consent ends at %q", home)
+		t.Fatalf("the return URL of the consent is %q", home)
 	}
 	connected := page(strings.TrimPrefix(home, w.s.servers.front.url))
-	shows(connected, "1 account connected.", "Sandbox Channel One", "Get token", "Disconnect")
+	expectWords(connected, "1 account connected.", "Sandbox Channel One", "Get token", "Disconnect")
 
 	id := queryOf(home, "connection_id")
-	shows(page(press("/local/connections/"+id+"/token", nil)), "Token handed out for Sandbox Channel One: Bearer", "not shown", "good for")
-	shows(page(press("/local/connections/"+id+"/verify", nil)), "Verified: the platform answered for Sandbox Channel One.")
-	shows(page(press("/local/connections/"+id+"/refresh", nil)), "Refreshed: Sandbox Channel One.")
+	expectWords(page(press("/local/connections/"+id+"/token", nil)), "Token handed out for Sandbox Channel One: Bearer", "not shown", "good for")
+	expectWords(page(press("/local/connections/"+id+"/verify", nil)), "Verified: the platform answered for Sandbox Channel One.")
+	expectWords(page(press("/local/connections/"+id+"/refresh", nil)), "Refreshed: Sandbox Channel One.")
 	again := press("/local/connections/"+id+"/reconnect", nil)
 	_, home = b.visit(b.authorize(again, sandbox.Choice{Deny: true}))
-	shows(page(strings.TrimPrefix(home, w.s.servers.front.url)), "Not connected: access was declined, or there was nothing to connect (AccessDenied).")
-	shows(page(press("/local/connections/"+id+"/disconnect", nil)), "Disconnected.", "None yet")
-	shows(page("/?error=%3Cscript%3E"), "None yet")
+	expectWords(page(strings.TrimPrefix(home, w.s.servers.front.url)), "Not connected: access was declined, or there was nothing to connect (AccessDenied).")
+	expectWords(page(press("/local/connections/"+id+"/disconnect", nil)), "Disconnected.", "None yet")
+	expectWords(page("/?error=%3Cscript%3E"), "None yet")
 	if strings.Contains(page("/?error=%3Cscript%3E"), "Not connected") {
-		t.Error("the page repeats what the query says")
+		t.Error("the page repeats the error of the query")
 	}
 }
 
-func TestStory_platforms_of_others(t *testing.T) {
-	t.Parallel()
-	theirs := newWorld(t, nil)
-	endpoints, err := json.Marshal(sandbox.Endpoints(theirs.s.sandboxURL()))
+func useExternalPlatforms(t *testing.T) {
+	external := newWorld(t, nil)
+	endpoints, err := json.Marshal(sandbox.Endpoints(external.s.sandboxURL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -515,8 +535,8 @@ func TestStory_platforms_of_others(t *testing.T) {
 	if err := os.WriteFile(file, endpoints, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// An AWS of others too: that of the first stack.
-	w := newWorld(t, map[string]string{config.AWSEndpointURL: theirs.s.servers.aws.url}, func(o *options) {
+	// The AWS of the first stack is external too.
+	w := newWorld(t, map[string]string{config.AWSEndpointURL: external.s.servers.aws.url}, func(o *options) {
 		o.platformEndpoints, o.readyFile = file, ready
 	})
 	if w.box != nil {
@@ -537,55 +557,58 @@ func TestStory_platforms_of_others(t *testing.T) {
 	if response, err := http.Get(w.s.servers.aws.url + "/"); err != nil || response.StatusCode != http.StatusNotFound {
 		t.Errorf("an embedded AWS answers: %v, %v", response, err)
 	}
-	// Both stacks have one table, so the app that the first seeded is there.
+	// Both stacks use one table, which has the app that the first stack stored.
 	if p := w.must("GET", "/platforms/youtube", nil); p["app_configured"] != true {
-		t.Errorf("the AWS of others is not used: %v", p)
+		t.Errorf("the external AWS is not used: %v", p)
 	}
-	w.box = theirs.box
-	theirs.box.SetRedirectURIs("youtube", w.s.servers.front.url+"/oauth/youtube/callback")
+	w.box = external.box
+	external.box.SetRedirectURIs("youtube", w.s.servers.front.url+"/oauth/youtube/callback")
 	w.token(object{"connection_id": w.connect("youtube", "acme", sandbox.Choice{})[0]})
 }
 
-func TestStart_names_what_is_wrong(t *testing.T) {
+func TestStart(t *testing.T) {
 	t.Parallel()
 	directory, err := buildOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = taken.Close() })
+	t.Cleanup(func() { _ = listener.Close() })
 	for name, c := range map[string]struct {
 		change func(*options)
 		want   string
 	}{
-		"not loopback":  {func(o *options) { o.addr = "0.0.0.0:0" }, "not on loopback"},
-		"no such file":  {func(o *options) { o.platformEndpoints = "nowhere.json" }, "nowhere.json"},
-		"bad variable":  {func(o *options) { o.getenv = lookup(map[string]string{config.ReturnOrigins: "ftp://x"}) }, "RETURN_ORIGINS: not an http or https origin"},
-		"taken":         {func(o *options) { o.sandbox = taken.Addr().String() }, "-sandbox: " + taken.Addr().String() + " is taken"},
-		"AWS not there": {func(o *options) { o.getenv = lookup(map[string]string{config.AWSEndpointURL: "http://127.0.0.1:1"}) }, "preparing AWS at http://127.0.0.1:1"},
+		"address_that_is_not_loopback": {func(o *options) { o.addr = "0.0.0.0:0" }, "not on loopback"},
+		"missing_endpoints_file":       {func(o *options) { o.platformEndpoints = "nowhere.json" }, "nowhere.json"},
+		"invalid_variable":             {func(o *options) { o.getenv = lookup(map[string]string{config.ReturnOrigins: "ftp://x"}) }, "RETURN_ORIGINS: not an http or https origin"},
+		"port_in_use":                  {func(o *options) { o.sandbox = listener.Addr().String() }, "-sandbox: " + listener.Addr().String() + " is taken"},
+		"unreachable_aws":              {func(o *options) { o.getenv = lookup(map[string]string{config.AWSEndpointURL: "http://127.0.0.1:1"}) }, "preparing AWS at http://127.0.0.1:1"},
 	} {
-		said := &spoken{}
-		o := options{
-			addr: "127.0.0.1:0", aws: "127.0.0.1:0", sandbox: "127.0.0.1:0", refreshEvery: time.Hour, concurrency: 1, build: directory,
-			getenv: lookup(nil), terminal: &terminal{out: said, now: time.Now},
-		}
-		c.change(&o)
-		s, err := start(t.Context(), o)
-		if err == nil {
-			s.close()
-		}
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v, want %q", name, err, c.want)
-		}
-		if told := said.String(); strings.Contains(told, "crashed") {
-			t.Errorf("%s: the functions were started:\n%s", name, told)
-		}
+		t.Run(name, func(t *testing.T) {
+			output := &outputBuffer{}
+			o := options{
+				addr: "127.0.0.1:0", aws: "127.0.0.1:0", sandbox: "127.0.0.1:0", refreshEvery: time.Hour, concurrency: 1, build: directory,
+				getenv: lookup(nil), terminal: &terminal{out: output, now: time.Now},
+			}
+			c.change(&o)
+			s, err := start(t.Context(), o)
+			if err == nil {
+				s.close()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, want %q", err, c.want)
+			}
+			if strings.Contains(output.String(), "crashed") {
+				t.Errorf("the functions were started:\n%s", output)
+			}
+		})
 	}
 }
 
+// lookup returns a getenv that reads m.
 func lookup(m map[string]string) func(string) string {
 	return func(name string) string { return m[name] }
 }

@@ -37,19 +37,19 @@ func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
 }
 
 // waitFor polls a condition that has no event to wait for.
-func waitFor(t testing.TB, what string, so func() bool) {
+func waitFor(t testing.TB, event string, happened func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
-	for !so() {
+	for !happened() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", event)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// alive reports whether a process runs; one that only waits to be reaped does
-// not.
+// alive reports whether a process runs. A process that its parent has not reaped
+// yet does not run.
 func alive(pid int) bool {
 	if syscall.Kill(pid, 0) != nil {
 		return false

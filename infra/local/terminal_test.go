@@ -16,20 +16,20 @@ func TestTerminal(t *testing.T) {
 			raw  bool
 			want string
 		}{
-			"a warning":             {`{"time":"x","level":"WARN","msg":"refresh failed","code":"RateLimited"}`, false, "12:00:00  token-get        WARN: refresh failed code=RateLimited\n"},
-			"info is left out":      {`{"time":"x","level":"INFO","msg":"invoked"}`, false, ""},
-			"debug passes it on":    {`{"time":"x","level":"INFO","msg":"invoked"}`, true, "token-get | {\"time\":\"x\",\"level\":\"INFO\",\"msg\":\"invoked\"}\n"},
-			"a panic":               {"goroutine 1 [running]:", false, "12:00:00  token-get        goroutine 1 [running]:\n"},
-			"aws-lambda-go's error": {`2026/11/23 12:00:00 {"errorMessage":"no","errorType":"StateInvalid"}`, false, ""},
-			"an empty line":         {"  ", false, ""},
-			"JSON that is no log":   {`{"a":1}`, false, "12:00:00  token-get        {\"a\":1}\n"},
+			"a warning":               {`{"time":"x","level":"WARN","msg":"refresh failed","code":"RateLimited"}`, false, "12:00:00  token-get        WARN: refresh failed code=RateLimited\n"},
+			"info is omitted":         {`{"time":"x","level":"INFO","msg":"invoked"}`, false, ""},
+			"info at LOG_LEVEL=debug": {`{"time":"x","level":"INFO","msg":"invoked"}`, true, "token-get | {\"time\":\"x\",\"level\":\"INFO\",\"msg\":\"invoked\"}\n"},
+			"a panic":                 {"goroutine 1 [running]:", false, "12:00:00  token-get        goroutine 1 [running]:\n"},
+			"aws-lambda-go's error":   {`2026/11/23 12:00:00 {"errorMessage":"no","errorType":"StateInvalid"}`, false, ""},
+			"an empty line":           {"  ", false, ""},
+			"JSON that is no log":     {`{"a":1}`, false, "12:00:00  token-get        {\"a\":1}\n"},
 		} {
-			said := &spoken{}
-			terminal := &terminal{out: said, raw: c.raw, now: func() time.Time { return noon }}
+			output := &outputBuffer{}
+			terminal := &terminal{out: output, raw: c.raw, now: func() time.Time { return noon }}
 			if _, err := fmt.Fprintln(terminal.function("token-get"), c.line); err != nil {
 				t.Fatal(err)
 			}
-			if got := said.String(); got != c.want {
+			if got := output.String(); got != c.want {
 				t.Errorf("%s: %q, want %q", name, got, c.want)
 			}
 		}
@@ -37,11 +37,11 @@ func TestTerminal(t *testing.T) {
 	t.Run("colours_only_on_terminals", func(t *testing.T) {
 		t.Parallel()
 		for _, colour := range []bool{true, false} {
-			said := &spoken{}
-			terminal := &terminal{out: said, colour: colour, now: time.Now}
+			output := &outputBuffer{}
+			terminal := &terminal{out: output, colour: colour, now: time.Now}
 			terminal.request("GET /platforms", "connections", 500, "", time.Second)
-			if got := strings.Contains(said.String(), "\x1b["); got != colour {
-				t.Errorf("colour %v: %q", colour, said)
+			if got := strings.Contains(output.String(), "\x1b["); got != colour {
+				t.Errorf("colour %v: %q", colour, output)
 			}
 		}
 	})

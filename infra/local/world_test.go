@@ -31,26 +31,27 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 	return directory, buildFunctions(context.Background(), root, directory, blueprint.Functions(), &terminal{out: io.Discard, now: time.Now})
 })
 
-// world is a running stack with its sandbox, and what the terminal showed.
+// world is a running stack with its sandbox, the output of its terminal, and the
+// secrets that the output must not contain.
 type world struct {
-	t    testing.TB
-	s    *stack
-	box  *sandbox.Sandbox
-	said *spoken
-	seen *canaries
+	t       testing.TB
+	s       *stack
+	box     *sandbox.Sandbox
+	output  *outputBuffer
+	secrets *secretValues
 }
 
-// canaries are values that must stay unseen.
-type canaries struct {
-	mu  sync.Mutex
-	all map[string]string // value to what it is
+// secretValues are values that neither the terminal nor the table may contain.
+type secretValues struct {
+	mu    sync.Mutex
+	names map[string]string // by value
 }
 
-func (c *canaries) add(what, value string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (s *secretValues) add(name, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if value != "" {
-		c.all[value] = what
+		s.names[value] = name
 	}
 }
 
@@ -62,7 +63,7 @@ func newWorld(t testing.TB, environment map[string]string, change ...func(*optio
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := &spoken{}
+	output := &outputBuffer{}
 	o := options{
 		addr: "127.0.0.1:0", aws: "127.0.0.1:0", sandbox: "127.0.0.1:0", refreshEvery: time.Hour, concurrency: 10, build: directory,
 		getenv: func(name string) string {
@@ -71,36 +72,36 @@ func newWorld(t testing.TB, environment map[string]string, change ...func(*optio
 			}
 			return "debug"
 		},
-		terminal: &terminal{out: said, raw: true, now: time.Now},
+		terminal: &terminal{out: output, raw: true, now: time.Now},
 	}
 	for _, c := range change {
 		c(&o)
 	}
 	s, err := start(t.Context(), o)
 	if err != nil {
-		t.Fatalf("starting the stack: %v\n%s", err, said)
+		t.Fatalf("starting the stack: %v\n%s", err, output)
 	}
-	w := &world{t: t, s: s, box: s.box, said: said, seen: &canaries{all: map[string]string{}}}
+	w := &world{t: t, s: s, box: s.box, output: output, secrets: &secretValues{names: map[string]string{}}}
 	t.Cleanup(func() {
 		s.close()
-		w.nothingLeaked()
+		w.checkOutput()
 	})
 	return w
 }
 
-// nothingLeaked holds everything that the terminal showed, at debug, against
-// every secret that there was.
-func (w *world) nothingLeaked() {
+// checkOutput searches the output of the terminal, at LOG_LEVEL=debug, for every
+// secret.
+func (w *world) checkOutput() {
 	w.t.Helper()
-	shown := w.said.String()
+	output := w.output.String()
 	if w.box != nil {
 		for _, secret := range w.box.Secrets() {
-			w.seen.add("a code, token or key of the sandbox", secret)
+			w.secrets.add("a code, token or key of the sandbox", secret)
 		}
 	}
-	for value, what := range w.seen.all {
-		if strings.Contains(shown, value) || strings.Contains(shown, url.QueryEscape(value)) {
-			w.t.Errorf("the log holds %s", what)
+	for value, name := range w.secrets.names {
+		if strings.Contains(output, value) || strings.Contains(output, url.QueryEscape(value)) {
+			w.t.Errorf("the log contains %s", name)
 		}
 	}
 }
@@ -145,7 +146,7 @@ func (w *world) read(response *http.Response) object {
 	return out
 }
 
-// must is do for requests that succeed.
+// must sends a request that must succeed, and returns its JSON.
 func (w *world) must(method, path string, in any) object {
 	w.t.Helper()
 	status, out := w.do(method, path, in)
@@ -155,8 +156,8 @@ func (w *world) must(method, path string, in any) object {
 	return out
 }
 
-// refused is do for requests that fail with a code.
-func (w *world) refused(wantStatus int, wantCode, method, path string, in any) {
+// expectError sends a request that must fail with a status and a code.
+func (w *world) expectError(wantStatus int, wantCode, method, path string, in any) {
 	w.t.Helper()
 	if status, out := w.do(method, path, in); status != wantStatus || out["code"] != wantCode {
 		w.t.Errorf("%s %s: %d %v, want %d %s", method, path, status, out, wantStatus, wantCode)
@@ -184,7 +185,7 @@ func (w *world) invoke(function string, payload any) (answer object, errorType s
 	return answer, errorType
 }
 
-// token asks token-get and expects a token that the platform takes.
+// token invokes token-get, which must return an access token.
 func (w *world) token(selector object) object {
 	w.t.Helper()
 	answer, errorType := w.invoke("token-get", selector)
@@ -197,8 +198,8 @@ func (w *world) token(selector object) object {
 	return answer
 }
 
-// expired waits until the access token of a connection is.
-func (w *world) expired(id string) {
+// waitForExpiry waits until the access token of a connection expires.
+func (w *world) waitForExpiry(id string) {
 	w.t.Helper()
 	shown, _ := w.must("GET", "/connections/"+id, nil)["expires_at"].(string)
 	expiresAt, err := time.Parse(time.RFC3339, shown)
@@ -208,8 +209,8 @@ func (w *world) expired(id string) {
 	waitFor(w.t, "the token to expire", func() bool { return time.Now().After(expiresAt) })
 }
 
-// browser is a person's browser: it keeps cookies and follows nothing by
-// itself.
+// browser is the browser of a person. It stores cookies and does not follow
+// redirects.
 type browser struct {
 	w      *world
 	client *http.Client
@@ -223,7 +224,7 @@ func (w *world) browser() browser {
 	return browser{w, &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// visit returns the status and where the answer redirects to.
+// visit requests a page, and returns its status and the target of its redirect.
 func (b browser) visit(address string) (status int, location string) {
 	b.w.t.Helper()
 	r, err := http.NewRequestWithContext(b.w.t.Context(), http.MethodGet, address, nil)
@@ -237,47 +238,47 @@ func (b browser) visit(address string) (status int, location string) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	for _, cookie := range response.Cookies() {
-		b.w.seen.add("a cookie", cookie.Value)
+		b.w.secrets.add("a cookie", cookie.Value)
 	}
 	return response.StatusCode, response.Header.Get("Location")
 }
 
-// link mints a connect link that returns to the start page.
+// link mints a connect link with the start page as its return URL.
 func (w *world) link(fields object) string {
 	w.t.Helper()
 	fields["return_url"] = w.s.servers.front.url + "/"
 	address, _ := w.must(http.MethodPost, "/links", fields)["url"].(string)
-	w.seen.add("a connect link", address[strings.LastIndex(address, "/")+1:])
+	w.secrets.add("a connect link", address[strings.LastIndex(address, "/")+1:])
 	return address
 }
 
-// authorize goes to the platform by a link and answers its question, and
-// returns the callback's URL.
+// authorize opens a connect link, gives consent at the platform, and returns the
+// URL of the callback.
 func (b browser) authorize(link string, choice sandbox.Choice) (callback string) {
 	b.w.t.Helper()
 	status, authorizeURL := b.visit(link)
 	if status != http.StatusFound {
 		b.w.t.Fatalf("the link answers %d", status)
 	}
-	b.w.seen.add("a state", queryOf(authorizeURL, "state"))
+	b.w.secrets.add("a state", queryOf(authorizeURL, "state"))
 	callback, err := b.w.box.Consent(authorizeURL, choice)
 	if err != nil {
 		b.w.t.Fatal(err)
 	}
-	b.w.seen.add("a code", queryOf(callback, "code"))
+	b.w.secrets.add("a code", queryOf(callback, "code"))
 	return callback
 }
 
-// consent is the whole way of one person: link, question, callback. It
-// returns what the return URL tells.
+// consent takes one person from a new link to the callback. It returns the query
+// of the return URL.
 func (w *world) consent(link object, choice sandbox.Choice) url.Values {
 	w.t.Helper()
 	b := w.browser()
-	return b.comeBack(b.authorize(w.link(link), choice))
+	return b.followCallback(b.authorize(w.link(link), choice))
 }
 
-// comeBack visits the callback and returns what the return URL tells.
-func (b browser) comeBack(callback string) url.Values {
+// followCallback visits the callback and returns the query of the return URL.
+func (b browser) followCallback(callback string) url.Values {
 	b.w.t.Helper()
 	status, location := b.visit(callback)
 	if status != http.StatusFound {
@@ -293,11 +294,11 @@ func (b browser) comeBack(callback string) url.Values {
 // connect connects an account and returns the ids of its connections.
 func (w *world) connect(platform, owner string, choice sandbox.Choice) []string {
 	w.t.Helper()
-	told := w.consent(object{"platform": platform, "owner": owner}, choice)
-	if told.Get("status") != "connected" || len(told["connection_id"]) == 0 {
-		w.t.Fatalf("connecting %s: %v", platform, told)
+	query := w.consent(object{"platform": platform, "owner": owner}, choice)
+	if query.Get("status") != "connected" || len(query["connection_id"]) == 0 {
+		w.t.Fatalf("connecting %s: %v", platform, query)
 	}
-	return told["connection_id"]
+	return query["connection_id"]
 }
 
 // queryOf returns one parameter of a URL's query.

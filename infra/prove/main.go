@@ -45,13 +45,13 @@ func proofs() []*proof {
 	add := func(pkg, test, promise string) {
 		all = append(all, &proof{Promise: promise, Package: pkg, Test: test, Figures: map[string]int{}})
 	}
-	add(domain, "TestSimulation", "a live grant is never lost, marked dead or exchanged twice at once, whatever crashes, stalls or fails; no expired token is handed out")
+	add(domain, "TestSimulation", "no crash, delay or failure loses a valid grant, marks its connection needs_reauth, or exchanges its token twice at once; no expired token is returned")
 	add(domain, "TestEveryFailure", "after any one failed call of any use case, before or after its effect, a retry succeeds")
-	add(domain, "TestOutage", "an outage of an hour marks no grant dead, causes few calls, and its backlog drains without a rush")
+	add(domain, "TestOutage", "an outage of an hour marks no connection needs_reauth, causes few calls, and its backlog drains at a limited rate")
 	add(local, "TestKill9", "a worker that is killed at any moment loses only grants that the platform had rotated and no store had yet")
-	add(local, "TestStackEnds_during_refreshes", "SIGTERM during a refresh loses nothing; SIGKILL loses only grants in that window, and they are named")
+	add(local, "TestCommand_Restart", "SIGTERM during a refresh loses nothing; SIGKILL loses only grants in that window, and token-get reports them")
 	add(local, "TestConcurrentTokenGets", "200 concurrent callers of one expired token cause one exchange and get 200 good answers")
-	add(local, "TestCallerGivesUp", "a caller that disconnects during a refresh loses nothing")
+	add(local, "TestCallerDisconnects", "a caller that disconnects during a refresh loses nothing")
 	return all
 }
 

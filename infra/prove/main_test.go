@@ -14,7 +14,7 @@ const events = `
 {"Action":"attr","Test":"TestEveryFailure/tiktok","Key":"faults","Value":"2"}
 {"Action":"pass","Test":"TestEveryFailure/youtube","Elapsed":3}
 {"Action":"pass","Test":"TestEveryFailure","Elapsed":5}
-{"Action":"output","Test":"TestOutage","Output":"    outage_test.go:9: 3 grants were marked dead\n"}
+{"Action":"output","Test":"TestOutage","Output":"    outage_test.go:9: 3 connections are marked needs_reauth\n"}
 {"Action":"pass","Test":"TestOutage/part","Elapsed":1}
 {"Action":"fail","Test":"TestOutage","Elapsed":7}
 `
@@ -31,7 +31,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("%q is not in the table:\n%s", want, printed.String())
 		}
 	}
-	if want := "3 grants were marked dead"; !strings.Contains(progress.String(), want) {
+	if want := "3 connections are marked needs_reauth"; !strings.Contains(progress.String(), want) {
 		t.Errorf("the failure is not in the progress: %q", progress.String())
 	}
 }

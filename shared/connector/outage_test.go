@@ -14,19 +14,19 @@ import (
 
 const (
 	outageConnections = 10_000
-	outageLasts       = time.Hour
-	outageLife        = 2 * time.Hour // of an access token, as X's and TikTok's
-	outageWorkers     = 20 * 5        // as many as the deployment lets run at once, times what each refreshes at once
+	outageDuration    = time.Hour
+	outageLifetime    = 2 * time.Hour // of an access token, as on X and TikTok
+	outageWorkers     = 20 * 5        // the maximum of concurrent workers, times the refreshes of each
 )
 
-// TestOutage takes a platform away for an hour of virtual time, while 10,000
-// connections to it fall due: half of the calls time out, half are refused.
-// Few calls are made, callers get tokens that live or a reason to wait, nobody
-// is marked needs_reauth, and the delayed connections drain without a rush.
+// TestOutage simulates an outage of one hour of virtual time, during which 10,000
+// connections become due. Half of the calls time out, and half are refused. Few
+// calls are made. Callers get a valid token or a reason to wait. No connection is
+// marked needs_reauth. The delayed connections are refreshed at a limited rate.
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
-		w.calm, w.platform.life = true, outageLife
+		w.faultless, w.platform.lifetime = true, outageLifetime
 		setup := w.worker(0, 0)
 		for i := range outageConnections {
 			imported, err := setup.service.Import(t.Context(), connector.ImportRequest{
@@ -46,60 +46,60 @@ func TestOutage(t *testing.T) {
 			running.Go(func() { drain(ctx, w.worker(uint64(10+i), 0).service, work) })
 		}
 		callers := &callers{world: w, service: w.worker(2, 0).service}
-		running.Go(func() { callers.ask(ctx) })
+		running.Go(func() { callers.run(ctx) })
 
-		time.Sleep(outageLife*5/6 - time.Minute) // then they fall due
+		time.Sleep(outageLifetime*5/6 - time.Minute) // the connections then become due
 		w.platform.setOutage(true)
 		exchanges := func() (n int) {
-			w.count(func(t *tally) { n = t.exchanges })
+			w.count(func(c *counts) { n = c.exchanges })
 			return n
 		}
 		before := exchanges()
-		time.Sleep(outageLasts)
+		time.Sleep(outageDuration)
 		during := exchanges() - before
 		w.platform.setOutage(false)
 
 		ended := time.Now()
 		drained := time.Duration(0)
 		for time.Since(ended) < 2*time.Hour {
-			if w.stale(t) == 0 {
+			if w.expired(t) == 0 {
 				drained = time.Since(ended)
 				break
 			}
 			time.Sleep(10 * time.Second)
 		}
-		rush, tick := w.platform.busiest(ended, 10*time.Second), w.platform.busiest(ended, 5*time.Minute)
+		inTenSeconds, inSweep := w.platform.maxCalls(ended, 10*time.Second), w.platform.maxCalls(ended, 5*time.Minute)
 		stop()
 		running.Wait()
 
-		var condemned int
+		var marked int
 		for _, id := range w.ids {
 			if c, err := w.store.Connection(t.Context(), id); err != nil || c.Status != connector.Active {
-				condemned++
+				marked++
 			}
 		}
-		t.Logf("%d connections, outage of %v: %d calls of the platform, %d condemned; drained %v after it, with at most %d calls in 10 s; callers: %d answered well, %d told to wait, %d otherwise",
-			outageConnections, outageLasts, during, condemned, drained, rush, callers.good, callers.wait, callers.other)
+		t.Logf("%d connections, outage of %v: %d calls of the platform, %d connections marked needs_reauth; drained %v after it, with at most %d calls in 10 s; callers: %d got a token, %d a reason to wait, %d another error",
+			outageConnections, outageDuration, during, marked, drained, inTenSeconds, callers.good, callers.wait, callers.other)
 		attr(t, "connections", outageConnections)
 		attr(t, "platform_calls_in_an_hour", during)
-		attr(t, "connections_condemned", condemned)
+		attr(t, "connections_marked_needs_reauth", marked)
 		attr(t, "seconds_to_drain", int(drained.Seconds()))
-		attr(t, "most_calls_in_10_s_of_draining", rush)
+		attr(t, "most_calls_in_10_s_of_draining", inTenSeconds)
 		attr(t, "callers_with_neither_token_nor_reason", callers.other)
-		if condemned > 0 {
-			t.Errorf("%d connections were condemned", condemned)
+		if marked > 0 {
+			t.Errorf("%d connections are marked needs_reauth", marked)
 		}
 		if during > outageConnections/25 {
-			t.Errorf("%d calls of a platform that was down", during)
+			t.Errorf("%d calls during the outage", during)
 		}
 		if drained == 0 {
-			t.Errorf("%d connections are still stale two hours later", w.stale(t))
+			t.Errorf("%d connections have no valid token two hours later", w.expired(t))
 		}
-		if rush > 600 {
-			t.Errorf("%d calls in 10 s once it was back, want 50 a second", rush)
+		if inTenSeconds > 600 {
+			t.Errorf("%d calls in 10 s after the outage, want 50 a second", inTenSeconds)
 		}
-		if tick > outageConnections*3/5 {
-			t.Errorf("%d calls in the 5 minutes of a sweep: nothing was spread over more", tick)
+		if inSweep > outageConnections*3/5 {
+			t.Errorf("%d calls in the 5 minutes of one sweep, want them spread over several", inSweep)
 		}
 		if callers.other > 0 {
 			t.Errorf("%d callers got neither a token nor a reason to wait", callers.other)
@@ -110,8 +110,8 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// stale is how many connections have no access token that works.
-func (w *world) stale(t *testing.T) int {
+// expired returns the number of connections without a valid access token.
+func (w *world) expired(t *testing.T) int {
 	t.Helper()
 	n := 0
 	for _, id := range w.ids {
@@ -122,8 +122,9 @@ func (w *world) stale(t *testing.T) int {
 	return n
 }
 
+// sweep queues the due connections every five minutes.
 func sweep(ctx context.Context, w *world, s *connector.Service, work chan<- connector.RecordKey) {
-	queue := connectorQueue{work}
+	queue := workQueue{work}
 	s.Queue = queue
 	for {
 		sweepCtx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -137,21 +138,22 @@ func sweep(ctx context.Context, w *world, s *connector.Service, work chan<- conn
 	}
 }
 
-// connectorQueue is a queue without a bottom.
-type connectorQueue struct{ work chan<- connector.RecordKey }
+// workQueue is a queue that loses items when work is full.
+type workQueue struct{ work chan<- connector.RecordKey }
 
-func (q connectorQueue) Enqueue(_ context.Context, items []connector.RecordKey, after time.Duration) ([]connector.RecordKey, error) {
+func (q workQueue) Enqueue(_ context.Context, items []connector.RecordKey, after time.Duration) ([]connector.RecordKey, error) {
 	time.AfterFunc(after, func() {
 		for _, id := range items {
 			select {
 			case q.work <- id:
-			default: // so many are under way that the claim brings it again
+			default: // the item is queued again when its claim expires
 			}
 		}
 	})
 	return nil, nil
 }
 
+// drain refreshes the connections of the queue.
 func drain(ctx context.Context, s *connector.Service, work <-chan connector.RecordKey) {
 	for {
 		select {
@@ -165,18 +167,18 @@ func drain(ctx context.Context, s *connector.Service, work <-chan connector.Reco
 	}
 }
 
-// callers ask for a token every second.
+// callers request a token every second.
 type callers struct {
 	world             *world
 	service           *connector.Service
 	good, wait, other int
 }
 
-func (c *callers) ask(ctx context.Context) {
+func (c *callers) run(ctx context.Context) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for connector.Sleep(ctx, time.Second) == nil {
-		askCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 29*time.Second)
-		_, err := c.world.token(askCtx, c.service, c.world.ids[random.IntN(len(c.world.ids))])
+		callCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 29*time.Second)
+		_, err := c.world.token(callCtx, c.service, c.world.ids[random.IntN(len(c.world.ids))])
 		cancel()
 		switch {
 		case err == nil:

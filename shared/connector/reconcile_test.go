@@ -275,7 +275,7 @@ func TestReconcile_MissingScopes(t *testing.T) {
 func TestReconcile_RescuedCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
-		w.calm = true
+		w.faultless = true
 		imported, err := w.worker(0, 0).service.Import(t.Context(), connector.ImportRequest{
 			Platform: "rotating", Owner: "owner", Credentials: w.platform.consent("account"),
 		})
@@ -283,9 +283,9 @@ func TestReconcile_RescuedCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := imported.Connections[0].ID
-		time.Sleep(simulatedLife)
+		time.Sleep(simulatedLifetime)
 		exchanges := func() (n int) {
-			w.count(func(t *tally) { n = t.exchanges })
+			w.count(func(c *counts) { n = c.exchanges })
 			return n
 		}
 

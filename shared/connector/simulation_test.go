@@ -21,25 +21,25 @@ import (
 	"platform-api-connector/shared/credentialstore"
 )
 
-// TestSimulation runs the refresh protocol in virtual time, over and over,
-// with several workers on a few connections of a platform that rotates its
-// refresh tokens and ends the whole grant when a spent one is shown. Workers
-// crash at any step, stall for as long as Lambda lets them, and have clocks
-// that differ; requests and replies get lost; the vault and the store fail
-// before or after they act. The tests of the lease and of the outcomes have the
-// holders that come too late. What must hold is checked all along:
+// TestSimulation runs many random schedules of the refresh protocol in virtual
+// time. Several workers use a few connections of one platform. The platform
+// rotates its refresh tokens, and ends the whole grant when it receives a spent
+// one. Workers crash at any step, pause until the timeout of Lambda, and have
+// clocks that differ. Requests and replies get lost. The vault and the store fail
+// before or after their effect. Holders whose lease has expired are in the tests
+// of the lease and of the outcomes. Each schedule checks that
 //
-//   - never two exchanges of one refresh token in flight;
-//   - never a grant lost that a worker got which did not crash;
-//   - never a connection marked needs_reauth whose refresh token is live and durable;
-//   - never an expired access token handed out;
-//   - everything live works again once the faults stop.
+//   - at most one exchange of a refresh token is in flight;
+//   - a worker that does not crash loses no grant;
+//   - a connection with a valid, stored refresh token is not marked needs_reauth;
+//   - no expired access token is returned;
+//   - every connection with a valid grant works after the faults.
 //
-// CONNECTOR_SCHEDULES sets how many schedules are run, CONNECTOR_SEED the
-// first of them, to replay one.
+// CONNECTOR_SCHEDULES is the number of schedules. CONNECTOR_SEED is the seed of
+// the first one.
 func TestSimulation(t *testing.T) {
 	schedules, first := number(t, "CONNECTOR_SCHEDULES", 300), number(t, "CONNECTOR_SEED", 1)
-	var sum tally
+	var sum counts
 	for seed := first; seed < first+schedules; seed++ {
 		if done := seed - first; done > 0 && done%1000 == 0 {
 			t.Logf("%d of %d schedules", done, schedules)
@@ -50,7 +50,7 @@ func TestSimulation(t *testing.T) {
 			for _, problem := range w.problems {
 				t.Errorf("seed %d: %s", seed, problem)
 			}
-			sum.add(w.tally)
+			sum.add(w.counts)
 		})
 		if t.Failed() {
 			t.Fatalf("replay with CONNECTOR_SEED=%d CONNECTOR_SCHEDULES=1", seed)
@@ -67,18 +67,19 @@ func TestSimulation(t *testing.T) {
 	t.Logf("schedules %d, exchanges %d, crashes %d, faults %d, long pauses %d; grants lost in the window between rotation and durable write: %d, by lost replies: %d, otherwise: 0",
 		schedules, sum.exchanges, sum.crashes, sum.faults, sum.pauses, sum.lostInWindow, sum.lostReplies)
 	if sum.crashes == 0 || sum.faults == 0 || sum.exchanges == 0 {
-		t.Errorf("the simulation tried nothing: %+v", sum)
+		t.Errorf("the simulation had no crash, no fault or no exchange: %+v", sum)
 	}
 }
 
-// attr tells a figure to whoever reads the output of go test -json.
+// attr adds a figure to the output of go test -json.
 func attr(t *testing.T, name string, value int) { t.Attr(name, strconv.Itoa(value)) }
 
-func number(t *testing.T, name string, otherwise uint64) uint64 {
+// number returns the number in a variable, or a default.
+func number(t *testing.T, name string, defaultValue uint64) uint64 {
 	t.Helper()
 	s := os.Getenv(name)
 	if s == "" {
-		return otherwise
+		return defaultValue
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
@@ -87,27 +88,28 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-type tally struct {
+// counts are the figures of one schedule, or of all.
+type counts struct {
 	exchanges, crashes, faults, pauses int
 	lostInWindow, lostReplies          int
 }
 
-func (t *tally) add(other tally) {
-	t.exchanges += other.exchanges
-	t.crashes += other.crashes
-	t.faults += other.faults
-	t.pauses += other.pauses
-	t.lostInWindow += other.lostInWindow
-	t.lostReplies += other.lostReplies
+func (n *counts) add(other counts) {
+	n.exchanges += other.exchanges
+	n.crashes += other.crashes
+	n.faults += other.faults
+	n.pauses += other.pauses
+	n.lostInWindow += other.lostInWindow
+	n.lostReplies += other.lostReplies
 }
 
 const (
-	simulatedLife   = 10 * time.Minute // of an access token
-	simulatedSkew   = 2 * time.Second  // of each clock, either way
-	simulatedFaults = 90 * time.Minute // of virtual time with faults
+	simulatedLifetime = 10 * time.Minute // of an access token
+	simulatedSkew     = 2 * time.Second  // the maximum difference of a clock, in both directions
+	simulatedFaults   = 90 * time.Minute // of virtual time with faults
 )
 
-// world is one schedule: the platform, the shared ports, and what happened.
+// world is one schedule: the platform, the shared ports, and the results.
 type world struct {
 	seed     uint64
 	store    *connectortest.Store
@@ -117,16 +119,16 @@ type world struct {
 
 	began time.Time
 
-	mu       sync.Mutex
-	calm     bool // no more faults
-	durable  map[string]bool
-	problems []string
-	tally    tally
+	mu        sync.Mutex
+	faultless bool            // no port and no network fails
+	durable   map[string]bool // refresh tokens that a store has
+	problems  []string
+	counts    counts
 }
 
 func newWorld(seed uint64) *world {
 	w := &world{seed: seed, store: connectortest.NewStore(), vault: connectortest.NewVault(), durable: map[string]bool{}, began: time.Now()}
-	w.platform = &rotating{world: w, life: simulatedLife, grants: map[string]*simulatedGrant{}}
+	w.platform = &rotating{world: w, lifetime: simulatedLifetime, grants: map[string]*simulatedGrant{}}
 	return w
 }
 
@@ -142,14 +144,14 @@ func (w *world) isDurable(token string) bool {
 	return w.durable[token]
 }
 
-func (w *world) count(f func(*tally)) {
+func (w *world) count(f func(*counts)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	f(&w.tally)
+	f(&w.counts)
 }
 
-// vaultDown reports whether the vault takes no writes: for three minutes of
-// every twenty.
+// vaultDown reports whether the vault refuses writes: for three minutes of every
+// twenty.
 func (w *world) vaultDown() bool {
 	return w.faulty() && time.Since(w.began)%(20*time.Minute) > 17*time.Minute
 }
@@ -157,12 +159,12 @@ func (w *world) vaultDown() bool {
 func (w *world) faulty() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.calm
+	return !w.faultless
 }
 
 func (w *world) run(t *testing.T) {
 	setup := w.worker(0, 0)
-	setup.calm = true
+	setup.faultless = true
 	for i := range 3 {
 		account := fmt.Sprintf("account-%d", i)
 		imported, err := setup.service.Import(t.Context(), connector.ImportRequest{
@@ -176,28 +178,29 @@ func (w *world) run(t *testing.T) {
 
 	var workers sync.WaitGroup
 	for i := range 4 {
-		workers.Go(func() { w.worker(uint64(i+1), simulatedFaults).live(t) })
+		workers.Go(func() { w.worker(uint64(i+1), simulatedFaults).run(t) })
 	}
 	workers.Wait()
 
 	w.mu.Lock()
-	w.calm = true
+	w.faultless = true
 	w.mu.Unlock()
-	time.Sleep(simulatedLife + time.Minute) // the platform's last late replies, and every access token, are over
-	w.settle(t)
+	// Wait until every reply has arrived and every access token has expired.
+	time.Sleep(simulatedLifetime + time.Minute)
+	w.checkRecovery(t)
 }
 
-// settle checks that everything that can still live does, now that the faults
-// are over.
-func (w *world) settle(t *testing.T) {
+// checkRecovery checks that each connection works after the faults, or reports
+// that its grant is lost.
+func (w *world) checkRecovery(t *testing.T) {
 	s := w.worker(99, 0).service
 	for i, id := range w.ids {
 		account := fmt.Sprintf("account-%d", i)
 		g := w.platform.grants[account]
 		g.mu.Lock()
-		live, current, delivered, crashed := !g.dead, g.current, g.delivered, g.crashed
+		valid, current, delivered, crashed := !g.dead, g.current, g.delivered, g.crashed
 		g.mu.Unlock()
-		recoverable := live && w.isDurable(current)
+		recoverable := valid && w.isDurable(current)
 
 		var err error
 		for range 10 {
@@ -211,53 +214,53 @@ func (w *world) settle(t *testing.T) {
 		}
 		switch {
 		case recoverable && err != nil:
-			w.problem("%s: its refresh token is live and durable, yet: %v", account, err)
-		case !recoverable && live && delivered && !crashed:
-			w.problem("%s: a worker that lived on lost its refresh token", account)
+			w.problem("%s: the refresh token is valid and stored, and token-get returns %v", account, err)
+		case !recoverable && valid && delivered && !crashed:
+			w.problem("%s: a worker that did not crash lost the refresh token", account)
 		case !recoverable && err == nil:
-			w.problem("%s: its grant is lost, and yet a token was handed out", account)
+			w.problem("%s: the grant is lost, and token-get returns a token", account)
 		case !recoverable && !errors.Is(err, connector.ReauthorizationRequired):
-			w.problem("%s: its grant is lost, which should be named, but: %v", account, err)
+			w.problem("%s: the grant is lost, and token-get returns %v, want ReauthorizationRequired", account, err)
 		}
 		if !recoverable {
-			w.count(func(t *tally) {
+			w.count(func(n *counts) {
 				if delivered {
-					t.lostInWindow++
+					n.lostInWindow++
 				} else {
-					t.lostReplies++
+					n.lostReplies++
 				}
 			})
 		}
 	}
 }
 
-// token asks for a token as token-get does, and checks what it gets.
+// token requests a token as token-get does, and checks the token.
 func (w *world) token(ctx context.Context, s *connector.Service, id connector.ID) (connector.Token, error) {
 	token, err := s.Token(ctx, connector.TokenRequest{ConnectionID: id, MinTTL: connector.DefaultMinTTL})
-	if err == nil && !w.platform.alive(token.AccessToken.Reveal()) {
-		w.problem("an expired access token was handed out as good (degraded: %v)", token.Degraded)
+	if err == nil && !w.platform.accepts(token.AccessToken.Reveal()) {
+		w.problem("an expired access token was returned (degraded: %v)", token.Degraded)
 	}
 	return token, err
 }
 
-// worker is one Lambda: its own clock, its own luck.
+// worker is one Lambda function with its own clock and its own faults.
 type worker struct {
-	world   *world
-	random  *rand.Rand
-	service *connector.Service
-	until   time.Time
-	calm    bool
+	world     *world
+	random    *rand.Rand
+	service   *connector.Service
+	until     time.Time
+	faultless bool // its ports and its network do not fail
 
-	// deadline is when Lambda ends the invocation, whatever it is doing.
+	// deadline is when Lambda ends the invocation.
 	deadline time.Time
 
-	// exchanging is the grant whose refresh token this worker presents, or
-	// has in hand and not yet made durable.
+	// exchanging is the grant that this worker exchanges, until its new refresh
+	// token is stored.
 	exchanging *simulatedGrant
 }
 
-func (w *world) worker(n uint64, life time.Duration) *worker {
-	k := &worker{world: w, random: rand.New(rand.NewPCG(w.seed, n)), until: time.Now().Add(life)}
+func (w *world) worker(n uint64, lifetime time.Duration) *worker {
+	k := &worker{world: w, random: rand.New(rand.NewPCG(w.seed, n)), until: time.Now().Add(lifetime)}
 	skew := time.Duration(k.random.Int64N(int64(2*simulatedSkew))) - simulatedSkew
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], w.seed)
@@ -275,9 +278,9 @@ func (w *world) worker(n uint64, life time.Duration) *worker {
 	return k
 }
 
-// live runs one invocation after another, crashes and starts again, until the
-// faults end.
-func (k *worker) live(t *testing.T) {
+// run runs one invocation after another until the faults end. After a crash it
+// starts again.
+func (k *worker) run(t *testing.T) {
 	for time.Now().Before(k.until) {
 		time.Sleep(time.Duration(k.random.Int64N(int64(40 * time.Second))))
 		k.invoke(t)
@@ -290,7 +293,7 @@ func (k *worker) invoke(t *testing.T) {
 			if _, ok := r.(crash); !ok {
 				panic(r)
 			}
-			k.world.count(func(t *tally) { t.crashes++ })
+			k.world.count(func(n *counts) { n.crashes++ })
 			if k.exchanging != nil {
 				k.exchanging.mu.Lock()
 				k.exchanging.crashed = true
@@ -319,30 +322,30 @@ func (k *worker) invoke(t *testing.T) {
 		k.world.token(ctx, k.service, id)
 	}
 	if time.Now().After(k.deadline) {
-		panic(crash{}) // Lambda has ended it
+		panic(crash{}) // Lambda has ended the invocation
 	}
 	k.exchanging = nil
 }
 
-// reauthorize plays a person who gives consent anew, which ends the grant before.
+// reauthorize simulates a new consent of a person, which ends the previous grant.
 func (k *worker) reauthorize(ctx context.Context) {
 	r := k.world.platform
 	account := fmt.Sprintf("account-%d", k.random.IntN(len(k.world.ids)))
 	g := r.grants[account]
 	if !g.person.TryLock() {
-		return // one consent at a time
+		return // another consent is running
 	}
 	defer g.person.Unlock()
 	g.mu.Lock()
 	g.consents++
-	fields := r.renew(g)
+	fields := r.rotate(g)
 	g.delivered, g.dead = true, false
 	g.mu.Unlock()
 	k.exchanging = g
 	_, err := k.service.Import(ctx, connector.ImportRequest{Platform: "rotating", Owner: "owner", Credentials: fields})
 	if err != nil {
-		// The person was told, and would try again: no grant of theirs is
-		// taken to be safe.
+		// The person sees the error and would try again, so the loss of this
+		// grant is allowed.
 		g.mu.Lock()
 		if g.current == fields.Get("refresh_token") {
 			g.crashed = true
@@ -351,21 +354,21 @@ func (k *worker) reauthorize(ctx context.Context) {
 	}
 }
 
-// step is one contact with the world outside: it takes time, and things
-// happen. It reports whether the call fails before and after it acts.
+// step simulates the time and the faults of one call to a port. It reports whether
+// the call fails before or after its effect.
 func (k *worker) step() (before, after bool) {
 	time.Sleep(time.Duration(k.random.Int64N(int64(60*time.Millisecond))) + time.Microsecond)
-	if k.calm || !k.world.faulty() {
+	if k.faultless || !k.world.faulty() {
 		return false, false
 	}
 	if time.Now().After(k.deadline) {
-		panic(crash{}) // Lambda ends what runs too long
+		panic(crash{}) // Lambda ends the invocation
 	}
 	switch luck := k.random.IntN(1000); {
 	case luck < 12:
 		panic(crash{})
 	case luck < 16:
-		k.world.count(func(t *tally) { t.pauses++ })
+		k.world.count(func(n *counts) { n.pauses++ })
 		pause := 20*time.Second + time.Duration(k.random.Int64N(int64(20*time.Second)))
 		if left := time.Until(k.deadline); pause > left {
 			time.Sleep(left)
@@ -373,16 +376,16 @@ func (k *worker) step() (before, after bool) {
 		}
 		time.Sleep(pause)
 	case luck < 46:
-		k.world.count(func(t *tally) { t.faults++ })
+		k.world.count(func(n *counts) { n.faults++ })
 		return true, false
 	case luck < 66:
-		k.world.count(func(t *tally) { t.faults++ })
+		k.world.count(func(n *counts) { n.faults++ })
 		return false, true
 	}
 	return false, false
 }
 
-// hook fails around the ports that the protocol depends on.
+// hook adds faults to the ports that the protocol uses.
 func (k *worker) hook(_ context.Context, call connectortest.Call, next func() error) error {
 	switch call.Name {
 	case "Store.Connection", "Vault.Get":
@@ -403,9 +406,9 @@ func (k *worker) hook(_ context.Context, call connectortest.Call, next func() er
 		return err
 	}
 	if call.Name == "Vault.Put" {
-		k.noteDurable(call.Value.Reveal())
+		k.recordDurable(call.Value.Reveal())
 	} else {
-		k.noteDurable(string(call.Change.After.Credentials.Sealed))
+		k.recordDurable(string(call.Change.After.Credentials.Sealed))
 	}
 	if after {
 		return errFlaky
@@ -413,8 +416,8 @@ func (k *worker) hook(_ context.Context, call connectortest.Call, next func() er
 	return nil
 }
 
-// noteDurable notes that the refresh token in text, if there is one, is durable.
-func (k *worker) noteDurable(text string) {
+// recordDurable records that the refresh token in text, if there is one, is stored.
+func (k *worker) recordDurable(text string) {
 	_, rest, found := strings.Cut(text, `"refresh_token":"`)
 	if !found {
 		return
@@ -427,9 +430,9 @@ func (k *worker) noteDurable(text string) {
 
 // rotating is the platform of the simulation.
 type rotating struct {
-	world  *world
-	life   time.Duration // of an access token
-	grants map[string]*simulatedGrant
+	world    *world
+	lifetime time.Duration // of an access token
+	grants   map[string]*simulatedGrant
 
 	mu     sync.Mutex
 	access map[string]time.Time
@@ -443,7 +446,7 @@ func (r *rotating) setOutage(outage bool) {
 	r.outage = outage
 }
 
-// called notes a call, and reports whether the platform is down.
+// called records a call, and reports whether the platform is down.
 func (r *rotating) called() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -451,24 +454,25 @@ func (r *rotating) called() bool {
 	return r.outage
 }
 
-// busiest is the most calls in any window of that width since an instant.
-func (r *rotating) busiest(since time.Time, width time.Duration) int {
+// maxCalls returns the maximum number of calls in any window of a width since an
+// instant.
+func (r *rotating) maxCalls(since time.Time, width time.Duration) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	most, first := 0, 0
+	maximum, first := 0, 0
 	for i, at := range r.calls {
 		for at.Sub(r.calls[first]) > width || r.calls[first].Before(since) && first < i {
 			first++
 		}
 		if !at.Before(since) {
-			most = max(most, i-first+1)
+			maximum = max(maximum, i-first+1)
 		}
 	}
-	return most
+	return maximum
 }
 
 type simulatedGrant struct {
-	person   sync.Mutex
+	person   sync.Mutex // held during a consent
 	mu       sync.Mutex
 	account  string
 	consents int
@@ -476,26 +480,28 @@ type simulatedGrant struct {
 	current  string
 	dead     bool
 	inFlight map[string]int
-	// delivered says that the reply with current reached its worker, crashed
-	// that this worker crashed before current was durable.
-	delivered, crashed bool
+	// delivered reports whether a worker received the reply with current.
+	delivered bool
+	// crashed reports whether that worker crashed before it stored current.
+	crashed bool
 }
 
+// consent simulates the first consent of a person.
 func (r *rotating) consent(account string) connector.Fields {
 	g := &simulatedGrant{account: account, inFlight: map[string]int{}}
 	r.grants[account] = g
-	fields := r.renew(g)
+	fields := r.rotate(g)
 	g.delivered = true
 	return fields
 }
 
-// family is what the refresh tokens of one consent begin with.
+// family returns the prefix of the refresh tokens of one consent.
 func (g *simulatedGrant) family() string {
 	return fmt.Sprintf("refresh-%s-%d-", g.account, g.consents)
 }
 
-// renew issues a new pair of tokens.
-func (r *rotating) renew(g *simulatedGrant) connector.Fields {
+// rotate issues a new pair of tokens.
+func (r *rotating) rotate(g *simulatedGrant) connector.Fields {
 	g.serial++
 	g.current = fmt.Sprintf("%s%d", g.family(), g.serial)
 	g.delivered, g.crashed = false, false
@@ -506,6 +512,7 @@ func (r *rotating) renew(g *simulatedGrant) connector.Fields {
 	return fields
 }
 
+// issue issues an access token.
 func (r *rotating) issue(g *simulatedGrant) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -513,53 +520,53 @@ func (r *rotating) issue(g *simulatedGrant) string {
 		r.access = map[string]time.Time{}
 	}
 	token := fmt.Sprintf("access-%s-%d", g.account, g.serial)
-	r.access[token] = time.Now().Add(r.life)
+	r.access[token] = time.Now().Add(r.lifetime)
 	return token
 }
 
-// alive reports whether an access token still works; clocks may differ by the
-// skew of the workers.
-func (r *rotating) alive(token string) bool {
+// accepts reports whether an access token is valid. It tolerates the skew of the
+// workers' clocks.
+func (r *rotating) accepts(token string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return time.Now().Before(r.access[token].Add(2 * simulatedSkew).Add(time.Second))
 }
 
-// present is the token endpoint: it acts at once.
-func (r *rotating) present(g *simulatedGrant, token string) (connector.Fields, error) {
+// exchange is the token endpoint without network and faults.
+func (r *rotating) exchange(g *simulatedGrant, token string) (connector.Fields, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !strings.HasPrefix(token, g.family()) {
-		return nil, &connector.Error{Code: connector.ReauthorizationRequired} // of a consent before
+		return nil, &connector.Error{Code: connector.ReauthorizationRequired} // a token of an earlier consent
 	}
 	if token != g.current {
 		if !g.dead && (r.world.isDurable(g.current) || g.delivered && !g.crashed) {
-			r.world.problem("%s: a live grant was ended by showing a spent refresh token", g.account)
+			r.world.problem("%s: a spent refresh token was sent and ended a valid grant", g.account)
 		}
 		g.dead = true
 	}
 	if g.dead {
 		return nil, &connector.Error{Code: connector.ReauthorizationRequired}
 	}
-	return r.renew(g), nil
+	return r.rotate(g), nil
 }
 
-// simulatedPlatform is the platform as one worker reaches it.
+// simulatedPlatform is the connection of one worker to the platform.
 type simulatedPlatform struct {
 	*rotating
 	worker *worker
 }
 
 func (p *simulatedPlatform) Describe() connector.Description {
-	return connector.Description{Name: "rotating", Title: "Rotating", Cadence: connector.Cadence{Model: connector.Rotating, Lifetime: p.life}}
+	return connector.Description{Name: "rotating", Title: "Rotating", Cadence: connector.Cadence{Model: connector.Rotating, Lifetime: p.lifetime}}
 }
 
-// Refresh shows the refresh token over a network that loses requests and
-// replies, and delays them.
+// Refresh exchanges the refresh token over a network that delays and loses
+// requests and replies.
 func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c connector.Credentials) (connector.Credentials, error) {
 	k, g := p.worker, p.grants[c.Fields.Get("account")]
 	token := c.Fields.Get("refresh_token")
-	p.world.count(func(t *tally) { t.exchanges++ })
+	p.world.count(func(n *counts) { n.exchanges++ })
 
 	g.mu.Lock()
 	g.inFlight[token]++
@@ -581,7 +588,7 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Err: ctx.Err()}
 	}
 	luck := 1000
-	if p.world.faulty() && !k.calm {
+	if p.world.faulty() && !k.faultless {
 		luck = k.random.IntN(1000)
 	}
 	if err := connector.Sleep(ctx, time.Duration(k.random.Int64N(int64(300*time.Millisecond)))); err != nil {
@@ -589,23 +596,23 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 	}
 	switch {
 	case luck < 40:
-		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Message: "refused before it was sent"}
+		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Message: "connection refused"}
 	case luck < 60:
 		return connector.Credentials{}, &connector.Error{Code: connector.RateLimited, RetryAfter: time.Duration(luck) * time.Second}
 	case luck < 80:
-		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Message: "lost on the way there"}
+		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Message: "request lost"}
 	case luck < 90:
-		return connector.Credentials{}, &connector.Error{Code: connector.AppMisconfigured, Message: "a wrong client secret, for a while"}
+		return connector.Credentials{}, &connector.Error{Code: connector.AppMisconfigured, Message: "wrong client secret"}
 	case luck < 100:
 		connector.Sleep(ctx, time.Minute)
 		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Err: ctx.Err()}
 	}
-	fields, err := p.present(g, token)
+	fields, err := p.exchange(g, token)
 	if err != nil {
 		return connector.Credentials{}, err
 	}
 	if luck < 120 {
-		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Message: "lost on the way back"}
+		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Message: "reply lost"}
 	}
 	g.mu.Lock()
 	g.delivered = true
@@ -615,7 +622,7 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 		panic(crash{})
 	}
 	now := k.service.Now()
-	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(p.life)}, nil
+	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(p.lifetime)}, nil
 }
 
 func (p *simulatedPlatform) Import(_ context.Context, _ connector.App, fields connector.Fields, _ bool) ([]connector.Grant, error) {
@@ -624,7 +631,7 @@ func (p *simulatedPlatform) Import(_ context.Context, _ connector.App, fields co
 	p.mu.Unlock()
 	return []connector.Grant{{
 		Account:     connector.Account{ID: fields.Get("account"), Name: fields.Get("account")},
-		Credentials: connector.Credentials{Fields: fields, IssuedAt: expires.Add(-p.life), ExpiresAt: expires},
+		Credentials: connector.Credentials{Fields: fields, IssuedAt: expires.Add(-p.lifetime), ExpiresAt: expires},
 	}}, nil
 }
 
@@ -643,7 +650,7 @@ func (p *simulatedPlatform) AuthorizeURL(connector.App, connector.Authorization)
 }
 
 func (p *simulatedPlatform) AuthorizationError(string) *connector.Error {
-	return &connector.Error{Code: connector.Internal, Message: "no browser here"}
+	return &connector.Error{Code: connector.Internal, Message: "no authorization in the simulation"}
 }
 
 func (p *simulatedPlatform) Exchange(context.Context, connector.App, connector.Authorization, connector.Secret) ([]connector.Grant, error) {

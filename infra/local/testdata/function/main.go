@@ -1,5 +1,5 @@
-// Command function is a Lambda function that does what its payload says, for
-// the tests of the local stack.
+// Command function is a Lambda function that runs the command of its
+// payload, for the tests of the local stack.
 package main
 
 import (
@@ -14,9 +14,9 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 )
 
-type order struct {
+type command struct {
 	Do    string `json:"do"`
-	Visit string `json:"visit"` // a URL that is asked for first
+	Visit string `json:"visit"` // a URL to request first
 	Size  int    `json:"size"`
 }
 
@@ -32,24 +32,24 @@ func main() {
 		fmt.Fprintln(os.Stderr, "LOG_LEVEL: none of debug, info, warn, error")
 		os.Exit(1)
 	}
-	lambda.Start(obey)
+	lambda.Start(run)
 }
 
-func obey(ctx context.Context, o order) (answer, error) {
+func run(ctx context.Context, c command) (answer, error) {
 	a := answer{PID: os.Getpid()}
-	if o.Visit != "" {
-		if err := visit(ctx, o.Visit); err != nil {
+	if c.Visit != "" {
+		if err := visit(ctx, c.Visit); err != nil {
 			return a, err
 		}
 	}
-	switch o.Do {
+	switch c.Do {
 	case "exit":
-		fmt.Fprintln(os.Stderr, "out of luck")
+		fmt.Fprintln(os.Stderr, "test failure")
 		os.Exit(3)
 	case "panic":
-		panic("out of luck")
+		panic("test failure")
 	case "fail":
-		return a, errors.New("out of luck")
+		return a, errors.New("test failure")
 	case "hang":
 		select {}
 	case "leave a child":
@@ -61,7 +61,7 @@ func obey(ctx context.Context, o order) (answer, error) {
 	case "environment":
 		a.Environment = os.Environ()
 	case "fill":
-		a.Filling = strings.Repeat("x", o.Size)
+		a.Filling = strings.Repeat("x", c.Size)
 	}
 	return a, nil
 }
