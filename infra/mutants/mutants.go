@@ -46,8 +46,8 @@ func mutants() []mutant {
 			Name:    "disconnected-record-written",
 			Guard:   "No late write changes the record of a disconnected connection.",
 			File:    dir + "lease.go",
-			Find:    "if c.Status == Disconnected {\n\t\treturn c, errStale",
-			Replace: "if false {\n\t\treturn c, errStale",
+			Find:    "if c.Status == Disconnected {\n\t\treturn c, errLate",
+			Replace: "if false {\n\t\treturn c, errLate",
 		},
 
 		// Time and cancellation.
@@ -113,8 +113,8 @@ func mutants() []mutant {
 			Name:    "renewal-replaces-newer-consent",
 			Guard:   "A late renewal does not replace credentials of a newer generation.",
 			File:    dir + "outcome.go",
-			Find:    `if changed && c.Credentials.Generation >= ref.Generation {`,
-			Replace: `if false {`,
+			Find:    `case c.Credentials.Generation > ref.Generation, changed && c.Credentials.Generation == ref.Generation:`,
+			Replace: `case false:`,
 		},
 		{
 			Name:    "older-generation-on-top",
@@ -157,7 +157,7 @@ func mutants() []mutant {
 			Name:    "reconcile-replaces-newer-consent",
 			Guard:   "A late reconciliation does not replace credentials of a newer generation.",
 			File:    dir + "reconcile.go",
-			Find:    "if c.Credentials.Generation > ref.Generation {\n\t\t\treturn errStale\n\t\t}\n\t\tif c.Credentials.Generation < ref.Generation {",
+			Find:    "if c.Credentials.Generation > ref.Generation {\n\t\t\treturn errLate\n\t\t}\n\t\tif c.Credentials.Generation < ref.Generation {",
 			Replace: `if c.Credentials.Generation != ref.Generation {`,
 		},
 
@@ -425,6 +425,27 @@ func mutants() []mutant {
 			File:    dir + "app.go",
 			Find:    `if err := s.closeBreaker(ctx, name); err != nil {`,
 			Replace: `if err := error(nil); err != nil {`,
+		},
+		{
+			Name:    "late-check-replaces-newer-consent",
+			Guard:   "A check that confirms credentials does not replace newer ones.",
+			File:    dir + "outcome.go",
+			Find:    `case c.Credentials.Generation > ref.Generation, changed`,
+			Replace: `case changed`,
+		},
+		{
+			Name:    "breaker-written-before-the-credentials",
+			Guard:   "No write comes between the platform's answer and the storing of the credentials.",
+			File:    dir + "refresh.go",
+			Find:    `defer a.recordWithBreaker(ctx, err)`,
+			Replace: `a.recordWithBreaker(ctx, err)`,
+		},
+		{
+			Name:    "second-tab-revokes-at-once",
+			Guard:   "The grant of a second tab on one link is not revoked before the index of persons shows the connection of the first.",
+			File:    dir + "callback.go",
+			Find:    `if errors.Is(err, LinkGone) {`,
+			Replace: `if false {`,
 		},
 	}
 }

@@ -58,7 +58,7 @@ func (s *Service) allow(ctx context.Context, name Name, now time.Time) (b Breake
 // is logged: the breaker saves calls, and nothing depends on it.
 func (s *Service) recordCall(ctx context.Context, b Breaker, outcome error) {
 	e := AsError(outcome)
-	failed := e != nil && (e.Code == PlatformUnavailable || e.Code == RateLimited || e.Code == AppMisconfigured && e.Reason != reasonAppReplaced)
+	failed := e != nil && (e.Code == PlatformUnavailable || e.Code == RateLimited || e.Code == AppMisconfigured)
 	if !failed && b.Failures == 0 {
 		return
 	}

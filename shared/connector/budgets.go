@@ -25,7 +25,7 @@ const (
 // differ. A slow holder thus never looks like a crashed one. leaseLife is for
 // contexts without a deadline.
 const (
-	leaseLife   = 20 * time.Second
+	leaseLife   = detachedBudget + LeaseMargin
 	LeaseMargin = 5 * time.Second
 )
 

@@ -159,6 +159,10 @@ func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, er
 	if err == nil {
 		err = c.spendLink(ctx, c.authorization)
 	}
+	if errors.Is(err, LinkGone) {
+		c.discardLater(ctx, grants)
+		return nil, err
+	}
 	var saved []Connection
 	if err == nil {
 		saved, err = c.saveGrants(ctx, c.platform, selected, c.destination(target))
@@ -170,6 +174,15 @@ func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, er
 		return nil, err
 	}
 	return saved, nil
+}
+
+// discardLater leaves the grants of a consent to the sweep, where another tab
+// spent the link. Most platforms end all grants of a person at once, and the
+// index may not show the connection of the other tab yet.
+func (c *consent) discardLater(ctx context.Context, grants []Grant) {
+	if _, err := c.storePending(ctx, c.authorization, grants); err != nil {
+		c.Log.WarnContext(ctx, "storing the grants of a spent link", "platform", string(c.authorization.Platform), "error", err)
+	}
 }
 
 // destination is where the grants of the consent are saved.

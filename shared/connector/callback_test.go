@@ -169,6 +169,47 @@ func TestService_Callback(t *testing.T) {
 		}
 	})
 
+	// The index of persons may not show the connection of the first tab yet. To
+	// revoke the grant of the second would end it, on platforms that end all grants
+	// of a person. The sweep discards that grant once the index shows it (I10).
+	for _, name := range []connector.Name{"facebook", "youtube", "tiktok"} {
+		t.Run("second_tab_while_the_index_lags/"+string(name), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			link := b.mint(t, connector.LinkRequest{Platform: name, Owner: "acme"})
+			var requests []connector.CallbackRequest
+			for range 2 {
+				request, err := b.consent(t.Context(), name, link, allowed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				requests = append(requests, request)
+			}
+			result, err := b.Callback(t.Context(), requests[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.hook(func(_ context.Context, call connectortest.Call, next func() error) error {
+				if call.Name == "Store.UserConnections" {
+					return nil
+				}
+				return next()
+			})
+			if _, err := b.Callback(t.Context(), requests[1]); !errors.Is(err, connector.LinkGone) {
+				t.Errorf("the second tab: %v, want %s", err, connector.LinkGone)
+			}
+			b.hook(nil)
+			b.clock.Advance(15 * time.Minute)
+			b.sweep(t)
+			if names := b.vault.Names("pending/"); len(names) > 0 || b.revocations(name) > 0 {
+				t.Errorf("%d revocations, and in the vault %v; want none", b.revocations(name), names)
+			}
+			if _, err := b.Verify(t.Context(), result.Connections[0].ID); err != nil {
+				t.Errorf("the connection of the first tab: %v", err)
+			}
+		})
+	}
+
 	// A grant for another account than the one to be re-authorized is revoked, and
 	// the connection remains as it was.
 	t.Run("another_account", func(t *testing.T) {

@@ -52,7 +52,7 @@ func (s *Service) markDisconnected(ctx context.Context, c Connection) (Connectio
 		}
 		return nil
 	})
-	if errors.Is(err, errStale) {
+	if errors.Is(err, errLate) {
 		return s.Connection(ctx, c.ID)
 	}
 	if err == nil {
@@ -100,7 +100,7 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 			return nil
 		}
 	}
-	creds, _, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials, true)
+	creds, _, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}

@@ -18,7 +18,7 @@ func TestService_Disconnect(t *testing.T) {
 	for name, purge := range map[string]bool{"twice_at_once": false, "purged_twice_at_once": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "tiktok")
+			b, id := expired(t, "tiktok")
 			first := b.process(beforeCall("Events.Publish", 1, func() {
 				if err := b.Disconnect(t.Context(), id, purge); err != nil {
 					t.Errorf("at once: %v", err)
@@ -33,7 +33,7 @@ func TestService_Disconnect(t *testing.T) {
 	}
 	t.Run("many_times_in_an_outage", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage, Times: -1})
 		for range 30 {
 			if err := b.Disconnect(t.Context(), id, false); err != nil {
@@ -91,7 +91,7 @@ func TestService_Disconnect(t *testing.T) {
 	// A platform that never answers does not preserve a secret (I13).
 	t.Run("outage_of_a_day", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage, Times: -1})
 		if err := b.Disconnect(t.Context(), id, false); err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func TestService_Disconnect(t *testing.T) {
 	for name, refused := range map[string]bool{"crashed": false, "crashed_with_a_refused_grant": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "twitter")
+			b, id := expired(t, "twitter")
 			if refused {
 				b.revokedByPlatform(t, "twitter", id)
 			}
@@ -152,7 +152,7 @@ func TestService_Disconnect(t *testing.T) {
 		b.wantNoSecret(t, "afterwards", c.ID)
 	})
 
-	// Credentials in the stand-in are revoked as well, and no secret is left.
+	// Sealed credentials are revoked as well, and no secret is left.
 	for name, purge := range map[string]bool{"of_sealed_credentials": false, "purge_of_sealed_credentials": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -3,7 +3,7 @@
 // out. It knows neither AWS nor HTTP, and imports the standard library alone.
 //
 // A [Service] does all of it, over six ports: [Platform] (one dialect each),
-// [Store] (records), [CredentialStore] (credentials), [Vault] (the operator's
+// [Store] (records), [CredentialStore] (credentials), [AppStore] (the operator's
 // apps), [Queue] and [Events].
 //
 // # Where to read
@@ -19,7 +19,8 @@
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
 // attempt, whose method run is the protocol. outcome.go records how the attempt
-// ended. budgets.go has every time limit.
+// ended. budgets.go has every time limit of the domain. GUARDS.md lists each
+// guard with the tests that fail without it.
 //
 // # Words
 //
@@ -37,8 +38,10 @@
 //	credentials   the secret fields that prove a grant
 //	generation    the number that orders the credentials of a connection
 //	reference     where a record's credentials are (CredentialsRef)
-//	stale         of a reference: the credentials should be stored again elsewhere;
-//	              of a result: it came too late and is discarded
+//	stale         of a reference: the credentials should be stored again elsewhere,
+//	              since they are sealed into the record for want of a better place
+//	late          of a writer or a result: newer credentials are recorded, another
+//	              holder acquired the lease, or the connection is gone
 //	pending       of a consent: its credentials are stored, and no connection refers
 //	              to them yet
 //	orphaned      of a secret: its writer crashed before it wrote the record
@@ -61,7 +64,7 @@
 // record before the event. A record refers only to durable credentials.
 //
 // I2. Every write of a record is conditional on the revision that was read. A
-// late writer changes nothing. A claim moves only the record's place among what
+// late writer reads again and decides on the record as it is now. A claim moves only the record's place among what
 // is due, and only if no other writer moved it.
 //
 // I3. At most one exchange of a connection's refresh token is in flight. The
@@ -73,8 +76,8 @@
 //
 // I5. A connection is marked needs_reauth only by the platform's own words, or
 // when its token is dead and nothing can renew it; and only if the refused
-// credentials, read again, are still the newest, and the lease is still held.
-// The refusal of an app marks no connection.
+// credentials, read again, are still the newest, and no other holder acquired the
+// lease. The refusal of an app marks no connection.
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
 // unless the connection is marked needs_reauth or was refreshed by force too
@@ -116,8 +119,8 @@
 //	                                               stays uncertain if no answer came       token: degraded
 //	app refused  the platform refused the app      code; failures as before                the caller; the breaker
 //	grant dead   the platform refused the grant    needs_reauth with its reason, no mark   Reauthorization Required
-//	stale        the result came too late          nothing; after a disconnection the      the caller
-//	                                               grant is revoked, the secret deleted
+//	late         newer credentials are recorded,   nothing; after a disconnection the      the caller
+//	             or the connection is gone         grant is revoked, the secret deleted
 //
 // # States, and who may write each transition
 //
@@ -148,10 +151,11 @@
 //	                                           refusal ends in needs_reauth, reason rotation_lost
 //	Put of renewed credentials                 reconcile, at the next refresh
 //	Put of a consent for a connection          reconcileConsent, at the next token-get, or the next refresh
-//	Put of a new connection's credentials      endPending, by the sweep: revoked and deleted
+//	Put of a new connection's credentials      endPending, by the worker: revoked and deleted, unless imported
 //	Put of a pending consent's credentials     endPending
 //	the lease of a consent, before Put         the next caller, once the lease ran out
 //	a commit whose answer was lost             the reader that compares the holder or the consent id
+//	a consent whose link another tab spent     endPending, by the worker: revoked, unless the person has a connection
 //	a claim, before the message was sent       the next sweep after ClaimLife
 //	markDisconnected                           finishDisconnect, by the worker
 //	a data deletion                            finishDisconnect, by the worker

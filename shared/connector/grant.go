@@ -158,7 +158,7 @@ func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connecti
 	r := replacement{platform: p, grant: g, requested: requested, consent: consent, holder: leased.Lease.Holder, was: c.Status}
 	for {
 		saved, err := s.replaceOnce(ctx, c, r)
-		if err == nil || !errors.Is(err, errStale) {
+		if err == nil || !errors.Is(err, errLate) {
 			return saved, err
 		}
 		// Either the write succeeded and its answer was lost, or a refresh of
@@ -196,7 +196,7 @@ func (r replacement) event() EventType {
 }
 
 // replaceOnce stores the grant after the credentials of c, and commits it.
-// errStale: c moved meanwhile.
+// errLate: c moved meanwhile.
 func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) (Connection, error) {
 	g := s.nextGeneration(ctx, c, r.grant)
 	g.Credentials.ConsentID = r.consent
@@ -213,7 +213,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 	next.Credentials = ref
 	committed, err := s.commitCredentials(ctx, c, g.Credentials, ref, func(c *Connection) error {
 		if c.Credentials.Generation >= ref.Generation {
-			return errStale
+			return errLate
 		}
 		applyGrant(c, g, r.requested)
 		s.applyCredentials(c, r.platform, g.Credentials, ref)
@@ -255,7 +255,7 @@ func (s *Service) putAgain(ctx context.Context, c Connection, creds Credentials)
 // releaseOnly releases a lease with nothing else changed.
 func (s *Service) releaseOnly(ctx context.Context, c Connection, holder string) {
 	_, err := s.release(ctx, c, holder, func(*Connection) error { return nil })
-	if err != nil && !errors.Is(err, errStale) {
+	if err != nil && !errors.Is(err, errLate) {
 		s.Log.WarnContext(ctx, "releasing a lease", "connection", string(c.ID), "error", err)
 	}
 }
@@ -266,7 +266,7 @@ func (s *Service) commitCredentials(ctx context.Context, c Connection, creds Cre
 	commitCtx, cancel := rescueContext(ctx)
 	defer cancel()
 	committed, err := s.commit(commitCtx, c, change)
-	if err == nil || errors.Is(err, errStale) || errors.Is(err, ErrConflict) {
+	if err == nil || errors.Is(err, errLate) || errors.Is(err, ErrConflict) {
 		return committed, err
 	}
 	if rescueErr := s.CredentialStore.Rescue(ctx, c.credentialsKey(), ref, creds); rescueErr != nil {
@@ -280,7 +280,7 @@ func (s *Service) commitCredentials(ctx context.Context, c Connection, creds Cre
 // because it gave one before, the grant gets that one, if it is of the same
 // client.
 func (s *Service) nextGeneration(ctx context.Context, c Connection, g Grant) Grant {
-	old, ref, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials, true)
+	old, ref, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	if err != nil {
 		g.Credentials.Generation = c.Credentials.Generation + 1
 		return g

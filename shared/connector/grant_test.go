@@ -137,7 +137,7 @@ func TestSaveGrant_Replace(t *testing.T) {
 	for name, want := range map[string]connector.EventType{"active": connector.EventConnected, "needs_reauth": connector.EventRecovered} {
 		t.Run("event_of_a_consent/"+name, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "twitter")
+			b, id := expired(t, "twitter")
 			if name == "needs_reauth" {
 				b.revokedByPlatform(t, "twitter", id)
 			}
@@ -154,7 +154,7 @@ func TestSaveGrant_Replace(t *testing.T) {
 	// (I10)
 	t.Run("disconnected_meanwhile", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		b.hook(afterCall("Vault.Put", 1, func() {
 			if err := b.Disconnect(t.Context(), id, false); err != nil {
 				t.Error(err)
@@ -181,7 +181,7 @@ func TestSaveGrant_Replace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "twitter")
+			b, id := expired(t, "twitter")
 			writes := 0
 			count := connectortest.On("Vault.Put", func(n int, next func() error) error {
 				writes = n
@@ -205,7 +205,7 @@ func TestSaveGrant_Replace(t *testing.T) {
 		})
 	}
 
-	// The credentials before are in the stand-in, so that the consent's are the first
+	// The credentials before are sealed, so that the consent's are the first
 	// that the vault gets. The connection ends in between (I10, I13).
 	for name, purge := range map[string]bool{"disconnected_before_its_first_secret": false, "purged_before_its_first_secret": true} {
 		t.Run(name, func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestSaveGrant_Replace(t *testing.T) {
 	// connection is there.
 	t.Run("secret_was_lost", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		if err := b.vault.Delete(t.Context(), "connections/"+string(id), true); err != nil {
 			t.Fatal(err)
 		}

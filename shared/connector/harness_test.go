@@ -330,8 +330,8 @@ func dueKey(id connector.ID) connector.RecordKey {
 	return connector.RecordKey{Kind: connector.ConnectionKind, ID: string(id)}
 }
 
-// stale returns a bench with a connection whose access token has expired.
-func stale(t *testing.T, name connector.Name) (*bench, connector.ID) {
+// expired returns a bench with a connection whose access token has expired.
+func expired(t *testing.T, name connector.Name) (*bench, connector.ID) {
 	t.Helper()
 	b := newBench(t)
 	c := b.connect(t, name)

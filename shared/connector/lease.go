@@ -17,9 +17,10 @@ type Lease struct {
 // Held reports whether a holder has the lease at now.
 func (l Lease) Held(now time.Time) bool { return l.Holder != "" && now.Before(l.Until) }
 
-// lostBy reports whether holder no longer has the lease: another holder took
-// it, and may have released it since. The result of holder's exchange must then
-// be discarded. A lease that ran out and that no one took is not lost.
+// lostBy reports whether holder no longer has the lease: another holder
+// acquired it, and may have released it since. A failure of holder's exchange is
+// then discarded; new credentials are recorded if they are the newest. A lease
+// that ran out and that no other holder acquired is not lost.
 func (l Lease) lostBy(holder string) bool { return l.Holder != holder }
 
 // release ends the lease if holder has it. The lease of another holder stays.
@@ -53,10 +54,10 @@ func (a Attempt) err(now time.Time) error {
 	return &Error{Code: cmp.Or(a.Code, PlatformUnavailable), Message: a.Message, RetryAfter: max(0, a.RetryAt.Sub(now))}
 }
 
-// errStale says that a result came too late: newer credentials are recorded,
-// another holder has the lease, or the connection is gone. It never leaves the
+// errLate says that a result is late: newer credentials are recorded, another
+// holder acquired the lease, or the connection is gone. It never leaves the
 // service.
-var errStale = errors.New("stale")
+var errLate = errors.New("late")
 
 // acquireLease acquires the sole right to refresh c, as it was read, and
 // writes the mark of the exchange with it. ErrConflict: another writer was
@@ -133,7 +134,7 @@ func (s *Service) postpone(ctx context.Context, c Connection, until time.Time) e
 		c.RefreshAt = until.Add(s.jitter(drainOver)).UTC()
 		return nil
 	})
-	if err != nil && !errors.Is(err, errStale) {
+	if err != nil && !errors.Is(err, errLate) {
 		return err
 	}
 	return nil
@@ -163,13 +164,13 @@ func (s *Service) awaitLease(ctx context.Context, id ID) (Connection, error) {
 }
 
 // release ends the lease of holder, and writes with it what change does. It
-// returns errStale, and writes nothing, if holder lost the lease meanwhile: the
+// returns errLate, and writes nothing, if holder lost the lease meanwhile: the
 // outcome is then the next holder's to record. Failing to release is harmless: a
 // lease runs out.
 func (s *Service) release(ctx context.Context, c Connection, holder string, change func(*Connection) error) (Connection, error) {
 	return s.commit(ctx, c, func(c *Connection) error {
 		if c.Lease.lostBy(holder) {
-			return errStale
+			return errLate
 		}
 		c.Lease = Lease{}
 		return change(c)
@@ -178,7 +179,7 @@ func (s *Service) release(ctx context.Context, c Connection, holder string, chan
 
 // commit applies change to c and writes it. If the record moved meanwhile,
 // change is applied to the record as it is now, and decides again: it returns
-// errStale where it has nothing more to write. A store that fails is tried
+// errLate where it has nothing more to write. A store that fails is tried
 // again until ctx ends, since what should be written has already happened.
 // ErrConflict: another connection of the owner has the account.
 func (s *Service) commit(ctx context.Context, c Connection, change func(*Connection) error) (Connection, error) {
@@ -200,7 +201,7 @@ func (s *Service) commit(ctx context.Context, c Connection, change func(*Connect
 		fresh, readErr := s.Store.Connection(ctx, c.ID)
 		switch {
 		case errors.Is(readErr, ErrNotFound):
-			return c, errStale
+			return c, errLate
 		case readErr == nil && errors.Is(err, ErrConflict) && fresh.Revision == c.Revision:
 			return c, fmt.Errorf("claiming the account: %w", ErrConflict) // the revision was right
 		case readErr == nil:
@@ -212,7 +213,7 @@ func (s *Service) commit(ctx context.Context, c Connection, change func(*Connect
 // changed returns c as change leaves it.
 func (s *Service) changed(c Connection, change func(*Connection) error) (Connection, error) {
 	if c.Status == Disconnected {
-		return c, errStale
+		return c, errLate
 	}
 	if err := change(&c); err != nil {
 		return c, err

@@ -18,7 +18,7 @@ func TestLease_Acquire(t *testing.T) {
 	// holds at the moment in which its holder's time ends (I3).
 	t.Run("outlasts_its_holder_on_a_fast_clock", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		const timeout = 29 * time.Second
 		fast := b.process(nil)
 		fast.Now = func() time.Time { return b.clock.Now().Add(timeout + 4*time.Second) }
@@ -38,7 +38,7 @@ func TestLease_Acquire(t *testing.T) {
 	// it again, and the store refuses it because the revision moved (I2).
 	t.Run("own_write_was_sent_twice", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		b.hook(connectortest.On("Store.Update", func(n int, next func() error) error {
 			err := next()
 			if n == 1 && err == nil {
@@ -63,7 +63,7 @@ func TestLease_Release(t *testing.T) {
 
 	t.Run("late_holder_leaves_the_lease_of_the_next", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		late, finish := b.lateHolder(t, id, func(wait func()) *connector.Service { return b.withPlatform(wait, nil) })
 		if _, err := late.Refresh(t.Context(), id); err != nil {
 			t.Error(err)
@@ -82,7 +82,7 @@ func TestLease_Release(t *testing.T) {
 	for _, end := range []string{"refused", "aborted"} {
 		t.Run("late_holder_leaves_the_mark_of_a_crashed_one/"+end, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "twitter")
+			b, id := expired(t, "twitter")
 			next := func() {
 				b.outlive()
 				crashing := b.withPlatform(nil, func() { panic(crash{}) })
@@ -112,7 +112,7 @@ func TestLease_Release(t *testing.T) {
 	// late holder must not take that for its own lease.
 	t.Run("next_holder_renewed_and_released/late_failure", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		late := b.withPlatform(func() {
 			b.outlive()
 			if _, err := b.token(t, id); err != nil {
@@ -130,7 +130,7 @@ func TestLease_Release(t *testing.T) {
 	})
 	t.Run("next_holder_failed_and_released/late_refusal", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		late := b.withPlatform(func() {
 			b.outlive()
 			b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "token", Kind: sandbox.Outage})
@@ -149,7 +149,7 @@ func TestLease_Release(t *testing.T) {
 	})
 	t.Run("next_holder_failed_and_released/late_abort", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		late := b.process(connectortest.On("Sealer.Prepare", func(int, func() error) error {
 			b.outlive()
 			b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Cut, Acts: true})

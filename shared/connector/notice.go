@@ -136,13 +136,13 @@ func (s *Service) applyNoticeTo(ctx context.Context, c Connection, notice Notice
 	}
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Status != Active || notice.precedes(*c) {
-			return errStale
+			return errLate
 		}
 		c.Status, c.StatusReason = NeedsReauth, notice.Reason
 		c.RefreshAt = time.Time{}
 		return nil
 	})
-	if errors.Is(err, errStale) {
+	if errors.Is(err, errLate) {
 		return false, nil
 	}
 	if err != nil {
@@ -152,8 +152,9 @@ func (s *Service) applyNoticeTo(ctx context.Context, c Connection, notice Notice
 	return true, nil
 }
 
-// precedes reports whether the consent of c was given after the notice was sent,
-// so that the notice is not about it. Platforms send whole seconds.
+// precedes reports whether the access token of c was issued after the notice was
+// sent, so that the notice is about an earlier one. Platforms send whole
+// seconds.
 func (n Notice) precedes(c Connection) bool {
 	return !n.At.IsZero() && c.IssuedAt.Truncate(time.Second).After(n.At)
 }
@@ -165,13 +166,13 @@ func (n Notice) precedes(c Connection) bool {
 func (s *Service) deleteConnectionData(ctx context.Context, c Connection, notice Notice) (bool, error) {
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
 		if notice.precedes(*c) {
-			return errStale
+			return errLate
 		}
 		disconnect(c)
 		c.StatusReason, c.RefreshAt = reasonDataDeletion, s.Now().UTC().Add(disconnectWithin)
 		return nil
 	})
-	if errors.Is(err, errStale) {
+	if errors.Is(err, errLate) {
 		marked, err = s.Store.Connection(ctx, c.ID)
 		if errors.Is(err, ErrNotFound) || err == nil && marked.Status != Disconnected {
 			return false, nil

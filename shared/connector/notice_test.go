@@ -36,6 +36,25 @@ func TestService_TakeNotice(t *testing.T) {
 		})
 	}
 
+	// A notice may arrive after the consent that followed what it is about (I10).
+	t.Run("notice_from_before_the_consent", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		c := b.connect(t, "tiktok")
+		b.clock.Advance(time.Minute)
+		body, signature := b.sandbox.TikTokNotice("authorization.removed", c.AccountID)
+		raw := connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: body}
+		b.clock.Advance(time.Minute)
+		if err := b.reauthorize(t, "tiktok", c.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.clock.Advance(time.Minute)
+		if result, err := b.TakeNotice(t.Context(), "tiktok", "webhook", raw); err != nil || result.Affected != 0 {
+			t.Errorf("%+v, %v; want no connection", result, err)
+		}
+		b.wantActive(t, c.ID)
+	})
+
 	// Two processes that carry out one data deletion at once both answer that it is
 	// done (I2).
 	t.Run("one_data_deletion_twice_at_once", func(t *testing.T) {

@@ -16,7 +16,7 @@ const (
 	outcomeTransient  outcome = "transient"   // the platform or the network failed; it passes
 	outcomeAppRefused outcome = "app refused" // the platform refused the app
 	outcomeGrantDead  outcome = "grant dead"  // the platform refused the grant
-	outcomeStale      outcome = "stale"       // the result came too late
+	outcomeLate       outcome = "late"        // the result came too late
 )
 
 // record records the outcome, and returns what the caller is told.
@@ -30,8 +30,8 @@ func (a *attempt) record(ctx context.Context, o outcome, cause error) (Connectio
 		return a.commitRenewed(ctx, a.connection.Credentials)
 	case outcomeGrantDead:
 		return a.markNeedsReauth(ctx, AsError(cause))
-	case outcomeStale:
-		return a.discardStale(ctx)
+	case outcomeLate:
+		return a.discardLate(ctx)
 	}
 	return a.recordFailure(ctx, o, AsError(cause))
 }
@@ -64,7 +64,7 @@ func (a *attempt) storeRenewed(ctx context.Context) (Connection, error) {
 	c := a.connection
 	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, a.renewed)
 	if errors.Is(err, ErrGone) {
-		return a.record(ctx, outcomeStale, err)
+		return a.record(ctx, outcomeLate, err)
 	}
 	if err != nil {
 		return c, internal("storing credentials", err)
@@ -78,8 +78,11 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 	changed := ref.Generation > a.connection.Credentials.Generation
 	holder, noticed := a.connection.Lease.Holder, a.connection.ExpiryNoticeDays
 	committed, err := a.commitCredentials(ctx, a.connection, a.renewed, ref, func(c *Connection) error {
-		if changed && c.Credentials.Generation >= ref.Generation {
-			return errStale
+		switch {
+		case c.Credentials.Generation > ref.Generation, changed && c.Credentials.Generation == ref.Generation:
+			return errLate
+		case !changed:
+			ref = c.Credentials // they may have moved meanwhile
 		}
 		now := a.Now().UTC()
 		a.applyCredentials(c, a.platform, a.renewed, ref)
@@ -93,8 +96,8 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 		c.Lease.release(holder)
 		return nil
 	})
-	if errors.Is(err, errStale) {
-		return a.record(ctx, outcomeStale, err)
+	if errors.Is(err, errLate) {
+		return a.record(ctx, outcomeLate, err)
 	}
 	if err != nil {
 		return a.connection, err
@@ -106,10 +109,10 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 	return committed, nil
 }
 
-// discardStale discards renewed credentials that came too late. If the
+// discardLate discards renewed credentials that are late. If the
 // connection was disconnected meanwhile, the late grant is revoked and its
 // credentials are deleted: deleted stays deleted, purged stays purged (I10).
-func (a *attempt) discardStale(ctx context.Context) (Connection, error) {
+func (a *attempt) discardLate(ctx context.Context) (Connection, error) {
 	c := a.connection
 	fresh, err := a.Store.Connection(ctx, c.ID)
 	if err == nil && fresh.Status != Disconnected {
@@ -186,14 +189,14 @@ func (a *attempt) markNeedsReauth(ctx context.Context, cause *Error) (Connection
 	}
 	marked, err := a.release(ctx, func(c *Connection) error {
 		if c.Credentials.Generation > a.credentials.Generation {
-			return errStale
+			return errLate
 		}
 		c.Status, c.StatusReason = NeedsReauth, reason
 		c.Attempt = Attempt{}
 		c.Failures++
 		return nil
 	})
-	if errors.Is(err, errStale) {
+	if errors.Is(err, errLate) {
 		return a.Connection(ctx, a.connection.ID)
 	}
 	if err != nil {

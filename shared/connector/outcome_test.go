@@ -3,6 +3,7 @@ package connector_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ func TestOutcome_Renewed(t *testing.T) {
 	// as the newest version of the secret, and nothing else (I8).
 	t.Run("late_renewal_keeps_a_new_consent", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		var consented connector.Fields
 		late := b.withPlatform(nil, func() {
 			b.outlive()
@@ -47,7 +48,7 @@ func TestOutcome_Renewed(t *testing.T) {
 	// is handed out, and nothing is due any more (I5).
 	t.Run("late_renewal_keeps_needs_reauth_of_a_notice", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		late := b.withPlatform(nil, func() { b.deauthorize(t, id) })
 		if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.ReauthorizationRequired) {
 			t.Errorf("got %v, want %s", err, connector.ReauthorizationRequired)
@@ -61,7 +62,7 @@ func TestOutcome_Renewed(t *testing.T) {
 	for name, purge := range map[string]bool{"disconnected": false, "purged": true} {
 		t.Run("late_grant_is_revoked/"+name, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "tiktok")
+			b, id := expired(t, "tiktok")
 			// The first revocation fails, so that only the late one counts.
 			b.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "revoke", Kind: sandbox.Outage})
 			late := b.withPlatform(nil, func() {
@@ -82,7 +83,7 @@ func TestOutcome_Renewed(t *testing.T) {
 	t.Run("late_writer_after_a_purge_purges", func(t *testing.T) {
 		t.Parallel()
 		for _, when := range []string{"before the write", "after the write"} {
-			b, id := stale(t, "tiktok")
+			b, id := expired(t, "tiktok")
 			purge := func() {
 				if err := b.Disconnect(t.Context(), id, true); err != nil {
 					t.Errorf("%s: %v", when, err)
@@ -107,7 +108,7 @@ func TestOutcome_Renewed(t *testing.T) {
 	// never creates a deleted secret again (I13).
 	t.Run("deleted_secret_is_not_created_again", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		late := b.process(func(_ context.Context, call connectortest.Call, next func() error) error {
 			if call.Name != "Vault.Put" {
 				return next()
@@ -124,7 +125,7 @@ func TestOutcome_Renewed(t *testing.T) {
 		}
 	})
 
-	// The first credentials of the connection are in the stand-in, and it is purged
+	// The first credentials of the connection are sealed, and it is purged
 	// while the platform answers. The renewed credentials are the first ones that
 	// the vault gets, and are deleted for good (I10, I13).
 	t.Run("late_first_secret_is_purged", func(t *testing.T) {
@@ -154,7 +155,7 @@ func TestOutcome_Renewed(t *testing.T) {
 		b.wantNoGrant(t, "afterwards", "tiktok")
 	})
 
-	// The first credentials of the connection are in the stand-in, so that the
+	// The first credentials of the connection are sealed, so that the
 	// first write of its secret creates it. A purge in the meantime must not leave
 	// the created secret (I13).
 	for _, purge := range []bool{false, true} {
@@ -187,6 +188,53 @@ func TestOutcome_Renewed(t *testing.T) {
 	}
 }
 
+// The write of the breaker must not come between the platform's answer and the
+// storing of the credentials (I1): a slow table could lose them.
+func TestOutcome_BreakerIsWrittenLast(t *testing.T) {
+	t.Parallel()
+	b, id := expired(t, "twitter")
+	b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Outage})
+	if _, err := b.token(t, id); !errors.Is(err, connector.PlatformUnavailable) {
+		t.Fatalf("got %v, want %s", err, connector.PlatformUnavailable)
+	}
+	b.outlive()
+	var calls []string
+	b.hook(func(_ context.Context, call connectortest.Call, next func() error) error {
+		if call.Name == "Vault.Put" || call.Name == "Store.PutBreaker" {
+			calls = append(calls, call.Name)
+		}
+		return next()
+	})
+	if _, err := b.token(t, id); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"Vault.Put", "Store.PutBreaker"}; !slices.Equal(calls, want) {
+		t.Errorf("writes in the order %v, want %v", calls, want)
+	}
+}
+
+// A check that confirms credentials says nothing about newer ones (I8).
+func TestOutcome_Unchanged(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.connect(t, "facebook")
+	b.clock.Advance(c.RefreshAt.Sub(b.clock.Now()) + time.Second)
+	var consented connector.Fields
+	late := b.withPlatform(nil, func() {
+		b.outlive()
+		if err := b.reauthorize(t, "facebook", c.ID); err != nil {
+			t.Error(err)
+		}
+		consented = b.full(t, c.ID)
+	})
+	if _, err := late.HandleDue(t.Context(), dueKey(c.ID)); err != nil {
+		t.Error(err)
+	}
+	if !b.full(t, c.ID).Equal(consented) {
+		t.Error("the credentials from before the consent are handed out")
+	}
+}
+
 // A platform's refusal marks a connection only where the refused credentials are
 // still the newest (I5). TikTok refuses a spent refresh token and leaves the
 // grant alone, so that a late holder is refused while the grant is alive.
@@ -205,7 +253,7 @@ func TestOutcome_GrantDead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "tiktok")
+			b, id := expired(t, "tiktok")
 			late := b.withPlatform(func() {
 				b.outlive()
 				first(t, b, id)
@@ -225,7 +273,7 @@ func TestOutcome_GrantDead(t *testing.T) {
 	// writes its verdict.
 	t.Run("renewed_before_the_verdict_is_written", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		late, finish := b.lateHolder(t, id, func(wait func()) *connector.Service { return b.withPlatform(nil, wait) })
 		b.ports.Wire(late, beforeCall("Store.Update", 2, func() { _ = finish() }), noCache)
 		if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
@@ -238,7 +286,7 @@ func TestOutcome_GrantDead(t *testing.T) {
 	// has stored nothing yet.
 	t.Run("renewed_and_not_yet_stored", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		late, finish := b.lateHolder(t, id, func(wait func()) *connector.Service { return b.withPlatform(nil, wait) })
 		if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); !errors.Is(err, connector.PlatformUnavailable) {
 			t.Errorf("the late holder got %v, want %s", err, connector.PlatformUnavailable)
@@ -256,7 +304,7 @@ func TestOutcome_GrantDead(t *testing.T) {
 	// refused holder still has it.
 	t.Run("consented_without_the_lease", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		hurried := b.process(nil)
 		hurried.Sleep = func(context.Context, time.Duration) error { return context.DeadlineExceeded }
 		holder := b.process(beforeCall("Store.Update", 2, func() {
@@ -278,7 +326,7 @@ func TestOutcome_GrantDead(t *testing.T) {
 	// releases its lease with no mark (I7).
 	t.Run("consented_without_the_lease_and_crashed", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		hurried := b.process(crashAt("Store.Update", 1))
 		hurried.Sleep = func(context.Context, time.Duration) error { return context.DeadlineExceeded }
 		holder := b.withPlatform(func() {
@@ -300,7 +348,7 @@ func TestOutcome_GrantDead(t *testing.T) {
 	for name, purge := range map[string]bool{"disconnected": false, "purged": true} {
 		t.Run(name+"_meanwhile", func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "tiktok")
+			b, id := expired(t, "tiktok")
 			late := b.withPlatform(nil, func() {
 				if err := b.Disconnect(t.Context(), id, purge); err != nil {
 					t.Error(err)
@@ -325,7 +373,7 @@ func TestOutcome_Transient(t *testing.T) {
 	// first one certain (I9).
 	t.Run("lost_answer_is_remembered", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		for _, fault := range []sandbox.Fault{{Kind: sandbox.Cut, Acts: true}, {Kind: sandbox.Outage}} {
 			fault.Platform, fault.Endpoint = "twitter", "token"
 			b.sandbox.Fault(fault)
@@ -342,7 +390,7 @@ func TestOutcome_Transient(t *testing.T) {
 	// A platform that asks for a day of silence is asked again before that.
 	t.Run("retry_after_is_bounded", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "youtube")
+		b, id := expired(t, "youtube")
 		b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Throttled, RetryAfter: 24 * 60 * 60})
 		_, err := b.token(t, id)
 		if wait := connector.AsError(err).RetryAfter; !errors.Is(err, connector.RateLimited) || wait < 15*time.Minute {

@@ -83,7 +83,7 @@ func (s *Service) storePending(ctx context.Context, a Authorization, grants []Gr
 	for n, g := range grants {
 		ref, err := s.CredentialStore.Put(ctx, p.credentialsKey(n), CredentialsRef{}, g.Credentials)
 		if err == nil && s.CredentialStore.Stale(ref) {
-			err = errors.New("the credential store uses its stand-in, and no record can hold the reference")
+			err = errors.New("the credential store takes no writes, and no record can hold sealed credentials")
 		}
 		if err != nil {
 			return pending{}, internal("storing a pending consent", err)
@@ -149,7 +149,7 @@ func (s *Service) unrecorded(ctx context.Context, key RecordKey) (pending, error
 func (s *Service) loadPending(ctx context.Context, p pending) ([]Grant, error) {
 	var grants []Grant
 	for n, g := range p.Grants {
-		creds, _, err := s.CredentialStore.Latest(ctx, p.credentialsKey(n), CredentialsRef{}, true)
+		creds, _, err := s.CredentialStore.Latest(ctx, p.credentialsKey(n), CredentialsRef{})
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
@@ -175,7 +175,8 @@ func (s *Service) deletePending(ctx context.Context, p pending, ticket RecordKey
 // endPending revokes and deletes a consent that was not confirmed in time, or
 // credentials that got no record. A platform that cannot be reached is tried
 // again, for a day; then the credentials are deleted without it. Credentials
-// whose record exists, and a consent that was confirmed, lose only the ticket.
+// whose record exists lose only the ticket. A consent that was confirmed has
+// connections, so that only its pending credentials are deleted.
 func (s *Service) endPending(ctx context.Context, key RecordKey) (DueResult, error) {
 	p, err := s.pending(ctx, key)
 	if errors.Is(err, ErrNotFound) {

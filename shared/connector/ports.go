@@ -162,13 +162,13 @@ type CredentialStore interface {
 	Get(ctx context.Context, key CredentialsKey, ref CredentialsRef) (Credentials, error)
 
 	// Latest returns the credentials with the highest generation and their
-	// reference: those that ref names, or newer ones that no record refers to.
-	// outcomeUnknown says that a writer may have crashed before it wrote the
-	// record; without it a store may look at ref alone. Errors are as Get's.
-	Latest(ctx context.Context, key CredentialsKey, ref CredentialsRef, outcomeUnknown bool) (Credentials, CredentialsRef, error)
+	// reference: those that ref names, or newer ones whose writer crashed before
+	// it wrote the record. Errors are as Get's.
+	Latest(ctx context.Context, key CredentialsKey, ref CredentialsRef) (Credentials, CredentialsRef, error)
 
-	// Stale reports whether the credentials of ref should be stored again: a
-	// stand-in holds them, or the store that was configured before.
+	// Stale reports whether the credentials of ref should be stored again: they
+	// are sealed into the record for want of a better place, or lie in the store
+	// that was configured before.
 	Stale(ref CredentialsRef) bool
 
 	// Delete deletes the credentials: for good with purge, else so that they

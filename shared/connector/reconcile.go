@@ -17,7 +17,7 @@ import (
 // holder is the caller's lease, empty where it has none: its mark is then of
 // the newest credentials. The mark of another holder stays as it is.
 func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holder string) (Connection, Credentials, error) {
-	creds, ref, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials, true)
+	creds, ref, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	if err != nil {
 		return c, Credentials{}, credentialsError(err)
 	}
@@ -27,7 +27,7 @@ func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holde
 	recovered := false
 	reconciled, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Credentials.Generation > ref.Generation {
-			return errStale
+			return errLate
 		}
 		if c.Credentials.Generation < ref.Generation {
 			s.applyCredentials(c, p, creds, ref)
@@ -39,7 +39,7 @@ func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holde
 		return nil
 	})
 	switch {
-	case errors.Is(err, errStale):
+	case errors.Is(err, errLate):
 		reconciled, err = s.Connection(ctx, c.ID)
 	case err == nil && recovered:
 		s.publish(ctx, EventRecovered, reconciled, "")
@@ -82,7 +82,7 @@ func (s *Service) reconcileConsent(ctx context.Context, p Platform, c Connection
 		return c, ignoreReauth(err)
 	}
 	released, err := s.release(ctx, c, c.Lease.Holder, func(*Connection) error { return nil })
-	if errors.Is(err, errStale) {
+	if errors.Is(err, errLate) {
 		return c, nil
 	}
 	return released, err

@@ -20,7 +20,7 @@ func TestReconcile_Renewal(t *testing.T) {
 	// (I7).
 	t.Run("crashed_holder_left_newer_credentials", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		b.crashBeforeRecord(t, id)
 		b.outlive()
 		if _, err := b.token(t, id); err != nil {
@@ -38,7 +38,7 @@ func TestReconcile_Renewal(t *testing.T) {
 	// them is uncertain (I9).
 	t.Run("recovered_credentials_are_certain", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		b.crashBeforeRecord(t, id)
 		b.outlive()
 		if _, err := b.token(t, id); err != nil {
@@ -55,7 +55,7 @@ func TestReconcile_Renewal(t *testing.T) {
 	// An exchange that follows on the recovery writes a mark of its own (I3, I9).
 	t.Run("exchange_after_recovery_leaves_its_mark", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		b.crashBeforeRecord(t, id)
 		b.outlive()
 		crashing := b.withPlatform(nil, func() { panic(crash{}) })
@@ -72,7 +72,7 @@ func TestReconcile_Renewal(t *testing.T) {
 	// The recovery may come too late itself (I2, I8).
 	t.Run("late_recovery_keeps_a_new_consent", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		b.crashBeforeRecord(t, id)
 		b.outlive()
 		var consented connector.Fields
@@ -94,7 +94,7 @@ func TestReconcile_Renewal(t *testing.T) {
 	// A renewal proves nothing against a notice that came since (I5).
 	t.Run("keeps_needs_reauth_of_a_notice", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "tiktok")
+		b, id := expired(t, "tiktok")
 		b.crashBeforeRecord(t, id)
 		b.deauthorize(t, id)
 		before := b.connection(t, id)
@@ -125,7 +125,7 @@ func TestReconcile_Consent(t *testing.T) {
 	for _, marked := range []string{"refusal", "notice"} {
 		t.Run("crashed_consent_left_newer_credentials/"+marked, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "tiktok")
+			b, id := expired(t, "tiktok")
 			if marked == "refusal" {
 				b.revokedByPlatform(t, "tiktok", id)
 			} else {
@@ -150,7 +150,7 @@ func TestReconcile_Consent(t *testing.T) {
 	// A crashed consent for a connection that works did not recover it.
 	t.Run("crashed_consent_of_an_active_connection", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		before := b.connection(t, id)
 		crashing := b.on(b.process(crashAt("Store.Update", 2)))
 		wantCrash(t, func() { crashing.reauthorize(t, "twitter", id) })
@@ -181,7 +181,7 @@ func TestReconcile_Consent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "twitter")
+			b, id := expired(t, "twitter")
 			b.revokedByPlatform(t, "twitter", id)
 			before := b.connection(t, id)
 			crashing := b.on(b.process(afterCall("Vault.Put", 1, func() { panic(crash{}) })))
@@ -247,7 +247,7 @@ func TestReconcile_MissingScopes(t *testing.T) {
 		for named, row := range rows {
 			t.Run(caller+"/"+named, func(t *testing.T) {
 				t.Parallel()
-				b, id := stale(t, "tiktok")
+				b, id := expired(t, "tiktok")
 				b.change(t, id, func(c *connector.Connection) {
 					c.Scopes, c.MissingScopes = []string{"user.info.basic", "video.publish"}, []string{"video.list"}
 				})

@@ -214,6 +214,9 @@ func (a *attempt) run(ctx context.Context) (Connection, error) {
 		return a.record(ctx, outcomeNotSent, err)
 	}
 	outcome, err := a.exchange(ctx)
+	// The breaker is written last: a slow write must not keep the credentials
+	// from being stored.
+	defer a.recordWithBreaker(ctx, err)
 	return a.record(ctx, outcome, err)
 }
 
@@ -244,18 +247,18 @@ func (a *attempt) moveStale(ctx context.Context) {
 	}
 	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, a.credentials)
 	if err == nil && a.CredentialStore.Stale(ref) {
-		err = errors.New("the credential store still uses its stand-in")
+		err = errors.New("the credential store still takes no writes")
 	}
 	if err == nil {
 		c, err = a.commit(ctx, c, func(c *Connection) error {
 			if c.Credentials.Generation != ref.Generation {
-				return errStale
+				return errLate
 			}
 			a.applyCredentials(c, a.platform, a.credentials, ref)
 			return nil
 		})
 	}
-	if errors.Is(err, errStale) {
+	if errors.Is(err, errLate) {
 		a.deleteLate(ctx, c)
 	}
 	if err != nil {
@@ -302,8 +305,7 @@ func (a *attempt) checkPreconditions(ctx context.Context) error {
 	return nil
 }
 
-// exchange shows the credentials to the platform. It records with the breaker
-// how that went, and returns the outcome.
+// exchange shows the credentials to the platform, and returns the outcome.
 func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 	if a.credentials.ClientID != "" && a.app.ClientID != "" && a.credentials.ClientID != a.app.ClientID {
 		return outcomeAppRefused, &Error{Code: AppMisconfigured, Reason: reasonAppReplaced,
@@ -314,11 +316,6 @@ func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 		defer cancel()
 		return a.platform.Refresh(ctx, app, a.credentials)
 	})
-	if a.clientOfImportRefused(err) {
-		a.releaseProbe(ctx, a.breaker)
-	} else {
-		a.recordCall(ctx, a.breaker, err)
-	}
 	switch code := AsError(err); {
 	case err == nil:
 	case code.Code.GrantDead():
@@ -336,6 +333,16 @@ func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 	renewed.Generation++
 	a.renewed = renewed
 	return outcomeRenewed, nil
+}
+
+// recordWithBreaker records with the breaker how the call went, unless that says
+// nothing about the app.
+func (a *attempt) recordWithBreaker(ctx context.Context, err error) {
+	if a.clientOfImportRefused(err) || err != nil && AsError(err).Reason == reasonAppReplaced {
+		a.releaseProbe(ctx, a.breaker)
+		return
+	}
+	a.recordCall(ctx, a.breaker, err)
 }
 
 // clientOfImportRefused reports whether the platform refused the client of

@@ -20,7 +20,7 @@ func TestService_Refresh(t *testing.T) {
 	t.Run("waiting_callers_share_a_failure", func(t *testing.T) {
 		t.Parallel()
 		const callers = 20
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
 		defer cancel()
 		b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Outage, Times: -1})
@@ -99,7 +99,7 @@ func TestService_Refresh(t *testing.T) {
 	// Nor is the lease acquired, for which other callers would wait (I4).
 	t.Run("no_exchange_with_too_little_time", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		before := b.connection(t, id)
 		ctx, cancel := context.WithTimeout(t.Context(), 14*time.Second)
 		defer cancel()
@@ -118,7 +118,7 @@ func TestService_Refresh(t *testing.T) {
 	for name, timeout := range map[string]time.Duration{"without_a_deadline": 0, "with_a_deadline": 29 * time.Second} {
 		t.Run("exchange_outlasts_its_caller/"+name, func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, "twitter")
+			b, id := expired(t, "twitter")
 			ctx, leave := context.WithCancel(t.Context())
 			if timeout > 0 {
 				ctx, leave = context.WithTimeout(t.Context(), timeout)
@@ -136,7 +136,7 @@ func TestService_Refresh(t *testing.T) {
 	// The platform's time is not taken from the time to store the result (I4).
 	t.Run("exchange_leaves_time_to_store", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		timed := b.timed("twitter")
 		ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
 		defer cancel()
@@ -148,10 +148,10 @@ func TestService_Refresh(t *testing.T) {
 		}
 	})
 
-	// No exchange begins whose result the stand-in could not seal (I4).
+	// No exchange begins whose result could not be sealed (I4).
 	t.Run("credential_store_is_not_prepared", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		b.hook(connectortest.Fail(errFlaky, "Sealer.Prepare"))
 		if _, err := b.token(t, id); err == nil || b.refreshes("twitter") != 0 {
 			t.Errorf("got %v after %d exchanges, want a failure and none", err, b.refreshes("twitter"))
@@ -165,7 +165,7 @@ func TestService_Refresh(t *testing.T) {
 	// A vault that does not answer does not take the time of an exchange (I4).
 	t.Run("slow_vault", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		var longest time.Duration
 		b.hook(func(ctx context.Context, call connectortest.Call, next func() error) error {
 			if call.Name != "Vault.Put" {
@@ -274,7 +274,7 @@ func TestService_Refresh_Forced(t *testing.T) {
 	})
 }
 
-// The stand-in of the vault holds the credentials until the worker can move them.
+// The record holds the sealed credentials until the worker can move them.
 func TestService_Refresh_StaleCredentials(t *testing.T) {
 	t.Parallel()
 	noVault := connectortest.Fail(errFlaky, "Vault.Put")
@@ -282,7 +282,7 @@ func TestService_Refresh_StaleCredentials(t *testing.T) {
 	// (I1, I8)
 	t.Run("late_move_keeps_a_new_consent", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		if _, err := b.process(noVault).Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
 			t.Fatal(err)
 		}
@@ -307,7 +307,7 @@ func TestService_Refresh_StaleCredentials(t *testing.T) {
 	// uncertain (I9).
 	t.Run("failed_move_is_certain", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		b.hook(noVault)
 		if _, err := b.token(t, id); err != nil {
 			t.Fatal(err)

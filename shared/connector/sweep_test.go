@@ -191,7 +191,7 @@ func TestService_HandleDue(t *testing.T) {
 
 	t.Run("unknown_kind", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "youtube")
+		b, id := expired(t, "youtube")
 		if got, err := b.HandleDue(t.Context(), connector.RecordKey{Kind: connector.LinkKind, ID: string(id)}); err != nil || got != connector.Gone {
 			t.Errorf("%s, %v; want %s", got, err, connector.Gone)
 		}
@@ -205,7 +205,7 @@ func TestService_HandleDue(t *testing.T) {
 	t.Run("store_fails", func(t *testing.T) {
 		t.Parallel()
 		for _, call := range []string{"Store.Breaker", "Store.Connection"} {
-			b, id := stale(t, "twitter")
+			b, id := expired(t, "twitter")
 			b.hook(connectortest.Fail(errFlaky, call))
 			if _, err := b.HandleDue(t.Context(), dueKey(id)); !errors.Is(err, connector.Internal) {
 				t.Errorf("%s: got %v, want %s", call, err, connector.Internal)

@@ -182,7 +182,7 @@ func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Co
 func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool) (Token, error) {
 	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
 	if errors.Is(err, ErrNotFound) {
-		creds, _, err = s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials, true)
+		creds, _, err = s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	}
 	if err != nil {
 		return Token{}, credentialsError(err)

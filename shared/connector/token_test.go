@@ -36,7 +36,7 @@ func TestService_Token(t *testing.T) {
 	for _, name := range []connector.Name{"twitter", "tiktok", "youtube"} {
 		t.Run("fifty_callers_are_one_refresh/"+string(name), func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, name)
+			b, id := expired(t, name)
 			b.Sleep = connector.Sleep // a caller that waits must not move the holder's clock
 			var all sync.WaitGroup
 			tokens := make([]string, 50)
@@ -63,7 +63,7 @@ func TestService_Token(t *testing.T) {
 	// refresh token is still good then (I9).
 	t.Run("lost_request_recovers", func(t *testing.T) {
 		t.Parallel()
-		b, id := stale(t, "twitter")
+		b, id := expired(t, "twitter")
 		b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Cut, Times: 1})
 		if _, err := b.token(t, id); !errors.Is(err, connector.PlatformUnavailable) {
 			t.Fatalf("got %v, want PlatformUnavailable", err)
@@ -111,7 +111,7 @@ func TestService_Token(t *testing.T) {
 	for _, name := range []connector.Name{"youtube", "twitter", "tiktok"} {
 		t.Run("revoked_grant_is_shown_once/"+string(name), func(t *testing.T) {
 			t.Parallel()
-			b, id := stale(t, name)
+			b, id := expired(t, name)
 			b.sandbox.Kill(string(name), "", 0)
 			for range 5 {
 				if _, err := b.token(t, id); !errors.Is(err, connector.ReauthorizationRequired) {

@@ -78,7 +78,7 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 	switch {
 	case errors.Is(err, ErrConflict):
 		return Connection{}, errAccountHeld()
-	case errors.Is(err, errStale):
+	case errors.Is(err, errLate):
 		return Connection{}, errConnectionNotFound()
 	case err != nil:
 		return Connection{}, err

@@ -131,7 +131,7 @@ func (s credentialsCheck) wantGet(t *testing.T, ref connector.CredentialsRef, wa
 // reads the same.
 func (s credentialsCheck) wantLatest(t *testing.T, ref connector.CredentialsRef, want connector.Credentials) (latest connector.CredentialsRef) {
 	t.Helper()
-	got, latest, err := s.Latest(t.Context(), s.key, ref, true)
+	got, latest, err := s.Latest(t.Context(), s.key, ref)
 	if err != nil || !sameCredentials(got, want) {
 		t.Errorf("Latest = %+v, %v, want %+v", got, err, want)
 	}
@@ -222,7 +222,7 @@ func credentialsOfAnotherKeyAreAMismatch(t *testing.T, s credentialsCheck) {
 	for name, other := range others(s.key) {
 		_, err := s.Get(t.Context(), other, ref)
 		wantError(t, "Get with another "+name, err, connector.ErrMismatch)
-		_, _, err = s.Latest(t.Context(), other, ref, true)
+		_, _, err = s.Latest(t.Context(), other, ref)
 		wantError(t, "Latest with another "+name, err, connector.ErrMismatch)
 	}
 	// A reference that was copied into the record of another connection. A store
@@ -250,7 +250,7 @@ func absentCredentialsAreNotFound(t *testing.T, s credentialsCheck) {
 	absent := s.key
 	absent.ID = string(newID(t))
 	for _, r := range []connector.CredentialsRef{{}, ref} {
-		_, _, err := s.Latest(t.Context(), absent, r, true)
+		_, _, err := s.Latest(t.Context(), absent, r)
 		wantError(t, "Latest", err, connector.ErrNotFound)
 	}
 }
@@ -265,7 +265,7 @@ func putAfterDeleteIsGone(t *testing.T, s credentialsCheck) {
 			_, err := s.Put(t.Context(), s.key, ref, generation(2))
 			wantError(t, "Put", err, connector.ErrGone)
 		}
-		_, _, err := s.Latest(t.Context(), s.key, ref, true)
+		_, _, err := s.Latest(t.Context(), s.key, ref)
 		wantError(t, "Latest", err, connector.ErrNotFound)
 	}
 }
@@ -282,7 +282,7 @@ func deleteIsIdempotent(t *testing.T, s credentialsCheck) {
 	remove(connector.CredentialsRef{}, false, true)
 	ref := s.put(t, connector.CredentialsRef{}, generation(1))
 	remove(ref, false, false, true, true, false)
-	_, _, err := s.Latest(t.Context(), s.key, ref, true)
+	_, _, err := s.Latest(t.Context(), s.key, ref)
 	wantError(t, "Latest", err, connector.ErrNotFound)
 }
 

@@ -5,7 +5,7 @@
 //
 // [Secrets] is the only credential store: one secret a connection. It writes a
 // new version of the secret for each renewal, and the record refers to that
-// version. While the vault takes no writes it encrypts the credentials into the
-// reference itself, and thus into the record: the stand-in. Such a reference is
-// stale, and the domain stores the credentials again once it can.
+// version. While the vault takes no writes it seals the credentials into the
+// reference itself, and thus into the record. Such a reference is stale: the
+// domain stores the credentials again once it can.
 package credentialstore

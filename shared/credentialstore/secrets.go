@@ -66,7 +66,7 @@ type Options struct {
 	CacheLife time.Duration
 }
 
-// NewSecrets returns the credential store over v, with s for its stand-in.
+// NewSecrets returns the credential store over v, which s seals for while v takes no writes.
 func NewSecrets(v Vault, s Sealer, o Options) *Secrets {
 	return &Secrets{
 		vault: v, sealer: s, now: o.Now, sleep: o.Sleep, log: o.Log,
@@ -74,7 +74,7 @@ func NewSecrets(v Vault, s Sealer, o Options) *Secrets {
 	}
 }
 
-// The vault is tried vaultTries times, for vaultTime each, before its stand-in.
+// The vault is tried vaultTries times, for vaultTime each, before the sealer.
 const (
 	vaultTries = 3
 	vaultTime  = time.Second
@@ -178,7 +178,7 @@ func (s *Secrets) Get(ctx context.Context, key connector.CredentialsKey, ref con
 // version of the secret: a writer may have crashed before it wrote the record.
 // A late writer may have left older credentials there; the record then knows
 // better.
-func (s *Secrets) Latest(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef, _ bool) (connector.Credentials, connector.CredentialsRef, error) {
+func (s *Secrets) Latest(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef) (connector.Credentials, connector.CredentialsRef, error) {
 	value, version, err := s.vault.Get(ctx, secretName(key), "")
 	if errors.Is(err, connector.ErrNotFound) && len(ref.Sealed) > 0 && ref.Version == "" {
 		creds, err := s.Get(ctx, key, ref) // its first version could not be written yet

@@ -61,8 +61,9 @@ func seed(t *testing.T, s *stack) {
 		if platform == sandbox.Facebook {
 			choice.Pages = []string{"200000000000001", "200000000000002"}
 		}
-		for i, id := range s.connect(t, platform, "acme", choice) {
-			s.rename(t, connector.ID(id), ids[platform][i])
+		connected := s.connect(t, platform, "acme", choice)
+		for i, id := range ids[platform] { // a new platform has no samples yet
+			s.rename(t, connector.ID(connected[i]), id)
 		}
 	}
 	s.renameConfirmation(t, s.hold(t, "youtube", "acme", sandbox.Choice{Account: s.sandbox.People("youtube")[1].ID}), "acme")
