@@ -220,18 +220,22 @@ func TestOutcome_Unchanged(t *testing.T) {
 	c := b.connect(t, "facebook")
 	b.clock.Advance(c.RefreshAt.Sub(b.clock.Now()) + time.Second)
 	var consented connector.Fields
+	var recorded connector.Connection
 	late := b.withPlatform(nil, func() {
 		b.outlive()
 		if err := b.reauthorize(t, "facebook", c.ID); err != nil {
 			t.Error(err)
 		}
-		consented = b.full(t, c.ID)
+		consented, recorded = b.full(t, c.ID), b.connection(t, c.ID)
 	})
 	if _, err := late.HandleDue(t.Context(), dueKey(c.ID)); err != nil {
 		t.Error(err)
 	}
 	if !b.full(t, c.ID).Equal(consented) {
 		t.Error("the credentials from before the consent are handed out")
+	}
+	if after := b.connection(t, c.ID); !after.IssuedAt.Equal(recorded.IssuedAt) || after.Revision != recorded.Revision {
+		t.Errorf("the late check changed the record: issued at %v, want %v", after.IssuedAt, recorded.IssuedAt)
 	}
 }
 
