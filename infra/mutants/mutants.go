@@ -437,8 +437,8 @@ func mutants() []mutant {
 			Name:    "breaker-written-before-the-credentials",
 			Guard:   "No write comes between the platform's answer and the storing of the credentials.",
 			File:    dir + "refresh.go",
-			Find:    `defer a.recordWithBreaker(ctx, err)`,
-			Replace: `a.recordWithBreaker(ctx, err)`,
+			Find:    `defer a.recordWithBreaker(ctx, nil)`,
+			Replace: `a.recordWithBreaker(ctx, nil)`,
 		},
 		{
 			Name:    "second-tab-revokes-at-once",

@@ -214,10 +214,13 @@ func (a *attempt) run(ctx context.Context) (Connection, error) {
 		return a.record(ctx, outcomeNotSent, err)
 	}
 	outcome, err := a.exchange(ctx)
-	// The breaker is written last: a slow write must not keep the credentials
-	// from being stored.
-	defer a.recordWithBreaker(ctx, err)
-	return a.record(ctx, outcome, err)
+	if err != nil {
+		a.recordWithBreaker(ctx, err)
+		return a.record(ctx, outcome, err)
+	}
+	// A slow write of the breaker must not keep new credentials from being stored.
+	defer a.recordWithBreaker(ctx, nil)
+	return a.record(ctx, outcome, nil)
 }
 
 // reconcile reads the newest credentials. Where a crashed writer left some that
