@@ -33,14 +33,14 @@ var steps = []struct {
 	lost  bool   // the platform has rotated the token, and no store has it
 	again bool   // the refresh token has not been exchanged
 }{
-	{name: "before the lease", call: "PutItem", times: 1, again: true},
-	{name: "after the lease", call: "PutItem", times: 1, after: true, again: true},
+	{name: "before the lease", call: "UpdateItem", times: 1, again: true},
+	{name: "after the lease", call: "UpdateItem", times: 1, after: true, again: true},
 	{name: "before the platform", call: "refresh_token", times: 1, again: true},
 	{name: "after the platform", call: "refresh_token", times: 1, after: true, lost: true},
 	{name: "before the vault", call: "PutSecretValue", times: 1, lost: true},
 	{name: "after the vault", call: "PutSecretValue", times: 1, after: true},
-	{name: "before the record", call: "PutItem", times: 2},
-	{name: "after the record", call: "PutItem", times: 2, after: true},
+	{name: "before the record", call: "UpdateItem", times: 2},
+	{name: "after the record", call: "UpdateItem", times: 2, after: true},
 }
 
 // TestCommand_Restart ends the command and all its functions while a refresh is
