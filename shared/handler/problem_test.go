@@ -24,7 +24,7 @@ func TestHandler_Problem(t *testing.T) {
 	t.Parallel()
 	t.Run("every_code_is_rendered", func(t *testing.T) {
 		t.Parallel()
-		// The contract's table.
+		// The table of the README.
 		want := map[connector.Code]int{
 			"InvalidRequest": 400, "StateInvalid": 400, "AccessDenied": 403, "ScopeMissing": 403, "AccountMismatch": 409,
 			"ConnectionNotFound": 404, "AmbiguousConnection": 409, "ReauthorizationRequired": 409, "ManualMode": 409,
