@@ -1,5 +1,5 @@
-# What keeps the code as it should be, besides the tests. Tools are pinned and
-# run from the module proxy, so that go.mod does not know them.
+# The checks of the code besides the tests. The tools are pinned and run from the
+# module proxy, so that go.mod does not contain them.
 .PHONY: check check-code staticcheck gosec vulnerabilities fuzz sbom schemathesis
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -8,11 +8,11 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 FUZZTIME ?= 10s
 
-check: check-code check-infra ## Hold the code and the template against all linters
+check: check-code check-infra ## Check the code and the template with all linters
 
-# -e: jsii-runtime-go names a tool, golang.org/x/tools/cmd/godoc, that has left
-# the module it was in; nothing here builds it.
-check-code: setup staticcheck gosec vulnerabilities ## Hold the code against gofmt, vet, staticcheck, gosec, govulncheck and go.mod
+# -e: jsii-runtime-go requires the tool golang.org/x/tools/cmd/godoc, which its module
+# does not contain any more. The build does not use it.
+check-code: setup staticcheck gosec vulnerabilities ## Check the code with gofmt, vet, staticcheck, gosec, govulncheck and go.mod
 	@unformatted=$$(gofmt -l functions infra shared); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	go vet ./...
 	go vet -tags browser ./infra/local
@@ -22,21 +22,21 @@ check-code: setup staticcheck gosec vulnerabilities ## Hold the code against gof
 staticcheck: setup
 	go run $(STATICCHECK) ./...
 
-# Only what deploys: the sandboxes, the local stack and the suites do on purpose
-# what gosec warns of. G101 takes names for secrets, such as that of a token
-# endpoint; TestCanary looks for the values themselves.
+# Only the code that deploys: the sandboxes, the local stack and the suites do on
+# purpose what gosec reports. G101 reports names such as that of a token endpoint as
+# secrets; TestCanary searches for the values.
 gosec: setup
 	go run $(GOSEC) -quiet -exclude=G101 ./functions/... ./shared/awscloud ./shared/boot ./shared/client \
 		./shared/config ./shared/connector ./shared/handler ./shared/metrics ./shared/platform
 
-# Without its database, at vuln.go.dev or in a folder that GOVULNDB names as a
-# file:// URL, govulncheck knows nothing; then this says so and goes on.
+# govulncheck needs its database at vuln.go.dev, or in the folder of the file:// URL in
+# GOVULNDB. Without the database, the target prints a message and succeeds.
 GOVULNDB ?= https://vuln.go.dev
 vulnerabilities: setup
 	@if [ "$(GOVULNDB)" != https://vuln.go.dev ] || curl -sfo /dev/null --max-time 10 $(GOVULNDB)/index/db.json; then \
 		go run $(GOVULNCHECK) -db "$(GOVULNDB)" ./...; \
 	else \
-		echo "govulncheck was left out: its database at $(GOVULNDB) cannot be reached"; \
+		echo "govulncheck was skipped: its database at $(GOVULNDB) cannot be reached"; \
 	fi
 
 fuzz: setup ## Fuzz each target for FUZZTIME (10s)
@@ -47,12 +47,12 @@ fuzz: setup ## Fuzz each target for FUZZTIME (10s)
 		done; \
 	done
 
-# All functions are made of the same modules.
-sbom: setup ## Write what the functions are made of to build/sbom.json (CycloneDX)
+# All functions have the same modules.
+sbom: setup ## Write the modules of the functions to build/sbom.json (CycloneDX)
 	@GOBIN=$(CURDIR)/build/bin go install $(CYCLONEDX)
 	@GOOS=linux GOARCH=arm64 CGO_ENABLED=0 GOFLAGS=-tags=lambda.norpc \
 		build/bin/cyclonedx-gomod app -json -licenses -output build/sbom.json -main functions/token-get $(CURDIR)
 	@echo build/sbom.json
 
-schemathesis: setup build/venv/schemathesis ## Hold a running local stack against the OpenAPI document
+schemathesis: setup build/venv/schemathesis ## Compare a local stack with the OpenAPI document
 	infra/checks/schemathesis.sh build/venv/schemathesis/bin/schemathesis

@@ -54,7 +54,7 @@ func TestNewStack_API(t *testing.T) {
 			}
 			for id := range s.of("AWS::ApiGatewayV2::Route") {
 				if !slices.Contains(stage.DependsOn, id) {
-					t.Errorf("the stage is made before %s, whose settings it has", id)
+					t.Errorf("the stage does not depend on %s, which its settings name", id)
 				}
 			}
 		})

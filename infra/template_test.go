@@ -127,7 +127,7 @@ func (s template) of(kind string) map[string]resource {
 	return found
 }
 
-// the returns the one resource whose logical id begins so.
+// the returns the only resource whose logical id has a prefix.
 func (s template) the(t *testing.T, kind, prefix string) (id string, r resource) {
 	t.Helper()
 	for candidate, found := range s.of(kind) {
@@ -140,7 +140,7 @@ func (s template) the(t *testing.T, kind, prefix string) (id string, r resource)
 	return "", resource{}
 }
 
-// at returns what is found in v along the path.
+// at returns the value in v at the path.
 func at(v any, path ...string) any {
 	for _, step := range path {
 		object, ok := v.(map[string]any)

@@ -1,4 +1,4 @@
-// Package shared_test guards who may import whom: arrows point inward.
+// Package shared_test checks the imports of the packages: they point inward.
 package shared_test
 
 import (

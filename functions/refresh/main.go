@@ -1,4 +1,4 @@
-// Command refresh finds what is due and queues it.
+// Command refresh finds the due records and queues them.
 package main
 
 import (

@@ -1,10 +1,10 @@
-"""Creates the template in moto's CloudFormation and looks at what came out.
+"""Creates the template in moto's CloudFormation and checks the result.
 
-moto's CloudFormation knows no HTTP APIs of version 2 and no EventBridge
-Scheduler, nor some smaller types: those are left out, their attributes are
-stood in for, and the script says so. It cannot resolve a reference to a bus
-either (5.2.5). Everything else is created by moto's own models from the
-template as it is, and then asked for through the services' APIs.
+moto's CloudFormation does not support HTTP APIs of version 2, EventBridge
+Scheduler and some smaller types. The script omits these resources, replaces
+their attributes, and lists their types. moto (5.2.5) cannot resolve a reference
+to a bus either. moto's own models create all other resources from the unchanged
+template. The script then reads them through the APIs of the services.
 """
 
 import io
@@ -25,45 +25,45 @@ from moto import mock_aws
 from moto.cloudformation.parsing import NULL_MODELS, get_model_map
 from moto.core import DEFAULT_ACCOUNT_ID
 
-# What CloudFormation would put in the place of an attribute that moto has not.
-STAND_INS = {"ApiEndpoint": "https://api.example.com"}
+# The values of attributes that moto does not have.
+REPLACEMENTS = {"ApiEndpoint": "https://api.example.com"}
 
 
-def stand_in(value, left_out, buses):
+def replace_references(value, omitted, buses):
     """Returns value with references that moto cannot resolve replaced."""
     if isinstance(value, list):
-        return [stand_in(element, left_out, buses) for element in value]
+        return [replace_references(element, omitted, buses) for element in value]
     if not isinstance(value, dict):
         return value
     if value.get("Ref") in buses:
         return buses[value["Ref"]]
-    if value.get("Ref") in left_out:
-        return "left-out-" + value["Ref"]
+    if value.get("Ref") in omitted:
+        return "omitted-" + value["Ref"]
     attribute = value.get("Fn::GetAtt")
-    if isinstance(attribute, list) and attribute[0] in left_out:
-        return STAND_INS.get(attribute[1], "arn:aws:left-out:us-east-1:%s:%s" % (DEFAULT_ACCOUNT_ID, attribute[0]))
-    return {key: stand_in(element, left_out, buses) for key, element in value.items()}
+    if isinstance(attribute, list) and attribute[0] in omitted:
+        return REPLACEMENTS.get(attribute[1], "arn:aws:omitted:us-east-1:%s:%s" % (DEFAULT_ACCOUNT_ID, attribute[0]))
+    return {key: replace_references(element, omitted, buses) for key, element in value.items()}
 
 
-def reduced(template):
-    """Returns the template without what moto cannot create, and what that is."""
+def supported(template):
+    """Returns the template without the resources that moto cannot create, and these resources."""
     known = set(get_model_map()) - set(NULL_MODELS)
-    left_out = {id: r["Type"] for id, r in template["Resources"].items() if r["Type"] not in known}
+    omitted = {id: r["Type"] for id, r in template["Resources"].items() if r["Type"] not in known}
     buses = {id: r["Properties"]["Name"] for id, r in template["Resources"].items() if r["Type"] == "AWS::Events::EventBus"}
-    kept = {}
+    resources = {}
     for id, resource in template["Resources"].items():
-        if id in left_out:
+        if id in omitted:
             continue
-        resource = stand_in(resource, left_out, buses)
+        resource = replace_references(resource, omitted, buses)
         depends = resource.get("DependsOn", [])
-        resource["DependsOn"] = [d for d in ([depends] if isinstance(depends, str) else depends) if d not in left_out]
-        kept[id] = resource
-    outputs = stand_in(template.get("Outputs", {}), left_out, buses)
-    return {**template, "Resources": kept, "Outputs": outputs}, left_out
+        resource["DependsOn"] = [d for d in ([depends] if isinstance(depends, str) else depends) if d not in omitted]
+        resources[id] = resource
+    outputs = replace_references(template.get("Outputs", {}), omitted, buses)
+    return {**template, "Resources": resources, "Outputs": outputs}, omitted
 
 
 def upload_assets(folder):
-    """Puts each asset where the template says that it is."""
+    """Uploads each asset to its bucket in the template."""
     manifest = json.loads(next(folder.glob("*.assets.json")).read_text())
     s3 = boto3.client("s3")
     bucket = "cdk-hnb659fds-assets-%s-us-east-1" % DEFAULT_ACCOUNT_ID
@@ -77,13 +77,13 @@ def upload_assets(folder):
         s3.put_object(Bucket=bucket, Key=name + ".zip", Body=archive.getvalue())
 
 
-def only(found, what):
-    assert len(found) == 1, "%d %s" % (len(found), what)
+def only(found, name):
+    assert len(found) == 1, "%d %s, want 1" % (len(found), name)
     return found[0]
 
 
-def look(template, outputs):
-    """Asks the services for what should be there."""
+def check(template, outputs):
+    """Compares the resources of the services with the template."""
     wanted = template["Resources"].values()
 
     def of(kind):
@@ -98,15 +98,15 @@ def look(template, outputs):
     sqs = boto3.client("sqs")
     queue = sqs.get_queue_attributes(QueueUrl=outputs["RefreshQueueUrl"], AttributeNames=["All"])["Attributes"]
     redrive = json.loads(queue["RedrivePolicy"])
-    dead = sqs.get_queue_attributes(QueueUrl=outputs["RefreshDeadLettersUrl"], AttributeNames=["QueueArn"])
-    assert redrive["deadLetterTargetArn"] == dead["Attributes"]["QueueArn"]
+    dead_letters = sqs.get_queue_attributes(QueueUrl=outputs["RefreshDeadLettersUrl"], AttributeNames=["QueueArn"])
+    assert redrive["deadLetterTargetArn"] == dead_letters["Attributes"]["QueueArn"]
 
     lambdas = boto3.client("lambda")
     functions = {f["FunctionName"]: f for f in lambdas.list_functions()["Functions"]}
     for properties in of("AWS::Lambda::Function"):
-        made = functions[properties["FunctionName"]]
-        assert made["Runtime"] == "provided.al2023" and made["Handler"] == "bootstrap", made
-        variables = made["Environment"]["Variables"]
+        function = functions[properties["FunctionName"]]
+        assert function["Runtime"] == "provided.al2023" and function["Handler"] == "bootstrap", function
+        variables = function["Environment"]["Variables"]
         assert variables["TABLE_NAME"] == outputs["TableName"], variables
         assert variables["REFRESH_QUEUE_URL"] == outputs["RefreshQueueUrl"], variables
         assert variables["EVENT_BUS_NAME"] == outputs["BusName"], variables
@@ -117,7 +117,7 @@ def look(template, outputs):
     for role in iam.list_roles()["Roles"]:
         for name in iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]:
             document = iam.get_role_policy(RoleName=role["RoleName"], PolicyName=name)["PolicyDocument"]
-            assert "left-out-" not in json.dumps(document), "%s depends on something that moto left out" % role["RoleName"]
+            assert "omitted-" not in json.dumps(document), "the policy of %s refers to an omitted resource" % role["RoleName"]
 
     events = boto3.client("events")
     assert events.describe_event_bus(Name=outputs["BusName"])["Arn"] == outputs["BusArn"]
@@ -125,7 +125,7 @@ def look(template, outputs):
 
 def main(path):
     folder = pathlib.Path(path).parent
-    template, left_out = reduced(json.loads(pathlib.Path(path).read_text()))
+    template, omitted = supported(json.loads(pathlib.Path(path).read_text()))
     with mock_aws():
         boto3.client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="21", Type="String")
         upload_assets(folder)
@@ -133,8 +133,8 @@ def main(path):
         formation.create_stack(StackName="connector", TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"])
         stack = only(formation.describe_stacks(StackName="connector")["Stacks"], "stacks")
         assert stack["StackStatus"] == "CREATE_COMPLETE", stack["StackStatus"]
-        look(template, {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]})
-    print("moto created %d resources; it does not know %s" % (len(template["Resources"]), ", ".join(sorted(set(left_out.values())))))
+        check(template, {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]})
+    print("moto created %d resources; it does not support %s" % (len(template["Resources"]), ", ".join(sorted(set(omitted.values())))))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Runs the functions' own binaries against moto, on events that SAM generates.
+"""Runs the binaries of the functions against moto, with events that SAM generates.
 
 Usage: functions_on_moto.py FOLDER SAM TEMPLATE
 
-FOLDER holds <function>/bootstrap for this machine, SAM is the SAM CLI. A
-small Lambda Runtime API hands the events over; the table is the template's.
-What is looked for: events as SAM makes them are answered and never crash a
-function, and one connection is imported, handed out, listed and deleted, with
-its secret in Secrets Manager and nowhere else.
+FOLDER contains <function>/bootstrap for this machine. SAM is the SAM CLI. A small
+Lambda Runtime API sends the events to the functions. The table is that of the
+template. The script checks that each function answers the events of SAM and does
+not crash. It imports, reads, lists and deletes one connection, and checks that its
+secret is in Secrets Manager and not in the table.
 """
 
 import base64
@@ -31,7 +31,7 @@ KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "reg
 
 
 class Runtime:
-    """One running function behind a Runtime API of its own.
+    """One running function with its own Runtime API.
 
     https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
     """
@@ -91,7 +91,7 @@ class Runtime:
         """Returns ("response", answer) or ("error", failure)."""
         self.events.put(json.dumps(event).encode())
         answer = self.answers.get(timeout=60)
-        assert self.process.poll() is None, "the function ended"
+        assert self.process.poll() is None, "the function crashed"
         return answer
 
     def stop(self):
@@ -101,14 +101,14 @@ class Runtime:
         self.server.shutdown()
 
 
-def generate(sam, *what):
-    out = subprocess.run([sam, "local", "generate-event", *what], check=True, capture_output=True, text=True,
+def generate(sam, *kind):
+    out = subprocess.run([sam, "local", "generate-event", *kind], check=True, capture_output=True, text=True,
                          env={**os.environ, "SAM_CLI_TELEMETRY": "0"})
     return json.loads(out.stdout)
 
 
 def request(sam, method, path, route=None, body=None, query=""):
-    """An HTTP API event of SAM's, for a route of ours."""
+    """Returns SAM's event of an HTTP API, changed to a route of the connector."""
     event = generate(sam, "apigateway", "http-api-proxy", "--method", method)
     event.update(rawPath=path, rawQueryString=query, routeKey=route or method + " " + path)
     event["queryStringParameters"] = dict(urllib.parse.parse_qsl(query))
@@ -130,7 +130,7 @@ def request(sam, method, path, route=None, body=None, query=""):
 
 
 def prepare(endpoint, template):
-    """Makes the table, the queue and the bus; returns the environment."""
+    """Creates the table, the queue and the bus. Returns the environment of the functions."""
     resources = json.loads(pathlib.Path(template).read_text())["Resources"].values()
     table = next(r["Properties"] for r in resources if r["Type"] == "AWS::DynamoDB::Table")
     names = ("TableName", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
@@ -151,11 +151,11 @@ def succeeded(answer, status=200):
 
 
 def run(invoke, sam, endpoint, table):
-    """The story; returns how many events were answered."""
+    """Sends the events and checks the answers."""
     secrets = boto3.client("secretsmanager", endpoint_url=endpoint, **KEYS)
     items = lambda: boto3.client("dynamodb", endpoint_url=endpoint, **KEYS).scan(TableName=table)["Items"]
 
-    # SAM's events as they are: none is for a route of ours.
+    # The unchanged events of SAM have no route of the connector.
     for function in ("oauth-start", "oauth-callback", "connections", "platform-notice", "token-get"):
         kind, body = invoke(function, generate(sam, "apigateway", "http-api-proxy"))
         assert kind == "response" and body["statusCode"] in (400, 404), (function, body)
@@ -165,14 +165,14 @@ def run(invoke, sam, endpoint, table):
     kind, body = invoke("refresh-worker", batch)
     assert kind == "response" and [f["itemIdentifier"] for f in body["batchItemFailures"]] in ([], [batch["Records"][0]["messageId"]]), body
 
-    # One connection's life.
+    # One connection from import to deletion.
     page = {"app_id": "test-app-id", "app_secret": "test-app-secret", "page_id": "200000000000002", "page_access_token": SECRET,
             "ig_user_id": "17841400000000002"}
-    made = succeeded(invoke("connections", request(sam, "POST", "/connections", body={
+    imported = succeeded(invoke("connections", request(sam, "POST", "/connections", body={
         "platform": "facebook", "owner": "acme", "account_name": "Example Page", "credentials": page, "verify": False})), 201)
-    connection = made["connections"][0]["id"]
+    connection = imported["connections"][0]["id"]
     stored = secrets.get_secret_value(SecretId="%s/connections/%s" % (PREFIX, connection))["SecretString"]
-    assert SECRET in stored and SECRET not in json.dumps(items()), "the secret is not where it belongs"
+    assert SECRET in stored and SECRET not in json.dumps(items()), "the secret is in the table, or not in Secrets Manager"
 
     kind, token = invoke("token-get", {"owner": "acme", "platform": "facebook"})
     assert kind == "response" and token["access_token"] == SECRET and token["connection_id"] == connection, (kind, token)

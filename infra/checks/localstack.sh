@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Deploys the template to a running LocalStack, and shows what came out.
-# LocalStack gives the functions it runs their AWS_ENDPOINT_URL itself.
+# Deploys the template to a running LocalStack, and prints the outputs.
+# LocalStack sets AWS_ENDPOINT_URL for its functions.
 set -euo pipefail
 
 stage=${1:-dev}
@@ -10,7 +10,7 @@ export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1
 unset AWS_PROFILE AWS_SESSION_TOKEN
 
 if ! curl -fsS --max-time 5 "$AWS_ENDPOINT_URL/_localstack/health" >/dev/null; then
-	echo "No LocalStack answers at $AWS_ENDPOINT_URL: start one (it needs Docker), or set AWS_ENDPOINT_URL" >&2
+	echo "LocalStack does not answer at $AWS_ENDPOINT_URL: start it (it needs Docker), or set AWS_ENDPOINT_URL" >&2
 	exit 1
 fi
 

@@ -1,8 +1,8 @@
-"""Reads the template as `sam local` does, without the Docker that it needs.
+"""Reads the template as `sam local` does, but without Docker.
 
-It uses the SAM CLI's own code (1.170.0): the functions that `sam local invoke` would
-find and where it finds their code, and the routes that `sam local start-api`
-would serve. `sam validate` looks at neither.
+It uses the code of the SAM CLI (1.170.0). It checks the functions that
+`sam local invoke` would find and the paths of their code, and the routes that
+`sam local start-api` would serve. `sam validate` checks neither.
 """
 
 import json
@@ -19,12 +19,12 @@ def check_functions(stacks, wanted):
     found = {}
     for function in SamFunctionProvider(stacks, use_raw_codeuri=False).get_all():
         bootstrap = pathlib.Path(function.codeuri) / "bootstrap"
-        assert bootstrap.is_file(), "%s: no code at %s" % (function.name, bootstrap)
-        assert bootstrap.stat().st_mode & stat.S_IXUSR, "%s cannot be executed" % bootstrap
+        assert bootstrap.is_file(), "%s: %s does not exist" % (function.name, bootstrap)
+        assert bootstrap.stat().st_mode & stat.S_IXUSR, "%s is not executable" % bootstrap
         assert function.runtime == "provided.al2023" and function.handler == "bootstrap", function
         assert function.architectures == ["arm64"], function.architectures
         found[function.functionname] = sorted(function.environment["Variables"])
-    assert found == wanted, "functions: SAM sees %s, the template has %s" % (found, wanted)
+    assert found == wanted, "functions: SAM finds %s, the template has %s" % (found, wanted)
     return len(found)
 
 
@@ -33,7 +33,7 @@ def check_routes(stacks, wanted):
     for route in ApiProvider(stacks).api.routes:
         assert route.payload_format_version == "2.0", route.path
         found.update((method, route.path, route.function_name) for method in route.methods)
-    assert found == wanted, "routes: SAM alone sees %s, the template alone has %s" % (found - wanted, wanted - found)
+    assert found == wanted, "routes: only SAM has %s, only the template has %s" % (found - wanted, wanted - found)
     return len(found)
 
 

@@ -1,11 +1,10 @@
-"""Runs the README's Python and Node snippets against a stand-in for Lambda.
+"""Runs the README's Python and Node snippets against a simulated Lambda.
 
 Usage: run_snippets.py NODE_FOLDER README…
 
-A snippet is a fenced block of python or js that mentions TOKEN_GET. Each is
-run twice as it stands: once where token-get answers, when it has to print the
-account and no token; once where it fails, when it has to print the advice
-that the snippet gives for ReauthorizationRequired.
+A snippet is a fenced block of python or js that contains TOKEN_GET. Each snippet
+runs twice without changes. If token-get succeeds, it must print the account and no
+token. If token-get fails, it must print the advice for ReauthorizationRequired.
 """
 
 import http.server
@@ -24,16 +23,16 @@ TOKEN = {
     "account_id": "UCtest", "account_name": "Example Channel", "status": "active", "scopes": [],
     "access_token": "test-access-token", "token_type": "Bearer", "credentials": {},
 }
-FAILURE = {"errorType": "ReauthorizationRequired", "errorMessage": "the authorization is gone"}
+FAILURE = {"errorType": "ReauthorizationRequired", "errorMessage": "the authorization has ended"}
 
 
 class Lambda(http.server.BaseHTTPRequestHandler):
-    """The Lambda API with one function in it, which fails for owner "gone"."""
+    """The Lambda API with one function, which fails for the owner "ended"."""
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         assert re.fullmatch(r"/2015-03-31/functions/[\w%:.-]*token-get/invocations", self.path), self.path
-        failed = asked["owner"] == "gone"
+        failed = payload["owner"] == "ended"
         body = json.dumps(FAILURE if failed else TOKEN).encode()
         self.send_response(200)
         if failed:
@@ -59,7 +58,7 @@ def execute(language, code, node_folder, endpoint, owner):
         done = subprocess.run([command, script.name], env=environment, capture_output=True, text=True, timeout=60)
     finally:
         os.unlink(script.name)
-    assert done.returncode == 0, "%s snippet ended with %d:\n%s" % (language, done.returncode, done.stderr)
+    assert done.returncode == 0, "%s snippet exited with %d:\n%s" % (language, done.returncode, done.stderr)
     return done.stdout
 
 
@@ -72,14 +71,14 @@ def main(node_folder, *readmes):
         for language, code in FENCE.findall(pathlib.Path(readme).read_text()):
             if "TOKEN_GET" not in code:
                 continue
-            said = execute(language, code, node_folder, endpoint, "acme")
-            assert "Example Channel" in said and TOKEN["access_token"] not in said, "%s: %s" % (language, said)
-            said = execute(language, code, node_folder, endpoint, "gone")
-            assert "connect link" in said, "%s: %s" % (language, said)
+            output = execute(language, code, node_folder, endpoint, "acme")
+            assert "Example Channel" in output and TOKEN["access_token"] not in output, "%s: %s" % (language, output)
+            output = execute(language, code, node_folder, endpoint, "ended")
+            assert "connect link" in output, "%s: %s" % (language, output)
             run.append(language)
     server.shutdown()
     assert sorted(set(run)) == ["js", "python"], "snippets found: %s" % run
-    print("%d snippets ran, each on an answer and on a failure" % len(run))
+    print("%d snippets ran, each with an answer and with a failure" % len(run))
 
 
 if __name__ == "__main__":

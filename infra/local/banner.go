@@ -19,7 +19,7 @@ func (s *stack) banner() {
 	row("Start page", s.servers.front.url+"/", "")
 	row("AWS", s.servers.aws.url, "  "+describeAWS(s.endpoint, s.embedded))
 	if s.box != nil {
-		row("Sandbox", s.sandboxURL(), "  the platforms, played")
+		row("Sandbox", s.sandboxURL(), "  the simulated platforms")
 	}
 	t.print("")
 	t.print("  Open the start page, press Connect, and then ask for a token as another Lambda does:")

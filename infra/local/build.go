@@ -24,7 +24,7 @@ func moduleRoot(ctx context.Context) (string, error) {
 	}
 	file := strings.TrimSpace(string(out))
 	if file == "" || file == os.DevNull {
-		return "", errors.New("this folder is in no Go module: start from the project's own folder")
+		return "", errors.New("this folder is not in a Go module: run the command in the folder of the project")
 	}
 	return filepath.Dir(file), nil
 }
@@ -36,7 +36,7 @@ func moduleRoot(ctx context.Context) (string, error) {
 // of another user, as is common in containers.
 func buildFunctions(ctx context.Context, root, dir string, functions []blueprint.Function, t *terminal) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("making the folder of the binaries: %w", err)
+		return fmt.Errorf("creating the folder of the binaries: %w", err)
 	}
 	unlock, err := lock(filepath.Join(dir, ".lock"))
 	if err != nil {
@@ -66,7 +66,7 @@ type progress struct {
 	done     chan struct{}
 
 	mu   sync.Mutex
-	said bytes.Buffer
+	text bytes.Buffer
 }
 
 func newProgress(t *terminal) *progress {
@@ -93,13 +93,13 @@ func (p *progress) end() { close(p.done) }
 func (p *progress) output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.said.String()
+	return p.text.String()
 }
 
 func (p *progress) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.said.Write(b)
+	return p.text.Write(b)
 }
 
 // lock prevents other stacks from building into the same folder.

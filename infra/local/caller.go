@@ -28,7 +28,7 @@ func (c caller) call(ctx context.Context, method, path string, in, out any) erro
 	}
 	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("making a request: %w", err)
+		return fmt.Errorf("creating a request: %w", err)
 	}
 	r.RemoteAddr = "127.0.0.1:0"
 	r.Header.Set("Accept", "application/json")

@@ -63,7 +63,7 @@ func newSettings(get func(string) string, publicURL string) settings {
 func empty(s string) bool { return s == "" }
 
 // of returns the whole environment of a function: the variables that the
-// blueprint lists, those that Lambda sets, and what a process needs to run.
+// blueprint lists, those that Lambda sets, and those that every process needs.
 func (s settings) of(f blueprint.Function, endpoint string) []string {
 	environment := []string{
 		"_HANDLER=bootstrap",
@@ -79,7 +79,7 @@ func (s settings) of(f blueprint.Function, endpoint string) []string {
 		"AWS_ACCESS_KEY_ID=" + s.key.id,
 		"AWS_SECRET_ACCESS_KEY=" + s.key.secret,
 		"AWS_ENDPOINT_URL=" + endpoint,
-		// The functions must not read the AWS profiles of the person.
+		// The functions must not read the AWS profiles of the user.
 		"AWS_CONFIG_FILE=" + os.DevNull,
 		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
 		"AWS_EC2_METADATA_DISABLED=true",

@@ -78,8 +78,7 @@ func localCaller() *events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescriptio
 	}
 }
 
-// cookies returns each cookie as name=value; format 2.0 takes them out of the
-// headers.
+// cookies returns each cookie as name=value. Format 2.0 has no Cookie header.
 func cookies(h http.Header) []string {
 	var all []string
 	for _, line := range h.Values("Cookie") {
@@ -131,8 +130,8 @@ func joined(query url.Values) map[string]string {
 	return all
 }
 
-// encodeBody encodes everything in base64 but the few types that an HTTP API
-// takes for text. A form is not among them, nor is a body without a type:
+// encodeBody encodes a body in base64, unless its type is one of the few that an
+// HTTP API treats as text. It also encodes forms and bodies without a type:
 // measured on AWS in https://github.com/ministackorg/ministack/pull/766, of
 // 2026-06-01.
 func encodeBody(contentType string, body []byte) (encoded string, isBase64 bool) {
@@ -156,10 +155,10 @@ type reply struct {
 	body    []byte
 }
 
-var errMalformedReply = errors.New("the answer of the function is not one that the HTTP API takes")
+var errMalformedReply = errors.New("the HTTP API does not accept the answer of the function")
 
-// readReply reads the answer of a function in payload format 2.0. One without
-// a statusCode is a body in JSON as a whole.
+// readReply reads the answer of a function in payload format 2.0. An answer without
+// a statusCode is a JSON body.
 func readReply(payload []byte) (reply, error) {
 	if !json.Valid(payload) {
 		return reply{}, errMalformedReply

@@ -20,7 +20,7 @@ const (
 	integrationTimeout = 30 * time.Second
 )
 
-// maxHeaderBytes is how much of a request's head is read. It exceeds maxHead, so
+// maxHeaderBytes limits the head of a request that is read. It exceeds maxHead, so
 // that the gateway can answer a longer head as an HTTP API does.
 const maxHeaderBytes = 64 << 10
 

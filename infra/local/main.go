@@ -25,15 +25,15 @@ import (
 
 func main() {
 	o := options{getenv: os.Getenv}
-	flag.StringVar(&o.addr, "addr", "127.0.0.1:8422", "where the HTTP API and the start page are; port 0 picks a free one")
-	flag.StringVar(&o.aws, "aws", "127.0.0.1:4566", "where AWS is: Lambda invoke, and the embedded services")
-	flag.StringVar(&o.sandbox, "sandbox", "127.0.0.1:8423", "where the sandbox platforms are")
-	flag.StringVar(&o.platformEndpoints, "platform-endpoints", "", "a `file` of JSON, real origin to the origin to use instead; starts no sandbox")
-	flag.DurationVar(&o.refreshEvery, "refresh-every", blueprint.RefreshSchedule().Every, "how often the refresh function is invoked")
-	flag.StringVar(&o.readyFile, "ready-file", "", "a `file` to write the URLs to, as JSON, once everything answers")
-	flag.IntVar(&o.concurrency, "concurrency", 10, "how many processes each function may have")
+	flag.StringVar(&o.addr, "addr", "127.0.0.1:8422", "the address of the HTTP API and the start page; port 0 chooses a free one")
+	flag.StringVar(&o.aws, "aws", "127.0.0.1:4566", "the address of AWS: Lambda invoke and the embedded services")
+	flag.StringVar(&o.sandbox, "sandbox", "127.0.0.1:8423", "the address of the sandbox platforms")
+	flag.StringVar(&o.platformEndpoints, "platform-endpoints", "", "a JSON `file` that maps real origins to the origins to use instead; starts no sandbox")
+	flag.DurationVar(&o.refreshEvery, "refresh-every", blueprint.RefreshSchedule().Every, "the interval of the refresh function")
+	flag.StringVar(&o.readyFile, "ready-file", "", "the `file` for the URLs, as JSON; written when every part answers")
+	flag.IntVar(&o.concurrency, "concurrency", 10, "the maximum number of processes of each function")
 	flag.StringVar(&o.build, "build", "", "the `folder` of the function binaries (default build/local)")
-	tell := flag.Bool("describe", false, "write what would run, as JSON, and start nothing")
+	describe := flag.Bool("describe", false, "write the functions, routes, schedule and queue as JSON, and start nothing")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "The flags of go run ./infra/local, which make run takes as ARGS='…':")
 		flag.PrintDefaults()
@@ -43,7 +43,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "local:", err)
 		os.Exit(2)
 	}
-	if *tell {
+	if *describe {
 		if err := writePlan(os.Stdout, o); err != nil {
 			fmt.Fprintln(os.Stderr, "local:", err)
 			os.Exit(1)

@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// account is the AWS account that everything here belongs to, the one that
-// LocalStack uses too.
+// account is the AWS account of the stack. LocalStack uses the same one.
 const account = "000000000000"
 
 func functionARN(name string) string {

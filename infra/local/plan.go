@@ -12,7 +12,7 @@ import (
 	"platform-api-connector/shared/config"
 )
 
-// plan is what a stack runs.
+// plan lists the functions, routes, schedule and queue of a stack.
 type plan struct {
 	functions []blueprint.Function
 	routes    []blueprint.Route
@@ -50,17 +50,17 @@ type destination struct {
 	Function string         `json:"function"`
 }
 
-// writePlan writes what a stack of these options would run. It starts nothing.
+// writePlan writes the plan of a stack with these options. It starts nothing.
 func writePlan(out io.Writer, o options) error {
 	p := newPlan(o.refreshEvery)
 	s := newSettings(o.getenv, "http://"+o.addr)
 	// Only a running stack knows these values.
 	for _, name := range []string{config.PlatformEndpoints, config.RefreshQueueURL} {
-		s.values[name] = "known once it runs"
+		s.values[name] = "set by the running stack"
 	}
 	d := description{Functions: map[string][]string{}, Routes: map[string]destination{}}
 	for _, f := range p.functions {
-		for _, variable := range s.of(f, "known once it runs") {
+		for _, variable := range s.of(f, "set by the running stack") {
 			name, _, _ := strings.Cut(variable, "=")
 			d.Functions[f.Name] = append(d.Functions[f.Name], name)
 		}

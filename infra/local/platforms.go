@@ -21,8 +21,8 @@ type platformSummary struct {
 // configured, and the platform has approved it.
 func (p platformSummary) Connectable() bool { return p.AppConfigured && p.AppMode != "manual" }
 
-// ByHand reports whether posts are made by hand until the app is approved.
-func (p platformSummary) ByHand() bool { return p.AppConfigured && p.AppMode == "manual" }
+// IsManual reports whether posts are made by hand until the app is approved.
+func (p platformSummary) IsManual() bool { return p.AppConfigured && p.AppMode == "manual" }
 
 func (c caller) platforms(ctx context.Context) ([]platformSummary, error) {
 	var answer struct{ Platforms []platformSummary }
@@ -30,8 +30,8 @@ func (c caller) platforms(ctx context.Context) ([]platformSummary, error) {
 	return answer.Platforms, err
 }
 
-// seed configures the sandbox's app of each platform, and tells the sandbox
-// where its people are sent back to.
+// seed stores the sandbox's app of each platform, and registers its redirect URI at
+// the sandbox.
 func seed(ctx context.Context, c caller, box *sandbox.Sandbox) error {
 	platforms, err := c.platforms(ctx)
 	if err != nil {

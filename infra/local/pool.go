@@ -115,13 +115,13 @@ func (p *pool) drain(ctx context.Context) {
 	p.mu.Lock()
 	p.draining = true
 	p.mu.Unlock()
-	over := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
 		p.invocations.Wait()
-		close(over)
+		close(done)
 	}()
 	select {
-	case <-over:
+	case <-done:
 	case <-ctx.Done():
 	}
 }
@@ -176,7 +176,7 @@ func (p *pool) run(i *invocation, done chan<- result) {
 	case <-timeout.C:
 		process.end()
 		<-process.exited
-		p.notify("%s took longer than %v and was ended", p.function.Name, p.function.Timeout)
+		p.notify("%s exceeded its timeout of %v and was ended", p.function.Name, p.function.Timeout)
 		done <- result{failure("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds",
 			i.id, p.function.Timeout.Seconds())), "Unhandled"}
 	}
@@ -262,11 +262,12 @@ func (p *pool) start() (idleProcess, result) {
 	}
 }
 
-func (p *pool) started(well bool) {
+// started counts consecutive failed starts.
+func (p *pool) started(succeeded bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures++
-	if well {
+	if succeeded {
 		p.failures = 0
 	}
 }
@@ -295,15 +296,15 @@ func (p *pool) watch(process *process) {
 	p.mu.Lock()
 	delete(p.processes, process)
 	p.mu.Unlock()
-	if manner, ours := process.exitReason(); !ours {
-		p.notify("%s crashed (%s); a new one starts with the next invocation", p.function.Name, manner)
+	if status, killed := process.exitReason(); !killed {
+		p.notify("%s crashed (%s); a new one starts with the next invocation", p.function.Name, status)
 	}
 }
 
 // exitError returns the answer of Lambda if the process has exited.
 func exitError(i *invocation, process *process) result {
-	manner, _ := process.exitReason()
-	message := "Error: Runtime exited with error: " + manner
+	status, _ := process.exitReason()
+	message := "Error: Runtime exited with error: " + status
 	if i != nil {
 		message = "RequestId: " + i.id + " " + message
 	}

@@ -103,7 +103,7 @@ func (p *process) end() {
 }
 
 // exitReason returns the exit status, and whether the stack killed the process.
-func (p *process) exitReason() (manner string, ours bool) {
+func (p *process) exitReason() (status string, killed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ending, p.ended

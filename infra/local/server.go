@@ -33,7 +33,7 @@ func listen(addr string) (*server, error) {
 	}
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is taken, perhaps by another local stack: end what runs there, or name another port; 0 picks a free one (make run ARGS='-addr 127.0.0.1:0 -aws 127.0.0.1:0 -sandbox 127.0.0.1:0')", addr)
+		return nil, fmt.Errorf("%s is in use, perhaps by another local stack: end that process, or choose another port; 0 chooses a free one (make run ARGS='-addr 127.0.0.1:0 -aws 127.0.0.1:0 -sandbox 127.0.0.1:0')", addr)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)

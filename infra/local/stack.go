@@ -94,13 +94,13 @@ func (s *stack) listen(context.Context) error {
 		}
 	}
 	var err error
-	open := func(addr, flag string) (at *server) {
+	open := func(addr, flag string) (opened *server) {
 		if err == nil {
-			if at, err = listen(addr); err != nil {
+			if opened, err = listen(addr); err != nil {
 				err = fmt.Errorf("%s: %w", flag, err)
 			}
 		}
-		return at
+		return opened
 	}
 	s.servers.front = open(s.addr, "-addr")
 	s.servers.aws = open(s.aws, "-aws")
@@ -273,11 +273,11 @@ func (s *stack) check(ctx context.Context) error {
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.servers.front.url+"/", nil)
 	if err != nil {
-		return fmt.Errorf("asking for the start page: %w", err)
+		return fmt.Errorf("requesting the start page: %w", err)
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return fmt.Errorf("asking for the start page: %w", err)
+		return fmt.Errorf("requesting the start page: %w", err)
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
@@ -341,9 +341,9 @@ func (s *stack) close() {
 
 func closeAll(ctx context.Context, all ...*server) {
 	var closing sync.WaitGroup
-	for _, one := range all {
-		if one != nil {
-			closing.Go(func() { one.close(ctx) })
+	for _, s := range all {
+		if s != nil {
+			closing.Go(func() { s.close(ctx) })
 		}
 	}
 	closing.Wait()

@@ -85,14 +85,14 @@ func (p *startPage) show(w http.ResponseWriter, r *http.Request) {
 	view, err := p.view(r.Context())
 	if err != nil {
 		p.terminal.notify("the start page cannot be shown: %v", err)
-		http.Error(w, "The page cannot be shown; the terminal of the local stack says why.", http.StatusBadGateway)
+		http.Error(w, "The page cannot be shown; the terminal of the local stack shows the cause.", http.StatusBadGateway)
 		return
 	}
 	view.Notice = p.notice(r.URL.Query())
 	var page bytes.Buffer
 	if err := startPageTemplate.Execute(&page, view); err != nil {
 		p.terminal.notify("the start page cannot be shown: %v", err)
-		http.Error(w, "The page cannot be shown; the terminal of the local stack says why.", http.StatusInternalServerError)
+		http.Error(w, "The page cannot be shown; the terminal of the local stack shows the cause.", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -175,8 +175,8 @@ func (p *startPage) reconnect(w http.ResponseWriter, r *http.Request, id string)
 	p.mint(w, r, map[string]any{"platform": c.Platform, "owner": c.Owner, "connection_id": c.ID})
 }
 
-// token asks for a token as another function would, and tells that there is
-// one, not which.
+// token requests a token as another function would. The notice does not contain
+// the token.
 func (p *startPage) token(ctx context.Context, id string) notice {
 	var t struct {
 		AccountName string    `json:"account_name"`
@@ -206,9 +206,9 @@ func (p *startPage) verify(ctx context.Context, id string) notice {
 	case err != nil:
 		return refusal("Not verified", err)
 	case !v.OK:
-		return notice{Text: "The platform does not take these credentials any more.", Failed: true}
+		return notice{Text: "The platform does not accept these credentials any more.", Failed: true}
 	case v.AccountName == "":
-		return notice{Text: "Verified: the platform takes these credentials."}
+		return notice{Text: "Verified: the platform accepts these credentials."}
 	}
 	return notice{Text: "Verified: the platform answered for " + v.AccountName + "."}
 }
@@ -243,52 +243,52 @@ func (p *startPage) notice(query url.Values) *notice {
 	case query.Get("status") == "connected":
 		return &notice{Text: plural(max(1, len(query["connection_id"])), "account") + " connected."}
 	case query.Get("status") == "confirm":
-		return &notice{Text: "The consent is held for ten minutes, until POST /connections/confirm gets the confirmation that stands in this page's address, with its owner."}
+		return &notice{Text: "The consent waits ten minutes for its confirmation. Send the confirmation in the address of this page, and its owner, to POST /connections/confirm."}
 	case codePattern.MatchString(query.Get("error")):
 		return &notice{Text: notConnected(query.Get("error")), Failed: true}
 	}
 	return nil
 }
 
-// endings explain the codes with which a consent can end.
+// endings explain the codes of a failed consent.
 var endings = map[string]string{
 	"AccessDenied":            "access was declined, or there was nothing to connect",
 	"AccountMismatch":         "another account was chosen than the one to reconnect",
 	"AppMisconfigured":        "the platform refuses the app; check its client id, secret and redirect URI",
-	"AppNotConfigured":        "the platform has no app any more",
-	"ConnectionNotFound":      "the connection to reconnect is gone",
-	"InvalidRequest":          "the platform sent back something that cannot be used",
+	"AppNotConfigured":        "the app of the platform was deleted",
+	"ConnectionNotFound":      "the connection to reconnect was deleted",
+	"InvalidRequest":          "the answer of the platform is invalid",
 	"LinkGone":                "the link was used already, or has expired",
 	"ManualMode":              "the platform has not approved the app yet",
 	"PlatformUnavailable":     "the platform does not answer; try again later",
-	"QuotaExhausted":          "the app has used up what it may call; try again later",
+	"QuotaExhausted":          "the app has used all its calls; try again later",
 	"RateLimited":             "there were too many requests; wait a few minutes",
-	"ReauthorizationRequired": "the platform took the authorization back at once; try again",
-	"ScopeMissing":            "permissions that a connection cannot do without were not granted",
-	"StateInvalid":            "the consent came too late, or a second time; start again",
+	"ReauthorizationRequired": "the platform ended the authorization at once; try again",
+	"ScopeMissing":            "required permissions were not granted",
+	"StateInvalid":            "the consent came too late or was used already; start again",
 }
 
 func notConnected(code string) string {
 	words, known := endings[code]
 	if !known {
-		words = "something failed; the terminal of the local stack says what"
+		words = "the connector failed; the terminal of the local stack shows the cause"
 	}
 	return "Not connected: " + words + " (" + code + ")."
 }
 
-// notice is one line for the person.
+// notice is a line on the page.
 type notice struct {
 	Text   string
 	Failed bool
 }
 
 // refusal returns the notice of an action that failed.
-func refusal(what string, err error) notice {
+func refusal(outcome string, err error) notice {
 	var refused *refusedError
 	if errors.As(err, &refused) && refused.Code != "" {
-		return notice{Text: fmt.Sprintf("%s (%s): %s.", what, refused.Code, strings.TrimSuffix(refused.Detail, ".")), Failed: true}
+		return notice{Text: fmt.Sprintf("%s (%s): %s.", outcome, refused.Code, strings.TrimSuffix(refused.Detail, ".")), Failed: true}
 	}
-	return notice{Text: what + "; the terminal of the local stack says why.", Failed: true}
+	return notice{Text: outcome + "; the terminal of the local stack shows the cause.", Failed: true}
 }
 
 // notices stores the result of an action until the next page shows it.
@@ -300,21 +300,21 @@ type notices struct {
 // maxNotices limits the notices for pages that no browser requests.
 const maxNotices = 100
 
-func (n *notices) put(one notice) (id string) {
+func (n *notices) put(added notice) (id string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.all == nil || len(n.all) == maxNotices {
 		n.all = map[string]notice{}
 	}
 	id = rand.Text()
-	n.all[id] = one
+	n.all[id] = added
 	return id
 }
 
 func (n *notices) take(id string) (notice, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	one, found := n.all[id]
+	stored, found := n.all[id]
 	delete(n.all, id)
-	return one, found
+	return stored, found
 }

@@ -17,7 +17,7 @@ func TestStartPage_Notice(t *testing.T) {
 			"status=confirm&confirmation=x":  "POST /connections/confirm",
 			"error=AccessDenied":             "declined, or there was nothing to connect (AccessDenied).",
 			"error=AccountMismatch":          "another account",
-			"error=Internal":                 "the terminal of the local stack says what (Internal).",
+			"error=Internal":                 "the terminal of the local stack shows the cause (Internal).",
 			"error=%3Cscript%3E":             "",
 			"connection_id=a&status=unknown": "",
 		} {

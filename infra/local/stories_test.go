@@ -584,7 +584,7 @@ func TestStart(t *testing.T) {
 		"address_that_is_not_loopback": {func(o *options) { o.addr = "0.0.0.0:0" }, "not on loopback"},
 		"missing_endpoints_file":       {func(o *options) { o.platformEndpoints = "nowhere.json" }, "nowhere.json"},
 		"invalid_variable":             {func(o *options) { o.getenv = lookup(map[string]string{config.ReturnOrigins: "ftp://x"}) }, "RETURN_ORIGINS: not an http or https origin"},
-		"port_in_use":                  {func(o *options) { o.sandbox = listener.Addr().String() }, "-sandbox: " + listener.Addr().String() + " is taken"},
+		"port_in_use":                  {func(o *options) { o.sandbox = listener.Addr().String() }, "-sandbox: " + listener.Addr().String() + " is in use"},
 		"unreachable_aws":              {func(o *options) { o.getenv = lookup(map[string]string{config.AWSEndpointURL: "http://127.0.0.1:1"}) }, "preparing AWS at http://127.0.0.1:1"},
 	} {
 		t.Run(name, func(t *testing.T) {

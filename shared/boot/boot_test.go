@@ -32,7 +32,7 @@ func environment(changes map[string]string) func(string) string {
 	return func(name string) string { return values[name] }
 }
 
-// onAWS gives the SDK what it reads from the process itself.
+// onAWS sets the variables that the SDK reads.
 func onAWS(t *testing.T, endpoint string) {
 	t.Helper()
 	for name, value := range map[string]string{

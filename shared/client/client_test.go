@@ -62,7 +62,7 @@ func (s *lambdaStub) start() (api *lambda.Client, stop func()) {
 	}), server.Close
 }
 
-// newClient returns a client of a stub whose function gives answer.
+// newClient returns a client of a stub that returns answer.
 func newClient(t *testing.T, answer func(payload string) (string, bool)) (*client.Client, *lambdaStub) {
 	t.Helper()
 	s := &lambdaStub{answer: answer}

@@ -7,7 +7,7 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// extended is a platform with one more extra of an app.
+// extended is a platform whose app has one more extra.
 type extended struct {
 	connector.Platform
 	field connector.AppField
@@ -25,7 +25,7 @@ func TestConnections_PutAppExtra(t *testing.T) {
 		name   string
 		field  connector.AppField
 		given  any
-		shown  any // nil: it is not shown
+		shown  any // nil: the view omits it
 		refuse bool
 	}{
 		{name: "number", field: connector.AppField{Name: "daily_limit", Number: true}, given: 25, shown: 25.0},

@@ -20,21 +20,20 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// TestCanary drives every flow, to success and to failure, at LOG_LEVEL=debug,
-// and then looks for every secret that entered in everything that came out:
-// logs, answers, pages, errors, records, tickets, events, messages, and the
-// URLs that platforms were called by.
+// TestCanary runs every flow at LOG_LEVEL=debug, with success and with failure. It
+// then searches all output for every secret: logs, answers, pages, errors, records,
+// tickets, events, messages, and the URLs of calls to platforms.
 //
-// What may hold a secret, and is left out of the search:
+// The search omits the places that contain a secret by design:
 //
-//   - oauth-start's Location (the state) and Set-Cookie (the browser's half),
-//   - the answer to POST /links (the link),
-//   - the callback's Location where a link asks for confirmation,
-//   - token-get's access_token, the OAuth 1.0a keys in its credentials, and,
+//   - the state in the Location and the cookie in the Set-Cookie of oauth-start,
+//   - the link in the answer to POST /links,
+//   - the confirmation in the Location of a callback,
+//   - the access_token of token-get, OAuth 1.0a keys in its credentials, and,
 //     with "full", all of its credentials,
-//   - the answer to a data deletion (its confirmation code),
-//   - the authorize URL, and Facebook's debug_token, which has no other place
-//     for the token that it is asked about.
+//   - the confirmation code in the answer to a data deletion,
+//   - the authorize URL, and the URL of Facebook's debug_token, which takes the
+//     token in its query.
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	for _, name := range platforms() {
@@ -54,16 +53,16 @@ func TestCanary(t *testing.T) {
 	}
 }
 
-// canary is a stack that remembers what went into it and what came out.
+// canary is a stack that records its secrets and its output.
 type canary struct {
 	*stack
 	mu      sync.Mutex
-	secrets map[string]string // value to what it is
-	seen    []sighting
+	secrets map[string]string // names by value
+	outputs []output
 }
 
-// sighting is something that came out.
-type sighting struct{ where, text string }
+// output is a text that must not contain a secret.
+type output struct{ source, text string }
 
 func newCanary(t *testing.T) *canary {
 	t.Helper()
@@ -73,36 +72,37 @@ func newCanary(t *testing.T) *canary {
 		c.functions[function] = func(ctx context.Context, payload []byte) ([]byte, error) {
 			answer, err := f(ctx, payload)
 			if err != nil {
-				c.saw("error of "+function, fmt.Sprintf("%v %+v %#v", err, err, err))
+				c.record("error of "+function, fmt.Sprintf("%v %+v %#v", err, err, err))
 			}
-			c.answered(function, payload, answer)
+			c.recordAnswer(function, payload, answer)
 			return answer, err
 		}
 	}
 	return c
 }
 
-func (c *canary) secret(what string, values ...string) {
+// secret adds secrets. Values shorter than 8 bytes would also match other text.
+func (c *canary) secret(name string, values ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, value := range values {
 		if len(value) >= 8 {
-			c.secrets[value] = what
+			c.secrets[value] = name
 		}
 	}
 }
 
-func (c *canary) saw(where, text string) {
+func (c *canary) record(source, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seen = append(c.seen, sighting{where, text})
+	c.outputs = append(c.outputs, output{source, text})
 }
 
-// answered notes an answer without what it is there for.
-func (c *canary) answered(function string, payload, answer []byte) {
+// recordAnswer records an answer without the secrets that it contains by design.
+func (c *canary) recordAnswer(function string, payload, answer []byte) {
 	var r reply
 	if json.Unmarshal(answer, &r) != nil || r.StatusCode == 0 {
-		c.saw("answer of "+function, withoutToken(function, string(answer)))
+		c.record("answer of "+function, withoutToken(function, string(answer)))
 		return
 	}
 	var e events.APIGatewayV2HTTPRequest
@@ -125,10 +125,10 @@ func (c *canary) answered(function string, payload, answer []byte) {
 	case strings.HasSuffix(e.RouteKey, "/data-deletion") && r.StatusCode == 200:
 		r.Body = ""
 	}
-	c.saw("answer of "+function+" to "+e.RouteKey, fmt.Sprintf("%v %v %s", r.Headers, r.Cookies, withoutToken(function, r.Body)))
+	c.record("answer of "+function+" to "+e.RouteKey, fmt.Sprintf("%v %v %s", r.Headers, r.Cookies, withoutToken(function, r.Body)))
 }
 
-// withoutToken leaves out of token-get's answer what was asked for.
+// withoutToken removes the requested secrets from an answer of token-get.
 func withoutToken(function, body string) string {
 	var answer map[string]any
 	if function != blueprint.TokenGet || json.Unmarshal([]byte(body), &answer) != nil {
@@ -139,7 +139,7 @@ func withoutToken(function, body string) string {
 	if _, full := answer["connection_id"]; !full {
 		delete(answer, "credentials")
 	}
-	if _, signs := credentials["access_token_secret"]; signs {
+	if _, isOAuth1 := credentials["access_token_secret"]; isOAuth1 {
 		delete(answer, "credentials")
 	}
 	b, _ := json.Marshal(answer)
@@ -154,19 +154,19 @@ func queryOf(address, name string) string {
 	return u.Query().Get(name)
 }
 
-// recordWrites notes what is written into the store and the queue.
+// recordWrites records the writes to the store and the queue.
 func (c *canary) recordWrites(_ context.Context, call connectortest.Call, next func() error) error {
 	if after := call.Change.After; after != nil {
-		c.saw("record", string(mustJSON(after))+fmt.Sprintf(" %+v", after))
+		c.record("record", string(mustJSON(after))+fmt.Sprintf(" %+v", after))
 	}
 	for _, t := range call.Change.Put {
-		c.saw("ticket", string(t.Body)+" "+t.ID+" "+t.Bound)
+		c.record("ticket", string(t.Body)+" "+t.ID+" "+t.Bound)
 	}
 	if call.Counter != "" {
-		c.saw("counter", call.Counter)
+		c.record("counter", call.Counter)
 	}
 	if call.Items != nil {
-		c.saw("message", fmt.Sprint(call.Items))
+		c.record("message", fmt.Sprint(call.Items))
 	}
 	return next()
 }
@@ -179,17 +179,17 @@ func mustJSON(v any) []byte {
 	return b
 }
 
-// begin opens an authorization and notes its secrets.
+// begin begins an authorization and records its secrets.
 func (c *canary) begin(t *testing.T, name string, link map[string]any, choice sandbox.Choice) flow {
 	t.Helper()
 	f := c.flowOf(t, name, c.link(t, link), choice)
-	_, browser, _ := strings.Cut(f.cookie, "=")
-	c.secret("a browser's half", browser)
+	_, cookie, _ := strings.Cut(f.cookie, "=")
+	c.secret("a cookie", cookie)
 	c.secret("a code", queryOf(f.callback, "code"))
 	return f
 }
 
-// raw sends a request that need not fit the document.
+// raw sends a request that may violate the OpenAPI document.
 func (c *canary) raw(t *testing.T, method, target string, changes ...change) reply {
 	t.Helper()
 	route, e := event(t, method, target, changes...)
@@ -198,15 +198,15 @@ func (c *canary) raw(t *testing.T, method, target string, changes ...change) rep
 
 func (c *canary) consents(t *testing.T, name string) {
 	link := map[string]any{"platform": name, "owner": "acme"}
-	back := map[string]any{"platform": name, "owner": "acme", "return_url": returnURL}
+	withReturnURL := map[string]any{"platform": name, "owner": "acme", "return_url": returnURL}
 	f := c.begin(t, name, link, sandbox.Choice{})
 	c.raw(t, "GET", f.callback)
 	c.raw(t, "GET", f.callback, withCookie(f.cookie), with("sec-purpose", "prefetch"))
 	f.finish(t, with("accept", browserUse))
 	f.finish(t, with("accept", browserUse))
 	f.finish(t)
-	c.begin(t, name, back, sandbox.Choice{}).finish(t)
-	c.begin(t, name, back, sandbox.Choice{Deny: true}).finish(t)
+	c.begin(t, name, withReturnURL, sandbox.Choice{}).finish(t)
+	c.begin(t, name, withReturnURL, sandbox.Choice{Deny: true}).finish(t)
 	c.begin(t, name, link, sandbox.Choice{Deny: true}).finish(t, with("accept", browserUse))
 	late := c.begin(t, name, link, sandbox.Choice{})
 	c.clock.Advance(11 * time.Minute)
@@ -217,19 +217,19 @@ func (c *canary) consents(t *testing.T, name string) {
 	}
 	c.raw(t, "GET", mixed.callback+"&iss=https://evil.example", withCookie(mixed.cookie))
 	c.raw(t, "GET", mixed.callback+"&code=again&state=again", withCookie(mixed.cookie))
-	c.confirms(t, back)
+	c.confirms(t, withReturnURL)
 }
 
-// confirms goes through a consent that waits to be confirmed.
+// confirms runs a consent that must be confirmed, as another owner and as its own.
 func (c *canary) confirms(t *testing.T, link map[string]any) {
 	t.Helper()
-	waiting := map[string]any{"confirm": true}
+	pending := map[string]any{"confirm": true}
 	for field, value := range link {
-		waiting[field] = value
+		pending[field] = value
 	}
-	waiting["owner"] = "confirmed"
+	pending["owner"] = "confirmed"
 	for _, owner := range []string{"mallory", "confirmed"} {
-		f := c.begin(t, link["platform"].(string), waiting, sandbox.Choice{})
+		f := c.begin(t, link["platform"].(string), pending, sandbox.Choice{})
 		confirmation := queryOf(f.finish(t).Headers["location"], "confirmation")
 		if confirmation == "" {
 			t.Fatal("no confirmation")
@@ -253,13 +253,14 @@ func (c *canary) failures(t *testing.T, name string) {
 	}
 }
 
-func (c *canary) of(t *testing.T, name string) string {
+// connectOne connects a platform and returns the id of its first connection.
+func (c *canary) connectOne(t *testing.T, name string) string {
 	t.Helper()
 	return c.connect(t, name, "acme", sandbox.Choice{})[0]
 }
 
 func (c *canary) tokens(t *testing.T, name string) {
-	id := c.of(t, name)
+	id := c.connectOne(t, name)
 	for _, payload := range []string{
 		`{"connection_id":"` + id + `"}`, `{"connection_id":"` + id + `","full":true}`, `{"connection_id":"` + id + `","force_refresh":true}`,
 		`{"connection_id":"` + id + `","scopes":["none.such"]}`, `{"connection_id":"` + id + `","owner":"mallory"}`, `{"owner":"acme","platform":"` + name + `"}`,
@@ -276,7 +277,7 @@ func (c *canary) tokens(t *testing.T, name string) {
 }
 
 func (c *canary) refreshes(t *testing.T, name string) {
-	id := c.of(t, name)
+	id := c.connectOne(t, name)
 	for _, kind := range []sandbox.Kind{
 		"", sandbox.Cut, sandbox.Throttled, sandbox.Outage, sandbox.HTML, sandbox.WrongClient, sandbox.Truncated, sandbox.DeadGrant,
 	} {
@@ -300,13 +301,13 @@ func (c *canary) refreshes(t *testing.T, name string) {
 }
 
 func (c *canary) imports(t *testing.T, name string) {
-	brought := c.full(t, c.of(t, name))
-	c.bring(t, name, brought)
+	credentials := c.full(t, c.connectOne(t, name))
+	c.importAll(t, name, credentials)
 	if name == sandbox.Twitter {
 		app, keys := c.sandbox.AppOf(name), c.sandbox.UserKeys()
 		for _, key := range keys {
 			c.secret("an OAuth 1.0a key", key.AccessToken, key.AccessTokenSecret, app.Extras["api_secret"], app.Extras["bearer_token"])
-			c.bring(t, name, map[string]any{
+			c.importAll(t, name, map[string]any{
 				"api_key": app.Extras["api_key"], "api_secret": app.Extras["api_secret"], "bearer_token": app.Extras["bearer_token"],
 				"access_token": key.AccessToken, "access_token_secret": key.AccessTokenSecret,
 			})
@@ -314,8 +315,8 @@ func (c *canary) imports(t *testing.T, name string) {
 	}
 }
 
-// bring imports credentials as they are, and spoilt.
-func (c *canary) bring(t *testing.T, name string, credentials map[string]any) {
+// importAll imports credentials unchanged, and with each field replaced.
+func (c *canary) importAll(t *testing.T, name string, credentials map[string]any) {
 	t.Helper()
 	for _, verify := range []bool{true, false} {
 		got := c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": fmt.Sprint("importer ", verify), "credentials": credentials, "verify": verify}))
@@ -327,18 +328,18 @@ func (c *canary) bring(t *testing.T, name string, credentials map[string]any) {
 		}
 	}
 	for field, value := range credentials {
-		spoilt := map[string]any{}
+		changed := map[string]any{}
 		for field, value := range credentials {
-			spoilt[field] = value
+			changed[field] = value
 		}
-		forged := fmt.Sprint("test-brought-", field, "-", value)
-		c.secret("a spoilt "+field, forged)
-		for _, instead := range []any{forged, forged + "\n", map[string]any{forged: forged}, []string{forged}} {
-			spoilt[field] = instead
-			c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": "spoilt", "credentials": spoilt}))
+		forged := fmt.Sprint("test-imported-", field, "-", value)
+		c.secret("a changed "+field, forged)
+		for _, replacement := range []any{forged, forged + "\n", map[string]any{forged: forged}, []string{forged}} {
+			changed[field] = replacement
+			c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": "changed", "credentials": changed}))
 		}
-		c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": "spoilt", "credentials": map[string]any{forged: field}}))
-		c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": "spoilt", "credentials": map[string]any{forged: map[string]any{}}}))
+		c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": "changed", "credentials": map[string]any{forged: field}}))
+		c.raw(t, "POST", "/connections", withJSON(t, map[string]any{"platform": name, "owner": "changed", "credentials": map[string]any{forged: map[string]any{}}}))
 	}
 }
 
@@ -357,9 +358,9 @@ func (c *canary) notices(t *testing.T) {
 	}
 }
 
-// mistakes puts secrets where they do not belong.
+// mistakes sends secrets in the wrong places.
 func (c *canary) mistakes(t *testing.T, name string) {
-	id := c.of(t, name)
+	id := c.connectOne(t, name)
 	secret := c.sandbox.AppOf(name).ClientSecret
 	token := "test-token-0123456789abcdefABCDEF"
 	c.secret("a misplaced token", token)
@@ -387,7 +388,7 @@ func (c *canary) mistakes(t *testing.T, name string) {
 		_, _ = c.invoke(t, "token-get", value)
 	}
 	c.raw(t, "PUT", "/platforms/"+name+"/app", withJSON(t, map[string]any{"client_id": "test-client", "client_secret": token, "mode": "live"}))
-	c.raw(t, "POST", "/connections/"+id+"/refresh") // with a wrong secret
+	c.raw(t, "POST", "/connections/"+id+"/refresh") // with the wrong client secret
 	c.putApp(t, name)
 }
 
@@ -405,7 +406,7 @@ func (c *canary) ends(t *testing.T, name string) {
 	c.raw(t, "GET", "/connections/"+ids[0])
 }
 
-// search looks for every secret in everything that was seen.
+// search searches all outputs for every secret.
 func (c *canary) search(t *testing.T) {
 	t.Helper()
 	c.secret("a code, token or key of the sandbox", c.sandbox.Secrets()...)
@@ -413,37 +414,37 @@ func (c *canary) search(t *testing.T) {
 		for _, call := range c.sandbox.Calls(name, "") {
 			c.secret("a code verifier", call.Form.Get("code_verifier"))
 			if call.Endpoint != "authorize" && call.Endpoint != "consent" && call.Endpoint != "debug_token" {
-				c.saw("URL of "+name+"'s "+call.Endpoint, call.Path+"?"+call.Query.Encode())
+				c.record("URL of "+name+"'s "+call.Endpoint, call.Path+"?"+call.Query.Encode())
 			}
 		}
 	}
-	c.saw("log", c.logs.String())
+	c.record("log", c.logs.String())
 	for _, e := range c.events.All() {
 		b, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.saw("event", string(b))
+		c.record("event", string(b))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.secrets) < 50 || len(c.seen) < 200 {
-		t.Fatalf("%d secrets and %d sightings: too few to mean anything", len(c.secrets), len(c.seen))
+	if len(c.secrets) < 50 || len(c.outputs) < 200 {
+		t.Fatalf("%d secrets and %d outputs, want 50 and 200 at least", len(c.secrets), len(c.outputs))
 	}
 	var all strings.Builder
-	for _, s := range c.seen {
-		all.WriteString(s.text)
+	for _, o := range c.outputs {
+		all.WriteString(o.text)
 		all.WriteByte('\n')
 	}
 	everything := all.String()
-	for value, what := range c.secrets {
-		for form, disguised := range disguises(value) {
-			if !strings.Contains(everything, disguised) {
+	for value, name := range c.secrets {
+		for encoding, encoded := range encodings(value) {
+			if !strings.Contains(everything, encoded) {
 				continue
 			}
-			for _, s := range c.seen {
-				if at := strings.Index(s.text, disguised); at >= 0 {
-					t.Errorf("%s holds %s (%s): …%s…", s.where, what, form, s.text[max(0, at-80):min(len(s.text), at+80)])
+			for _, o := range c.outputs {
+				if at := strings.Index(o.text, encoded); at >= 0 {
+					t.Errorf("%s contains %s (%s): …%s…", o.source, name, encoding, o.text[max(0, at-80):min(len(o.text), at+80)])
 					break
 				}
 			}
@@ -451,29 +452,29 @@ func (c *canary) search(t *testing.T) {
 	}
 }
 
-// disguises is how a secret may look in text.
-func disguises(value string) map[string]string {
+// encodings returns the encodings in which a secret may be in a text.
+func encodings(value string) map[string]string {
 	quoted, _ := json.Marshal(value)
-	forms := map[string]string{
-		"as it is":       value,
+	all := map[string]string{
+		"plain":          value,
 		"in JSON":        strings.Trim(string(quoted), `"`),
 		"in a query":     url.QueryEscape(value),
 		"in a path":      url.PathEscape(value),
 		"in hexadecimal": hex.EncodeToString([]byte(value)),
 	}
-	// In base64, what comes before decides which of three forms it takes; what
-	// depends on the neighbours is cut off.
+	// In base64, the position of the secret determines one of three encodings. The
+	// characters that also encode bytes around the secret are cut off.
 	for shift := range 3 {
 		for alphabet, encoding := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
 			encoded := encoding.EncodeToString([]byte(strings.Repeat("-", shift) + value))
 			from, to := (shift*8+5)/6, len(encoded)-1
-			forms[fmt.Sprint(alphabet, ", ", shift, " off")] = encoded[from:to]
+			all[fmt.Sprint(alphabet, ", offset ", shift)] = encoded[from:to]
 		}
 	}
-	return forms
+	return all
 }
 
-func TestDisguisesAreFound(t *testing.T) {
+func TestEncodings(t *testing.T) {
 	t.Parallel()
 	const value = "test-secret+/="
 	for name, text := range map[string]string{
@@ -481,8 +482,8 @@ func TestDisguisesAreFound(t *testing.T) {
 		"query": url.Values{"a": {value}}.Encode(), "JSON": fmt.Sprintf("%q", value),
 	} {
 		found := false
-		for _, form := range disguises(value) {
-			found = found || strings.Contains(text, form)
+		for _, encoded := range encodings(value) {
+			found = found || strings.Contains(text, encoded)
 		}
 		if !found {
 			t.Errorf("%s: not found in %s", name, text)

@@ -11,8 +11,7 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// hold goes through a consent that has to be confirmed, and returns the
-// confirmation.
+// hold creates a pending consent and returns its confirmation.
 func (s *stack) hold(t *testing.T, platform, owner string, choice sandbox.Choice) string {
 	t.Helper()
 	ended := s.consent(t, s.link(t, map[string]any{"platform": platform, "owner": owner, "return_url": returnURL, "confirm": true}), choice)
@@ -97,7 +96,7 @@ func TestConnections_Confirm(t *testing.T) {
 			t.Errorf("a second late: %q, an unknown one %q", late.Detail, want.Detail)
 		}
 	})
-	// The functions themselves end what nobody confirmed.
+	// The sweep and the worker end an unconfirmed consent.
 	t.Run("unconfirmed_consent_is_revoked_by_the_sweep", func(t *testing.T) {
 		t.Parallel()
 		s := newStack(t)
@@ -120,7 +119,7 @@ func TestConnections_Confirm(t *testing.T) {
 			t.Error("the confirmation is in the log")
 		}
 	})
-	// A product's own parameter of our name cannot pass for a confirmation.
+	// A parameter of the return URL with the same name is not used as a confirmation.
 	t.Run("return_url_cannot_forge_it", func(t *testing.T) {
 		t.Parallel()
 		s := newStack(t)

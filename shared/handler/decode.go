@@ -16,21 +16,21 @@ import (
 	"platform-api-connector/shared/strictjson"
 )
 
-// maxDepth is how deep a JSON body may nest; the deepest of ours has two
-// levels.
+// maxDepth is the maximum nesting of a JSON body. No documented body has more than
+// two levels.
 const maxDepth = 16
 
-// object is a JSON object that is taken apart field by field. The first
-// problem sticks and names its field; end reports it, or a field that nobody
-// asked for.
+// object decodes a JSON object field by field. It stores the first problem, which
+// names its field. The method end returns that problem, or one for a field that was
+// not read.
 type object struct {
 	fields map[string]json.RawMessage
 	err    *connector.Error
 }
 
-// object reads the request's body, which may be empty where optional. The body
-// itself must be JSON; its content type is not held against it, since curl -d
-// and others name a wrong one.
+// object reads the body of the request, which may be empty if optional. The body
+// must be JSON. The content type is ignored, because clients such as curl -d send a
+// wrong one.
 func (r *request) object(optional bool) (*object, error) {
 	if len(r.body) == 0 {
 		if optional {
@@ -41,7 +41,7 @@ func (r *request) object(optional bool) (*object, error) {
 	return readObject("body", r.body)
 }
 
-// readObject parses b, which is called name in errors.
+// readObject parses b. Errors call it name.
 func readObject(name string, b []byte) (*object, error) {
 	o := &object{}
 	err := strictjson.Unmarshal(b, strictjson.Limits{Depth: maxDepth}, &o.fields)
@@ -57,7 +57,7 @@ func readObject(name string, b []byte) (*object, error) {
 	return nil, connector.Invalid(name, string(refused.Problem))
 }
 
-// take removes a field and returns it, nil where it is absent or null.
+// take removes a field and returns it, or nil if it is absent or null.
 func (o *object) take(name string) json.RawMessage {
 	raw := o.fields[name]
 	delete(o.fields, name)
@@ -84,8 +84,8 @@ func (o *object) text(name string) (s string) {
 	return s
 }
 
-// selector reads a string that says what is meant. An empty one is refused:
-// to somebody who forgot to fill it in, it would select more than they meant.
+// selector reads a string that selects records. It refuses an empty string: a
+// caller that forgot to fill it in would select more than intended.
 func (o *object) selector(name string) string {
 	var given *string
 	o.decode(name, &given, "not a string")
@@ -108,26 +108,27 @@ func (o *object) list(name string) (list []string) {
 	return list
 }
 
-func (o *object) flag(name string, otherwise bool) bool {
-	o.decode(name, &otherwise, "neither true nor false")
-	return otherwise
+// flag reads a boolean. Value is the default.
+func (o *object) flag(name string, value bool) bool {
+	o.decode(name, &value, "neither true nor false")
+	return value
 }
 
-// number reads a whole number from least to most.
-func (o *object) number(name string, least, most, otherwise int) int {
+// number reads an integer from minimum to maximum.
+func (o *object) number(name string, minimum, maximum, defaultValue int) int {
 	raw := o.take(name)
 	if raw == nil {
-		return otherwise
+		return defaultValue
 	}
-	n, problem := wholeNumber(string(raw), least, most)
+	n, problem := parseInteger(string(raw), minimum, maximum)
 	if problem != "" {
 		o.fail(name, problem)
 	}
 	return n
 }
 
-// credentials reads a flat object of secrets. Numbers and booleans become their
-// literal text, null is left out; anything nested is refused, naming the field.
+// credentials reads a flat object of secrets. It converts numbers and booleans to
+// their literal text, and omits null. It refuses a nested value and names its field.
 func (o *object) credentials(name string) connector.Fields {
 	raw := o.take(name)
 	if raw == nil {
@@ -153,8 +154,8 @@ func (o *object) credentials(name string) connector.Fields {
 	return fields
 }
 
-// fieldName matches the names of fields. Secrets, which may be pasted into the
-// place of a name, have digits or are longer.
+// fieldName matches the names of fields. It does not match a secret that was sent
+// in the place of a name, because secrets have digits or are longer.
 var fieldName = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
 
 // literal returns the text of a JSON string, number or boolean.
@@ -170,7 +171,7 @@ func literal(value json.RawMessage) (string, error) {
 	return string(value), nil
 }
 
-// end returns the first problem, or names a field that nobody asked for.
+// end returns the first problem, or one for a field that was not read.
 func (o *object) end() error {
 	if o.err != nil {
 		return o.err
@@ -186,10 +187,10 @@ type parameters struct {
 
 func (r *request) parametersOfQuery() *parameters { return &parameters{values: r.query} }
 
-// text reads a parameter of at most most bytes. It refuses a repeated
+// text reads a parameter of at most maximum bytes. It refuses a repeated
 // parameter, and an empty one: a filter that the caller forgot to fill in would
 // select everything.
-func (p *parameters) text(name string, most int) string {
+func (p *parameters) text(name string, maximum int) string {
 	list := p.values[name]
 	delete(p.values, name)
 	switch {
@@ -199,7 +200,7 @@ func (p *parameters) text(name string, most int) string {
 		p.fail(name, "given twice")
 	case list[0] == "":
 		p.fail(name, "empty")
-	case len(list[0]) > most:
+	case len(list[0]) > maximum:
 		p.fail(name, "too long")
 	}
 	return list[0]
@@ -222,20 +223,20 @@ func (p *parameters) flag(name string) bool {
 	return false
 }
 
-func (p *parameters) number(name string, least, most, otherwise int) int {
+func (p *parameters) number(name string, minimum, maximum, defaultValue int) int {
 	text := p.text(name, 20)
 	if text == "" {
-		return otherwise
+		return defaultValue
 	}
-	n, problem := wholeNumber(text, least, most)
+	n, problem := parseInteger(text, minimum, maximum)
 	if problem != "" {
 		p.fail(name, problem)
 	}
 	return n
 }
 
-// list reads values that are separated by commas or, as OAuth separates scopes,
-// by spaces. The parameter may be repeated.
+// list reads values that are separated by commas, or by spaces as OAuth scopes are.
+// The parameter may be repeated.
 func (p *parameters) list(name string) []string {
 	if all := p.values[name]; len(all) > 1 {
 		p.values[name] = []string{strings.Join(all, ",")}
@@ -248,6 +249,7 @@ func (p *parameters) list(name string) []string {
 	return values
 }
 
+// end returns the first problem, or one for a parameter that was not read.
 func (p *parameters) end() error {
 	if p.err != nil {
 		return p.err
@@ -279,33 +281,34 @@ func (r *request) expectNoInput() error {
 	return o.end()
 }
 
-func firstUnknown[V any](left map[string]V, problem string) error {
-	for _, name := range slices.Sorted(maps.Keys(left)) {
+// firstUnknown returns a problem for the first of the remaining names.
+func firstUnknown[V any](remaining map[string]V, problem string) error {
+	for _, name := range slices.Sorted(maps.Keys(remaining)) {
 		return connector.Invalid(printable(name), problem)
 	}
 	return nil
 }
 
-func wholeNumber(text string, least, most int) (n int, problem string) {
+func parseInteger(text string, minimum, maximum int) (n int, problem string) {
 	n, err := strconv.Atoi(text)
 	switch {
 	case err != nil:
 		return 0, "not a whole number"
-	case n < least || n > most:
-		return 0, "not between " + strconv.Itoa(least) + " and " + strconv.Itoa(most)
+	case n < minimum || n > maximum:
+		return 0, "not between " + strconv.Itoa(minimum) + " and " + strconv.Itoa(maximum)
 	}
 	return n, ""
 }
 
-// printable returns a name that somebody sent if it looks like one, or stands
-// in for it: it goes into the log, and may be a secret in the wrong place,
-// which is longer, or has more in it than letters.
+// printable returns the name of an unknown field, or a fixed text if the name may be
+// a secret that was sent in the wrong place: a name that is long or has characters
+// other than letters. Errors and the log contain the result.
 func printable(name string) string {
 	odd := func(r rune) bool {
 		return r != '_' && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	}
 	if name == "" || len(name) > 32 || strings.ContainsFunc(name, odd) {
-		return "a name that is none of ours"
+		return "a name that cannot be shown"
 	}
 	return name
 }

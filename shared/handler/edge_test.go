@@ -168,7 +168,7 @@ func TestRequest_Query(t *testing.T) {
 	t.Run("oversize_values_reach_no_store", func(t *testing.T) {
 		t.Parallel()
 		s := newStack(t)
-		s.service.Store = nil // any use panics, and would be answered with 500
+		s.service.Store = nil // any use panics, which is answered with 500
 		long := strings.Repeat("a", 5<<10)
 		s.do(t, "GET", "/connect/"+long).refused(t, 410, connector.LinkGone)
 		s.do(t, "GET", "/oauth/youtube/callback?code=c&state="+long).refused(t, 400, connector.StateInvalid)
@@ -229,7 +229,7 @@ func TestFunction_Invoke(t *testing.T) {
 				answer, failure := s.invoke(t, function, payload)
 				switch {
 				case function == blueprint.Refresh && payload == `null`:
-					// The schedule says nothing that is listened to.
+					// The event of the schedule has no input.
 				case failure == nil:
 					t.Errorf("%s took %q: %v", function, payload, answer)
 				case failure.Type != "InvalidRequest":
@@ -269,7 +269,7 @@ func TestFunction_Invoke(t *testing.T) {
 
 const explosive = "test-secret-in-a-panic"
 
-// exploding is a store with a defect.
+// exploding is a store that panics.
 type exploding struct{ connector.Store }
 
 func (exploding) Connection(context.Context, connector.ID) (connector.Connection, error) {

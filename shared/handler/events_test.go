@@ -24,19 +24,18 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// The sample events are fed to their functions over what seed sets up, and
-// the answers held against the golden files beside them; -update rewrites
-// those.
+// The tests send the sample events to their functions, over the data of seed, and
+// compare the answers with the golden files. With -update they rewrite these files.
 
 var update = flag.Bool("update", false, "rewrite the golden files of the sample events")
 
 const (
 	folder = "../../events"
-	// withoutGolden shows the texts of a guide, which change on their own.
+	// withoutGolden contains the texts of a guide, which change independently.
 	withoutGolden = "connections/show-platform.json"
 )
 
-// What the sample events speak of.
+// The ids and names in the sample events.
 const (
 	seededYouTube  = "5f0c7a52-9d3e-4b61-8a7f-2c4e6d8b0a13"
 	seededFacebook = "7a1d2e3f-4b5c-4d6e-8f70-8192a3b4c5d6"
@@ -78,7 +77,7 @@ func seed(t *testing.T, s *stack) {
 	})
 }
 
-// rename gives a connection the id that the sample events know it by.
+// rename gives a connection its id in the sample events.
 func (s *stack) rename(t *testing.T, from, to connector.ID) {
 	t.Helper()
 	c, err := s.store.Connection(t.Context(), from)
@@ -102,8 +101,7 @@ func (s *stack) rename(t *testing.T, from, to connector.ID) {
 	}
 }
 
-// renameConfirmation gives a confirmation the value that the sample events
-// know it by.
+// renameConfirmation gives a confirmation its value in the sample events.
 func (s *stack) renameConfirmation(t *testing.T, confirmation, owner string) {
 	t.Helper()
 	ticket, err := s.store.TakeTicket(t.Context(), connector.RecordKey{Kind: connector.ConfirmationKind, ID: hash(confirmation)}, hash(owner), s.clock.Now())
@@ -175,8 +173,7 @@ func TestSampleEvents(t *testing.T) {
 	}
 }
 
-// routeOf returns the route that a sample event is for, "" where it is no HTTP
-// event.
+// routeOf returns the route of a sample event, or "" if it is not an HTTP event.
 func routeOf(t *testing.T, path string) string {
 	t.Helper()
 	payload, err := os.ReadFile(path)
@@ -219,8 +216,8 @@ func checkSample(t *testing.T, function, path string) {
 	}
 }
 
-// checkRoute holds an HTTP event of format 2.0 against the deployed routes,
-// and with its answer against the OpenAPI document.
+// checkRoute compares an HTTP event of format 2.0 with the deployed routes, and the
+// event and its answer with the OpenAPI document.
 func checkRoute(t *testing.T, function string, payload, result []byte) {
 	t.Helper()
 	var e events.APIGatewayV2HTTPRequest
@@ -235,11 +232,11 @@ func checkRoute(t *testing.T, function string, payload, result []byte) {
 	if err := json.Unmarshal(result, &r); err != nil {
 		t.Fatal(err)
 	}
-	holdAgainstDocument(t, blueprint.Routes()[i], e, r)
+	checkDocument(t, blueprint.Routes()[i], e, r)
 }
 
-// readable returns an answer as a golden file has it: indented, its JSON body
-// opened up, and what is random or styling left out.
+// readable returns an answer in the form of a golden file: indented, with a decoded
+// JSON body, and without random values and styles.
 func readable(t *testing.T, result []byte, failed error) []byte {
 	t.Helper()
 	var value any
@@ -267,8 +264,8 @@ func readable(t *testing.T, result []byte, failed error) []byte {
 	return mask(b.Bytes())
 }
 
-// checkListing compares a listing of platforms with the registry, and puts a
-// mark in its place, so that no golden file lists the platforms.
+// checkListing compares a list of platforms with the registry, and replaces it by a
+// mark, so that no golden file lists the platforms.
 func checkListing(t *testing.T, body any) {
 	t.Helper()
 	object, _ := body.(map[string]any)

@@ -30,8 +30,7 @@ import (
 
 const allowedOrigin = "https://product.example.com"
 
-// fuzzed is a connector with an app for every platform, whose platforms are
-// sandboxes.
+// fuzzed returns a connector with sandbox platforms and their apps.
 func fuzzed(f *testing.F, output io.Writer) (*connector.Service, map[string]handler.Function) {
 	f.Helper()
 	clock := connectortest.NewClock(noon)
@@ -59,9 +58,9 @@ func fuzzed(f *testing.F, output io.Writer) (*connector.Service, map[string]hand
 	return s, functions(handler.New(s, log))
 }
 
-// FuzzEvents sends anything to every function: it answers or fails with one
-// of our codes, never with Internal, and what looks like an HTTP event gets an
-// HTTP answer.
+// FuzzEvents sends arbitrary payloads to every function. The function must answer or
+// fail with a code other than Internal. It must answer an HTTP event with an HTTP
+// answer.
 func FuzzEvents(f *testing.F) {
 	written := &logs{}
 	_, functions := fuzzed(f, written)
@@ -108,7 +107,7 @@ func FuzzEvents(f *testing.F) {
 	})
 }
 
-// panicked reports whether something panicked since it was last asked.
+// panicked reports whether a function has panicked since the last call.
 func (l *logs) panicked() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,8 +115,8 @@ func (l *logs) panicked() bool {
 	return strings.Contains(l.b.String(), `"panic"`)
 }
 
-// FuzzTokens shows anything as a link, a state and a browser's half: only what
-// was given out opens anything.
+// FuzzTokens sends arbitrary links, states and cookies. Only issued ones may be
+// accepted.
 func FuzzTokens(f *testing.F) {
 	s, functions := fuzzed(f, io.Discard)
 	minted, err := s.MintLink(f.Context(), connector.LinkRequest{Platform: "youtube", Owner: "acme", ExpiresIn: time.Hour})
@@ -170,8 +169,8 @@ func statusOf(t *testing.T, function handler.Function, e events.APIGatewayV2HTTP
 	return r.StatusCode
 }
 
-// FuzzReturnURL asks for links with any return URL. What is taken leads to an
-// allowed origin, as Go reads it and as browsers do.
+// FuzzReturnURL mints links with arbitrary return URLs. An accepted URL must have an
+// allowed origin, both for Go and for browsers.
 func FuzzReturnURL(f *testing.F) {
 	s, _ := fuzzed(f, io.Discard)
 	for _, target := range hostiletest.ForeignReturnURLs(allowedOrigin) {
@@ -193,21 +192,21 @@ func FuzzReturnURL(f *testing.F) {
 		}
 		u, err := url.Parse(target)
 		if err != nil || u.Scheme+"://"+strings.ToLower(u.Host) != allowedOrigin || u.User != nil {
-			t.Errorf("%q was taken; Go reads %v, %v", target, u, err)
+			t.Errorf("%q was accepted; Go reads %v, %v", target, u, err)
 		}
 		if got := originInBrowsers(target); got != allowedOrigin {
-			t.Errorf("%q was taken; a browser goes to %q", target, got)
+			t.Errorf("%q was accepted; a browser opens %q", target, got)
 		}
 		if strings.ContainsFunc(target, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			t.Errorf("%q does not fit a header", target)
+			t.Errorf("%q cannot be sent in a header", target)
 		}
 	})
 }
 
 // originInBrowsers returns the origin of an absolute http or https URL by the
 // rules of browsers (https://url.spec.whatwg.org/#url-parsing, read
-// 2026-11-23), as far as they differ from RFC 3986: what they strip, how many
-// slashes of either kind they pass over, and where user and port end.
+// 2026-11-23), as far as they differ from RFC 3986: the stripped
+// characters, the skipped slashes of both kinds, and the ends of user and port.
 func originInBrowsers(s string) string {
 	s = strings.TrimFunc(s, func(r rune) bool { return r <= ' ' })
 	s = strings.NewReplacer("\t", "", "\n", "", "\r", "").Replace(s)
@@ -245,8 +244,8 @@ func TestOriginInBrowsers(t *testing.T) {
 	}
 }
 
-// FuzzScopes asks for links and tokens with any scope: what is taken stands in
-// the authorize URL as one scope.
+// FuzzScopes mints links with arbitrary scopes. The authorize URL must have an accepted
+// scope as one scope.
 func FuzzScopes(f *testing.F) {
 	s, _ := fuzzed(f, io.Discard)
 	for _, scope := range []string{"video.list", "https://www.googleapis.com/auth/youtube", "a b", "a,b", "a\tb", "", "é", "a&scope=b", "a%20b", "a+b", "\u2003", strings.Repeat("a", 257)} {

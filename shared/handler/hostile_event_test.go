@@ -15,8 +15,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// TestHostileEvent sends what only a Lambda event can express, and checks what
-// is only visible in the process.
+// TestHostileEvent sends inputs that only a Lambda event can express, and checks
+// effects that are visible only in the process.
 func TestHostileEvent(t *testing.T) {
 	t.Parallel()
 	for _, attack := range []struct {
@@ -83,7 +83,7 @@ func postToCallback(t *testing.T, s *stack) {
 	}
 }
 
-// panicking is a platform with a defect.
+// panicking is a platform that panics.
 type panicking struct{ connector.Platform }
 
 func (panicking) Refresh(context.Context, connector.App, connector.Credentials) (connector.Credentials, error) {
@@ -208,7 +208,7 @@ func foreignRouteKey(t *testing.T, s *stack) {
 			t.Errorf("%s lists connections: %d %s", function, got.StatusCode, got.Body)
 		}
 	}
-	// The route key decides, not the path.
+	// The route key selects the function, not the path.
 	_, gone := event(t, http.MethodGet, "/connect/x")
 	gone.RawPath, gone.RequestContext.HTTP.Path = "/connections/"+id+"/token", "/connections/"+id+"/token"
 	gone.PathParameters["id"] = id

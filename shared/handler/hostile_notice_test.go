@@ -12,8 +12,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// TestHostileNotice sends notices that a platform did sign, at a time or with
-// an app for which they must not count any more.
+// TestHostileNotice sends notices with a valid signature that have expired, or whose
+// app was replaced. They must change nothing.
 func TestHostileNotice(t *testing.T) {
 	t.Parallel()
 	for _, attack := range []struct {

@@ -12,8 +12,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// TestHostilePort changes what is behind the functions: the stored data, the
-// vault, the configuration, and the history of a sandbox.
+// TestHostilePort changes the stored data, the vault, the configuration and the
+// history of a sandbox.
 func TestHostilePort(t *testing.T) {
 	t.Parallel()
 	for _, attack := range []struct {

@@ -85,7 +85,7 @@ func (s *stack) roundTrip(t *testing.T, r *http.Request) (*http.Response, error)
 		return nil, fmt.Errorf("%s: no HTTP answer: %s", route.Function, result)
 	}
 	if route.Method != "" {
-		holdAgainstDocument(t, route, e, answer)
+		checkDocument(t, route, e, answer)
 	}
 	response := &http.Response{StatusCode: answer.StatusCode, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answer.Body))}
 	for name, value := range answer.Headers {

@@ -88,7 +88,7 @@ func testPlatformNoticeWebhook(t *testing.T) {
 	id := s.connect(t, "tiktok", "acme", sandbox.Choice{})[0]
 	s.clock.Advance(time.Minute)
 	body, signature := s.sandbox.TikTokNotice("authorization.removed", s.sandbox.People("tiktok")[0].ID)
-	// Other fronts write header names as they were sent.
+	// Other front ends do not change the case of header names.
 	taken := s.do(t, http.MethodPost, "/platforms/tiktok/webhook", withBody(jsonType, string(body)), with("TikTok-Signature", signature))
 	if taken.StatusCode != 200 {
 		t.Fatalf("status %d, body %s", taken.StatusCode, taken.Body)

@@ -94,8 +94,8 @@ func TestOpenAPI_Enums(t *testing.T) {
 	}
 }
 
-// The extras of an app are those of the platforms. The document says which
-// platform each is for.
+// The extras of an app are those of the platforms. The document names the platform of
+// each extra.
 func TestOpenAPI_AppFields(t *testing.T) {
 	t.Parallel()
 	requested := map[string]string{"client_id": "string", "client_secret": "string", "mode": ""}
@@ -133,9 +133,10 @@ func TestOpenAPI_AppFields(t *testing.T) {
 	}
 }
 
-// holdAgainstDocument checks an answer, and the request if it was accepted:
-// what the document forbids must not be taken.
-func holdAgainstDocument(t *testing.T, route blueprint.Route, e events.APIGatewayV2HTTPRequest, r reply) {
+// checkDocument compares an answer with the document. It compares the request too if
+// the request was accepted, because a function must refuse a request that the
+// document forbids.
+func checkDocument(t *testing.T, route blueprint.Route, e events.APIGatewayV2HTTPRequest, r reply) {
 	t.Helper()
 	d := loadDocument(t)
 	item := d.Paths.Value(route.Path)

@@ -20,7 +20,7 @@ const (
 	acmesAlias = tokenGet + ":acme"
 )
 
-// as signs a request.
+// as signs a request as a principal.
 func as(arn string) change {
 	return func(e *events.APIGatewayV2HTTPRequest) {
 		e.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
@@ -47,7 +47,7 @@ func confinedStack(t *testing.T) (s *stack, acme, globex string) {
 
 func TestHandler_Callers(t *testing.T) {
 	t.Parallel()
-	// What is another owner's looks exactly like what is not there.
+	// A connection of another owner looks exactly like an absent one.
 	t.Run("foreign_owner_looks_absent", func(t *testing.T) {
 		t.Parallel()
 		s, _, globex := confinedStack(t)
@@ -63,8 +63,8 @@ func TestHandler_Callers(t *testing.T) {
 		for _, row := range []struct {
 			name    string
 			method  string
-			another string // what is asked about another's
-			absent  string // the same about nobody's
+			another string // the request for another owner's connection
+			absent  string // the same request for an absent one
 			bodies  [2]change
 		}{
 			{"show", "GET", of(globex), of(unknownID), [2]change{}},
@@ -116,7 +116,7 @@ func TestHandler_Callers(t *testing.T) {
 			})
 		}
 
-		// Nothing of that has touched what globex has.
+		// The connection of globex has not changed.
 		s.do(t, http.MethodPost, of(globex)+"/verify", as(role+"all/session")).decode(t, 200, &struct{}{})
 		s.do(t, http.MethodPost, "/connections/confirm", body(`{"confirmation":%q,"owner":"globex"}`, held), as(role+"all/session")).decode(t, 200, &struct{}{})
 	})
@@ -153,7 +153,7 @@ func TestHandler_Callers(t *testing.T) {
 		s.do(t, http.MethodPut, "/platforms/youtube/app", app, as(role+"acme/session")).refused(t, 400, connector.InvalidRequest)
 		s.do(t, http.MethodPut, "/platforms/youtube/app", app, as(role+"all/session")).decode(t, 200, &struct{}{})
 	})
-	// Who calls is what AWS says, whatever the request or payload says.
+	// AWS names the caller. The request and the payload cannot change it.
 	t.Run("identity_cannot_be_forged", func(t *testing.T) {
 		t.Parallel()
 		s, acme, globex := confinedStack(t)
@@ -163,8 +163,8 @@ func TestHandler_Callers(t *testing.T) {
 		s.do(t, http.MethodGet, "/connections/"+globex, as(role+"stranger/session")).refused(t, 404, connector.ConnectionNotFound)
 		s.do(t, http.MethodGet, "/connections/"+globex, as("")).refused(t, 404, connector.ConnectionNotFound)
 
-		// An alias takes anything that looks like an HTTP request; who may invoke
-		// it gains nothing by that.
+		// A principal that invokes an alias may send a forged HTTP request. It does
+		// not get the owners of another caller.
 		_, e := event(t, http.MethodGet, "/connections/"+globex+"/token", as(role+"all/session"))
 		for _, arn := range []string{acmesAlias, tokenGet + ":7", tokenGet + ":$LATEST"} {
 			ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: arn})
@@ -173,7 +173,7 @@ func TestHandler_Callers(t *testing.T) {
 				t.Errorf("%s: %s, %v", arn, result, err)
 			}
 		}
-		// API Gateway names no alias, and then the signer alone counts.
+		// API Gateway invokes no alias, so the signer is the caller.
 		_, e = event(t, http.MethodGet, "/connections/"+acme, as(role+"acme/session"))
 		ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{
 			AwsRequestID: requestID, InvokedFunctionArn: "arn:aws:lambda:eu-west-1:123456789012:function:connections",
@@ -198,7 +198,7 @@ func (s *stack) account(t *testing.T, id string) string {
 	return c.AccountID
 }
 
-// invokeAs invokes token-get under an ARN, and returns the failure.
+// invokeAs invokes token-get under an ARN, and returns the error.
 func (s *stack) invokeAs(t *testing.T, arn, payload string) string {
 	t.Helper()
 	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: arn})

@@ -94,11 +94,11 @@ func purpose(guide connector.Guide, scope string) connector.GuideScope {
 	return connector.GuideScope{Name: scope}
 }
 
-// headings replace the titles of problems that a person would not understand.
+// headings replace titles that a person would not understand.
 var headings = map[connector.Code]string{
-	connector.AccessDenied:   "Nothing was connected",
+	connector.AccessDenied:   "No account was connected",
 	connector.InvalidRequest: "This page cannot be shown",
-	connector.StateInvalid:   "You cannot go on from here",
+	connector.StateInvalid:   "The connection cannot be completed",
 }
 
 // userFacingCodes are the codes whose detail concerns a choice of the person.

@@ -28,41 +28,41 @@ type info struct {
 var codeInfo = map[connector.Code]info{
 	connector.InvalidRequest: {http.StatusBadRequest, "The request is malformed",
 		"Fix the field that the detail names.",
-		"The address is not complete, or not one of ours. Go back to where you came from and start again."},
+		"The address of this page is incomplete or wrong. Go back to the previous page and start again."},
 	connector.StateInvalid: {http.StatusBadRequest, "The authorization cannot be continued",
 		"Start the authorization again.",
-		"If you were told here before that you are connected, all is well and you can close this window. Otherwise open the connect link again, and stay in the same browser until the end."},
+		"If a page said before that your account is connected, you can close this window. Otherwise open the connect link again, and use the same browser until the end."},
 	connector.AccessDenied: {http.StatusForbidden, "Access was declined",
-		"Ask the person again.",
-		"Open the connect link again when you want to give access."},
+		"Ask the person to give access again.",
+		"Open the connect link again if you want to give access."},
 	connector.ScopeMissing: {http.StatusForbidden, "Permissions are missing",
-		"Reconnect, and have the person leave every permission ticked.", "Open the connect link again and leave every permission ticked."},
+		"Send the person a connect link, and ask them to leave every permission selected.", "Open the connect link again and leave every permission selected."},
 	connector.AccountMismatch: {http.StatusConflict, "Another account was chosen",
-		"Have the person choose the account of the connection.", "Open the connect link again and choose the account that was connected before."},
+		"Ask the person to choose the account of the connection.", "Open the connect link again and choose the account that was connected before."},
 	connector.ConnectionNotFound: {http.StatusNotFound, "No such connection",
 		"Check the id.", "Ask for a new connect link."},
-	connector.AmbiguousConnection: {http.StatusConflict, "Several connections fit",
-		"Name one of connection_ids.", "Ask for a new connect link."},
-	connector.ReauthorizationRequired: {http.StatusConflict, "The authorization is gone",
+	connector.AmbiguousConnection: {http.StatusConflict, "Several connections match",
+		"Repeat the request with one of connection_ids.", "Ask for a new connect link."},
+	connector.ReauthorizationRequired: {http.StatusConflict, "The authorization has ended",
 		"Send the person a connect link with connection_id.", "Ask for a new connect link."},
-	connector.ManualMode: {http.StatusConflict, "Posting is by hand for now",
-		"Produce the content and have it posted by hand until the platform has approved the app.",
-		"The platform has not approved this app yet. There is nothing to connect: until then, posts are made by hand."},
+	connector.ManualMode: {http.StatusConflict, "Posts are made by hand",
+		"Prepare the post, and let a person publish it until the platform has approved the app.",
+		"The platform has not approved this app yet, so no account can be connected. Until then, publish posts by hand."},
 	connector.AppNotConfigured: {http.StatusConflict, "The app is not set up",
-		"PUT /platforms/{platform}/app.", "Tell whoever sent you here that the app is not set up yet."},
+		"Store the app with PUT /platforms/{platform}/app.", "Tell the sender of the link that the app is not set up yet."},
 	connector.AppMisconfigured: {http.StatusBadGateway, "The platform refuses the app",
-		"Check the app's client id, secret and redirect URI on the platform's developer portal.", "Tell whoever sent you here that the platform refuses the app."},
-	connector.LinkGone: {http.StatusGone, "This link is no longer good",
+		"Check the app's client id, secret and redirect URI on the platform's developer portal.", "Tell the sender of the link that the platform refuses the app."},
+	connector.LinkGone: {http.StatusGone, "This link does not work any more",
 		"Mint a new link.",
-		"A link works once, and only for a while. If you have connected with it already, there is nothing left to do. Otherwise ask for a new one."},
+		"A link connects an account once and expires. If your account is connected already, you can close this window. Otherwise ask for a new link."},
 	connector.QuotaExhausted: {http.StatusTooManyRequests, "The posts of this period are used up",
 		"Wait until resets_at, or buy more from the platform.", "Try again later."},
 	connector.RateLimited: {http.StatusTooManyRequests, "Too many requests",
 		"Wait for retry_after seconds.", "Wait a few minutes and open the connect link again."},
 	connector.PlatformUnavailable: {http.StatusServiceUnavailable, "The platform does not answer",
-		"Try again later; nothing is lost.", "Nothing is lost. Wait a few minutes and open the connect link again."},
+		"Try again later; the connections are unchanged.", "Your account is unchanged. Wait a few minutes and open the connect link again."},
 	connector.Internal: {http.StatusInternalServerError, "Something failed",
-		"Report the instance.", "Tell whoever sent you here, with the reference below."},
+		"Report the instance to the operator of the connector.", "Send the reference below to the sender of the link."},
 }
 
 // statusError is an InvalidRequest with a more specific status than 400: an
@@ -143,7 +143,7 @@ func describe(err error, requestID string) problemBody {
 		Advice:   m.advice,
 	}
 	if e.Code == connector.Internal {
-		body.Detail = "something failed inside the connector; its log has the cause under " + requestID
+		body.Detail = "the connector failed; its log contains the cause, with the request_id " + requestID
 		return body
 	}
 	body.Reason = e.Reason

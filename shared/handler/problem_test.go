@@ -24,7 +24,7 @@ func TestHandler_Problem(t *testing.T) {
 	t.Parallel()
 	t.Run("every_code_is_rendered", func(t *testing.T) {
 		t.Parallel()
-		// The contract's table.
+		// The table of the README.
 		want := map[connector.Code]int{
 			"InvalidRequest": 400, "StateInvalid": 400, "AccessDenied": 403, "ScopeMissing": 403, "AccountMismatch": 409,
 			"ConnectionNotFound": 404, "AmbiguousConnection": 409, "ReauthorizationRequired": 409, "ManualMode": 409,
@@ -129,11 +129,11 @@ func TestRenderPage(t *testing.T) {
 	t.Run("tells_the_person_what_to_do", func(t *testing.T) {
 		t.Parallel()
 		for code, want := range map[connector.Code][2]string{
-			// Whoever reloads the page of a success gets StateInvalid.
-			connector.StateInvalid:    {"<h1>You cannot go on from here</h1>", "before that you are connected, all is well"},
-			connector.LinkGone:        {"<h1>This link is no longer good</h1>", "connected with it already, there is nothing left to do"},
+			// A person who reloads the page of a success gets StateInvalid.
+			connector.StateInvalid:    {"<h1>The connection cannot be completed</h1>", "your account is connected, you can close this window"},
+			connector.LinkGone:        {"<h1>This link does not work any more</h1>", "connected already, you can close this window"},
 			connector.InvalidRequest:  {"<h1>This page cannot be shown</h1>", "start again"},
-			connector.AccessDenied:    {"<h1>Nothing was connected</h1>", "<p class=\"lead detail\">what is wrong.</p>"},
+			connector.AccessDenied:    {"<h1>No account was connected</h1>", "<p class=\"lead detail\">what is wrong.</p>"},
 			connector.AccountMismatch: {"<h1>Another account was chosen</h1>", "<p class=\"lead detail\">what is wrong.</p>"},
 		} {
 			page := quiet().problem(&connector.Error{Code: code, Message: "what is wrong"}, "id-1", true).body

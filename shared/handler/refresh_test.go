@@ -15,8 +15,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// batch is an event of the refresh queue with one message a body; their ids
-// are "0", "1", ….
+// batch returns an event of the refresh queue with one message for each body. The
+// message ids are "0", "1", ….
 func batch(t *testing.T, bodies ...string) string {
 	t.Helper()
 	var e events.SQSEvent
@@ -29,7 +29,7 @@ func batch(t *testing.T, bodies ...string) string {
 	return string(encode(t, e))
 }
 
-// deliveredAgain returns the message ids that the answer of a worker names.
+// deliveredAgain returns the message ids in the answer of a worker.
 func deliveredAgain(t *testing.T, result []byte) []string {
 	t.Helper()
 	var answer struct {
@@ -47,10 +47,10 @@ func deliveredAgain(t *testing.T, result []byte) []string {
 	return ids
 }
 
-// message is what the version before sends.
+// message returns a message of the previous version.
 func message(id string) string { return `{"connection_id":"` + id + `"}` }
 
-// messageOf is what the queue sends.
+// messageOf returns the message of a due item.
 func messageOf(due connector.RecordKey) string {
 	return `{"kind":"` + string(due.Kind) + `","id":"` + due.ID + `","connection_id":"` + due.ID + `"}`
 }
@@ -159,8 +159,8 @@ func TestRefreshWorker(t *testing.T) {
 	})
 }
 
-// failing is a store in which reading one connection fails, and another one
-// panics.
+// failing is a store in which the read of one connection fails, and the read of
+// another one panics.
 type failing struct {
 	connector.Store
 	broken, panics connector.ID

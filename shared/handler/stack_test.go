@@ -40,7 +40,7 @@ const (
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// stack is every function over ports in memory and sandbox platforms.
+// stack has all functions over ports in memory and sandbox platforms.
 type stack struct {
 	service   *connector.Service
 	functions map[string]handler.Function
@@ -53,7 +53,7 @@ type stack struct {
 	logs      *logs
 }
 
-// logs is what the functions wrote.
+// logs are the log lines of the functions.
 type logs struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -126,7 +126,7 @@ func newStack(t *testing.T) *stack {
 	return s
 }
 
-// hook puts h around every call of the ports; nil removes it.
+// hook wraps every call of the ports with h. Nil removes the hook.
 func (s *stack) hook(h connectortest.Hook) {
 	ports := connectortest.Ports{Store: s.store, Vault: s.vault, Sealer: connectortest.Sealer{}, Queue: s.queue, Events: s.events}
 	ports.Wire(s.service, h, credentialstore.Options{})
@@ -144,7 +144,7 @@ func functions(h *handler.Handler) map[string]handler.Function {
 	}
 }
 
-// chance is randomness that is the same in every run.
+// chance returns the same random bytes in every run.
 func chance(seed byte) *lockedReader {
 	return &lockedReader{source: rand.NewChaCha8([32]byte{seed})}
 }
@@ -178,7 +178,7 @@ func (s *stack) putApp(t *testing.T, name string) {
 	}
 }
 
-// connect goes through a whole consent and returns the connections' ids.
+// connect runs a whole consent and returns the ids of the connections.
 func (s *stack) connect(t *testing.T, platform, owner string, choice sandbox.Choice) []string {
 	t.Helper()
 	location := s.consent(t, s.link(t, map[string]any{"platform": platform, "owner": owner, "return_url": returnURL}), choice)
@@ -196,8 +196,8 @@ func (s *stack) link(t *testing.T, body map[string]any) string {
 	return strings.TrimPrefix(minted.URL, publicURL)
 }
 
-// consent opens a link, answers at the platform and follows the redirect back;
-// it returns where the browser ends up.
+// consent opens a link, gives consent at the platform and requests the callback. It
+// returns the target of the last redirect.
 func (s *stack) consent(t *testing.T, link string, choice sandbox.Choice) *url.URL {
 	t.Helper()
 	callback, cookie := s.authorize(t, link, choice)
@@ -212,8 +212,8 @@ func (s *stack) consent(t *testing.T, link string, choice sandbox.Choice) *url.U
 	return location
 }
 
-// authorize opens a link and answers at the platform. It returns the request
-// that the platform sends the browser to, and the browser's cookie.
+// authorize opens a link and gives consent at the platform. It returns the URL of the
+// callback and the cookie of the browser.
 func (s *stack) authorize(t *testing.T, link string, choice sandbox.Choice) (callback, cookie string) {
 	t.Helper()
 	started := s.do(t, http.MethodGet, link, with("accept", browserUse))
@@ -270,7 +270,7 @@ func (r reply) refused(t *testing.T, status int, code connector.Code) problem {
 	return p
 }
 
-// change alters an event before it is sent.
+// change changes an event before it is sent.
 type change func(*events.APIGatewayV2HTTPRequest)
 
 func with(header, value string) change {
@@ -290,8 +290,8 @@ func withJSON(t *testing.T, body any) change {
 	return withBody(jsonType, string(b))
 }
 
-// withBody sets the body as API Gateway does: in base64 where the content
-// type is not one of text.
+// withBody sets the body as API Gateway does: in base64 unless the content type is
+// text.
 func withBody(contentType, body string) change {
 	return func(e *events.APIGatewayV2HTTPRequest) {
 		e.Headers["content-type"] = contentType
@@ -302,7 +302,7 @@ func withBody(contentType, body string) change {
 	}
 }
 
-// event is what API Gateway makes of a request, with the route it matches.
+// event returns the event that API Gateway sends for a request, and its route.
 func event(t *testing.T, method, target string, changes ...change) (blueprint.Route, events.APIGatewayV2HTTPRequest) {
 	t.Helper()
 	path, query, _ := strings.Cut(target, "?")
@@ -347,8 +347,8 @@ func match(pattern, path string) (map[string]string, bool) {
 	return parameters, true
 }
 
-// do sends a request through the function of its route and holds both request
-// and answer against the OpenAPI document.
+// do sends a request to the function of its route, and compares request and answer
+// with the OpenAPI document.
 func (s *stack) do(t *testing.T, method, target string, changes ...change) reply {
 	t.Helper()
 	route, e := event(t, method, target, changes...)
@@ -357,7 +357,7 @@ func (s *stack) do(t *testing.T, method, target string, changes ...change) reply
 		t.Fatal(err)
 	}
 	r := s.send(t, route.Function, payload)
-	holdAgainstDocument(t, route, e, r)
+	checkDocument(t, route, e, r)
 	return r
 }
 

@@ -1,5 +1,5 @@
 // Package platform implements connector.Platform for each social or content
-// service, one file a platform. All lists them.
+// service. Each platform has one file. All lists them.
 //
 // The platforms share these files:
 //
@@ -20,7 +20,7 @@
 // *connector.Error. Neither its message nor its cause holds a URL query, a body,
 // a token, a secret, or text of the platform.
 //
-// A fact about a platform stands beside the code that relies on it, with the
-// page that states it and the date on which the page was read. A fact that is
+// A fact about a platform is beside the code that relies on it, with the page that
+// states it and the date on which the page was read. A fact that is
 // marked as assumed has no such page.
 package platform

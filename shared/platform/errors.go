@@ -12,7 +12,7 @@ func (w wire) AuthorizationError(code string) *connector.Error {
 	case "server_error", "temporarily_unavailable":
 		return &connector.Error{Code: connector.PlatformUnavailable, Message: w.title + " failed: try again"}
 	}
-	return &connector.Error{Code: connector.AccessDenied, Message: "the consent was not given on " + w.title}
+	return &connector.Error{Code: connector.AccessDenied, Message: "the person did not give consent on " + w.title}
 }
 
 // authorizationRefused returns the error for a redirect that says that the

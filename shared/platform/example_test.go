@@ -12,9 +12,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// A platform sends the person to its consent page, redeems the code that the
-// browser brings back, and refreshes the credentials. The sandbox stands in for
-// YouTube here.
+// A platform sends the person to its consent page, redeems the code of the callback,
+// and refreshes the credentials. This example uses the sandbox of YouTube.
 func Example() {
 	const redirectURI = "https://connector.example.com/oauth/youtube/callback"
 	box := sandbox.New(sandbox.Options{RedirectURIs: map[string][]string{sandbox.YouTube: {redirectURI}}})

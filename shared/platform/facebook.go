@@ -38,7 +38,7 @@ const (
 )
 
 // facebook is Facebook Pages, and Instagram professional accounts through them.
-// One consent yields every Page that the person selected.
+// One consent yields all Pages that the person selected.
 type facebook struct {
 	wire
 	guide func() connector.Guide
@@ -108,8 +108,9 @@ func (f *facebook) AuthorizeURL(app connector.App, a connector.Authorization) (s
 		oauth2.SetAuthURLParam("auth_type", "rerequest")), nil
 }
 
-// Exchange implements connector.Platform. The code yields a short-lived user
-// token, that a long-lived one, and that the Page tokens. A Page token expires
+// Exchange implements connector.Platform. The code is
+// exchanged for a short-lived user token, this token for a long-lived one, and the
+// long-lived one for the Page tokens. A Page token expires
 // with the user token that it was requested with.
 func (f *facebook) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
 	c := client{id: app.ClientID, secret: app.ClientSecret}
@@ -191,7 +192,7 @@ func (f *facebook) grants(ctx context.Context, c client, user connector.Secret, 
 		// consent.
 		return consented, &connector.Error{
 			Code:    connector.AccessDenied,
-			Message: "no Facebook Page came with the consent: connect again, choose a Page, and allow everything",
+			Message: "the consent has no Facebook Page: connect again, select a Page, and allow every permission",
 			Reason:  "no_page",
 		}
 	}
@@ -295,7 +296,7 @@ func (f *facebook) importUser(ctx context.Context, app connector.App, fields con
 		return nil, err
 	}
 	if !verify {
-		return nil, connector.Invalid("verify", "a user access token has to be verified: its Pages are asked for")
+		return nil, connector.Invalid("verify", "must be true for a user access token, whose Pages are read from Facebook")
 	}
 	c := facebookUserShape.client(app, parsed)
 	long, err := f.extend(ctx, c, parsed["user_access_token"])
@@ -348,8 +349,8 @@ func (f *facebook) check(ctx context.Context, app connector.App, c connector.Cre
 	return found, inspected, nil
 }
 
-// Revoke implements connector.Revoker. It revokes everything that the person
-// granted to the app, so that the tokens of all their Pages end. Facebook has no
+// Revoke implements connector.Revoker. It revokes all permissions that the
+// person granted to the app, so that the tokens of all their Pages end. Facebook has no
 // smaller unit
 // (https://developers.facebook.com/docs/graph-api/reference/user/permissions/,
 // read 2026-11-23). Without the id of the person it does nothing.

@@ -60,7 +60,7 @@ func testFacebookExchangePageTokensDoNotExpire(t *testing.T) {
 	w := newWorld(t, facebookRow)
 	w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().RequireProof = true })
 	g := w.connect()
-	w.now = w.now.AddDate(0, 0, 80) // the user token is dead after 60 days
+	w.now = w.now.AddDate(0, 0, 80) // the user token expires after 60 days
 	if _, err := w.platform.Verify(t.Context(), w.app, g.Credentials); err != nil {
 		t.Errorf("after 80 days: %v", err)
 	}
@@ -69,7 +69,7 @@ func testFacebookExchangePageTokensDoNotExpire(t *testing.T) {
 	}
 	for _, call := range w.box.Calls("facebook", "token") {
 		if call.Method != http.MethodPost {
-			t.Errorf("the app secret travelled by %s", call.Method)
+			t.Errorf("the app secret was sent by %s", call.Method)
 		}
 	}
 }
@@ -93,7 +93,7 @@ func testFacebookExchangePagesOfABusinessPortfolio(t *testing.T) {
 		if got := accounts(grants); !slices.Contains(got, "200000000000003") {
 			t.Errorf("rows with tokens %t: the portfolio's Page is not among %v", tokens, got)
 		}
-		// A field that a business has not fails the whole call.
+		// An unknown field of a business makes the whole call fail.
 		if got := w.box.Calls("facebook", "businesses")[0].Query.Get("fields"); got != "id,name" {
 			t.Errorf("businesses were asked for %q", got)
 		}
@@ -161,7 +161,7 @@ func testFacebookExchangeSelectedPagesAlone(t *testing.T) {
 			t.Errorf("%s: reason %q", name, e.Reason)
 		}
 		if len(consented) != 1 || consented[0].UserID == "" {
-			t.Errorf("%s: whose consent is to be revoked: %+v", name, consented)
+			t.Errorf("%s: the consent to revoke is %+v", name, consented)
 		}
 	}
 	_, err = w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"pages_show_list"}}))
@@ -220,7 +220,7 @@ func testFacebookExchangeUserTokenCannotBeExtended(t *testing.T) {
 			app.Extras.Set("config_id", test.configuration)
 			grants, err := p.Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code"))
 			if test.code != "" {
-				// The code was redeemed before: it must not be sent again.
+				// The code was redeemed and must not be sent again.
 				if e := connector.AsError(err); e == nil || e.Code != test.code || e.ClientRefused {
 					t.Errorf("got %v, want %s", err, test.code)
 				}
@@ -241,7 +241,7 @@ func testFacebookExchangeUserTokenCannotBeExtended(t *testing.T) {
 func testFacebookExchangeListsOfSeveralPages(t *testing.T) {
 	const pages = 250
 	foreign := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		t.Error("the token went where an answer said")
+		t.Error("the token was sent to an origin of an answer")
 	}))
 	t.Cleanup(foreign.Close)
 	for name, cursor := range map[string]bool{"by cursor": true, "by the query of next": false} {
@@ -311,7 +311,7 @@ func testFacebookExchangeEndlessLists(t *testing.T) {
 	}
 }
 
-// userToken is what the Graph API Explorer gives: a short-lived user token.
+// userToken returns a short-lived user token, as the Graph API Explorer does.
 func (w *world) userToken() string {
 	w.t.Helper()
 	a := w.authorization()
@@ -343,7 +343,7 @@ func testFacebookImportUserTokenOfTheExplorer(t *testing.T) {
 		t.Errorf("got %v, expires %v, warning %q", accounts(grants), grants[0].Credentials.ExpiresAt, grants[0].Warning)
 	}
 	if _, kept := grants[0].Credentials.Fields["user_access_token"]; kept {
-		t.Error("the user token is kept with a Page's credentials")
+		t.Error("the credentials of a Page contain the user token")
 	}
 	_, err = w.platform.Import(t.Context(), w.app, fields, false)
 	w.fails(err, connector.InvalidRequest, false)
@@ -356,7 +356,7 @@ func testFacebookImportUserTokenOfTheExplorer(t *testing.T) {
 	own["app_secret"] = w.app.ClientSecret
 	grants, err = w.platform.Import(t.Context(), connector.App{}, own, true)
 	if err != nil || len(grants) != 3 || !grants[2].Credentials.Fields["app_secret"].Equal(w.app.ClientSecret) {
-		t.Errorf("with an app of one's own: got %v, error %v", accounts(grants), err)
+		t.Errorf("with an imported app: got %v, error %v", accounts(grants), err)
 	}
 	w.box.Kill("facebook", "", 463)
 	_, err = w.platform.Import(t.Context(), w.app, fields, true)
@@ -394,7 +394,7 @@ func testFacebookImportPageTokenExpires(t *testing.T) {
 		t.Errorf("expires %v, want %v; warning %q", g.Credentials.ExpiresAt, want, g.Warning)
 	}
 	if got := g.Credentials.Fields.Get("ig_user_id"); got != "17841400000000001" {
-		t.Errorf("the Instagram account was not looked up: %q", got)
+		t.Errorf("the Instagram account was not read: %q", got)
 	}
 	v, err := w.platform.Verify(t.Context(), w.app, g.Credentials)
 	if err != nil || !strings.HasPrefix(v.Warning, "page_token_expires:") {
@@ -420,8 +420,8 @@ func testFacebookImportPageTokenExpires(t *testing.T) {
 	}
 }
 
-// graphOf plays a graph that has these answers, by the end of the path, and
-// refuses whatever else it is asked.
+// graphOf simulates a Graph API with these answers, by the end of the path. It
+// refuses every other request.
 func graphOf(t *testing.T, answers map[string]string) connector.Platform {
 	graph := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -442,7 +442,7 @@ func testFacebookImportTokenCannotBeInspected(t *testing.T) {
 	page.Set("page_id", "42")
 	page.Set("page_access_token", "test-page-token")
 	answers := map[string]string{"me": `{"id":"42","name":"Page"}`, "42": `{"id":"42"}`}
-	// What is refused here is the app's own token, not the Page's.
+	// This error refuses the app's own token, not the Page's.
 	grants, err := graphOf(t, answers).Import(t.Context(), app, page, true)
 	if err != nil || !strings.HasPrefix(grants[0].Warning, "expiry_unknown:") {
 		t.Errorf("debug_token refused: got %+v, error %v", grants, err)
@@ -453,7 +453,7 @@ func testFacebookImportTokenCannotBeInspected(t *testing.T) {
 	}
 	answers["debug_token"] = `{"data":{}}`
 	if grants, err := graphOf(t, answers).Import(t.Context(), app, page, true); err != nil || !strings.HasPrefix(grants[0].Warning, "expiry_unknown:") {
-		t.Errorf("debug_token without a word: got %+v, error %v", grants, err)
+		t.Errorf("debug_token without an answer: got %+v, error %v", grants, err)
 	}
 	answers["debug_token"] = `{"data":{"is_valid":false,"error":{"code":190,"message":"expired","subcode":463}}}`
 	if _, err := graphOf(t, answers).Import(t.Context(), app, page, true); !errors.Is(err, connector.ReauthorizationRequired) {
@@ -489,18 +489,18 @@ func testFacebookImportFieldsAreComparedWithThePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !renewed.ExpiresAt.Equal(time.Unix(1900000000, 0)) || !renewed.GrantExpiresAt.Equal(time.Unix(1850000000, 0)) || len(renewed.Scopes) != 2 {
-		t.Errorf("a check tells %+v", renewed)
+		t.Errorf("a check returns %+v", renewed)
 	}
 	v, err := graphOf(t, answers).Verify(t.Context(), app, g.Credentials)
 	if err != nil || len(v.Scopes) != 2 {
-		t.Errorf("verifying tells %+v, error %v", v, err)
+		t.Errorf("verifying returns %+v, error %v", v, err)
 	}
 	delete(answers, "debug_token")
 	if renewed, err = graphOf(t, answers).Refresh(t.Context(), app, renewed); err != nil || renewed.GrantExpiresAt.IsZero() || len(renewed.Scopes) != 2 {
-		t.Errorf("a check of which debug_token tells nothing: %+v, error %v", renewed, err)
+		t.Errorf("a check without an answer of debug_token: %+v, error %v", renewed, err)
 	}
 	if v, err := graphOf(t, answers).Verify(t.Context(), app, g.Credentials); err != nil || len(v.Scopes) != 1 {
-		t.Errorf("verifying without debug_token tells %+v, error %v", v, err)
+		t.Errorf("verifying without debug_token returns %+v, error %v", v, err)
 	}
 
 	answers["42"] = `{"error":{"message":"no permission","code":10}}`
@@ -524,7 +524,7 @@ func testFacebookRevokeGrantOfThePerson(t *testing.T) {
 		want           error
 	}{
 		"revoked":                {"1", `{"success":true}`, nil},
-		"nobody is known":        {"", `{"error":{"code":2}}`, nil},
+		"no known person":        {"", `{"error":{"code":2}}`, nil},
 		"no person's id":         {"../42", `{"error":{"code":2}}`, nil},
 		"removed before":         {"1", `{"error":{"code":190,"error_subcode":458}}`, nil},
 		"not visible any more":   {"1", `{"error":{"code":100,"error_subcode":33}}`, nil},
@@ -583,7 +583,7 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 		{"logged out", graph(190, 467, ""), connector.ReauthorizationRequired, "logged_out"},
 		{"role lost", graph(190, 492, ""), connector.ScopeMissing, "role_lost"},
 		{"ninety days", graph(190, 493, ""), connector.ReauthorizationRequired, "data_access_expired"},
-		{"other dead session", graph(190, 466, ""), connector.ReauthorizationRequired, ""},
+		{"other ended session", graph(190, 466, ""), connector.ReauthorizationRequired, ""},
 		{"permission missing", graph(10, 0, ""), connector.ScopeMissing, ""},
 		{"permission removed", graph(200, 0, ""), connector.ScopeMissing, ""},
 		{"capability missing", graph(3, 0, ""), connector.ScopeMissing, ""},
@@ -623,7 +623,7 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 					t.Errorf("reason %q, want %q", e.Reason, test.reason)
 				}
 				if logIn := strings.Contains(e.Message, "log in on facebook.com"); logIn != (test.reason == "checkpoint") {
-					t.Errorf("told to log in on facebook.com: %t", logIn)
+					t.Errorf("message asks to log in on facebook.com: %t", logIn)
 				}
 				if strings.Contains(err.Error(), "canary") {
 					t.Errorf("the platform's words are repeated: %v", err)

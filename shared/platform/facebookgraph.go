@@ -346,7 +346,7 @@ func (f *facebook) graphError(e graphError, header http.Header) *connector.Error
 	switch e.subcode {
 	case 492:
 		missing := f.scopeMissing(nil, e)
-		missing.Reason, missing.Message = "role_lost", "the person has no role on this Page any more; someone who has must connect it"
+		missing.Reason, missing.Message = "role_lost", "the person has no role on this Page any more; a person with a role must connect it"
 		return missing
 	case 36007, 36009:
 		return f.codeRejected(e)
@@ -373,7 +373,7 @@ func (f *facebook) graphError(e graphError, header http.Header) *connector.Error
 	case code == 4, code == 17, code == 32, code == 341, code == 613, code >= 80000 && code <= 80014:
 		return &connector.Error{
 			Code:       connector.RateLimited,
-			Message:    "Facebook asks us to slow down",
+			Message:    "Facebook limits the requests; try again later",
 			RetryAfter: regainAccess(header),
 			Err:        e,
 		}

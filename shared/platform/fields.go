@@ -12,7 +12,7 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// shape is the form in which people have a platform's credentials.
+// shape is the form of a platform's credentials as people import them.
 type shape struct {
 	id, secret string   // names of the app's id and secret
 	required   []string // beside those two
@@ -40,11 +40,11 @@ func (s shape) parse(app connector.App, fields connector.Fields) (connector.Fiel
 		value := strings.TrimSpace(fields.Get(name))
 		switch {
 		case !slices.Contains(known, name) && !fieldPattern.MatchString(name):
-			return nil, connector.Invalid("credentials", "has a field that is none of "+strings.Join(known, ", "))
+			return nil, connector.Invalid("credentials", "has an unknown field; the fields are "+strings.Join(known, ", "))
 		case !slices.Contains(known, name):
 			return nil, connector.Invalid("credentials."+name, "unknown; the fields are "+strings.Join(known, ", "))
 		case !isCredential(value):
-			return nil, connector.Invalid("credentials."+name, "longer than 8 KiB, or has characters that no such value has")
+			return nil, connector.Invalid("credentials."+name, "longer than 8 KiB, or has characters other than printable ASCII")
 		}
 		parsed.Set(name, value)
 	}
@@ -151,7 +151,7 @@ func (w wire) verifyImportedTokens(grant *connector.Grant, provenScopes []string
 	}
 	if err == nil {
 		grant.Credentials.Scopes, grant.ScopesUnknown = provenScopes, true
-		grant.Warning = "scopes_unknown: " + w.title + " says what was granted only when it renews; refresh once to learn it"
+		grant.Warning = "scopes_unknown: " + w.title + " returns the scopes only with a refresh; refresh the connection once"
 		return account, nil
 	}
 	if !errors.Is(err, connector.ReauthorizationRequired) {

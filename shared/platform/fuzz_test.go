@@ -33,7 +33,7 @@ func FuzzReadTokens(f *testing.F) {
 		}
 		var object map[string]json.RawMessage
 		if json.Unmarshal(body, &object) != nil {
-			t.Fatal("what is no JSON object was taken")
+			t.Fatal("an answer that is not a JSON object was accepted")
 		}
 		if got.access.Empty() || !isCredential(got.access.Reveal()) || !isCredential(got.refresh.Reveal()) {
 			t.Error("a token that cannot be one was taken")

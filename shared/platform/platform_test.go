@@ -27,8 +27,7 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// row is what the conformance checks need to know of a platform. A new platform
-// adds a row.
+// row describes a platform for the conformance checks. Each platform has a row.
 type row struct {
 	name string
 
@@ -40,9 +39,9 @@ type row struct {
 	separator string // between the scopes
 
 	shape    []string // the fields of the credentials, the app's id and secret first
-	optional []string // of these, those that an import may lack
+	optional []string // fields of shape that an import may omit
 	account  string   // the account of the first person
-	accounts int      // that the first person's consent yields
+	accounts int      // number of accounts in the first person's consent
 	public   []string // fields beside the access token
 
 	me      string // the sandbox's endpoint that Verify calls
@@ -172,8 +171,8 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
-// TestAll compares what a platform consists of by name, so that a forgotten
-// part is named.
+// TestAll compares the names of the parts of each platform: client, sandbox, guide and
+// row. It names a missing part.
 func TestAll(t *testing.T) {
 	t.Parallel()
 	var registered, inTable, withGuide []string
@@ -384,7 +383,7 @@ func (w *world) authorization(scopes ...string) connector.Authorization {
 	}
 }
 
-// consent answers the consent request as a person does, and returns the code.
+// consent gives consent and returns the code.
 func (w *world) consent(a connector.Authorization, choice sandbox.Choice) connector.Secret {
 	w.t.Helper()
 	authorize, err := w.platform.AuthorizeURL(w.app, a)
@@ -499,7 +498,7 @@ func checkAuthorizationError(t *testing.T, row row) {
 		"server_error":   connector.PlatformUnavailable, "temporarily_unavailable": connector.PlatformUnavailable,
 		"access_denied": connector.AccessDenied, "": connector.AccessDenied, "<script>": connector.AccessDenied,
 	}
-	for _, words := range rows { // those of another platform mean nothing
+	for _, words := range rows { // the words of another platform have no meaning
 		for _, word := range words.refusal {
 			want[word] = connector.AccessDenied
 		}
@@ -781,7 +780,7 @@ func checkMalformedRefresh(t *testing.T, row row) {
 			before := w.box.Count(row.name, row.refresh)
 			w.box.Fault(fault)
 			_, err := w.platform.Refresh(t.Context(), w.app, c)
-			// A check of a token that does not expire spends nothing.
+			// A check of a token that does not expire does not invalidate it.
 			w.fails(err, connector.PlatformUnavailable, row.expires)
 			if got := w.box.Count(row.name, row.refresh) - before; got != 1 && row.expires {
 				t.Errorf("the refresh token was sent %d times", got)
@@ -809,7 +808,7 @@ func checkErrorIn200(t *testing.T, row row) {
 func checkRedirect(t *testing.T, row row) {
 	w := newWorld(t, row)
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		t.Error("a redirect was followed")
+		t.Error("the client followed a redirect")
 	}))
 	t.Cleanup(elsewhere.Close)
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -877,7 +876,7 @@ func checkRefusals(t *testing.T, row row) {
 			if test.kind == sandbox.Throttled && e.RetryAfter != 30*time.Second {
 				t.Errorf("retry after %v, want the 30 s of the header", e.RetryAfter)
 			}
-			// A transient refusal spends nothing.
+			// A transient refusal does not invalidate the token.
 			if test.want.TryLater() {
 				if _, err := w.platform.Refresh(t.Context(), w.app, c); err != nil {
 					t.Errorf("afterwards: %v", err)
@@ -897,7 +896,7 @@ func checkRoundTrip(t *testing.T, row row) {
 	w := newWorld(t, row)
 	full := w.pasted()
 	if diff := cmp.Diff(sorted(row.shape), slices.Sorted(maps.Keys(full))); diff != "" {
-		t.Fatalf("the brief's shape (-want +got):\n%s", diff)
+		t.Fatalf("credentials (-want +got):\n%s", diff)
 	}
 	for name, value := range full {
 		if value.Empty() {
@@ -1093,7 +1092,7 @@ func checkRevoke(t *testing.T, row row) {
 	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "revoke", Kind: sandbox.Outage})
 	err := revoker.Revoke(t.Context(), w.app, g.Credentials, g.UserID)
 	w.fails(err, connector.PlatformUnavailable, false)
-	for range 2 { // the second time it is dead already
+	for range 2 { // the second time the grant has ended
 		if err := revoker.Revoke(t.Context(), w.app, g.Credentials, g.UserID); err != nil {
 			t.Fatal(err)
 		}

@@ -64,7 +64,7 @@ func (k *tiktok) Describe() connector.Description {
 		Required: []string{tiktokBasic},
 		Issuers:  k.issuers(tiktokIssuer),
 		Notices:  []connector.NoticeKind{{Name: tiktokWebhook}},
-		// The old refresh token dies when the new one is issued
+		// A new refresh token invalidates the old one
 		// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
 		// read 2026-11-23).
 		Cadence: connector.Cadence{Model: connector.Rotating, Lifetime: tiktokLifetime},
@@ -312,7 +312,7 @@ func (k *tiktok) apiError(r reply) *connector.Error {
 	case "scope_not_authorized", "scope_permission_missed":
 		return k.scopeMissing([]string{tiktokBasic}, cause)
 	case "rate_limit_exceeded":
-		return &connector.Error{Code: connector.RateLimited, Message: "TikTok asks us to slow down", Err: cause}
+		return &connector.Error{Code: connector.RateLimited, Message: "TikTok limits the requests; try again later", Err: cause}
 	case "reached_active_user_cap", "spam_risk_too_many_posts", "spam_risk_too_many_pending_share":
 		return &connector.Error{Code: connector.QuotaExhausted, Message: "TikTok's daily cap is reached", Reason: body.Error.Code, Err: cause}
 	case "internal_error":

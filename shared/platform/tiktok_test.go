@@ -62,7 +62,7 @@ func testTikTokExchangeLifetimesOfTheAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !renewed.GrantExpiresAt.Equal(c.GrantExpiresAt) {
-			t.Errorf("%s: what is left of the grant is not what was said", name)
+			t.Errorf("%s: the rest of the grant differs from the answer", name)
 		}
 	}
 }
@@ -87,7 +87,7 @@ func testTikTokExchangeAccounts(t *testing.T) {
 	w.box.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"open_id"}})
 	renewed, err := w.platform.Refresh(t.Context(), w.app, grants[0].Credentials)
 	if err != nil || renewed.Fields.Get("open_id") != tiktokRow.account {
-		t.Errorf("a refresh that leaves the open_id out: got %q, error %v", renewed.Fields.Get("open_id"), err)
+		t.Errorf("a refresh without an open_id: got %q, error %v", renewed.Fields.Get("open_id"), err)
 	}
 }
 
@@ -105,12 +105,12 @@ func testTikTokImportTokensOfAnotherAccount(t *testing.T) {
 	delete(endless, "refresh_token_expiry")
 	grants, err := w.platform.Import(t.Context(), w.app, endless, false)
 	if err != nil || grants[0].Credentials.Fields.Get("refresh_token_expiry") != "" {
-		t.Errorf("an end that nobody told: got %+v, error %v", grants, err)
+		t.Errorf("without refresh_token_expiry: got %+v, error %v", grants, err)
 	}
 	endless.Set("refresh_token_expiry", "1795428000")
 	grants, err = w.platform.Import(t.Context(), w.app, endless, false)
 	if err != nil || grants[0].Credentials.Fields.Get("refresh_token_expiry") != "2026-11-23T10:00:00Z" {
-		t.Errorf("an end in seconds: got %+v, error %v", grants, err)
+		t.Errorf("refresh_token_expiry in seconds: got %+v, error %v", grants, err)
 	}
 	delete(grants[0].Credentials.Fields, "refresh_token")
 	_, err = w.platform.Refresh(t.Context(), w.app, grants[0].Credentials)
@@ -154,7 +154,7 @@ func testTikTokVerifyErrorsBecomeCodes(t *testing.T) {
 			t.Errorf("%s: reason %q", code, e.Reason)
 		}
 		if strings.Contains(err.Error(), "canary") {
-			t.Errorf("the platform's words are repeated: %v", err)
+			t.Errorf("the message repeats text of the platform: %v", err)
 		}
 	}
 }
@@ -214,8 +214,8 @@ func testTikTokReadNoticeSignedAndForged(t *testing.T) {
 	w.fails(err, connector.InvalidRequest, false)
 }
 
-// signedNotice says that the first person's authorization was removed, with
-// content of any JSON.
+// signedNotice returns a signed notice about the removed authorization of the first
+// person. Content is any JSON.
 func (w *world) signedNotice(content string) connector.RawNotice {
 	at := w.now.Unix()
 	body := fmt.Sprintf(`{"client_key":%q,"event":"authorization.removed","create_time":%d,"user_openid":%q,"content":%s}`,

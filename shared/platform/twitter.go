@@ -237,7 +237,7 @@ func (x *twitter) importKeys(ctx context.Context, app connector.App, fields conn
 	// the importer has the app's secret.
 	secret := connector.NewSecret(strings.TrimSpace(fields.Get("api_secret")))
 	if !verify && parsed["api_key"].Empty() && !secret.Equal(app.Extras["api_secret"]) {
-		return nil, connector.Invalid("credentials.api_secret", "not that of the stored app, which only a verified import may leave out")
+		return nil, connector.Invalid("credentials.api_secret", "not the secret of the stored app; only a verified import may omit it")
 	}
 	if parsed["bearer_token"].Equal(app.Extras["bearer_token"]) {
 		delete(parsed, "bearer_token")
@@ -445,7 +445,7 @@ func (x *twitter) apiError(r reply) *connector.Error {
 	case slices.Contains(types, "usage-capped"):
 		return &connector.Error{Code: connector.QuotaExhausted, Message: "the app's monthly cap at X is reached", Reason: "usage_capped", Err: cause}
 	case slices.Contains(types, "credits"), r.status == http.StatusPaymentRequired:
-		return &connector.Error{Code: connector.QuotaExhausted, Message: "the app's prepaid credits at X are spent; buy more in its console", Reason: "credits_depleted", Err: cause}
+		return &connector.Error{Code: connector.QuotaExhausted, Message: "the app's prepaid credits at X are spent; buy credits in its console", Reason: "credits_depleted", Err: cause}
 	case slices.Contains(types, "oauth1-permissions"):
 		missing := x.scopeMissing([]string{"tweet.write"}, cause)
 		missing.Reason, missing.Message = "read_only_keys", "these keys may only read; set the app to Read and write, then generate new keys"
@@ -461,7 +461,7 @@ func (x *twitter) apiError(r reply) *connector.Error {
 	case slices.Contains(codes, 89), r.status == http.StatusUnauthorized:
 		return x.grantDead("", errors.Join(errors.New("access token refused"), cause))
 	case slices.Contains(codes, 88), r.status == http.StatusTooManyRequests:
-		return &connector.Error{Code: connector.RateLimited, Message: "X asks us to slow down", Err: cause}
+		return &connector.Error{Code: connector.RateLimited, Message: "X limits the requests; try again later", Err: cause}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 
 var twitterRow = rowOf("twitter")
 
-// keys is the brief's set of OAuth 1.0a keys, for one of the sandbox's.
+// keys returns a set of OAuth 1.0a keys of the sandbox, as people import them.
 func (w *world) keys(level string) connector.Fields {
 	w.t.Helper()
 	extras := w.box.AppOf("twitter").Extras
@@ -69,7 +69,7 @@ func TestTwitter_Exchange(t *testing.T) {
 
 func testTwitterImportKeysRoundTrip(t *testing.T) {
 	w := newWorld(t, twitterRow)
-	// What is called is what is signed.
+	// The signature covers the URL of the call.
 	w.box.Tune(func(k *sandbox.Knobs) { k.Twitter().SignedURL = "sent" })
 	keys := w.keys("read-write")
 	grants, err := w.platform.Import(t.Context(), w.app, keys, true)
@@ -88,7 +88,7 @@ func testTwitterImportKeysRoundTrip(t *testing.T) {
 		t.Errorf("token type %q", kind)
 	}
 	if diff := cmp.Diff(keys.Reveal(), public.Reveal()); diff != "" {
-		t.Errorf("what a caller signs with (-want +got):\n%s", diff)
+		t.Errorf("the keys of a caller (-want +got):\n%s", diff)
 	}
 	checked, err := w.platform.Refresh(t.Context(), w.app, g.Credentials)
 	if err != nil || !checked.Fields.Equal(g.Credentials.Fields) {
@@ -111,7 +111,7 @@ func testTwitterImportReadOnlyKeys(t *testing.T) {
 			t.Errorf("%s: scopes %v", level, g.Credentials.Scopes)
 		}
 		if !slices.Contains(g.Credentials.Scopes, "offline.access") {
-			t.Errorf("%s: keys that have no end miss offline.access: %v", level, g.Credentials.Scopes)
+			t.Errorf("%s: keys without an expiry lack offline.access: %v", level, g.Credentials.Scopes)
 		}
 		if warned := strings.HasPrefix(g.Warning, "read_only_keys:"); warned == writes {
 			t.Errorf("%s: warning %q", level, g.Warning)
@@ -139,7 +139,7 @@ func testTwitterImportKeysOfTheApp(t *testing.T) {
 			t.Errorf("%s: stored (-want +got):\n%s", name, diff)
 		}
 		if diff := cmp.Diff(keys.Reveal(), w.platform.Full(w.app, grants[0].Credentials).Reveal()); diff != "" {
-			t.Errorf("%s: given back (-want +got):\n%s", name, diff)
+			t.Errorf("%s: Full (-want +got):\n%s", name, diff)
 		}
 	}
 	for _, missing := range []string{"api_key", "api_secret", "access_token", "access_token_secret"} {
@@ -175,7 +175,7 @@ func testTwitterImportKeysOfAnotherApp(t *testing.T) {
 	} {
 		c := connector.Credentials{Fields: test.fields}
 		if got := w.platform.Full(w.app, c).Get("bearer_token"); got != test.bearer {
-			t.Errorf("%s: given back with the bearer token %q, want %q", name, got, test.bearer)
+			t.Errorf("%s: Full has the bearer token %q, want %q", name, got, test.bearer)
 		}
 		if got := w.platform.TokenNeedsApp(c); got != test.needsApp {
 			t.Errorf("%s: needs the app: %t", name, got)
@@ -252,12 +252,12 @@ func testTwitterVerifyErrorsBecomeCodes(t *testing.T) {
 		"a client that may not":  {403, problem("client-forbidden"), connector.AppMisconfigured, ""},
 		"a type in a list":       {403, `{"errors":[{"type":"https://api.twitter.com/2/problems/credits"}]}`, connector.QuotaExhausted, "credits_depleted"},
 		"wrong keys":             {401, `{"errors":[{"code":32,"message":"canary"}]}`, connector.AppMisconfigured, ""},
-		"a dead token":           {403, `{"errors":[{"code":89}]}`, connector.ReauthorizationRequired, ""},
+		"an invalid token":       {403, `{"errors":[{"code":89}]}`, connector.ReauthorizationRequired, ""},
 		"our clock":              {401, `{"errors":[{"code":135}]}`, connector.PlatformUnavailable, ""},
 		"throttled by code":      {400, `{"errors":[{"code":88}]}`, connector.RateLimited, ""},
 		"a catch-all, no death":  {403, `{"type":"about:blank","title":"Forbidden"}`, connector.PlatformUnavailable, ""},
 		"a page in place of 401": {401, `<html>`, connector.PlatformUnavailable, ""},
-		"half an answer":         {200, `{"errors":[{"type":"https://api.x.com/2/problems/resource-not-found"}]}`, connector.PlatformUnavailable, ""},
+		"truncated answer":       {200, `{"errors":[{"type":"https://api.x.com/2/problems/resource-not-found"}]}`, connector.PlatformUnavailable, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, twitterRow)
@@ -268,7 +268,7 @@ func testTwitterVerifyErrorsBecomeCodes(t *testing.T) {
 				t.Errorf("reason %q, want %q", e.Reason, test.reason)
 			}
 			if strings.Contains(err.Error(), "canary") {
-				t.Errorf("the platform's words are repeated: %v", err)
+				t.Errorf("the message repeats text of the platform: %v", err)
 			}
 		})
 	}
@@ -293,8 +293,8 @@ func testTwitterRefreshErrorsOfTheTokenEndpoint(t *testing.T) {
 		body              string
 		forCode, forRenew connector.Code
 	}{
-		"a dead token":         {400, invalid("Value passed for the token was invalid."), connector.StateInvalid, connector.ReauthorizationRequired},
-		"a dead code":          {400, invalid("Value passed for the authorization code was invalid."), connector.StateInvalid, connector.AppMisconfigured},
+		"an invalid token":     {400, invalid("Value passed for the token was invalid."), connector.StateInvalid, connector.ReauthorizationRequired},
+		"an invalid code":      {400, invalid("Value passed for the authorization code was invalid."), connector.StateInvalid, connector.AppMisconfigured},
 		"another verifier":     {400, invalid("Value passed for the code verifier did not match the code challenge."), connector.StateInvalid, connector.AppMisconfigured},
 		"a malformed request":  {400, invalid("Missing required parameter [grant_type]."), connector.AppMisconfigured, connector.AppMisconfigured},
 		"a confidential app":   {401, `{"error":"unauthorized_client","error_description":"Missing valid authorization header"}`, connector.AppMisconfigured, connector.AppMisconfigured},
@@ -329,7 +329,7 @@ func testTwitterExchangeMissingScopes(t *testing.T) {
 			t.Errorf("without %s: missing scopes %v", scope, e.MissingScopes)
 		}
 		if len(grants) != 1 || grants[0].Credentials.Fields["access_token"].Empty() {
-			t.Errorf("without %s: nothing is left to revoke", scope)
+			t.Errorf("without %s: there is no grant to revoke", scope)
 		}
 	}
 	w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"refresh_token"}})
@@ -349,11 +349,11 @@ func testTwitterRevokeBothTokens(t *testing.T) {
 		want   error
 		calls  int
 	}{
-		"both live":            {200, `{"revoked":true}`, nil, 2},
-		"both dead":            {400, `{"error":"invalid_token"}`, nil, 2},
-		"dead, in X's words":   {400, `{"error":"invalid_request","error_description":"Value passed for the token was invalid."}`, nil, 2},
-		"the app is refused":   {401, `{"error":"invalid_client"}`, connector.AppMisconfigured, 1},
-		"something in between": {403, `<html>`, connector.PlatformUnavailable, 1},
+		"both live":             {200, `{"revoked":true}`, nil, 2},
+		"both invalid":          {400, `{"error":"invalid_token"}`, nil, 2},
+		"invalid, in X's words": {400, `{"error":"invalid_request","error_description":"Value passed for the token was invalid."}`, nil, 2},
+		"the app is refused":    {401, `{"error":"invalid_client"}`, connector.AppMisconfigured, 1},
+		"something in between":  {403, `<html>`, connector.PlatformUnavailable, 1},
 	} {
 		w := newWorld(t, twitterRow)
 		c := w.connect().Credentials
@@ -375,7 +375,7 @@ func testTwitterRefreshPublicClient(t *testing.T) {
 	}
 	for _, call := range w.box.Calls("twitter", "token") {
 		if call.Header.Get("Authorization") != "" || call.Form.Get("client_id") != w.app.ClientID {
-			t.Error("an app without a secret did not name itself in the form")
+			t.Error("the form has no client id for an app without a secret")
 		}
 	}
 }
@@ -393,7 +393,7 @@ func testTwitterRefreshClientIdIsNotFormEncoded(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if user != "a b" || password != "c+d/e=:%f" {
-		t.Errorf("the client called itself %q, %q", user, password)
+		t.Errorf("client id and secret are %q, %q", user, password)
 	}
 }
 
@@ -417,13 +417,13 @@ func testTwitterImportRefreshTokenIsSpentOnlyIfNeeded(t *testing.T) {
 				t.Fatal(err)
 			}
 			if g := grants[0]; !g.ScopesUnknown || !strings.HasPrefix(g.Warning, "scopes_unknown:") || len(g.Credentials.Scopes) == 0 {
-				t.Errorf("without renewing: scopes %v, unknown %t, warning %q", g.Credentials.Scopes, g.ScopesUnknown, g.Warning)
+				t.Errorf("without a refresh: scopes %v, unknown %t, warning %q", g.Credentials.Scopes, g.ScopesUnknown, g.Warning)
 			}
 			w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: row.me, Kind: sandbox.Outage})
 			_, err = w.platform.Import(t.Context(), w.app, full, true)
 			w.fails(err, connector.PlatformUnavailable, false)
 			if got := w.box.Count(row.name, "token/refresh_token"); got != 0 {
-				t.Errorf("a token that works was renewed %d times", got)
+				t.Errorf("a valid token was refreshed %d times", got)
 			}
 			w.box.Expire(row.name)
 			grants, err = w.platform.Import(t.Context(), w.app, full, true)
@@ -432,13 +432,13 @@ func testTwitterImportRefreshTokenIsSpentOnlyIfNeeded(t *testing.T) {
 			}
 			g := grants[0]
 			if g.Credentials.Fields["refresh_token"].Equal(full["refresh_token"]) {
-				t.Error("a spent refresh token was kept")
+				t.Error("the credentials contain the spent refresh token")
 			}
 			if lacking := without(w.platform.Describe().Scopes, g.Credentials.Scopes); len(lacking) > 0 || g.Warning != "" {
-				t.Errorf("after renewing: lacks %v, warning %q", lacking, g.Warning)
+				t.Errorf("after a refresh: lacks %v, warning %q", lacking, g.Warning)
 			}
 			if _, err := w.platform.Refresh(t.Context(), w.app, g.Credentials); err != nil {
-				t.Errorf("refreshing what was stored: %v", err)
+				t.Errorf("refreshing the imported credentials: %v", err)
 			}
 
 			w.box.Expire(row.name)

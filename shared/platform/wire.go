@@ -61,7 +61,7 @@ func newWire(title string, o Options) wire {
 }
 
 // newTransport returns a transport. A connection that is kept alive may have
-// died while the Lambda was frozen. net/http then sends a GET again. It cannot
+// been closed while the Lambda was frozen. net/http then sends a GET again. It cannot
 // know whether a POST arrived, so a POST uses a new connection.
 func newTransport(keepAlive bool) *http.Transport {
 	return &http.Transport{

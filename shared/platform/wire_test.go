@@ -20,13 +20,13 @@ func TestNewWire(t *testing.T) {
 	for _, client := range []*http.Client{w.getClient, w.postClient} {
 		transport := client.Transport.(*http.Transport)
 		if transport.Proxy != nil {
-			t.Error("a proxy may come from the environment")
+			t.Error("the transport uses a proxy of the environment")
 		}
 		if got := transport.TLSClientConfig.MinVersion; got < tls.VersionTLS12 {
 			t.Errorf("TLS from version %x on", got)
 		}
 		if transport.DisableKeepAlives != (client == w.postClient) {
-			t.Error("a POST may meet a connection that died unseen, or a GET needs a new one each time")
+			t.Error("a POST reuses a connection, or a GET does not")
 		}
 	}
 	if w.timeout != 10*time.Second {
@@ -72,7 +72,7 @@ func TestWire_Do(t *testing.T) {
 		{"a wait beyond reason is bounded", 429, http.Header{"Retry-After": {"2000000000"}}, "GET", connector.RateLimited, false, 24 * time.Hour},
 		{"a wait that was", 429, http.Header{"Retry-After": {"-5"}}, "GET", connector.RateLimited, false, 0},
 		{"a wait that is none", 429, http.Header{"Retry-After": {"soon"}}, "GET", connector.RateLimited, false, 0},
-		{"a refusal that nobody knows", 418, nil, "POST", connector.PlatformUnavailable, false, 0},
+		{"an unknown refusal", 418, nil, "POST", connector.PlatformUnavailable, false, 0},
 		{"a page that says forbidden", 401, nil, "GET", connector.PlatformUnavailable, false, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestWire_Do(t *testing.T) {
 				t.Errorf("got %v (uncertain %t, retry after %v)", err, e.Uncertain, e.RetryAfter)
 			}
 			if strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), server.URL) {
-				t.Errorf("the error tells too much: %v", err)
+				t.Errorf("the error contains a secret: %v", err)
 			}
 		})
 	}
@@ -131,7 +131,7 @@ func TestWire_Do_RetryAfter(t *testing.T) {
 	w := newWire("Test", Options{})
 	body := []byte(`{"error":"invalid_grant"}`)
 	if e := w.tokenErrorDecoder(false, nil)(reply{status: http.StatusTooManyRequests, body: body}); e != nil {
-		t.Errorf("a throttle says of the grant: %v", e)
+		t.Errorf("a throttle was read as a dead grant: %v", e)
 	}
 }
 
@@ -166,7 +166,7 @@ func TestKeyScopes(t *testing.T) {
 	}
 }
 
-// talkative fails like a transport that repeats what it was given.
+// talkative is a transport whose error repeats its request.
 type talkative struct{}
 
 func (talkative) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -180,10 +180,10 @@ func TestSanitize(t *testing.T) {
 		query: query("q", "query-canary"), bearer: connector.NewSecret("bearer-canary"),
 	}, w.tokenErrorDecoder(false, nil))
 	if e := connector.AsError(err); e == nil || !e.Uncertain {
-		t.Errorf("got %v, want one that leaves open whether it was sent", err)
+		t.Errorf("got %v, want an uncertain error", err)
 	}
 	if strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "api.example") {
-		t.Errorf("the error tells too much: %v", err)
+		t.Errorf("the error contains a secret: %v", err)
 	}
 }
 
@@ -224,7 +224,7 @@ func TestWire_TokenError(t *testing.T) {
 				t.Errorf("%s, for a code %t: client refused %t", test.code, forCode, got.ClientRefused)
 			}
 			if strings.Contains(got.Error(), "canary") {
-				t.Errorf("the platform's words are repeated: %v", got)
+				t.Errorf("the message repeats text of the platform: %v", got)
 			}
 		}
 	}
@@ -305,7 +305,7 @@ func TestDisplayName(t *testing.T) {
 	}
 	for _, id := range []string{"", "../me", "me/permissions", "a b", "a?b", strings.Repeat("1", 129), ".", ".."} {
 		if _, err := account(id, "name"); err == nil {
-			t.Errorf("account id %q was taken", id)
+			t.Errorf("account id %q was accepted", id)
 		}
 	}
 }

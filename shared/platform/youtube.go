@@ -343,7 +343,7 @@ func (y *youtube) apiError(r reply) *connector.Error {
 			Err:      cause,
 		}
 	case hasReason("rateLimitExceeded", "userRateLimitExceeded"), r.status == http.StatusTooManyRequests:
-		return &connector.Error{Code: connector.RateLimited, Message: "YouTube asks us to slow down", Err: cause}
+		return &connector.Error{Code: connector.RateLimited, Message: "YouTube limits the requests; try again later", Err: cause}
 	case hasReason("insufficientPermissions", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"):
 		return y.scopeMissing([]string{youtubeReadonly}, cause)
 	case hasReason("accessNotConfigured", "SERVICE_DISABLED"):

@@ -128,7 +128,7 @@ func testYouTubeVerifyErrorsBecomeCodes(t *testing.T) {
 			_, err := w.platform.Verify(t.Context(), w.app, c)
 			e := w.fails(err, test.code, false)
 			if strings.Contains(err.Error(), "canary") {
-				t.Errorf("the platform's words are repeated: %v", err)
+				t.Errorf("the message repeats text of the platform: %v", err)
 			}
 			if wait := e.ResetsAt.Sub(w.now); test.code == connector.QuotaExhausted && (wait <= 0 || wait > 24*time.Hour || e.ResetsAt.Hour() != 8) {
 				t.Errorf("resets at %v", e.ResetsAt)
@@ -165,10 +165,10 @@ func testYouTubeRevokeRefreshTokenOrAccessToken(t *testing.T) {
 	}{{whole, c.Fields["refresh_token"]}, {short, c.Fields["access_token"]}} {
 		w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "revoke", Kind: sandbox.Body, Text: `{"error":"invalid_grant"}`, Status: 400})
 		if err := w.platform.(connector.Revoker).Revoke(t.Context(), w.app, test.credentials, ""); err != nil {
-			t.Errorf("a grant that is dead already: %v", err)
+			t.Errorf("a grant that has ended: %v", err)
 		}
 		if got := w.box.Calls("youtube", "revoke")[i].Form.Get("token"); got != test.token.Reveal() {
-			t.Errorf("refresh token there %t: another token was revoked", i == 0)
+			t.Errorf("with a refresh token %t: another token was revoked", i == 0)
 		}
 	}
 }
@@ -176,15 +176,15 @@ func testYouTubeRevokeRefreshTokenOrAccessToken(t *testing.T) {
 func testYouTubeImportRefreshTokenIsProven(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	full := w.pasted()
-	kept, err := w.platform.Import(t.Context(), w.app, full, true)
-	if err != nil || !kept[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || len(kept[0].Credentials.Scopes) != 2 {
-		t.Errorf("an access token that works: error %v, got %+v", err, kept)
+	imported, err := w.platform.Import(t.Context(), w.app, full, true)
+	if err != nil || !imported[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || len(imported[0].Credentials.Scopes) != 2 {
+		t.Errorf("a valid access token: error %v, got %+v", err, imported)
 	}
 	late := full.Clone()
 	late.Set("token_expiry", "2020-01-01T00:00:00Z")
 	fresh, err := w.platform.Import(t.Context(), w.app, late, true)
 	if err != nil || fresh[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || fresh[0].Account.ID != youtubeRow.account || fresh[0].UserID == "" {
-		t.Errorf("an access token whose end has come: error %v, got %+v", err, fresh)
+		t.Errorf("an expired access token: error %v, got %+v", err, fresh)
 	}
 	w.box.Expire("youtube")
 	grants, err := w.platform.Import(t.Context(), w.app, full, true)
@@ -193,13 +193,13 @@ func testYouTubeImportRefreshTokenIsProven(t *testing.T) {
 	}
 	g := grants[0]
 	if g.Credentials.Fields["access_token"].Equal(full["access_token"]) || !g.Credentials.ExpiresAt.After(w.now) {
-		t.Error("a dead access token was kept")
+		t.Error("the credentials contain an expired access token")
 	}
 	if len(g.Credentials.Scopes) != 2 {
 		t.Errorf("scopes %v", g.Credentials.Scopes)
 	}
-	dead := full.Clone()
-	dead.Set("refresh_token", "1//test-unknown")
-	_, err = w.platform.Import(t.Context(), w.app, dead, true)
+	revoked := full.Clone()
+	revoked.Set("refresh_token", "1//test-unknown")
+	_, err = w.platform.Import(t.Context(), w.app, revoked, true)
 	w.fails(err, connector.ReauthorizationRequired, false)
 }

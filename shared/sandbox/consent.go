@@ -55,7 +55,7 @@ func (s *Sandbox) Consent(authorizeURL string, choice Choice) (redirect string, 
 	get := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{}}
 	rt, c := s.match(get, path)
 	if rt.endpoint != "authorize" {
-		return "", fmt.Errorf("%s%s is no authorize URL", c.host, c.path)
+		return "", fmt.Errorf("%s%s is not an authorize URL", c.host, c.path)
 	}
 	s.log.add(rt, c, 0, nil)
 	d := s.dialect(rt.platform)
@@ -88,7 +88,7 @@ func applyChoice(d dialect, q consentRequest, choice Choice) (string, error) {
 	}
 	for _, scope := range choice.Untick {
 		if !slices.Contains(q.scopes, scope) || slices.Contains(q.fixed, scope) {
-			return "", fmt.Errorf("%w: unticking %q", errChoice, scope)
+			return "", fmt.Errorf("%w: refusing the scope %q", errChoice, scope)
 		}
 	}
 	for _, id := range choice.Pages {
@@ -172,8 +172,8 @@ func errorPage(status int, content errorText) reply {
 }
 
 // page renders a template. Its Content-Security-Policy has no form-action,
-// because browsers apply that to redirects after a form, too, and those lead to
-// the app and further.
+// because browsers apply that to redirects after a form, too, which lead to the app
+// and to further URLs.
 func page(status int, name string, data any) reply {
 	var body bytes.Buffer
 	if err := pages.ExecuteTemplate(&body, name, data); err != nil {
@@ -197,7 +197,7 @@ func origin(uri string) string {
 }
 
 // redirectTo adds parameters to a redirect URI in the given order: name, value,
-// name, value. It leaves out an empty state. It encodes a space as %20, as the
+// name, value. It omits an empty state. It encodes a space as %20, as the
 // platforms do.
 func redirectTo(uri string, parameters ...string) string {
 	var b strings.Builder

@@ -38,7 +38,7 @@ const Facebook = "facebook"
 // FacebookKnobs change how Facebook behaves.
 type FacebookKnobs struct {
 	CodeSeconds  int `json:"code_seconds"`
-	ShortSeconds int `json:"short_seconds"` // of the token that a code gives: 1 to 2 hours
+	ShortSeconds int `json:"short_seconds"` // of the token for a code: 1 to 2 hours
 	LongSeconds  int `json:"long_seconds"`  // of an exchanged one: about 60 days
 	// DataAccessDays is how long after the consent the app may read
 	// (https://developers.facebook.com/documentation/facebook-login/auth-vs-data,
@@ -49,7 +49,7 @@ type FacebookKnobs struct {
 	OmitExpiresIn bool `json:"omit_expires_in"`
 	// LongAtOnce issues a token of 60 days for a code.
 	LongAtOnce bool `json:"long_at_once"`
-	// NoExtension exchanges a long token for one that ends when it does.
+	// NoExtension exchanges a long-lived token for one with the same expiry.
 	NoExtension bool `json:"no_extension"`
 	// RequireProof is "Require App Secret": every call with a token needs
 	// appsecret_proof.
@@ -134,9 +134,9 @@ func (f *facebook) checkAuthorize(c *call) (consentRequest, *reply) {
 	case !slices.Contains(f.app.RedirectURIs, q.Get("redirect_uri")):
 		why = "URL blocked: the redirect URI is not among the app's Valid OAuth Redirect URIs."
 	case q.Has("response_type") && q.Get("response_type") != "code":
-		why = "Only response_type=code is played here."
+		why = "This sandbox supports only response_type=code."
 	case configured && (q.Get("config_id") != facebookConfiguration || q.Has("scope")):
-		why = "The config_id is unknown, or scope stands beside it."
+		why = "The config_id is unknown, or the request also has a scope."
 	case !containsAll(facebookScopes, scopes):
 		why = "Invalid Scopes: " + q.Get("scope")
 	}
@@ -201,8 +201,8 @@ func (f *facebook) latest(p *Person) *grant {
 	return last
 }
 
-// token exchanges a code or a user token. Parameters may stand in the query or
-// in a form.
+// token exchanges a code or a user token. The parameters are in the query or in a
+// form.
 func (f *facebook) token(c *call) reply {
 	switch id, secret := c.parameter("client_id"), c.parameter("client_secret"); {
 	case id == "":
@@ -223,8 +223,8 @@ func (f *facebook) token(c *call) reply {
 	return graphError(400, 100, 0, "Invalid grant_type")
 }
 
-// redeem answers the subcodes 36007 to 36009 for a code that is dead, belongs
-// to another redirect URI, or was used.
+// redeem answers the subcodes 36007 to 36009 for a code that has expired, belongs to
+// another redirect URI, or was used.
 func (f *facebook) redeem(c *call) reply {
 	granted, ok := f.codes[c.parameter("code")]
 	switch {
@@ -257,7 +257,7 @@ func (f *facebook) exchange(c *call) reply {
 		return *refused
 	}
 	if t.kind != access {
-		return graphError(400, 100, 0, "The access token is no user token.")
+		return graphError(400, 100, 0, "The access token is not a user token.")
 	}
 	end := expiresAfter(c.now, f.knobs().LongSeconds)
 	if t.long && f.knobs().NoExtension {
@@ -355,12 +355,12 @@ func (f *facebook) isSecretProof(proof, accessToken string) bool {
 	})
 }
 
-// allows reports whether the person's latest consent holds a permission.
+// allows reports whether the person's last consent has a permission.
 func (f *facebook) allows(t *token, permission string) bool {
 	return slices.Contains(f.latest(t.grant.person).scopes, permission)
 }
 
-// isSelf reports whether an id names the person of a user token.
+// isSelf reports whether an id is that of the person of a user token.
 func isSelf(id string, t *token) bool {
 	return t.kind == access && (id == "me" || id == t.grant.person.ID)
 }
@@ -416,9 +416,9 @@ func (f *facebook) revoke(c *call, t *token) reply {
 	return answerJSON(200, object{"success": true})
 }
 
-// debugToken answers 200 for a dead token too
+// debugToken answers 200 for an invalid token too
 // (https://developers.facebook.com/docs/facebook-login/guides/%20access-tokens/debugging,
-// 2026-11-23). It wants the app's own token, id|secret.
+// 2026-11-23). It requires the app's own token, id|secret.
 func (f *facebook) debugToken(c *call) reply {
 	if !f.isApp(c) {
 		return graphError(400, 190, 0, "Invalid OAuth access token signature.")

@@ -153,7 +153,7 @@ func testFacebookAuthorizeDialog(t *testing.T) {
 		t.Errorf("with config_id: %v", err)
 	}
 	if _, err := v.box.Consent(dialog+"?"+configured.Encode(), sandbox.Choice{Untick: []string{"instagram_basic"}}); err == nil {
-		t.Error("a configuration is all or nothing, but a permission could be unticked")
+		t.Error("a permission of a configuration could be refused")
 	}
 }
 
@@ -237,7 +237,7 @@ func testFacebookPagesCursors(t *testing.T) {
 		t.Errorf("got %d Pages in %d calls, want 60 in 3", len(ids), calls)
 	}
 	if rows := v.rows(v.get(graph+"/me/accounts?limit=500", user)); len(rows) != 60 {
-		t.Errorf("limit=500 gave %d", len(rows))
+		t.Errorf("limit=500 returned %d rows", len(rows))
 	}
 	v.wantGraph(v.get(graph+"/me/accounts?limit=-1", user), "100/<nil>")
 }
@@ -334,7 +334,7 @@ func testFacebookNoticeSignedRequest(t *testing.T) {
 	mac := hmac.New(sha256.New, []byte("sandbox-facebook-secret"))
 	mac.Write([]byte(payload))
 	if signature != base64.RawURLEncoding.EncodeToString(mac.Sum(nil)) {
-		t.Error("the signature does not fit")
+		t.Error("the signature is invalid")
 	}
 	decoded, err := base64.RawURLEncoding.DecodeString(payload)
 	if err != nil || !strings.Contains(string(decoded), `"user_id":"100000000000001"`) {

@@ -11,11 +11,11 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// refreshed is whether the platform rotated a refresh token in spite of a
-// fault: then the old one is dead.
+// refreshed reports whether the platform rotated a refresh token in spite of a fault.
+// The old token is then invalid.
 func (v *visit) rotated(d dialect, old string) bool {
 	v.Helper()
-	return v.renew(d, old).status != 200
+	return v.refresh(d, old).status != 200
 }
 
 func TestSandbox_Fault(t *testing.T) {
@@ -77,7 +77,7 @@ func testSandboxFaultCorruptedAnswers(t *testing.T) {
 			v, d := newVisit(t), dialectOf(sandbox.Twitter)
 			token := v.connect(d, sandbox.Choice{}).text("refresh_token")
 			v.box.Fault(test.fault)
-			if a := v.renew(d, token); !test.check(a) {
+			if a := v.refresh(d, token); !test.check(a) {
 				t.Errorf("got %d %.200s", a.status, a.body)
 			}
 		})
@@ -110,7 +110,7 @@ func testSandboxFaultNumberOfCalls(t *testing.T) {
 	v.box.Fault(sandbox.Fault{Kind: sandbox.Outage, Times: -1})
 	for range 3 {
 		if a := v.get("https://api.x.com/2/users/me", "none"); a.status != 503 {
-			t.Errorf("got %d, want 503 for ever", a.status)
+			t.Errorf("got %d, want 503 each time", a.status)
 		}
 	}
 	v.box.ClearFaults()
@@ -125,10 +125,10 @@ func testSandboxFaultSlowAnswer(t *testing.T) {
 	release := make(chan struct{})
 	v.box.Fault(sandbox.Fault{Endpoint: "token/refresh_token", Kind: sandbox.Slow, Release: release})
 	done := make(chan answer)
-	go func() { done <- v.renew(d, old) }()
+	go func() { done <- v.refresh(d, old) }()
 	select {
 	case <-done:
-		t.Fatal("answered before it was released")
+		t.Fatal("the answer came before the release")
 	default:
 	}
 	close(release)

@@ -7,8 +7,8 @@ import (
 )
 
 // Knobs change how the platforms behave. Each platform's file has a method
-// that returns its own. Lifetimes are in seconds. A token that was issued
-// before a change keeps its lifetime.
+// that returns its own. Lifetimes are in seconds. A change does not apply to tokens
+// that were issued before.
 type Knobs struct {
 	byPlatform map[string]any // pointers to structs
 }
@@ -27,7 +27,7 @@ func (k Knobs) patch(body []byte) error {
 	for platform, change := range changes {
 		knobs, ok := k.byPlatform[platform]
 		if !ok {
-			return fmt.Errorf("no platform %q has knobs", platform)
+			return fmt.Errorf("the platform %q has no knobs", platform)
 		}
 		fresh := reflect.New(reflect.TypeOf(knobs).Elem())
 		fresh.Elem().Set(reflect.ValueOf(knobs).Elem())

@@ -11,7 +11,7 @@ import (
 // maxCalls is the number of calls that Calls can return.
 const maxCalls = 512
 
-// Call is one request to a platform. It holds secrets, so that the sandbox never
+// Call is one request to a platform. It contains secrets, so the sandbox never
 // serves it. Tests in this process read it.
 type Call struct {
 	At       time.Time
@@ -25,7 +25,7 @@ type Call struct {
 	Header   http.Header
 	Body     []byte
 	Status   int  // of the answer; 0: none
-	Fault    Kind // that applied to it, or empty
+	Fault    Kind // the fault of the call, or empty
 }
 
 type callLog struct {

@@ -125,7 +125,7 @@ func oauth1Header(header string) (map[string]string, bool) {
 	return parameters, true
 }
 
-// oauth1Signature signs as RFC 5849, 3.4, and X have it: HMAC-SHA1 over method,
+// oauth1Signature signs as in RFC 5849, 3.4, and as X does: HMAC-SHA1 over method,
 // URL without query, and the sorted parameters of query, form and header
 // (https://docs.x.com/fundamentals/authentication/oauth-1-0a/creating-a-signature,
 // 2026-11-23).

@@ -1,7 +1,7 @@
 package sandbox
 
-// registry makes every platform, in the order in which people see them. A
-// platform is one file of this package, and one line here.
+// registry creates every platform, in the order on pages. Each platform has one file
+// of this package and one line here.
 var registry = []func(*Sandbox) dialect{
 	newFacebook,
 	newYouTube,
@@ -9,8 +9,7 @@ var registry = []func(*Sandbox) dialect{
 	newTikTok,
 }
 
-// Platforms returns the names of the platforms, in the order in which people
-// see them.
+// Platforms returns the names of the platforms, in the order on pages.
 func Platforms() []string {
 	return New(Options{}).names()
 }

@@ -138,8 +138,8 @@ func (s *Sandbox) Tune(change func(*Knobs)) {
 	change(&s.knobs)
 }
 
-// dialect returns the platform of that name. It panics where there is none,
-// because the caller's test is wrong.
+// dialect returns the platform of that name. It panics for an unknown name,
+// because then the test is wrong.
 func (s *Sandbox) dialect(platform string) dialect {
 	d := s.lookUp(platform)
 	if d == nil {

@@ -17,8 +17,8 @@ import (
 
 const redirectURI = "http://127.0.0.1:8422/callback"
 
-// verifier is a code verifier; the challenges are its SHA-256, in the two
-// forms, as sha256sum and basenc print them.
+// verifier is a code verifier. The challenges are its SHA-256 in two encodings, as
+// sha256sum and basenc print them.
 const (
 	verifier      = "sandbox-code-verifier-of-forty-three-letters"
 	challenge     = "ZXwceUAaK-2NFROBuTFB-M_VpH4jtkfTJDAM9a-t2hQ"
@@ -26,7 +26,7 @@ const (
 	otherVerifier = "another-code-verifier-of-forty-three-letters"
 )
 
-// visit is one sandbox, served, and a person and an app that use it.
+// visit is a served sandbox with a person and an app that use it.
 type visit struct {
 	*testing.T
 	box       *sandbox.Sandbox
@@ -58,7 +58,7 @@ func (v *visit) url(real string) string {
 	return ""
 }
 
-// answer is a response, read.
+// answer is a response with its body.
 type answer struct {
 	status int
 	header http.Header
@@ -120,7 +120,7 @@ func (v *visit) form(real string, form url.Values) *http.Request {
 	return r
 }
 
-// control sends JSON to the control surface.
+// control sends JSON to the paths under /_sandbox/.
 func (v *visit) control(method, command, body string) answer {
 	v.Helper()
 	base := strings.TrimSuffix(v.endpoints["https://x.com"], "/x.com")
@@ -132,7 +132,7 @@ func (v *visit) control(method, command, body string) answer {
 	return v.do(r)
 }
 
-// consent plays the person and returns the parameters of the redirect.
+// consent gives consent and returns the parameters of the redirect.
 func (v *visit) consent(authorize string, q url.Values, choice sandbox.Choice) url.Values {
 	v.Helper()
 	redirect, err := v.box.Consent(authorize+"?"+q.Encode(), choice)
@@ -149,7 +149,7 @@ func (v *visit) consent(authorize string, q url.Values, choice sandbox.Choice) u
 	return u.Query()
 }
 
-// with returns a copy of values with some changed; an empty one is dropped.
+// with returns a copy of values with some changed. It removes empty values.
 func with(values url.Values, pairs ...string) url.Values {
 	changed := url.Values{}
 	for name, all := range values {
@@ -164,7 +164,7 @@ func with(values url.Values, pairs ...string) url.Values {
 	return changed
 }
 
-// want fails unless an answer has a status and, as its error member, a code.
+// want checks the status and the error member of an answer.
 func (v *visit) want(a answer, status int, code string) {
 	v.Helper()
 	if a.status != status || a.text("error") != code {
@@ -172,8 +172,7 @@ func (v *visit) want(a answer, status int, code string) {
 	}
 }
 
-// dialect is what the tests need to know of a platform whose flow is OAuth 2.0
-// as RFC 6749 has it.
+// dialect describes a platform with the OAuth 2.0 flow of RFC 6749.
 type dialect struct {
 	name         string
 	authorizeURL string
@@ -242,7 +241,7 @@ func (v *visit) exchange(d dialect, form url.Values) answer {
 	return v.do(r)
 }
 
-// connect goes through the whole flow and returns the token answer.
+// connect runs the whole flow and returns the token answer.
 func (v *visit) connect(d dialect, choice sandbox.Choice) answer {
 	v.Helper()
 	code := v.consent(d.authorizeURL, d.authorize, choice).Get("code")
@@ -253,8 +252,8 @@ func (v *visit) connect(d dialect, choice sandbox.Choice) answer {
 	return a
 }
 
-// renew refreshes with a refresh token.
-func (v *visit) renew(d dialect, refreshToken string) answer {
+// refresh exchanges a refresh token.
+func (v *visit) refresh(d dialect, refreshToken string) answer {
 	v.Helper()
 	return v.exchange(d, with(d.token, "grant_type", "refresh_token", "refresh_token", refreshToken, "redirect_uri", "", "code_verifier", ""))
 }
@@ -451,12 +450,12 @@ func testSandboxConsentRefusedScopes(t *testing.T) {
 		d, v := dialectOf(name), newVisit(t)
 		a := v.connect(d, sandbox.Choice{Untick: []string{unticked}})
 		if strings.Contains(a.text("scope"), unticked) || a.text("scope") == "" {
-			t.Errorf("%s: granted %q although %q was unticked", name, a.text("scope"), unticked)
+			t.Errorf("%s: granted %q although %q was refused", name, a.text("scope"), unticked)
 		}
 	}
 	d, v := dialectOf(sandbox.Twitter), newVisit(t)
 	if _, err := v.box.Consent(d.authorizeURL+"?"+d.authorize.Encode(), sandbox.Choice{Untick: []string{"tweet.write"}}); err == nil {
-		t.Error("twitter: a scope could be unticked, but X is all or nothing")
+		t.Error("twitter: a scope could be refused, but X grants all or none")
 	}
 }
 
@@ -471,14 +470,14 @@ func testSandboxExpireAccessTokenIsRefused(t *testing.T) {
 		life := time.Duration(a.json["expires_in"].(float64)) * time.Second
 		v.box.Advance(life - time.Second)
 		if got := v.get(me, a.text("access_token")); got.status != 200 {
-			t.Errorf("%s: a second before its end the token gives %d %s", name, got.status, got.body)
+			t.Errorf("%s: a second before its expiry the token returns %d %s", name, got.status, got.body)
 		}
 		v.box.Advance(time.Second)
 		if got := v.get(me, a.text("access_token")); got.status != 401 {
-			t.Errorf("%s: at its end the token gives %d %s", name, got.status, got.body)
+			t.Errorf("%s: at its expiry the token returns %d %s", name, got.status, got.body)
 		}
-		if got := v.renew(d, a.text("refresh_token")); got.status != 200 {
-			t.Errorf("%s: refreshing after that gives %d %s", name, got.status, got.body)
+		if got := v.refresh(d, a.text("refresh_token")); got.status != 200 {
+			t.Errorf("%s: a refresh after the expiry returns %d %s", name, got.status, got.body)
 		}
 	}
 }
@@ -490,8 +489,8 @@ func testSandboxKillGrantEnds(t *testing.T) {
 		if n := v.box.Kill(d.name, v.box.People(d.name)[0].ID, 0); n != 1 {
 			v.Errorf("%d grants ended, want 1", n)
 		}
-		v.want(v.renew(d, a.text("refresh_token")), 400, d.deadCode)
-		if got := v.renew(d, other.text("refresh_token")); got.status != 200 {
+		v.want(v.refresh(d, a.text("refresh_token")), 400, d.deadCode)
+		if got := v.refresh(d, other.text("refresh_token")); got.status != 200 {
 			v.Errorf("the other person's grant: %d %s", got.status, got.body)
 		}
 	})
@@ -551,7 +550,7 @@ func testSandboxSecretsIssuedSecrets(t *testing.T) {
 func testSandboxCallsRequestsAsSent(t *testing.T) {
 	each(t, func(v *visit, d dialect) {
 		a := v.connect(d, sandbox.Choice{})
-		v.renew(d, a.text("refresh_token"))
+		v.refresh(d, a.text("refresh_token"))
 		calls := v.box.Calls(d.name, "token")
 		if len(calls) != 2 || calls[0].Form.Get("redirect_uri") != redirectURI || len(calls[0].Query) != 0 || calls[0].Status != 200 {
 			v.Fatalf("got %d calls", len(calls))
@@ -572,7 +571,7 @@ func testSandboxServeHTTPControl(t *testing.T) {
 	}
 	a := v.connect(d, sandbox.Choice{})
 	if a.json["expires_in"] != 60.0 || a.text("refresh_token") == "" {
-		t.Errorf("expires_in is %v, want 60, with the other knobs as they were", a.json["expires_in"])
+		t.Errorf("expires_in is %v, want 60, with the other knobs unchanged", a.json["expires_in"])
 	}
 	for _, body := range []string{`{"twitter":{"access_seconds":5},"myspace":{}}`, `{"twitter":{"access_seconds":5,"no_such_knob":1}}`, `[]`} {
 		if a := v.control("PATCH", "knobs", body); a.status != 400 {
@@ -597,8 +596,8 @@ func testSandboxServeHTTPControl(t *testing.T) {
 	if a := v.control("POST", "faults", `{"platform":"twitter","endpoint":"token","kind":"html"}`); a.status != 200 {
 		t.Errorf("faults: %d %s", a.status, a.body)
 	}
-	if a := v.renew(d, "any"); !strings.Contains(a.header.Get("Content-Type"), "text/html") {
-		t.Errorf("the fault did not take: %d %s", a.status, a.body)
+	if a := v.refresh(d, "any"); !strings.Contains(a.header.Get("Content-Type"), "text/html") {
+		t.Errorf("the fault was not applied: %d %s", a.status, a.body)
 	}
 	for body, status := range map[string]int{`{"kind":"no such"}`: 400, `{"knid":"html"}`: 400} {
 		if a := v.control("POST", "faults", body); a.status != status {
@@ -609,6 +608,6 @@ func testSandboxServeHTTPControl(t *testing.T) {
 	r.URL.Path = "/_sandbox/kill"
 	r.Body = io.NopCloser(bytes.NewReader(nil))
 	if a := v.do(r); a.status != 415 {
-		t.Errorf("a form that another web page could send: got %d, want 415", a.status)
+		t.Errorf("a form of another web page: got %d, want 415", a.status)
 	}
 }

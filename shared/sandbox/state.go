@@ -78,8 +78,8 @@ func (s *Sandbox) AddPerson(platform string, p Person) {
 	d.people = append(d.people, &p)
 }
 
-// platform is the state that every dialect has: the app, the people, and what was
-// issued.
+// platform is the state of every dialect: the app, the people, and the issued codes
+// and tokens.
 type platform struct {
 	sandbox *Sandbox
 	name    string
@@ -92,7 +92,7 @@ type platform struct {
 	grants  []*grant
 
 	knobs   any               // a pointer to the platform's own
-	aliases map[string]string // from hosts to those that answer for them
+	aliases map[string]string // alias hosts to the hosts that answer for them
 	secrets []string          // fixed ones, beside the app's
 }
 
@@ -124,7 +124,7 @@ func (p *platform) person(id string) *Person {
 	return nil
 }
 
-// grant is one consent of one person. Its tokens are valid until it is dead.
+// grant is one consent of one person. Its tokens are invalid once it is dead.
 type grant struct {
 	person *Person
 	scopes []string

@@ -111,13 +111,13 @@ func (t *tiktok) checkAuthorize(c *call) (consentRequest, *reply) {
 	case !slices.Contains(t.app.RedirectURIs, q.Get("redirect_uri")):
 		code, why = "redirect_uri", "The redirect_uri is not registered."
 	case q.Get("response_type") != "code":
-		code, why = "unsupported_response_type", "response_type has to be code."
+		code, why = "unsupported_response_type", "response_type must be code."
 	case !slices.Contains(scopes, "user.info.basic") || !containsAll(tiktokScopes, scopes):
 		code, why = "scope", "The scope list, separated by commas, lacks user.info.basic or names an unknown scope."
 	case t.knobs().PKCE == "required" && challenge == "":
 		code, why = "code_challenge", "A code_challenge is required."
 	case challenge != "" && q.Get("code_challenge_method") != "S256":
-		code, why = "code_challenge_method", "code_challenge_method has to be S256."
+		code, why = "code_challenge_method", "code_challenge_method must be S256."
 	}
 	if why != "" {
 		page := errorPage(400, errorText{t.title, "Something went wrong", why + " (" + code + ")"})
@@ -133,7 +133,7 @@ func (t *tiktok) checkAuthorize(c *call) (consentRequest, *reply) {
 func (t *tiktok) redirect(q consentRequest, p *Person, choice Choice) string {
 	k := t.knobs()
 	if len(k.TargetUsers) > 0 && !slices.Contains(k.TargetUsers, p.ID) {
-		return redirectTo(q.redirectURI, "error", "unauthorized_client", "error_description", "The account is no target user of this sandbox.", "state", q.state)
+		return redirectTo(q.redirectURI, "error", "unauthorized_client", "error_description", "The account is not a target user of this sandbox.", "state", q.state)
 	}
 	if choice.Deny {
 		return redirectTo(q.redirectURI, "error", "access_denied", "error_description", "User cancelled the authorization.", "errCode", "-2", "state", q.state)
@@ -168,7 +168,7 @@ func (t *tiktok) authenticate(c *call) *reply {
 	case c.form == nil:
 		refused = t.error("invalid_request", "Only `application/x-www-form-urlencoded` is supported as Content-Type.")
 	case name != "":
-		refused = t.error("invalid_request", "The parameter "+name+" stands there more than once.")
+		refused = t.error("invalid_request", "The parameter "+name+" occurs more than once.")
 	case c.form.Get("client_key") == "" || c.form.Has("client_id") || withHeader:
 		refused = t.error("invalid_request", "The request parameters are malformed: client_key.")
 	case c.form.Get("client_key") != t.app.ClientID || !t.acceptsSecret(c.form.Get("client_secret")):
@@ -388,8 +388,8 @@ func (t *tiktok) apiOK(data object) reply {
 // TikTokNotice returns a webhook's body and its TikTok-Signature header, signed
 // as TikTok does: hex HMAC-SHA256 under the client secret over the time, a dot
 // and the body (https://developers.tiktok.com/doc/webhooks-verification,
-// 2026-11-23). The event authorization.removed is about openID; its content is
-// JSON in a string.
+// 2026-11-23). The event authorization.removed concerns openID. Its
+// content is JSON in a string.
 func (s *Sandbox) TikTokNotice(event, openID string) (body []byte, signature string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

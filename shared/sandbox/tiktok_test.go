@@ -42,16 +42,16 @@ func testTikTokTokenRotation(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	first := v.connect(d, sandbox.Choice{})
 	v.box.Advance(time.Hour)
-	second := v.renew(d, first.text("refresh_token"))
+	second := v.refresh(d, first.text("refresh_token"))
 	if second.status != 200 || second.text("refresh_token") == first.text("refresh_token") {
 		t.Fatalf("no rotation: %d %s", second.status, second.body)
 	}
 	if first.json["refresh_expires_in"] != 15552000.0 || second.json["refresh_expires_in"] != 15552000.0-3600 {
 		t.Errorf("refresh_expires_in went from %v to %v", first.json["refresh_expires_in"], second.json["refresh_expires_in"])
 	}
-	v.want(v.renew(d, first.text("refresh_token")), 400, "invalid_grant")
-	if a := v.renew(d, second.text("refresh_token")); a.status != 200 {
-		t.Errorf("the new one after a replay of the old: %d %s", a.status, a.body)
+	v.want(v.refresh(d, first.text("refresh_token")), 400, "invalid_grant")
+	if a := v.refresh(d, second.text("refresh_token")); a.status != 200 {
+		t.Errorf("the new refresh token after a replay of the old one: %d %s", a.status, a.body)
 	}
 }
 
@@ -92,7 +92,7 @@ func testTikTokTokenCodeIsDecodedOnce(t *testing.T) {
 func testTikTokTokenErrorsWithStatus200(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.TikTok)
 	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().ErrorsIn200 = true })
-	v.want(v.renew(d, "none"), 200, "invalid_grant")
+	v.want(v.refresh(d, "none"), 200, "invalid_grant")
 }
 
 func testTikTokUserInfoFieldsAndScopes(t *testing.T) {
@@ -118,7 +118,7 @@ func testTikTokRevokeEndsTheGrant(t *testing.T) {
 	if got.status != 200 || got.body != "{}" {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
-	v.want(v.renew(d, a.text("refresh_token")), 400, "invalid_grant")
+	v.want(v.refresh(d, a.text("refresh_token")), 400, "invalid_grant")
 }
 
 func testTikTokCreatorInfoScopesAndLimits(t *testing.T) {

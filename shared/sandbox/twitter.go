@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// twitterScopes are those that the app may ask for
+// twitterScopes are the scopes that the app may request
 // (https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code,
 // 2026-11-23).
 var twitterScopes = []string{
@@ -42,7 +42,7 @@ type TwitterKnobs struct {
 	// V1Errors refuses an OAuth 1.0a signature with the codes 32, 89 and 135 of
 	// the older API on users/me, too.
 	V1Errors bool `json:"v1_errors"`
-	// SignedURL is the URL that an OAuth 1.0a signature has to cover: "real" is
+	// SignedURL is the URL that an OAuth 1.0a signature must cover: "real" is
 	// the platform's own, "sent" the one of the request. Empty means either.
 	SignedURL string `json:"signed_url"`
 }
@@ -55,7 +55,7 @@ const twitterWindow = 15 * time.Minute
 
 type twitter struct {
 	*platform
-	nonces map[string]time.Time // lastConsentAt with a good signature
+	nonces map[string]time.Time // timestamps of the nonces with a valid signature
 	used   windows              // of users/me, by user
 	billed map[string]string    // user to the last UTC day paid for
 	dead   map[string]bool      // OAuth 1.0a access tokens invalidated
@@ -103,7 +103,7 @@ func (x *twitter) checkAuthorize(c *call) (consentRequest, *reply) {
 	why := ""
 	switch {
 	case q.Get("response_type") != "code":
-		why = "response_type has to be code."
+		why = "response_type must be code."
 	case q.Get("client_id") != x.app.ClientID:
 		why = "The client_id is unknown."
 	case !slices.Contains(x.app.RedirectURIs, q.Get("redirect_uri")):
@@ -111,15 +111,15 @@ func (x *twitter) checkAuthorize(c *call) (consentRequest, *reply) {
 	case q.Get("state") == "" || len(q.Get("state")) > 500:
 		why = "A state of 1 to 500 characters is required."
 	case len(scopes) == 0 || !containsAll(twitterScopes, scopes):
-		why = "A scope is unknown, or there is none."
+		why = "The scope is missing or unknown."
 	case method != "S256" && method != "plain":
-		why = "code_challenge_method has to be S256 or plain."
+		why = "code_challenge_method must be S256 or plain."
 	case !isVerifier(challenge) || method == "S256" && len(challenge) != 43:
 		why = "The code_challenge is missing or malformed."
 	}
 	for name, values := range q {
 		if len(values) > 1 {
-			why = name + " stands there more than once."
+			why = name + " occurs more than once."
 		}
 	}
 	if why != "" {
@@ -144,9 +144,9 @@ func (x *twitter) redirect(q consentRequest, p *Person, choice Choice) string {
 	return redirectTo(q.redirectURI, "state", q.state, "code", value)
 }
 
-// token errors are worded as in unasuke/omniauth-twitter2#4,
+// The texts of token errors are those in unasuke/omniauth-twitter2#4,
 // PLhery/node-twitter-api-v2#496 and thephpleague/oauth2-client#1023 (read
-// 2026-11-23): X says invalid_request where RFC 6749 has invalid_grant.
+// 2026-11-23). X uses invalid_request where RFC 6749 has invalid_grant.
 func (x *twitter) token(c *call) reply {
 	if refused := x.authenticate(c); refused != nil {
 		return *refused
@@ -356,7 +356,7 @@ func (x *twitter) errorReply(kind Kind, endpoint string) reply {
 
 // twitterProblem is API v2's error. Its types are URLs on api.twitter.com
 // (https://docs.x.com/x-api/fundamentals/response-codes-and-errors,
-// 2026-11-23); an empty one is about:blank.
+// 2026-11-23); an empty type is about:blank.
 func twitterProblem(status int, title, kind, detail string) reply {
 	if kind == "" {
 		kind = "about:blank"

@@ -29,12 +29,12 @@ func TestTwitter_UsersMe(t *testing.T) {
 func testTwitterTokenSpentRefreshTokenEndsTheGrant(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
 	first := v.connect(d, sandbox.Choice{})
-	second := v.renew(d, first.text("refresh_token"))
+	second := v.refresh(d, first.text("refresh_token"))
 	if second.status != 200 || second.text("refresh_token") == first.text("refresh_token") {
 		t.Fatalf("no rotation: %d %s", second.status, second.body)
 	}
-	v.want(v.renew(d, first.text("refresh_token")), 400, "invalid_request")
-	v.want(v.renew(d, second.text("refresh_token")), 400, "invalid_request")
+	v.want(v.refresh(d, first.text("refresh_token")), 400, "invalid_request")
+	v.want(v.refresh(d, second.text("refresh_token")), 400, "invalid_request")
 	if a := v.get(usersMe, second.text("access_token")); a.status != 401 {
 		t.Errorf("the family's access token: %d, want 401", a.status)
 	}
@@ -44,7 +44,7 @@ func testTwitterTokenNoOfflineAccess(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.Twitter)
 	d.authorize = with(d.authorize, "scope", "tweet.read users.read")
 	if a := v.connect(d, sandbox.Choice{}); a.text("refresh_token") != "" {
-		t.Error("there is a refresh token")
+		t.Error("the answer has a refresh token")
 	}
 }
 
@@ -97,7 +97,7 @@ func testTwitterUsersMeNoCredits(t *testing.T) {
 }
 
 // signed is a request to users/me with an OAuth 1.0a header. change edits the
-// protocol parameters after they were signed.
+// protocol parameters after the signature.
 func (v *visit) signed(key sandbox.UserKey, signedURL, nonce string, at time.Time, change func(map[string]string)) *http.Request {
 	v.Helper()
 	app := v.box.AppOf(sandbox.Twitter)
@@ -152,6 +152,6 @@ func testTwitterUsersMeOauth1Signatures(t *testing.T) {
 	}
 	v.box.Tune(func(k *sandbox.Knobs) { k.Twitter().SignedURL = "sent" })
 	if a := v.do(v.signed(readWrite, usersMe, "strict", now, nil)); a.status != 401 {
-		t.Errorf("the real URL where the one sent is wanted: %d", a.status)
+		t.Errorf("a signature of the real URL instead of the sent one: %d", a.status)
 	}
 }

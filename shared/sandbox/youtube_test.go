@@ -52,7 +52,7 @@ func testYouTubeTokenRefreshTokenNeedsAShownConsent(t *testing.T) {
 	}
 	v.box.Kill(sandbox.YouTube, "", 0)
 	if v.connect(again, sandbox.Choice{}).text("refresh_token") == "" {
-		t.Error("no refresh token after the app was removed and allowed anew")
+		t.Error("no refresh token after the app was removed and allowed again")
 	}
 }
 
@@ -60,7 +60,7 @@ func testYouTubeTokenRefreshTokenStays(t *testing.T) {
 	v, d := newVisit(t), dialectOf(sandbox.YouTube)
 	token := v.connect(d, sandbox.Choice{}).text("refresh_token")
 	for range 3 {
-		if a := v.renew(d, token); a.status != 200 || a.text("refresh_token") != "" || a.text("access_token") == "" {
+		if a := v.refresh(d, token); a.status != 200 || a.text("refresh_token") != "" || a.text("access_token") == "" {
 			t.Errorf("got %d %s", a.status, a.body)
 		}
 	}
@@ -74,11 +74,11 @@ func testYouTubeTokenAppInTesting(t *testing.T) {
 		t.Errorf("refresh_token_expires_in is %v", a.json["refresh_token_expires_in"])
 	}
 	v.box.Advance(7*24*time.Hour - time.Minute)
-	if a := v.renew(d, a.text("refresh_token")); a.status != 200 {
-		t.Errorf("before the end: %d %s", a.status, a.body)
+	if a := v.refresh(d, a.text("refresh_token")); a.status != 200 {
+		t.Errorf("before the expiry: %d %s", a.status, a.body)
 	}
 	v.box.Advance(time.Minute)
-	v.want(v.renew(d, a.text("refresh_token")), 400, "invalid_grant")
+	v.want(v.refresh(d, a.text("refresh_token")), 400, "invalid_grant")
 }
 
 func testYouTubeTokenIdleAndSurplusRefreshTokens(t *testing.T) {
@@ -88,12 +88,12 @@ func testYouTubeTokenIdleAndSurplusRefreshTokens(t *testing.T) {
 	for range 99 {
 		v.connect(d, sandbox.Choice{})
 	}
-	v.want(v.renew(d, oldest), 400, "invalid_grant")
-	if a := v.renew(d, second); a.status != 200 {
+	v.want(v.refresh(d, oldest), 400, "invalid_grant")
+	if a := v.refresh(d, second); a.status != 200 {
 		t.Errorf("one of the newest hundred: %d %s", a.status, a.body)
 	}
 	v.box.Advance(184 * 24 * time.Hour)
-	v.want(v.renew(d, second), 400, "invalid_grant")
+	v.want(v.refresh(d, second), 400, "invalid_grant")
 }
 
 func testYouTubeRevokeEndsEveryGrantOfThePerson(t *testing.T) {
@@ -107,7 +107,7 @@ func testYouTubeRevokeEndsEveryGrantOfThePerson(t *testing.T) {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
 	v.want(revoke(), 400, "invalid_token")
-	v.want(v.renew(d, b.text("refresh_token")), 400, "invalid_grant")
+	v.want(v.refresh(d, b.text("refresh_token")), 400, "invalid_grant")
 }
 
 func testYouTubeChannelsPartsScopesAndQuota(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 	"platform-api-connector/shared/connectortest"
 )
 
-// cloud is a stand-in on loopback with a clock of its own, as the SDK sees
+// cloud is an embedded AWS on loopback with its own clock, and the SDK's clients of
 // it.
 type cloud struct {
 	aws.Config
@@ -29,7 +29,7 @@ type cloud struct {
 	url string
 
 	mu       sync.Mutex
-	told     []awslocal.Event
+	received []awslocal.Event
 	warnings []string
 }
 
@@ -42,7 +42,7 @@ func newCloud(t *testing.T) *cloud {
 		OnEvent: func(e awslocal.Event) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.told = append(c.told, e)
+			c.received = append(c.received, e)
 		},
 	})
 	server := httptest.NewServer(c.Server)
@@ -68,7 +68,7 @@ func newCloud(t *testing.T) *cloud {
 	return c
 }
 
-// wantCode wants err to be what AWS calls code.
+// wantCode checks that err has an error code of AWS.
 func wantCode(t *testing.T, what string, err error, code string) {
 	t.Helper()
 	var failure smithy.APIError
@@ -88,7 +88,7 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-func TestServer_UnknownIsAnErrorThatNamesIt(t *testing.T) {
+func TestServer_UnknownOperation(t *testing.T) {
 	c := newCloud(t)
 	for _, request := range []struct{ method, path, target, want string }{
 		{"POST", "/", "DynamoDB_20120810.ListBackups", "ListBackups"},
@@ -108,7 +108,7 @@ func TestServer_UnknownIsAnErrorThatNamesIt(t *testing.T) {
 	}
 }
 
-func TestServer_BodiesThatBounce(t *testing.T) {
+func TestServer_RefusedBodies(t *testing.T) {
 	c := newCloud(t)
 	targets := []string{
 		"DynamoDB_20120810.Query", "DynamoDB_20120810.PutItem", "DynamoDB_20120810.TransactWriteItems",

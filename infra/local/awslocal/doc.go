@@ -1,23 +1,22 @@
-// Package awslocal stands in for the AWS services that the connector uses,
-// for the local stack and for tests: one handler, one port, everything in
-// memory. It speaks the services' own protocols, so that the AWS SDKs and the
-// AWS CLI work with it.
+// Package awslocal replaces the AWS services that the connector uses, for the local
+// stack and for tests. It has one handler, one port, and all data in memory. It
+// uses the protocols of the services, so that the AWS SDKs and the AWS CLI work
+// with it.
 //
-// It checks no signature and knows one account, 000000000000, and one region,
+// It verifies no signature, and has one account, 000000000000, and one region,
 // us-east-1. Serve it on loopback only.
 //
 // # DynamoDB
 //
 // Tables, items, conditions and transactions are those of
-// github.com/truora/minidyn. Its indexes lose items, so that Query and Scan are
-// done here, over its items: sparse indexes, projections, paging by key and by
-// 1 MB, and filters after the limit. It does not remove attributes, so that a
-// REMOVE clause is done here, too. Indexes are never behind. Transactions do not
-// conflict. They wait for each other.
-// Each copies its table first, so that tables of more than some thousands of
-// items grow slow. A cancelled transaction names the first condition that failed,
-// and no item. Expired items are never deleted. There are no streams, backups, PartiQL or
-// capacity.
+// github.com/truora/minidyn. Its indexes lose items, so this package implements
+// Query and Scan over its items: sparse indexes, projections, paging by key and by
+// 1 MB, and filters after the limit. It does not remove attributes, so this package
+// implements the REMOVE clause too. Indexes are always current. Transactions run
+// one after another and do not conflict. Each transaction copies its table, so
+// tables of more than some thousands of items are slow. A cancelled transaction
+// names the first condition that failed, and no item. Expired items are never
+// deleted. There are no streams, backups, PartiQL or capacity.
 //
 // # Secrets Manager
 //
@@ -28,9 +27,9 @@
 // # SQS
 //
 // Standard queues: visibility timeouts, long polling, delays, retention,
-// redrive to a dead-letter queue. Messages stay in order, which SQS does not promise,
-// and a message comes once for each time it becomes visible, where SQS may
-// deliver it twice. There are no FIFO queues and no message attributes.
+// redrive to a dead-letter queue. Messages are delivered in order, which SQS does
+// not guarantee, and once for each time that they become visible, while SQS may
+// deliver twice. There are no FIFO queues and no message attributes.
 //
 // # EventBridge
 //
@@ -38,5 +37,5 @@
 //
 // # STS
 //
-// GetCallerIdentity alone.
+// GetCallerIdentity only.
 package awslocal

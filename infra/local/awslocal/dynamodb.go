@@ -25,7 +25,7 @@ type dynamoDB struct {
 	mu     sync.Mutex
 	items  *server.Server
 	tables map[string]*table
-	// done has the transactions of the last minutes by request token.
+	// done are the transactions of the last minutes, by request token.
 	done map[string]transaction
 }
 
@@ -34,10 +34,10 @@ type transaction struct {
 	at   time.Time
 }
 
-// tokenLife is how long a request token is known.
-const tokenLife = 10 * time.Minute
+// tokenLifetime is how long a request token is stored.
+const tokenLifetime = 10 * time.Minute
 
-// table is what is known of a table besides its items.
+// table is the description of a table.
 type table struct {
 	description tableDescription
 	ttl         timeToLive
@@ -107,7 +107,7 @@ func (d *dynamoDB) service() service {
 	return service{contentType: dynamoJSON, operations: operations}
 }
 
-// pass is an operation that minidyn does alone.
+// pass is an operation that minidyn implements completely.
 func (d *dynamoDB) pass(name string) operation {
 	return func(_ *http.Request, body []byte) (any, error) {
 		d.mu.Lock()
@@ -116,8 +116,8 @@ func (d *dynamoDB) pass(name string) operation {
 	}
 }
 
-// write is a PutItem or a DeleteItem. Where its condition fails, minidyn does not
-// return the item that is there.
+// write is a PutItem or a DeleteItem. If the condition fails, minidyn does not return
+// the stored item.
 func (d *dynamoDB) write(name string) operation {
 	return func(_ *http.Request, body []byte) (any, error) {
 		d.mu.Lock()
@@ -153,7 +153,7 @@ func (d *dynamoDB) write(name string) operation {
 	}
 }
 
-// transactWriteItems does a transaction once for each request token.
+// transactWriteItems runs a transaction once for each request token.
 func (d *dynamoDB) transactWriteItems(_ *http.Request, body []byte) (any, error) {
 	var input struct {
 		ClientRequestToken string
@@ -167,7 +167,7 @@ func (d *dynamoDB) transactWriteItems(_ *http.Request, body []byte) (any, error)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	maps.DeleteFunc(d.done, func(_ string, t transaction) bool { return d.now().Sub(t.at) >= tokenLife })
+	maps.DeleteFunc(d.done, func(_ string, t transaction) bool { return d.now().Sub(t.at) >= tokenLifetime })
 	sum := sha256.Sum256(body)
 	if earlier, ok := d.done[input.ClientRequestToken]; ok {
 		if earlier.body != sum {
@@ -190,7 +190,7 @@ func (d *dynamoDB) transactWriteItems(_ *http.Request, body []byte) (any, error)
 	return answer, nil
 }
 
-// ask sends a request to minidyn. Callers hold the mutex.
+// ask sends a request to minidyn. The caller must hold the mutex.
 func (d *dynamoDB) ask(name string, body []byte) *answer {
 	a := &answer{status: http.StatusOK, header: http.Header{}}
 	r, err := http.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
@@ -202,7 +202,7 @@ func (d *dynamoDB) ask(name string, body []byte) *answer {
 	return a
 }
 
-// answer is an http.ResponseWriter that stores what is written.
+// answer is an http.ResponseWriter that stores the response.
 type answer struct {
 	status int
 	header http.Header
@@ -277,7 +277,7 @@ func (d *dynamoDB) createTable(input createTableInput) (any, error) {
 		index.IndexStatus = "ACTIVE"
 		t.description.GlobalSecondaryIndexes = append(t.description.GlobalSecondaryIndexes, index)
 	}
-	// minidyn is told of no index, and its billing mode does not matter.
+	// minidyn gets no index. Its billing mode has no effect.
 	input.GlobalSecondaryIndexes, input.BillingMode = nil, "PAY_PER_REQUEST"
 	if err := d.call("CreateTable", input, new(struct{})); err != nil {
 		return nil, err

@@ -19,8 +19,8 @@ func number(n int) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: fmt.Sprint(n)}
 }
 
-// table is a table with the index by_group on group and rank, of which rank
-// is a number.
+// table is a table with the index by_group on group and rank. The attribute rank is a
+// number.
 type table struct {
 	*testing.T
 	client *dynamodb.Client
@@ -108,7 +108,7 @@ func (t table) wantGroup(name, want string) {
 	}
 }
 
-func TestDynamoDB_IndexIsSparse(t *testing.T) {
+func TestDynamoDB_SparseIndex(t *testing.T) {
 	tb := newTable(t, types.ProjectionTypeAll)
 	for pk, rank := range map[string]int{"a": 10, "b": 9, "c": 100, "d": 9} {
 		tb.put(pk, "g", rank)
@@ -117,7 +117,7 @@ func TestDynamoDB_IndexIsSparse(t *testing.T) {
 	tb.put("f", "", 0)
 	tb.wantGroup("g", "b d a c")
 
-	// An item that leaves the index and is deleted must take no other along.
+	// The deletion of an item that has left the index must not remove another one.
 	tb.put("a", "", 0)
 	tb.wantGroup("g", "b d c")
 	tb.remove("a")
@@ -134,7 +134,7 @@ func TestDynamoDB_IndexIsSparse(t *testing.T) {
 	}
 }
 
-func TestDynamoDB_PagingSurvivesTheDeletionOfItsLastItem(t *testing.T) {
+func TestDynamoDB_PagingAfterDeletion(t *testing.T) {
 	tb := newTable(t, types.ProjectionTypeAll)
 	for n, pk := range []string{"a", "b", "c"} {
 		tb.put(pk, "g", n)
@@ -185,12 +185,12 @@ func TestDynamoDB_SearchOptions(t *testing.T) {
 	_, err := tb.client.Scan(t.Context(), &dynamodb.ScanInput{TableName: tb.name, IndexName: aws.String("by_group"), ConsistentRead: aws.Bool(true)})
 	wantCode(t, "a consistent read of an index", err, "ValidationException")
 	_, err = tb.client.Scan(t.Context(), &dynamodb.ScanInput{TableName: tb.name, IndexName: aws.String("nope")})
-	wantCode(t, "an index that is not there", err, "ValidationException")
+	wantCode(t, "an unknown index", err, "ValidationException")
 	_, err = tb.client.Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String("nope")})
-	wantCode(t, "a table that is not there", err, "ResourceNotFoundException")
+	wantCode(t, "an unknown table", err, "ResourceNotFoundException")
 }
 
-func TestDynamoDB_PagesEndAtAMegabyte(t *testing.T) {
+func TestDynamoDB_PageSize(t *testing.T) {
 	tb := newTable(t, types.ProjectionTypeAll)
 	for n := range 5 {
 		i := item{"pk": text(fmt.Sprint(n)), "large": text(strings.Repeat("x", 300_000))}
@@ -207,8 +207,8 @@ func TestDynamoDB_PagesEndAtAMegabyte(t *testing.T) {
 	}
 }
 
-// A client can tell from the item whether it was itself that wrote it.
-func TestDynamoDB_FailedConditionReturnsTheItem(t *testing.T) {
+// From the returned item, a client can decide whether its own write succeeded.
+func TestDynamoDB_FailedCondition(t *testing.T) {
 	tb := newTable(t, types.ProjectionTypeAll)
 	tb.put("a", "g", 1)
 	values, condition := item{":name": text("another")}, aws.String("#name = :name")
@@ -250,7 +250,7 @@ func TestDynamoDB_FailedConditionReturnsTheItem(t *testing.T) {
 	}
 }
 
-func TestDynamoDB_UpdateRemovesAttributes(t *testing.T) {
+func TestDynamoDB_Remove(t *testing.T) {
 	tb := newTable(t, types.ProjectionTypeAll)
 	for name, update := range map[string]func(expression *string, names map[string]string, values item) (item, error){
 		"alone": func(expression *string, names map[string]string, values item) (item, error) {
@@ -301,7 +301,7 @@ func TestDynamoDB_UpdateRemovesAttributes(t *testing.T) {
 	}
 }
 
-func TestDynamoDB_UpdateExpressionIsTooLong(t *testing.T) {
+func TestDynamoDB_LongExpression(t *testing.T) {
 	tb := newTable(t, types.ProjectionTypeAll)
 	_, err := tb.client.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
 		TableName: tb.name, Key: item{"pk": text("a")}, UpdateExpression: aws.String("REMOVE " + strings.Repeat("x", 4096)),
@@ -309,7 +309,7 @@ func TestDynamoDB_UpdateExpressionIsTooLong(t *testing.T) {
 	wantCode(t, "an expression of more than 4 KB", err, "ValidationException")
 }
 
-func TestDynamoDB_TransactionIsDoneOnceForEachToken(t *testing.T) {
+func TestDynamoDB_TransactionToken(t *testing.T) {
 	tb := newTable(t, types.ProjectionTypeAll)
 	write := func(token, pk string) error {
 		_, err := tb.client.TransactWriteItems(t.Context(), &dynamodb.TransactWriteItemsInput{

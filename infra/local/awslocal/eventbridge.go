@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Event is an event that a bus took.
+// Event is an event that a bus accepted.
 type Event struct {
 	ID         string
 	Time       time.Time
@@ -91,9 +91,9 @@ func (e *eventBridge) putEvents(input putEventsInput) (putEventsOutput, error) {
 	return output, nil
 }
 
-// store adds an event, or returns the error that EventBridge would return. It
-// does not say anything against a bus that does not exist; here that is more
-// likely a mistake than meant.
+// store adds an event, or returns the error that EventBridge would return.
+// EventBridge accepts an event for an unknown bus. This stand-in refuses it, because
+// it is probably a mistake.
 func (e *eventBridge) store(event Event) (code, problem string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -111,7 +111,7 @@ func (e *eventBridge) store(event Event) (code, problem string) {
 	return "", ""
 }
 
-// busName takes a name or an ARN.
+// busName returns the name of a bus from a name or an ARN.
 func busName(nameOrARN string) string {
 	if nameOrARN == "" {
 		return "default"

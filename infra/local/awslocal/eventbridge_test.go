@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 )
 
-func TestEventBridge_KeepsAndTells(t *testing.T) {
+func TestEventBridge_PutEvents(t *testing.T) {
 	c := newCloud(t)
 	client := eventbridge.NewFromConfig(c.Config)
 	if _, err := client.CreateEventBus(t.Context(), &eventbridge.CreateEventBusInput{Name: aws.String("connector")}); err != nil {
@@ -26,16 +26,16 @@ func TestEventBridge_KeepsAndTells(t *testing.T) {
 	}
 	events := c.Events()
 	if len(events) != 2 || events[0].Bus != "connector" || string(events[0].Detail) != `{"n":0}` || events[1].Bus != "default" {
-		t.Errorf("Events: %+v, want the two good ones", events)
+		t.Errorf("Events: %+v, want the two valid ones", events)
 	}
-	if len(c.told) != 2 || c.told[1].ID != *out.Entries[3].EventId {
-		t.Errorf("OnEvent was told %+v, want the two good ones", c.told)
+	if len(c.received) != 2 || c.received[1].ID != *out.Entries[3].EventId {
+		t.Errorf("OnEvent received %+v, want the two valid ones", c.received)
 	}
 	_, err := client.CreateEventBus(t.Context(), &eventbridge.CreateEventBusInput{Name: aws.String("connector")})
 	wantCode(t, "creating the bus again", err, "ResourceAlreadyExistsException")
 }
 
-func TestEventBridge_ForgetsAllButAThousand(t *testing.T) {
+func TestEventBridge_Limit(t *testing.T) {
 	c := newCloud(t)
 	client := eventbridge.NewFromConfig(c.Config)
 	for n := range 101 {

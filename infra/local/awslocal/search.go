@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// maxPage is how much DynamoDB reads in one Query or Scan.
+// maxPage is the maximum size of a page of a Query or Scan.
 const maxPage = 1 << 20
 
-// item is a record as it goes over the wire.
+// item is a record in DynamoDB JSON.
 type item map[string]attribute
 
 // attribute is a value with its type: {"S":"…"}.
@@ -51,7 +51,7 @@ type searchOutput struct {
 	LastEvaluatedKey item `json:",omitempty"`
 }
 
-// path is the table or the index that a search goes along.
+// path is the table or the index that a search reads.
 type path struct {
 	partitionKey, sortKey string
 	// keys are the key attributes of the path and of the table.
@@ -88,8 +88,7 @@ func (t *table) path(input searchInput) (path, error) {
 	return p, nil
 }
 
-// compare orders items as the path has them: by its keys, then by the
-// table's.
+// compare orders items by the keys of the path, and then by the keys of the table.
 func (p path) compare(a, b item) int {
 	for _, key := range p.keys {
 		if order := compareAttributes(a[key], b[key]); order != 0 {
@@ -117,9 +116,9 @@ func compareAttributes(a, b attribute) int {
 	return cmp.Or(strings.Compare(x.S, y.S), bytes.Compare(x.B, y.B))
 }
 
-// holds reports whether i is on the path: an item that lacks a key of an
-// index is not in it.
-func (p path) holds(i item) bool {
+// contains reports whether i is on the path. An item without the keys of an index is
+// not in the index.
+func (p path) contains(i item) bool {
 	return !slices.ContainsFunc(p.keys, func(key string) bool { return i[key] == nil })
 }
 
@@ -158,8 +157,8 @@ func (d *dynamoDB) scan(input searchInput) (searchOutput, error) {
 	return d.search(input)
 }
 
-// search reads a page of what the key condition selects, and only then
-// applies the filter, as DynamoDB does.
+// search reads a page of the items that the key condition selects. It then applies
+// the filter, as DynamoDB does.
 func (d *dynamoDB) search(input searchInput) (searchOutput, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -171,7 +170,7 @@ func (d *dynamoDB) search(input searchInput) (searchOutput, error) {
 	if err != nil {
 		return searchOutput{}, err
 	}
-	if len(input.ExclusiveStartKey) > 0 && (len(input.ExclusiveStartKey) != len(p.keys) || !p.holds(input.ExclusiveStartKey)) {
+	if len(input.ExclusiveStartKey) > 0 && (len(input.ExclusiveStartKey) != len(p.keys) || !p.contains(input.ExclusiveStartKey)) {
 		return searchOutput{}, refuse("ValidationException", "The provided starting key is invalid")
 	}
 	selected, err := d.match(input, input.KeyConditionExpression)
@@ -193,8 +192,8 @@ func (d *dynamoDB) search(input searchInput) (searchOutput, error) {
 	return output, nil
 }
 
-// match returns the items of a table that an expression selects, which may
-// be empty.
+// match returns the items of a table that an expression selects. An empty expression
+// selects all.
 func (d *dynamoDB) match(input searchInput, expression string) ([]item, error) {
 	var found struct{ Items []item }
 	err := d.call("Scan", searchInput{
@@ -208,8 +207,8 @@ func (d *dynamoDB) match(input searchInput, expression string) ([]item, error) {
 
 var placeholder = regexp.MustCompile(`[#:][A-Za-z0-9_]+`)
 
-// used returns those of the placeholders that an expression uses; others are
-// an error.
+// used returns the placeholders that an expression uses. Unused placeholders are an
+// error.
 func used[M ~map[string]V, V any](placeholders M, expression string) M {
 	found := M{}
 	for _, name := range placeholder.FindAllString(expression, -1) {
@@ -220,14 +219,14 @@ func used[M ~map[string]V, V any](placeholders M, expression string) M {
 	return found
 }
 
-// page returns what DynamoDB reads in one go, and whether there is more.
+// page returns the items of one page, and whether more may follow.
 func (p path) page(selected []item, input searchInput) (page []item, more bool) {
 	compare := p.compare
 	if input.ScanIndexForward != nil && !*input.ScanIndexForward {
 		compare = func(a, b item) int { return p.compare(b, a) }
 	}
 	selected = slices.DeleteFunc(selected, func(i item) bool {
-		return !p.holds(i) || len(input.ExclusiveStartKey) > 0 && compare(i, input.ExclusiveStartKey) <= 0
+		return !p.contains(i) || len(input.ExclusiveStartKey) > 0 && compare(i, input.ExclusiveStartKey) <= 0
 	})
 	slices.SortFunc(selected, compare)
 
@@ -237,14 +236,14 @@ func (p path) page(selected []item, input searchInput) (page []item, more bool) 
 			size += len(name) + len(value)
 		}
 		if n+1 == input.Limit || size >= maxPage {
-			// DynamoDB does not look whether anything follows the limit.
+			// DynamoDB does not check whether an item follows the limit.
 			return selected[:n+1], true
 		}
 	}
 	return selected, false
 }
 
-// shape applies filter and projections to a page.
+// shape applies the filter and the projections to a page.
 func (d *dynamoDB) shape(input searchInput, p path, page []item) ([]item, error) {
 	if input.FilterExpression != "" {
 		passing, err := d.match(input, input.FilterExpression)
@@ -272,7 +271,7 @@ func (d *dynamoDB) shape(input searchInput, p path, page []item) ([]item, error)
 	return shaped, nil
 }
 
-// projected reads an item again, with the attributes that were asked for.
+// projected returns an item with the requested attributes.
 func (d *dynamoDB) projected(input searchInput, i item) (item, error) {
 	var got struct{ Item item }
 	err := d.call("GetItem", map[string]any{

@@ -24,9 +24,9 @@ type secretsManager struct {
 
 type secret struct {
 	name, arn, description string
-	kmsKeyID               string // stored alone: nothing is encrypted
+	kmsKeyID               string // stored only: nothing is encrypted
 	created, changed       time.Time
-	// deleteAt is when the recovery window ends, zero for a secret that was not deleted.
+	// deleteAt is the end of the recovery window, or zero if the secret is not deleted.
 	deletedAt, deleteAt time.Time
 	versions            []*secretVersion
 }
@@ -59,8 +59,8 @@ func (s *secretsManager) service() service {
 	}
 }
 
-// find returns a secret by its name, its ARN, or its ARN without the random
-// end. Callers hold the mutex.
+// find returns a secret by its name, its ARN, or its ARN without the random suffix.
+// The caller must hold the mutex.
 func (s *secretsManager) find(id string) (*secret, error) {
 	for name, found := range s.secrets {
 		if !found.deleteAt.IsZero() && !s.now().Before(found.deleteAt) {
@@ -150,8 +150,8 @@ func (v secretValue) check() error {
 
 func validToken(token string) bool { return len(token) >= 32 && len(token) <= 64 }
 
-// add makes a version of v. A token that was used with the same value yields
-// the version it made.
+// add creates a version of v. For a token that was used with the same value, it
+// returns the version that exists.
 func (s *secretsManager) add(to *secret, v secretValue, stages []string) (*secretVersion, error) {
 	if v.ClientRequestToken == "" {
 		v.ClientRequestToken = s.ids.uuid()
@@ -214,8 +214,8 @@ func (s *secretsManager) createSecret(input createSecretInput) (secretVersionOut
 	return output, nil
 }
 
-// createAgain answers for a name that is taken; the same request sent twice
-// is no error.
+// createAgain answers CreateSecret for a name that exists. The same request a second
+// time is not an error.
 func (s *secretsManager) createAgain(made *secret, input createSecretInput) (secretVersionOutput, error) {
 	if !made.deletedAt.IsZero() {
 		return secretVersionOutput{}, refuse("InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
@@ -361,7 +361,7 @@ type listSecretsOutput struct {
 	NextToken  string `json:",omitempty"`
 }
 
-// listSecrets pages by name: the token is the last one that was shown.
+// listSecrets pages by name. The token is the last name of the previous page.
 func (s *secretsManager) listSecrets(input listSecretsInput) (listSecretsOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -474,8 +474,8 @@ func (s *secretsManager) deleteSecret(input deleteSecretInput) (secretOutput, er
 	return secretOutput{ARN: found.arn, Name: found.name, DeletionDate: epochOrNil(found.deleteAt)}, nil
 }
 
-// forceDelete succeeds for what is not there too, as Secrets Manager does so
-// that a request can be sent again.
+// forceDelete also succeeds for a secret that does not exist, as in Secrets Manager,
+// so that a request can be repeated.
 func (s *secretsManager) forceDelete(found *secret, id string) secretOutput {
 	output := secretOutput{Name: id, DeletionDate: epochOrNil(s.now())}
 	if found != nil {

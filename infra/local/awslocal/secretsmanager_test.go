@@ -47,10 +47,10 @@ func TestSecretsManager_Stages(t *testing.T) {
 	})
 	wantCode(t, "moving a stage from a version that lacks it", err, "InvalidParameterException")
 	_, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: id, VersionStage: aws.String("TEST")})
-	wantCode(t, "a stage that nobody has", err, "ResourceNotFoundException")
+	wantCode(t, "an unknown stage", err, "ResourceNotFoundException")
 }
 
-func TestSecretsManager_TheSameRequestTwiceMakesOneVersion(t *testing.T) {
+func TestSecretsManager_RequestToken(t *testing.T) {
 	client := secretsmanager.NewFromConfig(newCloud(t).Config)
 	ctx, id, token := t.Context(), aws.String("a"), aws.String(strings.Repeat("t", 32))
 	create := &secretsmanager.CreateSecretInput{Name: id, SecretString: aws.String("1"), ClientRequestToken: token}
@@ -84,18 +84,18 @@ func TestSecretsManager_RecoveryWindow(t *testing.T) {
 	if err := remove(7); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, "deleting again", remove(7), "InvalidRequestException")
+	wantCode(t, "deleting it twice", remove(7), "InvalidRequestException")
 	_, err := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: id, SecretString: aws.String("test-value")})
 	wantCode(t, "creating it again", err, "InvalidRequestException")
 	_, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: id})
-	wantCode(t, "reading it", err, "InvalidRequestException")
+	wantCode(t, "reading the deleted secret", err, "InvalidRequestException")
 
 	c.Advance(7*24*time.Hour - time.Second)
 	if _, err := client.RestoreSecret(ctx, &secretsmanager.RestoreSecretInput{SecretId: id}); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: id}); err != nil || *out.SecretString != "test-value" {
-		t.Errorf("reading what was restored: %v, %v", out, err)
+		t.Errorf("reading the restored secret: %v, %v", out, err)
 	}
 	if err := remove(7); err != nil {
 		t.Fatal(err)
@@ -114,13 +114,13 @@ func TestSecretsManager_ForcedDeletion(t *testing.T) {
 	}
 	for range 2 {
 		if _, err := client.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: id, ForceDeleteWithoutRecovery: aws.Bool(true)}); err != nil {
-			t.Errorf("forced deletion: %v, want success, also of what is gone", err)
+			t.Errorf("forced deletion: %v, want success, also for a deleted secret", err)
 		}
 	}
 	_, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: id})
 	wantCode(t, "describing it", err, "ResourceNotFoundException")
 	_, err = client.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{SecretId: id, RecoveryWindowInDays: aws.Int64(7), ForceDeleteWithoutRecovery: aws.Bool(true)})
-	wantCode(t, "both ways at once", err, "InvalidParameterException")
+	wantCode(t, "force and a recovery window", err, "InvalidParameterException")
 }
 
 func TestSecretsManager_List(t *testing.T) {

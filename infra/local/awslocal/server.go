@@ -18,16 +18,16 @@ const (
 	accountID = "000000000000"
 	region    = "us-east-1"
 
-	// maxBody is what DynamoDB takes in one request, the most of all.
+	// maxBody is the maximum size of a request of DynamoDB, the largest of all.
 	maxBody = 16 << 20
 )
 
-// Options is what a Server needs from outside.
+// Options are the dependencies of a Server.
 type Options struct {
 	Now    func() time.Time
 	Random io.Reader
 	// OnEvent, if set, is called with each event that a bus accepts. It must
-	// return soon.
+	// not block.
 	OnEvent func(Event)
 }
 
@@ -43,7 +43,7 @@ type service struct {
 	operations  map[string]operation
 }
 
-// operation answers one request, with an *answer or with what becomes JSON.
+// operation answers one request with an *answer, or with a value to encode as JSON.
 type operation func(r *http.Request, body []byte) (any, error)
 
 // New returns a Server with no tables, secrets or queues, and with the
@@ -108,8 +108,7 @@ func (s service) serve(w http.ResponseWriter, r *http.Request, name string, body
 	respond(w, s.contentType, http.StatusOK, b)
 }
 
-// respond sends the checksum that DynamoDB sends, too: its SDK looks for it,
-// and warns without it.
+// respond also sends the checksum of DynamoDB. Without it, the SDK logs a warning.
 func respond(w http.ResponseWriter, contentType string, status int, body []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 10))
@@ -117,7 +116,7 @@ func respond(w http.ResponseWriter, contentType string, status int, body []byte)
 	w.Write(body)
 }
 
-// handle makes an operation of a function from its input to its output.
+// handle converts a function from input to output into an operation.
 func handle[I, O any](f func(I) (O, error)) operation {
 	return handleRequest(func(_ *http.Request, input I) (O, error) { return f(input) })
 }
@@ -132,7 +131,7 @@ func handleRequest[I, O any](f func(*http.Request, I) (O, error)) operation {
 	}
 }
 
-// apiError is an error in the words of an AWS service.
+// apiError is an error of an AWS service.
 type apiError struct {
 	status  int
 	code    string
@@ -163,8 +162,8 @@ func writeError(w http.ResponseWriter, contentType string, err error) {
 	respond(w, contentType, failure.status, body)
 }
 
-// idSource makes identifiers from a source of randomness that need not be safe
-// for concurrent use.
+// idSource creates identifiers from random bytes. The source of the bytes need not
+// be safe for concurrent use.
 type idSource struct {
 	mu     sync.Mutex
 	random io.Reader
@@ -190,7 +189,7 @@ func (s *idSource) bytes(n int) []byte {
 	return b
 }
 
-// epoch writes an instant as the JSON protocols do: seconds with a fraction.
+// epoch encodes a time as the JSON protocols do: in seconds with a fraction.
 type epoch time.Time
 
 // MarshalJSON implements json.Marshaler.

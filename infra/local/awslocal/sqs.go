@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// queryErrors are the names that SQS errors had in the query protocol. SQS
-// sends them along, and the AWS CLI shows them.
+// queryErrors are the names of SQS errors in the query protocol. SQS sends them in a
+// header, and the AWS CLI shows them.
 var queryErrors = map[string]string{
 	"QueueDoesNotExist":            "AWS.SimpleQueueService.NonExistentQueue",
 	"QueueNameExists":              "QueueAlreadyExists",
@@ -27,7 +27,7 @@ var queryErrors = map[string]string{
 	"BatchEntryIdsNotDistinct":     "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
 }
 
-// sqs is the queues. One mutex is enough for one machine.
+// sqs is the service SQS. One mutex is enough for one machine.
 type sqs struct {
 	now func() time.Time
 	ids *idSource
@@ -39,7 +39,7 @@ type sqs struct {
 type queue struct {
 	name       string
 	created    time.Time
-	attributes map[string]string // as they were set
+	attributes map[string]string // as set by the client
 	messages   []*message        // in the order in which they were sent
 	// changed is closed, and replaced, when a message may have become visible.
 	changed chan struct{}
@@ -47,10 +47,10 @@ type queue struct {
 
 type message struct {
 	id, body    string
-	sent, first time.Time // first: when it was received first
+	sent, first time.Time // first: the time of the first receive
 	visibleAt   time.Time
 	received    int
-	receipt     string // the last one; older ones have no effect
+	receipt     string // the newest one; older ones have no effect
 }
 
 func newSQS(now func() time.Time, ids *idSource) *sqs {
@@ -78,7 +78,7 @@ func (s *sqs) service() service {
 	}
 }
 
-// find returns a queue by its URL; the host does not matter. Callers hold the
+// find returns a queue by its URL, and ignores the host. The caller must hold the
 // mutex.
 func (s *sqs) find(url string) (*queue, error) {
 	q, ok := s.queues[url[strings.LastIndex(url, "/")+1:]]
@@ -94,8 +94,8 @@ func queueURL(r *http.Request, name string) string {
 
 func queueARN(name string) string { return "arn:aws:sqs:" + region + ":" + accountID + ":" + name }
 
-// numberAttributes are the attributes that are numbers, with their default,
-// least and most.
+// numberAttributes are the numeric attributes with their default, minimum and
+// maximum.
 var numberAttributes = map[string][3]int{
 	"VisibilityTimeout":             {30, 0, 43200},
 	"DelaySeconds":                  {0, 0, 900},
@@ -116,8 +116,8 @@ func (q *queue) seconds(name string) time.Duration {
 	return time.Duration(q.number(name)) * time.Second
 }
 
-// redrive is a queue's attribute RedrivePolicy. The count may be a number or
-// a string.
+// redrive is the attribute RedrivePolicy of a queue. The count is a number or a
+// string.
 type redrive struct {
 	DeadLetterTargetArn string      `json:"deadLetterTargetArn"`
 	MaxReceiveCount     json.Number `json:"maxReceiveCount"`
@@ -293,7 +293,7 @@ func (s *sqs) deleteQueue(input queueInput) (struct{}, error) {
 	return struct{}{}, nil
 }
 
-// wake lets those who wait look again.
+// wake makes waiting receivers check the queue.
 func (q *queue) wake() {
 	close(q.changed)
 	q.changed = make(chan struct{})
@@ -334,7 +334,7 @@ func (s *sqs) add(q *queue, m outgoing) (sent, error) {
 	return sent{ID: m.ID, MessageID: added.id, MD5OfMessageBody: md5Of(added.body)}, nil
 }
 
-// md5Of is what SQS clients check that a body arrived whole with.
+// md5Of returns the MD5 of a body. Clients of SQS verify it.
 func md5Of(body string) string {
 	sum := md5.Sum([]byte(body))
 	return hex.EncodeToString(sum[:])
@@ -368,7 +368,7 @@ type batchOutput struct {
 	Failed     []batchFailure
 }
 
-// batch does one thing for each entry, and sorts the outcomes.
+// batch applies an operation to each entry, and separates successes from failures.
 func batch[E any](entries []E, idOf func(E) string, do func(E) (any, error)) (batchOutput, error) {
 	output := batchOutput{Successful: []any{}, Failed: []batchFailure{}}
 	seen := map[string]bool{}
@@ -431,9 +431,9 @@ type receiveMessageOutput struct {
 	Messages []receivedMessage `json:",omitempty"`
 }
 
-// lookAgain is how often a long poll looks for messages that became visible
-// by themselves; one that is sent wakes it at once.
-const lookAgain = 100 * time.Millisecond
+// pollInterval is how often a long poll checks for messages that have become visible
+// again. A sent message ends the wait at once.
+const pollInterval = 100 * time.Millisecond
 
 func (s *sqs) receiveMessage(r *http.Request, input receiveMessageInput) (receiveMessageOutput, error) {
 	most := valueOr(input.MaxNumberOfMessages, 1)
@@ -454,7 +454,7 @@ func (s *sqs) receiveMessage(r *http.Request, input receiveMessageInput) (receiv
 		}
 		select {
 		case <-changed:
-		case <-time.After(lookAgain):
+		case <-time.After(pollInterval):
 		case <-over:
 			return receiveMessageOutput{}, nil
 		case <-r.Context().Done():
@@ -496,8 +496,8 @@ func (s *sqs) receive(input receiveMessageInput, most int) ([]receivedMessage, *
 	return taken, q, q.changed, nil
 }
 
-// retire removes what was kept long enough, and moves what was received too
-// often to the dead-letter queue.
+// retire deletes messages after their retention. It moves messages that were
+// received too often to the dead-letter queue.
 func (s *sqs) retire(q *queue, now time.Time) {
 	dead, most := s.deadLetters(q)
 	oldest := now.Add(-q.seconds("MessageRetentionPeriod"))
@@ -552,9 +552,9 @@ type receiptInput struct {
 
 var receiptHandle = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// holding returns the place of the message that a receipt handle stands for,
-// or -1: SQS takes one that is out of date, without effect.
-func (q *queue) holding(receipt string) (int, error) {
+// indexOf returns the index of the message of a receipt handle, or -1 for an outdated
+// handle, which SQS accepts without an effect.
+func (q *queue) indexOf(receipt string) (int, error) {
 	if !receiptHandle.MatchString(receipt) {
 		return 0, refuse("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
 	}
@@ -562,7 +562,7 @@ func (q *queue) holding(receipt string) (int, error) {
 }
 
 func (q *queue) remove(receipt string) error {
-	n, err := q.holding(receipt)
+	n, err := q.indexOf(receipt)
 	if err == nil && n >= 0 {
 		q.messages = slices.Delete(q.messages, n, n+1)
 	}
@@ -603,7 +603,7 @@ func (s *sqs) changeMessageVisibility(input receiptInput) (struct{}, error) {
 	if err != nil {
 		return struct{}{}, err
 	}
-	n, err := q.holding(input.ReceiptHandle)
+	n, err := q.indexOf(input.ReceiptHandle)
 	switch {
 	case err != nil:
 		return struct{}{}, err

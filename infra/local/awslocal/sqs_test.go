@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// queue is a queue as the SDK sees it.
+// queue is a queue and its client.
 type queue struct {
 	*testing.T
 	client *sqs.Client
@@ -118,8 +118,8 @@ func TestSQS_DelayAndRetention(t *testing.T) {
 	q.wantReceived("after the retention period")
 }
 
-// A long poll that did not wake would take its 20 seconds.
-func TestSQS_LongPollWakes(t *testing.T) {
+// A long poll that does not wake takes 20 seconds.
+func TestSQS_LongPoll(t *testing.T) {
 	c := newCloud(t)
 	q := newQueue(t, c, "refresh", nil)
 	received := make(chan []types.Message)
@@ -148,7 +148,7 @@ func TestSQS_Batches(t *testing.T) {
 		t.Errorf("a batch with one that is too large: %+v, %v, want that one alone to fail", out, err)
 	}
 	_, err = send(entry("a", "1"), entry("a", "2"))
-	wantCode(t, "an id twice", err, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
+	wantCode(t, "a repeated id", err, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
 	var eleven []types.SendMessageBatchRequestEntry
 	for n := range 11 {
 		eleven = append(eleven, entry(string(rune('a'+n)), "x"))
@@ -175,7 +175,7 @@ func TestSQS_Queues(t *testing.T) {
 	_, err := q.client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("refresh"), Attributes: map[string]string{"VisibilityTimeout": "61"}})
 	wantCode(t, "creating it with another timeout", err, "QueueAlreadyExists")
 	_, err = q.client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("nope")})
-	wantCode(t, "a queue that is not there", err, "AWS.SimpleQueueService.NonExistentQueue")
+	wantCode(t, "an unknown queue", err, "AWS.SimpleQueueService.NonExistentQueue")
 
 	q.send("a")
 	q.send("b")

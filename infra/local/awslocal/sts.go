@@ -6,9 +6,8 @@ import (
 	"net/url"
 )
 
-// serveSTS answers GetCallerIdentity, which command lines call to see whether
-// there is an AWS. STS speaks the query protocol, and is the only one here
-// that does.
+// serveSTS answers GetCallerIdentity, which command lines call to check for an AWS.
+// STS is the only service here that uses the query protocol.
 func serveSTS(w http.ResponseWriter, r *http.Request, body []byte) {
 	form, err := url.ParseQuery(string(body))
 	if err != nil || form.Get("Action") != "GetCallerIdentity" {

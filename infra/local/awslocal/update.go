@@ -16,13 +16,13 @@ type updateInput struct {
 	ReturnValues             string
 }
 
-// maxExpression is the length of an expression at most.
+// maxExpression is the maximum length of an expression.
 const maxExpression = 4096
 
 var removeClause = regexp.MustCompile(`(?is)\bREMOVE\s+(.*?)\s*(?:\b(?:SET|ADD|DELETE)\s|$)`)
 
-// removed returns the attributes that an update removes. Elements of lists and
-// maps are not among them.
+// removed returns the attributes that an update removes. It ignores elements of lists
+// and maps.
 func (u updateInput) removed() (names []string) {
 	match := removeClause.FindStringSubmatch(u.UpdateExpression)
 	if match == nil {
@@ -70,7 +70,7 @@ func (d *dynamoDB) updateItem(_ *http.Request, body []byte) (any, error) {
 	return output, nil
 }
 
-// remove removes attributes of an item. Callers hold the mutex.
+// remove removes attributes of an item. The caller must hold the mutex.
 func (d *dynamoDB) remove(u updateInput, names []string) error {
 	if len(names) == 0 {
 		return nil

@@ -19,8 +19,8 @@ const (
 	fictionalLifetime  = time.Hour
 )
 
-// fictional is a platform that does not exist. It has nothing but OAuth 2.0 as
-// RFC 6749 has it, and PKCE.
+// fictional is a platform that does not exist. It has OAuth 2.0 as in RFC 6749, and
+// PKCE.
 type fictional struct {
 	wire
 	guide func() connector.Guide
