@@ -90,7 +90,11 @@ func connectAndGetToken(t *testing.T) {
 			if v := w.must("POST", "/connections/"+id+"/verify", nil); v["ok"] != true || v["account_id"] != c["account_id"] {
 				t.Errorf("%s: verification is %v", platform, v)
 			}
+			if refreshed := w.must("POST", "/connections/"+id+"/refresh", object{}); refreshed["status"] != "active" {
+				t.Errorf("%s: refreshed connection is %v", platform, refreshed)
+			}
 		}
+		t.Logf("%s: connected, token, verified, refreshed", platform)
 		again := w.connect(platform, "acme", sandbox.Choice{})
 		slices.Sort(ids)
 		slices.Sort(again)

@@ -12,7 +12,8 @@ import (
 // TestAll_NewPlatform adds a platform that does not exist to a copy of the
 // source: its files, and the lines that CONTRIBUTING.md names. It runs the
 // conformance table on it, and takes it through connect, token, verify, refresh
-// and disconnect with the functions as they are deployed.
+// and disconnect: with the functions in process, and on the local stack with the
+// binaries that deploy.
 func TestAll_NewPlatform(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -64,9 +65,11 @@ func TestAll_NewPlatform(t *testing.T) {
 		{"shared/platform", "^TestAll$|^TestPlatforms$/^fictional$", "--- PASS: TestPlatforms/fictional/revoke_ends_the_grant"},
 		{"shared/handler", "^TestOpenAPI_", "--- PASS: TestOpenAPI_Enums/PlatformName"},
 		{"shared/handler", "^TestOAuthCallback$/^every_platform$/^fictional$", "--- PASS: TestOAuthCallback/every_platform/fictional"},
+		{"infra/local", "^TestStory$/^(connect_and_get_a_token|disconnect)$", "fictional: connected, token, verified, refreshed"},
 	} {
-		command := exec.CommandContext(t.Context(), "go", "test", "-v", "-overlay", overlayFile, "-run", run.tests, "./"+run.folder) // #nosec G204 -- fixed arguments
+		command := exec.CommandContext(t.Context(), "go", "test", "-v", "-run", run.tests, "./"+run.folder) // #nosec G204 -- fixed arguments
 		command.Dir = root
+		command.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlayFile) // for the functions that the local stack builds
 		output, err := command.CombinedOutput()
 		if err != nil || !strings.Contains(string(output), run.want) {
 			t.Errorf("%s: %v\n%s", run.folder, err, output)
