@@ -26,7 +26,7 @@ staticcheck: setup
 # purpose what gosec reports. G101 reports names such as that of a token endpoint as
 # secrets; TestCanary searches for the values.
 gosec: setup
-	go run $(GOSEC) -quiet -exclude=G101 ./functions/... ./shared/awscloud ./shared/boot ./shared/client \
+	go run $(GOSEC) -quiet -exclude=G101 ./functions/... ./shared/awscloud ./shared/boot ./shared/client ./shared/credentialstore ./shared/strictjson \
 		./shared/config ./shared/connector ./shared/handler ./shared/metrics ./shared/platform
 
 # govulncheck needs its database at vuln.go.dev, or in the folder of the file:// URL in
@@ -40,7 +40,7 @@ vulnerabilities: setup
 	fi
 
 fuzz: setup ## Fuzz each target for FUZZTIME (10s)
-	@for package in ./shared/handler ./shared/platform; do \
+	@for package in ./shared/handler ./shared/platform ./shared/strictjson; do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
 			echo "$$package $$target"; \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
