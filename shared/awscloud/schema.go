@@ -1,6 +1,6 @@
 package awscloud
 
-// Schema describes the table to whoever creates it: the deployment, the local
+// Schema describes the table to what creates it: the deployment, the local
 // stack, and tests. Every key attribute is a string.
 //
 // The prefix of pk tells the five kinds of record apart:

@@ -57,8 +57,8 @@ type Connection struct {
 	Status        Status
 	StatusReason  string
 
-	ExpiresAt       time.Time // when the access token dies; zero: it does not
-	GrantExpiresAt  time.Time // when the whole grant dies, unless the person consents again
+	ExpiresAt       time.Time // when the access token expires; zero: it does not
+	GrantExpiresAt  time.Time // when the whole grant ends, unless the person consents again
 	RefreshAt       time.Time // when the scheduler should act; says nothing about validity
 	LastRefreshedAt time.Time
 	Failures        int // refreshes failed in a row

@@ -75,13 +75,13 @@
 // of its result could need. No exchange is cancelled because its caller left.
 //
 // I5. A connection is marked needs_reauth only by the platform's own words, or
-// when its token is dead and nothing can renew it; and only if the refused
+// when its token expired and nothing can renew it; and only if the refused
 // credentials, read again, are still the newest, and no other holder acquired the
 // lease. The refusal of an app marks no connection.
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
 // unless the connection is marked needs_reauth or was refreshed by force too
-// often. A dead token is never handed out.
+// often. An expired token is never handed out.
 //
 // I7. Credentials that are stored and that the record does not refer to, because
 // a writer crashed in between, are used by the next reader. The platform is not
@@ -146,8 +146,8 @@
 //	crashed after                              repaired by
 //	acquireLease, before the exchange          the next caller, once the lease ran out; the mark says that
 //	                                           the token may be spent, so it waits until the access token is
-//	                                           dead (mustNotReplay) and then tries once more
-//	the platform's answer, before Put          no one: the rotated token existed in one process only; the next
+//	                                           expired (mustNotReplay), and then it tries once more
+//	the platform's answer, before Put          nothing: the rotated token existed in one process only; the next
 //	                                           refusal ends in needs_reauth, reason rotation_lost
 //	Put of renewed credentials                 reconcile, at the next refresh
 //	Put of a consent for a connection          reconcileConsent, at the next token-get, or the next refresh

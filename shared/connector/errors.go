@@ -96,7 +96,7 @@ type Error struct {
 	ConnectionIDs []ID
 
 	// RetryAfter is how long to wait, with RateLimited and
-	// PlatformUnavailable; zero where nobody said.
+	// PlatformUnavailable; zero where the platform did not say.
 	RetryAfter time.Duration
 
 	// ResetsAt is when the quota starts anew, with QuotaExhausted; zero where
@@ -145,7 +145,7 @@ func (e *Error) Unwrap() []error {
 }
 
 // AsError returns err as an *Error. What carries no code is Internal: unknown
-// trouble is never taken for a dead grant.
+// errors never count as a dead grant.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil

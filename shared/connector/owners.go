@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Callers says for whom callers may act: ARNs, or beginnings of ARNs that end
-// in a star, and the owners of each; the owner "*" is all of them. The zero
-// Callers confines nobody. In any other, callers that nothing fits may act for
-// no owner: a typing error in an ARN must not set its caller free.
+// Callers lists the owners that each caller may act for. A key is an ARN, or the
+// beginning of one with a star at its end. The owner "*" is every owner. The zero
+// Callers confines no caller. In any other, a caller that no key matches may act
+// for no owner: a typing error in an ARN must not give its caller every owner.
 type Callers map[string][]string
 
 // OwnersOf returns the owners that a caller may act for. Of the patterns that

@@ -211,7 +211,7 @@ func (s *Service) endPending(ctx context.Context, key RecordKey) (DueResult, err
 }
 
 // revokePending revokes what a person consented to. Imported credentials are
-// not revoked: whoever imported them still has them. An error says that it may
+// not revoked: the importer still has them. An error says that it may
 // succeed later.
 func (s *Service) revokePending(ctx context.Context, pending pending) error {
 	grants, err := s.loadPending(ctx, pending)

@@ -177,7 +177,7 @@ type CredentialStore interface {
 }
 
 // CredentialsKey is whose credentials are meant. It is stored with them, so
-// that a changed record cannot pass somebody else's credentials off as its own.
+// that a changed record cannot name the credentials of another connection.
 type CredentialsKey struct {
 	Kind     CredentialsKind
 	ID       string // of the connection; of the consent with the number of its grant

@@ -178,7 +178,7 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 // mustNotReplay reports whether a refresh token that may be spent must not be
 // shown again yet. Platforms take a second showing for theft and end the whole
 // family of tokens (RFC 9700, 4.14.2). While the access token works it is worth
-// more than the try. Once it is dead nothing can be lost by one more try (I9).
+// more than the try. Once it expired, one more try can lose nothing (I9).
 func mustNotReplay(p Platform, c Connection, now time.Time) bool {
 	return c.Attempt.Uncertain && c.Attempt.Generation == c.Credentials.Generation &&
 		p.Describe().Cadence.Model == Rotating && c.alive(now)

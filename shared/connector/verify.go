@@ -28,7 +28,7 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	}
 	v, err := s.callVerify(ctx, p, c)
 	if errors.Is(err, ReauthorizationRequired) && c.Status == Active {
-		// A token that died before its time can be replaced by a refresh.
+		// A refresh can replace a token that was revoked before its expiry.
 		if c, err = s.refresh(ctx, p, c, freshness{force: true, since: s.Now()}); err != nil {
 			return Connection{}, err
 		}
