@@ -68,11 +68,11 @@ func Function(ctx context.Context, name string, pick func(*handler.Handler) hand
 	service.Queue, service.Events = ports.Queue, ports.Events
 	if get(config.AWSEndpointURL) != "" {
 		// An emulator of AWS does not convert the lines to metrics.
-		return pick(handler.New(service, log)), nil
+		return pick(handler.New(service, log, c.CallerOwners)), nil
 	}
 	meter := metrics.New(out, c.SecretPrefix, name, time.Now)
 	meter.Observe(service)
-	return withMetrics(meter, name, pick(handler.New(service, log))), nil
+	return withMetrics(meter, name, pick(handler.New(service, log, c.CallerOwners))), nil
 }
 
 // withMetrics wraps a function with the meter.
@@ -106,7 +106,6 @@ func newService(c config.Config, log *slog.Logger) *connector.Service {
 		PublicURL:     c.PublicURL,
 		ReturnOrigins: c.ReturnOrigins,
 		AllowFull:     c.AllowFullCredentials,
-		Callers:       c.CallerOwners,
 	}
 }
 

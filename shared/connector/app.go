@@ -15,19 +15,6 @@ type PlatformStatus struct {
 	RedirectURI string
 }
 
-// PlatformStatuses returns every platform with its app.
-func (s *Service) PlatformStatuses(ctx context.Context) ([]PlatformStatus, error) {
-	var all []PlatformStatus
-	for _, p := range s.Platforms {
-		status, err := s.PlatformStatus(ctx, p.Describe().Name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, status)
-	}
-	return all, nil
-}
-
 // PlatformStatus returns one platform with its app; InvalidRequest if there is
 // no such platform.
 func (s *Service) PlatformStatus(ctx context.Context, name Name) (PlatformStatus, error) {

@@ -42,16 +42,8 @@ func randomToken(random io.Reader) (Secret, error) {
 // wellFormedToken reports whether t has the form that randomToken gives, so
 // that nothing else reaches the store.
 func wellFormedToken(t Secret) bool {
-	s := t.Reveal()
-	if len(s) != 43 {
-		return false
-	}
-	for _, r := range s {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
-			return false
-		}
-	}
-	return true
+	b, err := base64.RawURLEncoding.DecodeString(t.Reveal())
+	return err == nil && len(b) == 32 && len(t.Reveal()) == 43 // the decoder skips line ends
 }
 
 // hash returns the SHA-256 of s in hexadecimal: what is stored in place of

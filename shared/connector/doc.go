@@ -128,7 +128,7 @@
 //	            held → free            release by its holder, or the commit of its result
 //	            held → held by other   acquireLease, once it ran out
 //	mark        none → uncertain       acquireLease, on platforms that rotate refresh tokens
-//	            uncertain → none       commitRenewed; applyGrant; markNeedsReauth; releaseNewer
+//	            uncertain → none       commitRenewed; applyGrant; markNeedsReauth
 //	            uncertain → failed     recordFailure; it stays uncertain if no answer came
 //	            uncertain → as before  abort
 //	            moves to newer         reconcile, by the holder of the lease

@@ -65,7 +65,7 @@ func (s *Service) createConnection(ctx context.Context, p Platform, g Grant, to 
 	if err != nil {
 		return Connection{}, internal("naming a connection", err)
 	}
-	consent, err := s.newConsentID()
+	consent, err := s.newName()
 	if err != nil {
 		return Connection{}, err
 	}
@@ -131,15 +131,6 @@ func (s *Service) deleteLate(ctx context.Context, c Connection) {
 	}
 }
 
-// newConsentID names a consent.
-func (s *Service) newConsentID() (string, error) {
-	name, err := randomToken(s.Random)
-	if err != nil {
-		return "", internal("naming a consent", err)
-	}
-	return name.Reveal()[:16], nil
-}
-
 // replaceCredentials saves a grant on an existing connection. It acquires the
 // lease first, so that no refresh of the old grant ends after it; but a grant
 // must not be lost for want of a lease, so it goes on without if it has to.
@@ -151,7 +142,7 @@ func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connecti
 	case errors.Is(err, ErrNotFound):
 		return Connection{}, errConnectionNotFound()
 	}
-	consent, err := s.newConsentID()
+	consent, err := s.newName()
 	if err != nil {
 		return Connection{}, err
 	}

@@ -63,7 +63,7 @@ var errLate = errors.New("late")
 // writes the mark of the exchange with it. ErrConflict: another writer was
 // first.
 func (s *Service) acquireLease(ctx context.Context, c Connection, mark Attempt) (Connection, error) {
-	holder, err := randomToken(s.Random)
+	holder, err := s.newName()
 	if err != nil {
 		return Connection{}, err
 	}
@@ -72,7 +72,7 @@ func (s *Service) acquireLease(ctx context.Context, c Connection, mark Attempt) 
 		life = remaining(ctx) + LeaseMargin
 	}
 	next := c
-	next.Lease = Lease{Holder: holder.Reveal()[:16], Until: s.Now().UTC().Add(life)}
+	next.Lease = Lease{Holder: holder, Until: s.Now().UTC().Add(life)}
 	next.Attempt = mark
 	leased, err := s.Store.Commit(ctx, Change{Before: &c, After: &next})
 	if err == nil {

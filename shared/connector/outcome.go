@@ -178,7 +178,15 @@ func (a *attempt) markNeedsReauth(ctx context.Context, cause *Error) (Connection
 		return a.abort(ctx, err)
 	}
 	if err == nil && newest.Generation > a.credentials.Generation {
-		return a.releaseNewer(ctx, fresh), nil
+		// Nothing about newer credentials is uncertain.
+		released, err := a.release(ctx, func(c *Connection) error {
+			c.Attempt = Attempt{}
+			return nil
+		})
+		if err != nil {
+			return fresh, nil
+		}
+		return released, nil
 	}
 	reason := cause.Reason
 	switch {
@@ -204,19 +212,6 @@ func (a *attempt) markNeedsReauth(ctx context.Context, cause *Error) (Connection
 	}
 	a.publish(ctx, EventReauth, marked, reason)
 	return marked, &Error{Code: ReauthorizationRequired, Reason: reason, Message: reauthMessage, Err: cause}
-}
-
-// releaseNewer ends a refused attempt on a connection that has newer
-// credentials. Nothing about those is uncertain.
-func (a *attempt) releaseNewer(ctx context.Context, fresh Connection) Connection {
-	released, err := a.release(ctx, func(c *Connection) error {
-		c.Attempt = Attempt{}
-		return nil
-	})
-	if err != nil {
-		return fresh
-	}
-	return released
 }
 
 const reauthMessage = "the authorization is gone: send the person a connect link with this connection_id"

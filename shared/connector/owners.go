@@ -3,41 +3,16 @@ package connector
 import (
 	"context"
 	"slices"
-	"strings"
 )
-
-// Callers lists the owners that each caller may act for. A key is an ARN, or the
-// beginning of one with a star at its end. The owner "*" is every owner. The zero
-// Callers confines no caller. In any other, a caller that no key matches may act
-// for no owner: a typing error in an ARN must not give its caller every owner.
-type Callers map[string][]string
-
-// OwnersOf returns the owners that a caller may act for. Of the patterns that
-// fit, the exact one decides, or else the longest.
-func (c Callers) OwnersOf(arn string) Owners {
-	if c == nil {
-		return Owners{}
-	}
-	names, best := c[arn], -1
-	if _, exact := c[arn]; !exact {
-		for pattern, owners := range c {
-			beginning, open := strings.CutSuffix(pattern, "*")
-			if open && strings.HasPrefix(arn, beginning) && len(beginning) > best {
-				names, best = owners, len(beginning)
-			}
-		}
-	}
-	if slices.Contains(names, "*") {
-		return Owners{}
-	}
-	return Owners{confined: true, names: names}
-}
 
 // Owners is a set of owners. The zero Owners is all of them.
 type Owners struct {
 	confined bool
 	names    []string
 }
+
+// OnlyOwners returns the set of the named owners, and of no others.
+func OnlyOwners(names ...string) Owners { return Owners{confined: true, names: names} }
 
 // Has reports whether owner is one of o.
 func (o Owners) Has(owner string) bool { return !o.confined || slices.Contains(o.names, owner) }

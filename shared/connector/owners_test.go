@@ -6,75 +6,24 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-func TestCallers_OwnersOf(t *testing.T) {
-	t.Parallel()
-	const account = "arn:aws:sts::123456789012:assumed-role/"
-	callers := connector.Callers{
-		account + "tenant/*":       {"acme", "globex"},
-		account + "tenant/special": {"initech"},
-		account + "admin/*":        {"*"},
-		account + "nobody/*":       {},
-		"arn:aws:lambda:*":         {"*"},
-		"arn:aws:lambda:eu-west-1:123456789012:function:token-get:acme": {"acme"},
-	}
-	owners := []string{"acme", "globex", "initech", "*", ""}
-	for _, row := range []struct {
-		name    string
-		callers connector.Callers
-		arn     string
-		has     string // a letter for each of owners
-	}{
-		{"nobody_is_confined", nil, account + "anybody/x", "yyyyy"},
-		{"nobody_is_confined_not_even_strangers", nil, "", "yyyyy"},
-		{"its_owners", callers, account + "tenant/session", "yynnn"},
-		{"an_exact_pattern_goes_first", callers, account + "tenant/special", "nnynn"},
-		{"an_exact_pattern_is_exact", callers, account + "tenant/special2", "yynnn"},
-		{"all", callers, account + "admin/x", "yyyyy"},
-		{"none", callers, account + "nobody/x", "nnnnn"},
-		{"not_listed", callers, account + "stranger/x", "nnnnn"},
-		{"not_signed", callers, "", "nnnnn"},
-		{"a_name_that_begins_alike", callers, account + "tenants/x", "nnnnn"},
-		{"the_role_without_a_session", callers, account + "tenant", "nnnnn"},
-		{"another_case", callers, account + "Tenant/x", "nnnnn"},
-		{"the_pattern_itself", callers, account + "tenant/*", "yynnn"},
-		{"an_alias_goes_before_its_function", callers, "arn:aws:lambda:eu-west-1:123456789012:function:token-get:acme", "ynnnn"},
-		{"a_function", callers, "arn:aws:lambda:eu-west-1:123456789012:function:token-get", "yyyyy"},
-		{"a_catch_all", connector.Callers{"*": {"acme"}}, "", "ynnnn"},
-		{"an_empty_mapping", connector.Callers{}, account + "admin/x", "nnnnn"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			got := ""
-			for _, owner := range owners {
-				if row.callers.OwnersOf(row.arn).Has(owner) {
-					got += "y"
-				} else {
-					got += "n"
-				}
-			}
-			if got != row.has {
-				t.Errorf("%v: %s, want %s", owners, got, row.has)
-			}
-		})
-	}
-}
-
 // A caller that is confined twice may act for the owners that both allow.
 func TestConfine_Twice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	acme := b.connect(t, "youtube")
-	callers := connector.Callers{"a": {"acme", "globex"}, "b": {"globex"}, "all": {"*"}}
+	owners := map[string]connector.Owners{
+		"a": connector.OnlyOwners("acme", "globex"), "b": connector.OnlyOwners("globex"), "all": {}, "none": connector.OnlyOwners(),
+	}
 	for _, row := range []struct {
-		arns []string
+		sets []string
 		sees bool
-	}{{nil, true}, {[]string{"a"}, true}, {[]string{"a", "all"}, true}, {[]string{"all", "a"}, true}, {[]string{"a", "b"}, false}, {[]string{"b", "a"}, false}, {[]string{"all", "x"}, false}} {
+	}{{nil, true}, {[]string{"a"}, true}, {[]string{"a", "all"}, true}, {[]string{"all", "a"}, true}, {[]string{"a", "b"}, false}, {[]string{"b", "a"}, false}, {[]string{"all", "none"}, false}} {
 		ctx := t.Context()
-		for _, arn := range row.arns {
-			ctx = connector.Confine(ctx, callers.OwnersOf(arn))
+		for _, name := range row.sets {
+			ctx = connector.Confine(ctx, owners[name])
 		}
 		if _, err := b.Connection(ctx, acme.ID); (err == nil) != row.sees {
-			t.Errorf("as %v: %v", row.arns, err)
+			t.Errorf("within %v: %v", row.sets, err)
 		}
 	}
 }

@@ -78,23 +78,17 @@ func (s *Service) reconcileConsent(ctx context.Context, p Platform, c Connection
 		return c, nil
 	}
 	c, _, err := s.reconcile(ctx, p, c, "")
-	if err != nil && !errors.Is(err, ReauthorizationRequired) || !leftover {
-		return c, ignoreReauth(err)
+	if err != nil && !errors.Is(err, ReauthorizationRequired) {
+		return c, err
+	}
+	if !leftover {
+		return c, nil
 	}
 	released, err := s.release(ctx, c, c.Lease.Holder, func(*Connection) error { return nil })
 	if errors.Is(err, errLate) {
 		return c, nil
 	}
 	return released, err
-}
-
-// ignoreReauth returns nil for credentials that are gone: the connection is
-// marked needs_reauth already.
-func ignoreReauth(err error) error {
-	if errors.Is(err, ReauthorizationRequired) {
-		return nil
-	}
-	return err
 }
 
 func credentialsError(err error) error {

@@ -34,8 +34,6 @@ type Service struct {
 	PublicURL string
 	// ReturnOrigins are the origins that a return URL may have.
 	ReturnOrigins []string
-	// Callers confines callers to owners. The edge says who the caller is.
-	Callers Callers
 	// AllowFull lets Token hand out refresh tokens and client secrets.
 	AllowFull bool
 }
@@ -110,4 +108,13 @@ func (s *Service) jitter(longest time.Duration) time.Duration {
 		return longest / 2
 	}
 	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(longest)) // #nosec G115 -- less than longest
+}
+
+// newName names a consent or the holder of a lease.
+func (s *Service) newName() (string, error) {
+	name, err := randomToken(s.Random)
+	if err != nil {
+		return "", internal("making a name", err)
+	}
+	return name.Reveal()[:16], nil
 }

@@ -12,7 +12,7 @@ import (
 
 // within are the owners that a confined caller may act for.
 func within(owners ...string) connector.Owners {
-	return connector.Callers{"caller": owners}.OwnersOf("caller")
+	return connector.OnlyOwners(owners...)
 }
 
 func listingFilters(t *testing.T, s storeCheck) {

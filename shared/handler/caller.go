@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -11,12 +12,38 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// This file finds the ARN of the caller, for connector.Callers and for the
-// log. The caller cannot choose that ARN. For an HTTP request it is the
+// This file finds the ARN of the caller, for Callers and for the log. The caller cannot choose that ARN. For an HTTP request it is the
 // principal that API Gateway's IAM authorizer verified. For a direct
 // invocation it is the ARN under which the function was invoked: Lambda does
 // not tell a function its caller, but IAM can limit a principal to one alias,
 // and the ARN contains the alias.
+
+// Callers lists the owners that each caller may act for. A key is an ARN, or the
+// beginning of one with a star at its end. The owner "*" is every owner. The zero
+// Callers confines no caller. In any other, a caller that no key matches may act
+// for no owner: a typing error in an ARN must not give its caller every owner.
+type Callers map[string][]string
+
+// OwnersOf returns the owners that a caller may act for. Of the patterns that
+// fit, the exact one decides, or else the longest.
+func (c Callers) OwnersOf(arn string) connector.Owners {
+	if c == nil {
+		return connector.Owners{}
+	}
+	names, best := c[arn], -1
+	if _, exact := c[arn]; !exact {
+		for pattern, owners := range c {
+			beginning, open := strings.CutSuffix(pattern, "*")
+			if open && strings.HasPrefix(arn, beginning) && len(beginning) > best {
+				names, best = owners, len(beginning)
+			}
+		}
+	}
+	if slices.Contains(names, "*") {
+		return connector.Owners{}
+	}
+	return connector.OnlyOwners(names...)
+}
 
 // principalOf returns the ARN of the principal that signed an HTTP request,
 // or "" if the request is not signed.
@@ -31,9 +58,9 @@ func principalOf(c events.APIGatewayV2HTTPRequestContext) string {
 // may act for. A caller that may invoke an alias can send it an event with any
 // principal, so the owners of the alias apply too. API Gateway uses no alias.
 func (h *Handler) confineRequest(ctx context.Context, r *request) context.Context {
-	ctx = connector.Confine(ctx, h.service.Callers.OwnersOf(r.principal))
+	ctx = connector.Confine(ctx, h.callers.OwnersOf(r.principal))
 	if arn := invokedARN(ctx); hasQualifier(arn) {
-		ctx = connector.Confine(ctx, h.service.Callers.OwnersOf(arn))
+		ctx = connector.Confine(ctx, h.callers.OwnersOf(arn))
 	}
 	return ctx
 }
@@ -41,7 +68,7 @@ func (h *Handler) confineRequest(ctx context.Context, r *request) context.Contex
 // confineInvocation limits ctx to the owners that the caller of a direct
 // invocation may act for.
 func (h *Handler) confineInvocation(ctx context.Context) context.Context {
-	return connector.Confine(ctx, h.service.Callers.OwnersOf(invokedARN(ctx)))
+	return connector.Confine(ctx, h.callers.OwnersOf(invokedARN(ctx)))
 }
 
 // principalARN matches the ARNs of principals. An event that did not come

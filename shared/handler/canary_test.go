@@ -68,7 +68,7 @@ func newCanary(t *testing.T) *canary {
 	t.Helper()
 	c := &canary{stack: newStack(t), secrets: map[string]string{}}
 	c.hook(c.recordWrites)
-	for function, f := range functions(handler.New(c.service, c.service.Log)) {
+	for function, f := range functions(handler.New(c.service, c.service.Log, nil)) {
 		c.functions[function] = func(ctx context.Context, payload []byte) ([]byte, error) {
 			answer, err := f(ctx, payload)
 			if err != nil {

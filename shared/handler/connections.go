@@ -36,13 +36,13 @@ func (h *Handler) listPlatforms(ctx context.Context, _ *call, r *request) (answe
 	if err := r.expectNoInput(); err != nil {
 		return answer{}, err
 	}
-	statuses, err := h.service.PlatformStatuses(ctx)
-	if err != nil {
-		return answer{}, err
-	}
-	views := make([]platformView, len(statuses))
-	for i, s := range statuses {
-		views[i] = viewPlatform(s)
+	var views []platformView
+	for _, p := range h.service.Platforms {
+		status, err := h.service.PlatformStatus(ctx, p.Describe().Name)
+		if err != nil {
+			return answer{}, err
+		}
+		views = append(views, viewPlatform(status))
 	}
 	return jsonAnswer(http.StatusOK, map[string]any{"platforms": views})
 }

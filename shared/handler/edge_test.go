@@ -457,7 +457,7 @@ func TestResponse_Headers(t *testing.T) {
 		t.Parallel()
 		s := newStack(t)
 		s.service.PublicURL = "http://127.0.0.1:8422"
-		s.functions = functions(handler.New(s.service, s.service.Log))
+		s.functions = functions(handler.New(s.service, s.service.Log, nil))
 		var minted struct{ URL string }
 		s.do(t, http.MethodPost, "/links", withJSON(t, map[string]any{"platform": "youtube", "owner": "acme"})).decode(t, 201, &minted)
 		started := s.do(t, http.MethodGet, strings.TrimPrefix(minted.URL, s.service.PublicURL))

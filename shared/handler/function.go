@@ -26,12 +26,13 @@ func (f Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) { 
 type Handler struct {
 	service *connector.Service
 	log     *slog.Logger
+	callers Callers
 	secure  bool // the public URL is https
 }
 
-// New returns a Handler over service that logs to log.
-func New(service *connector.Service, log *slog.Logger) *Handler {
-	return &Handler{service: service, log: log, secure: strings.HasPrefix(service.PublicURL, "https://")}
+// New returns a Handler over service that logs to log and confines callers.
+func New(service *connector.Service, log *slog.Logger, callers Callers) *Handler {
+	return &Handler{service: service, log: log, callers: callers, secure: strings.HasPrefix(service.PublicURL, "https://")}
 }
 
 // call collects what the log line of one invocation contains.

@@ -55,7 +55,7 @@ func fuzzed(f *testing.F, output io.Writer) (*connector.Service, map[string]hand
 			f.Fatal(err)
 		}
 	}
-	return s, functions(handler.New(s, log))
+	return s, functions(handler.New(s, log, nil))
 }
 
 // FuzzEvents sends arbitrary payloads to every function. The function must answer or

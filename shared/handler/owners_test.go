@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/handler"
 	"platform-api-connector/shared/sandbox"
 )
 
@@ -36,12 +37,12 @@ func confinedStack(t *testing.T) (s *stack, acme, globex string) {
 	s = newStack(t)
 	acme = s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
 	globex = s.connect(t, "youtube", "globex", sandbox.Choice{})[0]
-	s.service.Callers = connector.Callers{
+	s.confine(handler.Callers{
 		role + "acme/*": {"acme", "idle"},
 		role + "all/*":  {"*"},
 		acmesAlias:      {"acme", "idle"},
 		tokenGet:        {"*"},
-	}
+	})
 	return s, acme, globex
 }
 
@@ -52,10 +53,10 @@ func TestHandler_Callers(t *testing.T) {
 		t.Parallel()
 		s, _, globex := confinedStack(t)
 		account := s.account(t, globex)
-		callers := s.service.Callers
-		s.service.Callers = nil
+		confined := s.functions
+		s.confine(nil)
 		held := s.hold(t, "tiktok", "globex", sandbox.Choice{})
-		s.service.Callers = callers
+		s.functions = confined
 		of := func(id string) string { return "/connections/" + id }
 		body := func(format string, values ...any) change {
 			return withBody(jsonType, fmt.Sprintf(format, values...))

@@ -17,7 +17,7 @@ import (
 
 func quiet() *Handler {
 	service := &connector.Service{PublicURL: "https://connector.example.com", Now: time.Now}
-	return New(service, slog.New(slog.NewJSONHandler(&bytes.Buffer{}, nil)))
+	return New(service, slog.New(slog.NewJSONHandler(&bytes.Buffer{}, nil)), nil)
 }
 
 func TestHandler_Problem(t *testing.T) {

@@ -119,7 +119,7 @@ func newStack(t *testing.T) *stack {
 		AllowFull:     true,
 	}
 	s.hook(nil)
-	s.functions = functions(handler.New(s.service, log))
+	s.functions = functions(handler.New(s.service, log, nil))
 	for name := range uris {
 		s.putApp(t, name)
 	}
@@ -130,6 +130,11 @@ func newStack(t *testing.T) *stack {
 func (s *stack) hook(h connectortest.Hook) {
 	ports := connectortest.Ports{Store: s.store, Vault: s.vault, Sealer: connectortest.Sealer{}, Queue: s.queue, Events: s.events}
 	ports.Wire(s.service, h, credentialstore.Options{})
+}
+
+// confine has the functions confine their callers.
+func (s *stack) confine(callers handler.Callers) {
+	s.functions = functions(handler.New(s.service, s.service.Log, callers))
 }
 
 func functions(h *handler.Handler) map[string]handler.Function {
