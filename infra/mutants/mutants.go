@@ -144,7 +144,7 @@ func mutants() []mutant {
 			Guard:   "Newer credentials in the vault are written to the record, and the platform is not asked.",
 			File:    dir + "reconcile.go",
 			Find:    `if ref.Generation <= c.Credentials.Generation {`,
-			Replace: `if true {`,
+			Replace: `if creds, err = s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials); err != nil { return c, creds, credentialsError(err) } else {`,
 		},
 		{
 			Name:    "no-reconcile-of-dead-connection",
@@ -356,7 +356,14 @@ func mutants() []mutant {
 			Name:    "renewal-activates-deauthorized-connection",
 			Guard:   "Only a newer consent makes a connection active again, not a renewal whose writer crashed.",
 			File:    dir + "reconcile.go",
-			Find:    `if creds.ConsentID == c.ConsentID {`,
+			Find:    `if c.renewedBy(creds) {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "renewal-of-previous-release-taken-for-consent",
+			Guard:   "A renewal of the previous release, which stored no consent id, is told by the mark of its exchange.",
+			File:    dir + "reconcile.go",
+			Find:    `if creds.ConsentID == "" {`,
 			Replace: `if false {`,
 		},
 		{

@@ -52,8 +52,7 @@ func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holde
 func (s *Service) applyReconciled(c *Connection, creds Credentials) (recovered bool) {
 	c.updateScopes(creds.Scopes)
 	c.Failures = 0
-	// The version before stored no consent id.
-	if creds.ConsentID == c.ConsentID {
+	if c.renewedBy(creds) {
 		c.LastRefreshedAt = s.Now().UTC()
 		return false
 	}
@@ -65,6 +64,16 @@ func (s *Service) applyReconciled(c *Connection, creds Credentials) (recovered b
 	}
 	c.Status, c.StatusReason = Active, ""
 	return true
+}
+
+// renewedBy reports whether newer credentials came from a renewal, and not from
+// a consent. The previous release stored no consent id with credentials: the
+// mark of an exchange that never ended tells a renewal there.
+func (c Connection) renewedBy(creds Credentials) bool {
+	if creds.ConsentID == "" {
+		return !c.Attempt.At.IsZero() && c.Attempt.Code == ""
+	}
+	return creds.ConsentID == c.ConsentID
 }
 
 // reconcileConsent reconciles a connection that was marked needs_reauth, if a

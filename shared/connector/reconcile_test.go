@@ -2,7 +2,9 @@ package connector_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -115,6 +117,83 @@ func TestReconcile_Renewal(t *testing.T) {
 			t.Errorf("%d events %q", n, connector.EventRecovered)
 		}
 	})
+}
+
+// The previous release stored no consent id with credentials. The mark of the
+// exchange tells a renewal, which activates nothing, from a consent.
+func TestReconcile_PreviousRelease(t *testing.T) {
+	t.Parallel()
+	for _, recorded := range []bool{true, false} {
+		name := fmt.Sprintf("consent_id_recorded_%t/", recorded)
+		asPreviousRelease := func(t *testing.T, b *bench, id connector.ID) {
+			t.Helper()
+			b.asPreviousRelease(t, id)
+			if !recorded {
+				b.change(t, id, func(c *connector.Connection) { c.ConsentID = "" })
+			}
+		}
+		t.Run(name+"renewal", func(t *testing.T) {
+			t.Parallel()
+			b, id := expired(t, "tiktok")
+			b.crashBeforeRecord(t, id)
+			asPreviousRelease(t, b, id)
+			b.deauthorize(t, id)
+			b.outlive()
+			for range 2 {
+				if _, err := b.token(t, id); !errors.Is(err, connector.ReauthorizationRequired) {
+					t.Errorf("got %v, want %s", err, connector.ReauthorizationRequired)
+				}
+			}
+		})
+		t.Run(name+"consent", func(t *testing.T) {
+			t.Parallel()
+			b, id := expired(t, "tiktok")
+			b.revokedByPlatform(t, "tiktok", id)
+			b.clock.Advance(time.Second)
+			crashing := b.on(b.process(crashAt("Store.Update", 2)))
+			wantCrash(t, func() { crashing.reauthorize(t, "tiktok", id) })
+			asPreviousRelease(t, b, id)
+			b.outlive()
+			if _, err := b.token(t, id); err != nil {
+				t.Errorf("with credentials of a new consent stored: %v", err)
+			}
+			if c := b.connection(t, id); c.Status != connector.Active || c.Lease.Holder != "" {
+				t.Errorf("the connection is %s (%s), its lease %+v", c.Status, c.StatusReason, c.Lease)
+			}
+		})
+	}
+}
+
+// asPreviousRelease removes from the stored credentials of a connection what the
+// previous release did not store.
+func (b *bench) asPreviousRelease(t *testing.T, id connector.ID) {
+	t.Helper()
+	name := "connections/" + string(id)
+	value, _, err := b.vault.Get(t.Context(), name, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var secret map[string]any
+	if err := json.Unmarshal([]byte(value.Reveal()), &secret); err != nil {
+		t.Fatal(err)
+	}
+	stored, ok := secret["stored"].(map[string]any)
+	if !ok {
+		t.Fatalf("the secret has no object %q", "stored")
+	}
+	for _, field := range []string{"consent_id", "kind", "id", "owner", "platform", "account_id"} {
+		if stored[field] == nil {
+			t.Errorf("the secret has no %s", field)
+		}
+		delete(stored, field)
+	}
+	changed, err := json.Marshal(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.vault.Put(t.Context(), name, connector.NewSecret(string(changed))); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestReconcile_Consent(t *testing.T) {
