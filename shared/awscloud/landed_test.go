@@ -311,7 +311,7 @@ func wantLandedError(t *testing.T, what string, got error, want landedError) {
 	}
 }
 
-// Every connection that the version before stored can be read and used.
+// Every connection that the previous release stored can be read and used.
 func TestLanded_Connections(t *testing.T) {
 	t.Parallel()
 	for _, want := range newDeployment(t).landed.Connections {
@@ -319,7 +319,7 @@ func TestLanded_Connections(t *testing.T) {
 			t.Parallel()
 			t.Run("token", func(t *testing.T) { checkLandedToken(t, newDeployment(t), want) })
 			t.Run("refresh", func(t *testing.T) { checkLandedRefresh(t, newDeployment(t), want) })
-			// The version before sends messages without a kind.
+			// The previous release sends messages without a kind.
 			for name, kind := range map[string]connector.Kind{"due": connector.ConnectionKind, "due_without_kind": ""} {
 				t.Run(name, func(t *testing.T) { checkLandedDue(t, newDeployment(t), want, kind) })
 			}
@@ -365,7 +365,7 @@ func checkLandedToken(t *testing.T, d *deployment, want landedConnection) {
 func checkLandedRefresh(t *testing.T, d *deployment, want landedConnection) {
 	if want.RefreshError == nil || want.RefreshError.Reason == "forced_too_often" {
 		// This version counts forced refreshes in a counter, and does not read
-		// the list of the version before.
+		// the list of the previous release.
 		t.Skip("the outcome depends on the platform")
 	}
 	_, err := d.Refresh(t.Context(), want.ConnectionID)

@@ -324,7 +324,7 @@ func TestTable_LateArrival(t *testing.T) {
 }
 
 // A ticket that was taken, and whose deletion failed, is gone for everybody, also
-// for functions of the version before.
+// for functions of the previous release.
 func TestTable_TakenTicket(t *testing.T) {
 	t.Parallel()
 	cfg := endpoint(t, dynamoDBEndpoint)
@@ -358,7 +358,7 @@ func TestTable_TakenTicket(t *testing.T) {
 			t.Errorf("Due: %v, %v, want nothing", due, err)
 		}
 	}
-	// The condition of the version before.
+	// The condition of the previous release.
 	_, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{
 		TableName:                &name,
 		Item:                     map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "ticket#pending#id"}},
@@ -370,7 +370,7 @@ func TestTable_TakenTicket(t *testing.T) {
 		},
 	})
 	if failed := new(types.ConditionalCheckFailedException); !errors.As(err, &failed) {
-		t.Errorf("taking it as the version before does: %v, want a failed condition", err)
+		t.Errorf("taking it as the previous release does: %v, want a failed condition", err)
 	}
 	if _, err := table.Commit(t.Context(), connector.Change{Put: []connector.Ticket{want}}); err != nil {
 		t.Errorf("putting it again: %v", err)

@@ -229,7 +229,7 @@ func keys(count int) (keys []connector.RecordKey) {
 	return keys
 }
 
-// The worker of the version before finds the id of any record in connection_id.
+// The worker of the previous release finds the id of any record in connection_id.
 func TestQueue_Messages(t *testing.T) {
 	t.Parallel()
 	queue, client, url := newQueue(t)

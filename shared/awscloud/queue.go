@@ -22,7 +22,7 @@ type Queue struct {
 	url    string
 }
 
-// message is the body of a message. The worker of the version before reads
+// message is the body of a message. The worker of the previous release reads
 // ConnectionID alone, whatever the kind.
 type message struct {
 	Kind         connector.Kind `json:"kind"`

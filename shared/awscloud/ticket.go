@@ -82,7 +82,7 @@ func (t *Table) Ticket(ctx context.Context, key connector.RecordKey, now time.Ti
 // not be deleted is never found, and DynamoDB deletes it when it expires.
 //
 // The mark also moves the end of the ticket into the past, so that functions of
-// the version before, which do not know the mark, take the ticket for expired.
+// the previous release, which do not know the mark, take the ticket for expired.
 func (t *Table) TakeTicket(ctx context.Context, key connector.RecordKey, bound string, now time.Time) (connector.Ticket, error) {
 	nonce := rand.Text()
 	out, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{

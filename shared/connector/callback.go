@@ -160,7 +160,7 @@ func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, er
 		err = c.spendLink(ctx, c.authorization)
 	}
 	if errors.Is(err, LinkGone) {
-		c.discardLater(ctx, grants)
+		c.deferRevocation(ctx, grants)
 		return nil, err
 	}
 	var saved []Connection
@@ -176,10 +176,10 @@ func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, er
 	return saved, nil
 }
 
-// discardLater leaves the grants of a consent to the sweep, where another tab
+// deferRevocation leaves the grants of a consent to the sweep, where another tab
 // spent the link. Most platforms end all grants of a person at once, and the
 // index may not show the connection of the other tab yet.
-func (c *consent) discardLater(ctx context.Context, grants []Grant) {
+func (c *consent) deferRevocation(ctx context.Context, grants []Grant) {
 	if _, err := c.storePending(ctx, c.authorization, grants); err != nil {
 		c.Log.WarnContext(ctx, "storing the grants of a spent link", "platform", string(c.authorization.Platform), "error", err)
 	}

@@ -58,7 +58,7 @@ type Credentials struct {
 	ClientID string
 
 	// ConsentID is that of Connection: it tells a renewal from a new consent.
-	// It is empty in credentials that the version before stored.
+	// It is empty in credentials that the previous release stored.
 	ConsentID string
 }
 

@@ -1,5 +1,5 @@
 // Package connector is the domain: it takes people through the consent of a
-// social platform, keeps the credentials alive that come of it, and hands them
+// social platform, stores and refreshes the resulting credentials, and hands them
 // out. It knows neither AWS nor HTTP, and imports the standard library alone.
 //
 // A [Service] does all of it, over six ports: [Platform] (one dialect each),
@@ -64,8 +64,8 @@
 // record before the event. A record refers only to durable credentials.
 //
 // I2. Every write of a record is conditional on the revision that was read. A
-// late writer reads again and decides on the record as it is now. A claim moves only the record's place among what
-// is due, and only if no other writer moved it.
+// late writer reads again and decides on the record as it is now. A claim changes
+// only when the record is due, and only if no other writer changed that.
 //
 // I3. At most one exchange of a connection's refresh token is in flight. The
 // lease that allows the exchange is written together with its mark, so that a
@@ -74,18 +74,21 @@
 // I4. No exchange begins with less time left than the exchange and the storing
 // of its result could need. No exchange is cancelled because its caller left.
 //
-// I5. A connection is marked needs_reauth only by the platform's own words, or
-// when its token expired and nothing can renew it; and only if the refused
-// credentials, read again, are still the newest, and no other holder acquired the
-// lease. The refusal of an app marks no connection.
+// I5. A connection is marked needs_reauth only if the platform refuses its grant
+// or sends a notice that ends it, or if its token expired and nothing can renew
+// it. A refusal marks only if the refused credentials, read again, are still the
+// newest, and no other holder acquired the lease. A notice marks only if it is
+// not older than the credentials. The refusal of an app marks no connection.
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
 // unless the connection is marked needs_reauth or was refreshed by force too
 // often. An expired token is never handed out.
 //
 // I7. Credentials that are stored and that the record does not refer to, because
-// a writer crashed in between, are used by the next reader. The platform is not
-// called. Only a newer consent makes a connection active again.
+// a writer crashed in between, are used by the next refresh, and by the next
+// token-get if the connection is marked needs_reauth. The platform is not called.
+// Only a newer consent, an import or a successful Verify makes such a connection
+// active again; a renewal does not.
 //
 // I8. Newer credentials are never replaced by older ones: each has its
 // generation, and the reference names exactly one.
@@ -104,8 +107,9 @@
 // owner's confirmation, once and in time, saves it; otherwise it is revoked and
 // deleted.
 //
-// I13. No secret outlives its record, and none stays without one: its ticket is
-// written before it, and the sweep ends what is left.
+// I13. Every secret belongs to a record. A ticket is written before the secret
+// that no record refers to yet, and is deleted once one does. By the tickets that
+// are left, the sweep finds secrets without a record and deletes them.
 //
 // # Outcomes of an attempt
 //
@@ -116,8 +120,9 @@
 //	unchanged    the same credentials, confirmed   as renewed, without credentials;        Connection Expiring
 //	                                               verified_at
 //	transient    the platform or network failed    failures + 1, code, retry times; mark   the caller; with a live
-//	                                               stays uncertain if no answer came       token: degraded
-//	app refused  the platform refused the app      code; failures as before                the caller; the breaker
+//	                                               stays uncertain if no answer came       token: degraded; the breaker
+//	app refused  the platform refused the app,     code; failures as before                the caller; the breaker, unless
+//	             or another app is stored                                                  another app is stored
 //	grant dead   the platform refused the grant    needs_reauth with its reason, no mark   Reauthorization Required
 //	late         newer credentials are recorded,   nothing; after a disconnection the      the caller
 //	             or the connection is gone         grant is revoked, the secret deleted
@@ -125,7 +130,8 @@
 // # States, and who may write each transition
 //
 //	lease       free → held            acquireLease, if no holder has it at that moment
-//	            held → free            release by its holder, or the commit of its result
+//	            held → free            release by its holder; the commit of its result;
+//	                                   markDisconnected and deleteConnectionData, whoever holds it
 //	            held → held by other   acquireLease, once it ran out
 //	mark        none → uncertain       acquireLease, on platforms that rotate refresh tokens
 //	            uncertain → none       commitRenewed; applyGrant; markNeedsReauth
@@ -136,7 +142,7 @@
 //	reference   → newer                commitRenewed, replaceOnce, reconcile: only to a higher generation
 //	            stale → moved          moveStale: the same generation
 //	status      active → needs_reauth  markNeedsReauth; applyNoticeTo
-//	            needs_reauth → active  applyGrant (a consent); applyReconciled (a crashed consent);
+//	            needs_reauth → active  applyGrant (a consent or an import); applyReconciled (a crashed consent);
 //	                                   storeVerified (the platform says that it works)
 //	            manual → active        applyGrant
 //	            any → disconnected     markDisconnected; deleteConnectionData

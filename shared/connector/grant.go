@@ -132,8 +132,8 @@ func (s *Service) deleteLate(ctx context.Context, c Connection) {
 }
 
 // replaceCredentials saves a grant on an existing connection. It acquires the
-// lease first, so that no refresh of the old grant ends after it; but a grant
-// must not be lost for want of a lease, so it goes on without if it has to.
+// lease first, so that no refresh of the old grant ends after it. Without a
+// lease it still saves the grant, which must not be lost.
 func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connection, g Grant, requested []string) (Connection, error) {
 	leased, err := s.awaitLease(ctx, c.ID)
 	switch {

@@ -41,8 +41,9 @@ func (a *attempt) release(ctx context.Context, change func(*Connection) error) (
 	return a.Service.release(ctx, a.connection, a.connection.Lease.Holder, change)
 }
 
-// abort ends an attempt in which nothing was sent to the platform. A reference
-// that is still stale is moved soon.
+// abort ends an attempt of which there is nothing to record, and returns cause:
+// nothing was sent, or the record could not be read again after a refusal. The
+// mark is as before. A reference that is still stale is moved soon.
 func (a *attempt) abort(ctx context.Context, cause error) (Connection, error) {
 	released, err := a.release(ctx, func(c *Connection) error {
 		c.Attempt = a.previous

@@ -20,7 +20,7 @@ type pending struct {
 	id            string
 	Authorization Authorization  `json:"authorization"`
 	Grants        []pendingGrant `json:"grants"`
-	// ConfirmBefore ends the right to confirm. The version before knows no
+	// ConfirmBefore ends the right to confirm. The previous release knows no
 	// ConnectionID, and leaves a ticket alone until then.
 	ConfirmBefore time.Time `json:"confirm_before"`
 	ConnectionID  ID        `json:"connection_id,omitempty"`
@@ -124,7 +124,7 @@ func (s *Service) pending(ctx context.Context, key RecordKey) (pending, error) {
 	return p, err
 }
 
-// unrecorded reads a ticket in the form of the version before:
+// unrecorded reads a ticket in the form of the previous release:
 //
 //	{"connection_id":…, "platform":…, "account_id":…, "user_id":…, "since":…}
 func (s *Service) unrecorded(ctx context.Context, key RecordKey) (pending, error) {

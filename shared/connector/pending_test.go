@@ -266,7 +266,7 @@ func TestPending_OrphanedSecret(t *testing.T) {
 	})
 }
 
-// putUnrecorded writes a ticket in the form of the version before: it announces
+// putUnrecorded writes a ticket in the form of the previous release: it announces
 // the credentials of a new connection.
 func (b *bench) putUnrecorded(t *testing.T, c connector.Connection) connector.RecordKey {
 	t.Helper()
@@ -291,9 +291,9 @@ func (b *bench) putUnrecorded(t *testing.T, c connector.Connection) connector.Re
 	return ticket.RecordKey
 }
 
-// Tickets that the version before wrote are understood, also where its message
+// Tickets that the previous release wrote are understood, also where its message
 // names no kind.
-func TestPending_VersionBefore(t *testing.T) {
+func TestPending_PreviousRelease(t *testing.T) {
 	t.Parallel()
 
 	for name, withKind := range map[string]bool{"": true, "_in_a_message_without_a_kind": false} {
@@ -343,7 +343,7 @@ func TestPending_VersionBefore(t *testing.T) {
 			if len(due) != 1 {
 				t.Fatalf("due: %v", due)
 			}
-			// The version before wrote no revoke_after.
+			// The previous release wrote no revoke_after.
 			ticket, err := b.store.TakeTicket(t.Context(), due[0].RecordKey, "", b.clock.Now())
 			if err != nil {
 				t.Fatal(err)

@@ -116,7 +116,7 @@ const (
 	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent, bound to its owner
 	PendingKind      Kind = "pending"      // credentials that no connection refers to yet
 	// UnrecordedKind is a pending consent of one connection, in the form of the
-	// version before. This version reads it and writes none.
+	// previous release. This release reads it and writes none.
 	UnrecordedKind Kind = "unrecorded"
 )
 

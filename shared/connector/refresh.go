@@ -153,7 +153,7 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 	now := s.Now().UTC()
 	if mustNotReplay(p, c, now) {
 		return c, &Error{Code: PlatformUnavailable, Reason: reasonOutcomeUnknown, RetryAfter: c.ExpiresAt.Sub(now),
-			Message: "the answer to the last refresh was lost; the refresh token is not shown again while the access token still works"}
+			Message: "the answer to the last refresh was lost; the refresh token is not sent again while the access token still works"}
 	}
 	leased, err := s.acquireLease(ctx, c, Attempt{
 		Generation: c.Credentials.Generation,
@@ -176,9 +176,9 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 }
 
 // mustNotReplay reports whether a refresh token that may be spent must not be
-// shown again yet. Platforms take a second showing for theft and end the whole
-// family of tokens (RFC 9700, 4.14.2). While the access token works it is worth
-// more than the try. Once it expired, one more try can lose nothing (I9).
+// sent again yet. Platforms take a second use for theft and end the whole
+// family of tokens (RFC 9700, 4.14.2), with the access token that still works.
+// Once that one expired, another try can lose nothing (I9).
 func mustNotReplay(p Platform, c Connection, now time.Time) bool {
 	return c.Attempt.Uncertain && c.Attempt.Generation == c.Credentials.Generation &&
 		p.Describe().Cadence.Model == Rotating && c.alive(now)
@@ -241,8 +241,8 @@ func (a *attempt) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// moveStale stores credentials again that lie in the wrong place. A failure is
-// logged: the next attempt tries again.
+// moveStale stores sealed credentials again, in the vault. A failure is logged: the
+// next attempt tries again.
 func (a *attempt) moveStale(ctx context.Context) {
 	c := a.connection
 	if !a.CredentialStore.Stale(c.Credentials) {
@@ -308,7 +308,7 @@ func (a *attempt) checkPreconditions(ctx context.Context) error {
 	return nil
 }
 
-// exchange shows the credentials to the platform, and returns the outcome.
+// exchange sends the credentials to the platform, and returns the outcome.
 func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 	if a.credentials.ClientID != "" && a.app.ClientID != "" && a.credentials.ClientID != a.app.ClientID {
 		return outcomeAppRefused, &Error{Code: AppMisconfigured, Reason: reasonAppReplaced,

@@ -132,7 +132,7 @@ func (s *Service) HandleDue(ctx context.Context, due RecordKey) (DueResult, erro
 	return Gone, nil
 }
 
-// handleUntyped handles a message of the version before, which names no kind.
+// handleUntyped handles a message of the previous release, which names no kind.
 func (s *Service) handleUntyped(ctx context.Context, id string) (DueResult, error) {
 	_, err := s.Store.Connection(ctx, ID(id))
 	if !errors.Is(err, ErrNotFound) {

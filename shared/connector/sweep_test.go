@@ -154,7 +154,7 @@ func TestService_QueueDue(t *testing.T) {
 func TestService_HandleDue(t *testing.T) {
 	t.Parallel()
 
-	// A message of the version before names no kind.
+	// A message of the previous release names no kind.
 	for name, message := range map[string]func(connector.ID) connector.RecordKey{
 		"connection":                             dueKey,
 		"connection_in_a_message_without_a_kind": func(id connector.ID) connector.RecordKey { return connector.RecordKey{ID: string(id)} },

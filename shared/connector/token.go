@@ -39,7 +39,7 @@ type Token struct {
 	Full Fields
 }
 
-// Token hands out credentials that work now: it renews them first if they do
+// Token hands out credentials that work now: it refreshes them first if they do
 // not live long enough. If that fails for a reason that passes, a token that
 // still lives is handed out as degraded.
 //
@@ -125,7 +125,7 @@ func (c Connection) checkScopes(needed []string) error {
 	return &Error{Code: ScopeMissing, MissingScopes: lacking, Message: "the grant lacks scopes: connect again with consent to all of them"}
 }
 
-// servable reports whether a token that could not be renewed is still worth
+// servable reports whether a token that could not be refreshed is still worth
 // handing out.
 func servable(c Connection, now time.Time) bool {
 	return c.Status == Active && c.alive(now)

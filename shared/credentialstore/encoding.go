@@ -11,7 +11,7 @@ import (
 
 // notes is what is stored beside the platform's fields. Whose credentials they
 // are is in it, so that they cannot be passed off as another connection's. What
-// the version before stored does not have the fields from consent_id on.
+// the previous release stored does not have the fields from consent_id on.
 //
 //	{"client_id":…, "access_token":…, "stored": {"generation":3, "scopes":[…],
 //	 "issued_at":…, "expires_at":…, "grant_expires_at":…, "consent_id":…,
@@ -84,7 +84,7 @@ func decode(key connector.CredentialsKey, secret connector.Secret) (connector.Cr
 }
 
 // matches reports whether the notes name the key, as far as both are known: the
-// version before stored no key, and an account may not be known yet.
+// previous release stored no key, and an account may not be known yet.
 func (n notes) matches(key connector.CredentialsKey) bool {
 	if n.ID == "" {
 		return true

@@ -89,7 +89,7 @@ func secretName(key connector.CredentialsKey) string {
 }
 
 // sealPurpose binds sealed credentials to their connection and generation. The
-// version before reads it, so that the rest of the key is only inside.
+// previous release reads it, so that the rest of the key is only inside.
 func sealPurpose(key connector.CredentialsKey, generation int64) string {
 	return fmt.Sprintf("credentials %s generation %d", key.ID, generation)
 }

@@ -104,7 +104,7 @@ func (h *Handler) refreshMessage(ctx context.Context, batch *call, message event
 	return err
 }
 
-// messageKey reads {"kind": "…", "id": "…"}. The version before sends
+// messageKey reads {"kind": "…", "id": "…"}. The previous release sends
 // {"connection_id": "…"}, whatever is due.
 func messageKey(body string) (connector.RecordKey, error) {
 	o, err := readObject("body", []byte(body))

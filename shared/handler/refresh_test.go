@@ -47,7 +47,7 @@ func deliveredAgain(t *testing.T, result []byte) []string {
 	return ids
 }
 
-// message returns a message of the previous version.
+// message returns a message of the previous release.
 func message(id string) string { return `{"connection_id":"` + id + `"}` }
 
 // messageOf returns the message of a due item.
