@@ -374,6 +374,13 @@ func mutants() []mutant {
 			Replace: `return fresh, notFound(err)`,
 		},
 		{
+			Name:    "secret-lost-drops-grant",
+			Guard:   "New credentials are stored anew where the secret is gone and the connection is not.",
+			File:    dir + "outcome.go",
+			Find:    `ref, err = a.putAgain(ctx, c, a.renewed)`,
+			Replace: `err = errConnectionNotFound()`,
+		},
+		{
 			Name:    "deleted-secret-created-again",
 			Guard:   "A late write never creates a deleted secret again.",
 			File:    store + "secrets.go",

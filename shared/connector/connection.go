@@ -34,7 +34,7 @@ type Status string
 // The statuses.
 const (
 	Active       Status = "active"
-	NeedsReauth  Status = "needs_reauth" // only a new consent of the person helps
+	NeedsReauth  Status = "needs_reauth" // a person has to mend it: by a consent or an import; or Verify finds that it works
 	Manual       Status = "manual"       // no credentials: posts by hand
 	Disconnected Status = "disconnected"
 )

@@ -14,7 +14,7 @@
 //
 //	grant.go      saves a grant: creates a connection or replaces its credentials
 //	reconcile.go  repairs a record after a crash
-//	lease.go      the lease, and every conditional write of a record
+//	lease.go      the lease, and commit, by which most use cases write a record
 //	pending.go    credentials that no connection refers to yet
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
@@ -65,7 +65,10 @@
 //
 // I2. Every write of a record is conditional on the revision that was read. A
 // late writer reads again and decides on the record as it is now. A claim changes
-// only when the record is due, and only if no other writer changed that.
+// only when the record is due, and only if no other writer changed that. The lease
+// protects the exchange, not the record: a notice, a disconnection, a check or a
+// consent writes the record while another caller holds the lease. Only what goes
+// through release needs the lease.
 //
 // I3. At most one exchange of a connection's refresh token is in flight. The
 // lease that allows the exchange is written together with its mark, so that a
@@ -77,8 +80,8 @@
 // I5. A connection is marked needs_reauth only if the platform refuses its grant
 // or sends a notice that ends it, or if its token expired and nothing can renew
 // it. A refusal marks only if the refused credentials, read again, are still the
-// newest, and no other holder acquired the lease. A notice marks only if it is
-// not older than the credentials. The refusal of an app marks no connection.
+// newest or are gone, and no other holder acquired the lease. A notice marks only
+// if it is not older than the credentials. The refusal of an app marks no connection.
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
 // unless the connection is marked needs_reauth or was refreshed by force too
@@ -97,7 +100,8 @@
 // shown again while the access token works.
 //
 // I10. A deleted connection stays deleted, and a purged secret stays purged. A
-// grant that arrives later is revoked.
+// grant that arrives later is revoked, once, unless the platform cannot do that or
+// the person has another connection.
 //
 // I11. Links and states are random, stored as hashes, expire by our clock, and
 // are taken once. A state is good only in the browser that began it. The code
@@ -114,7 +118,8 @@
 // # Outcomes of an attempt
 //
 //	outcome      what happened                     what is written                         who is told
-//	not sent     nothing reached the platform      lease released, mark as before          the caller
+//	not sent     nothing reached the platform      lease released, mark as before; no      the caller
+//	                                               mark if newer credentials were found
 //	renewed      new credentials                   credentials; then reference, times,     Connection Refreshed,
 //	                                               scopes, no mark, lease released         Connection Expiring
 //	unchanged    the same credentials, confirmed   as renewed, without credentials;        Connection Expiring
@@ -127,16 +132,23 @@
 //	late         newer credentials are recorded,   nothing; after a disconnection the      the caller
 //	             or the connection is gone         grant is revoked, the secret deleted
 //
+// The mark is uncertain after a transient failure if no answer came, or if it was
+// uncertain before. Credentials that neither the vault nor the sealer takes until
+// the deadline are lost: the caller gets Internal, and the lease and its mark stay
+// as a crash would leave them. record writes the outcomes; each has a case there.
+//
 // # States, and who may write each transition
 //
-//	lease       free → held            acquireLease, if no holder has it at that moment
+//	lease       free → held            acquireLease, if the record did not move; its callers,
+//	                                   awaitTurn and awaitLease, read that no holder has it
 //	            held → free            release by its holder; the commit of its result;
 //	                                   markDisconnected and deleteConnectionData, whoever holds it
-//	            held → held by other   acquireLease, once it ran out
+//	            held → held by other   acquireLease, once it ran out; a holder whose lease ran out
+//	                                   and that no other replaced may still record its outcome
 //	mark        none → uncertain       acquireLease, on platforms that rotate refresh tokens
 //	            uncertain → none       commitRenewed; applyGrant; markNeedsReauth
 //	            uncertain → failed     recordFailure; it stays uncertain if no answer came
-//	            uncertain → as before  abort
+//	            uncertain → as before  abort; none if newer credentials were found
 //	            moves to newer         reconcile, by the holder of the lease
 //	generation  n → n + 1              exchange, if the fields changed; nextGeneration, for a consent
 //	reference   → newer                commitRenewed, replaceOnce, reconcile: only to a higher generation
@@ -155,8 +167,12 @@
 //	                                           expired (mustNotReplay), and then it tries once more
 //	the platform's answer, before Put          nothing: the rotated token existed in one process only; the next
 //	                                           refusal ends in needs_reauth, reason rotation_lost
-//	Put of renewed credentials                 reconcile, at the next refresh
-//	Put of a consent for a connection          reconcileConsent, at the next token-get, or the next refresh
+//	Put of renewed credentials                 reconcile, at the next refresh; nothing where they were sealed
+//	                                           and the record was not written, as before Put
+//	Put of a consent for a connection          the next refresh; reconcileConsent, at the next token-get, if
+//	                                           the connection is marked needs_reauth: within reconcileFor,
+//	                                           or later by the lease that the writer left. A manual
+//	                                           connection stays manual, and the person consents again
 //	Put of a new connection's credentials      endPending, by the worker: revoked and deleted, unless imported
 //	Put of a pending consent's credentials     endPending
 //	the lease of a consent, before Put         the next caller, once the lease ran out
@@ -176,4 +192,6 @@
 // invocation and LeaseMargin (5 s) longer, so that no holder outlives its lease.
 // A worker begins no refresh that could not end in time. A claim lasts
 // ClaimLife (12 min), longer than a message waits and a worker runs.
+// insufficientTime is the check before an exchange; TestFunctions_Timeout in
+// infra/blueprint ties these times to the timeouts of the functions.
 package connector

@@ -56,7 +56,7 @@ func (a Attempt) err(now time.Time) error {
 
 // errLate says that a result is late: newer credentials are recorded, another
 // holder acquired the lease, or the connection is gone. It never leaves the
-// service.
+// service but as the cause of another error.
 var errLate = errors.New("late")
 
 // acquireLease acquires the sole right to refresh c, as it was read, and

@@ -65,6 +65,9 @@ func (a *attempt) storeRenewed(ctx context.Context) (Connection, error) {
 	c := a.connection
 	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, a.renewed)
 	if errors.Is(err, ErrGone) {
+		ref, err = a.putAgain(ctx, c, a.renewed)
+	}
+	if errors.Is(err, ConnectionNotFound) {
 		return a.record(ctx, outcomeLate, err)
 	}
 	if err != nil {

@@ -155,6 +155,24 @@ func TestOutcome_Renewed(t *testing.T) {
 		b.wantNoGrant(t, "afterwards", "tiktok")
 	})
 
+	t.Run("secret_deleted_beside_a_living_record", func(t *testing.T) {
+		t.Parallel()
+		b, id := expired(t, "twitter")
+		late := b.withPlatform(nil, func() {
+			if err := b.vault.Delete(t.Context(), "connections/"+string(id), true); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+			t.Errorf("the refresh: %v", err)
+		}
+		b.wantActive(t, id)
+		b.expire(t, id)
+		if _, err := b.token(t, id); err != nil {
+			t.Errorf("the next refresh: %v", err)
+		}
+	})
+
 	// The first credentials of the connection are sealed, so that the
 	// first write of its secret creates it. A purge in the meantime must not leave
 	// the created secret (I13).

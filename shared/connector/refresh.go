@@ -8,8 +8,9 @@ import (
 )
 
 // Refresh renews the credentials of one connection now. When it returns nil
-// the new credentials are durable and the record refers to them. On error the
-// record still refers to what it did before.
+// the connection has credentials that are newer than the call: renewed by it, or
+// by another caller or consent meanwhile. They are durable, and the record refers
+// to them.
 func (s *Service) Refresh(ctx context.Context, id ID) (Connection, error) {
 	c, err := s.Connection(ctx, id)
 	if err != nil {
