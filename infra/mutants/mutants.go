@@ -325,17 +325,19 @@ func mutants() []mutant {
 		},
 		{
 			Name:    "breaker-never-opens",
-			Guard:   "The breaker opens after several failures in a row, or one refusal of the app.",
+			Guard:   "The breaker opens after the failures of several owners in a row, or one refusal of the client.",
 			File:    dir + "breaker.go",
-			Find:    `if b.Failures >= breakerThreshold || e.Code == AppMisconfigured {`,
-			Replace: `if false {`,
+			Find:    `case b.ConsecutiveTrips > 0, b.Failures >= breakerThreshold, e.Code == AppMisconfigured:`,
+			Replace: `case false:`,
 		},
 		{
-			Name:    "breaker-lets-all-through",
-			Guard:   "An open breaker allows no call but the probe.",
-			File:    dir + "breaker.go",
-			Find:    "if b.ConsecutiveTrips == 0 {\n\t\treturn b, true, nil",
-			Replace: "if true {\n\t\treturn b, true, nil",
+			Name:  "breaker-lets-all-through",
+			Guard: "An open breaker allows no call but the probe.",
+			File:  dir + "breaker.go",
+			Find: `if len(tripped) == 0 {
+		return t, nil, nil`,
+			Replace: `if true {
+		return t, nil, nil`,
 		},
 		{
 			Name:    "previous-secret-for-any-error",
@@ -421,8 +423,22 @@ func mutants() []mutant {
 			Name:    "breaker-probes-not-exclusive",
 			Guard:   "Of the callers of an open breaker one probes at a time.",
 			File:    dir + "breaker.go",
-			Find:    `probe.OpenUntil = now.Add(breakerProbe).UTC()`,
-			Replace: `_ = breakerProbe`,
+			Find:    `c.OpenUntil = now.Add(breakerProbe).UTC()`,
+			Replace: `_, _ = c, breakerProbe`,
+		},
+		{
+			Name:    "one-owner-opens-breaker",
+			Guard:   "The failures of one owner open the breaker for that owner alone.",
+			File:    dir + "breaker.go",
+			Find:    `if !slices.Contains(b.FailedOwners, t.owner) && len(`,
+			Replace: `if len(`,
+		},
+		{
+			Name:    "client-of-import-opens-breaker-of-app",
+			Guard:   "What a platform answers to the client of an import says nothing about the app, nor about other owners.",
+			File:    dir + "breaker.go",
+			Find:    `if creds.ClientID != "" {`,
+			Replace: `if true {`,
 		},
 		{
 			Name:    "import-opens-breaker",

@@ -75,7 +75,7 @@ func TestTable_UnknownAttributes(t *testing.T) {
 	}
 	want("a claim", pk)
 
-	b, err := table.PutBreaker(t.Context(), connector.Breaker{Platform: "youtube", Failures: 1, Code: connector.RateLimited})
+	b, err := table.PutBreaker(t.Context(), connector.Breaker{BreakerKey: connector.BreakerKey{Platform: "youtube"}, Circuit: connector.Circuit{Failures: 1, Code: connector.RateLimited}})
 	if err != nil {
 		t.Fatal(err)
 	}

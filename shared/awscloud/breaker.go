@@ -13,33 +13,68 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// breakerItem is a breaker as it is stored.
+// breakerItem is a breaker as it is stored. The functions of the previous release
+// read the breaker of an app, as far as they know it.
 type breakerItem struct {
-	Key              string         `dynamodbav:"pk"`
-	Platform         connector.Name `dynamodbav:"platform,omitempty"`
+	Key          string         `dynamodbav:"pk"`
+	Platform     connector.Name `dynamodbav:"platform,omitempty"`
+	FailedOwners []string       `dynamodbav:"failed_owners,omitempty"`
+	Owners       []circuitItem  `dynamodbav:"owners,omitempty"`
+	Revision     int64          `dynamodbav:"revision"`
+	Write        string         `dynamodbav:"write,omitempty"`
+	// Expires is set for the client of an import. Anybody who may import can bring
+	// any number of clients.
+	Expires int64 `dynamodbav:"expires,omitempty"`
+
+	circuitItem
+}
+
+// circuitItem is a circuit as it is stored, of an owner or of everybody.
+type circuitItem struct {
+	Owner            string         `dynamodbav:"owner_hash,omitempty"`
 	Failures         int            `dynamodbav:"failures,omitempty"`
 	ConsecutiveTrips int            `dynamodbav:"openings,omitempty"`
 	Code             connector.Code `dynamodbav:"code,omitempty"`
 	Message          string         `dynamodbav:"message,omitempty"`
 	OpenUntil        time.Time      `dynamodbav:"open_until,omitempty"`
-	Revision         int64          `dynamodbav:"revision"`
-	Write            string         `dynamodbav:"write,omitempty"`
 }
 
-func breakerKey(platform connector.Name) string { return "breaker#" + string(platform) }
+// breakerLife is how long the breaker of an import's client is stored after its
+// last write.
+const breakerLife = 3 * 24 * time.Hour
+
+func breakerKey(key connector.BreakerKey) string {
+	if key.Client == "" {
+		return "breaker#" + string(key.Platform)
+	}
+	return "breaker#" + string(key.Platform) + "#" + key.Client
+}
+
+func encodeCircuit(owner string, c connector.Circuit) circuitItem {
+	return circuitItem{Owner: owner, Failures: c.Failures, ConsecutiveTrips: c.ConsecutiveTrips, Code: c.Code, Message: c.Message, OpenUntil: c.OpenUntil}
+}
+
+func (i circuitItem) circuit() connector.Circuit {
+	return connector.Circuit{Failures: i.Failures, ConsecutiveTrips: i.ConsecutiveTrips, Code: i.Code, Message: i.Message, OpenUntil: i.OpenUntil}
+}
 
 func encodeBreaker(b connector.Breaker, write string) item {
-	return encode(breakerItem{
-		Key: breakerKey(b.Platform), Platform: b.Platform,
-		Failures: b.Failures, ConsecutiveTrips: b.ConsecutiveTrips,
-		Code: b.Code, Message: b.Message, OpenUntil: b.OpenUntil,
-		Revision: b.Revision, Write: write,
-	})
+	i := breakerItem{
+		Key: breakerKey(b.BreakerKey), Platform: b.Platform, circuitItem: encodeCircuit("", b.Circuit),
+		FailedOwners: b.FailedOwners, Revision: b.Revision, Write: write,
+	}
+	for _, o := range b.Owners {
+		i.Owners = append(i.Owners, encodeCircuit(o.Owner, o.Circuit))
+	}
+	if b.Client != "" {
+		i.Expires = ttl(time.Now().Add(breakerLife))
+	}
+	return encode(i)
 }
 
 // Breaker implements connector.Store.
-func (t *Table) Breaker(ctx context.Context, platform connector.Name) (connector.Breaker, error) {
-	from, err := t.get(ctx, breakerKey(platform))
+func (t *Table) Breaker(ctx context.Context, key connector.BreakerKey) (connector.Breaker, error) {
+	from, err := t.get(ctx, breakerKey(key))
 	if errors.Is(err, connector.ErrNotFound) {
 		return connector.Breaker{}, nil
 	}
@@ -47,10 +82,11 @@ func (t *Table) Breaker(ctx context.Context, platform connector.Name) (connector
 		return connector.Breaker{}, fmt.Errorf("reading a breaker: %w", err)
 	}
 	i, err := decode[breakerItem](from)
-	return connector.Breaker{
-		Platform: platform, Failures: i.Failures, ConsecutiveTrips: i.ConsecutiveTrips,
-		Code: i.Code, Message: i.Message, OpenUntil: i.OpenUntil, Revision: i.Revision,
-	}, err
+	b := connector.Breaker{BreakerKey: key, Circuit: i.circuit(), FailedOwners: i.FailedOwners, Revision: i.Revision}
+	for _, o := range i.Owners {
+		b.Owners = append(b.Owners, connector.OwnerCircuit{Owner: o.Owner, Circuit: o.circuit()})
+	}
+	return b, err
 }
 
 // PutBreaker implements connector.Store.

@@ -40,6 +40,7 @@ type connectionItem struct {
 	Revision         int64            `dynamodbav:"revision"`
 	UserID           string           `dynamodbav:"user_id,omitempty"`
 	ConsentID        string           `dynamodbav:"consent_id,omitempty"`
+	Client           string           `dynamodbav:"client,omitempty"`
 	Generation       int64            `dynamodbav:"generation,omitempty"`
 	SecretVersion    string           `dynamodbav:"credentials_version,omitempty"`
 	Sealed           []byte           `dynamodbav:"sealed,omitempty"`
@@ -73,7 +74,7 @@ type connectionItem struct {
 func encodeConnection(c connector.Connection, write string) item {
 	i := connectionItem{
 		Key: connectionKey(c.ID), ID: c.ID, Platform: c.Platform, Owner: c.Owner,
-		AccountID: c.AccountID, AccountName: c.AccountName, UserID: c.UserID, ConsentID: c.ConsentID,
+		AccountID: c.AccountID, AccountName: c.AccountName, UserID: c.UserID, ConsentID: c.ConsentID, Client: c.Client,
 		Scopes: c.Scopes, MissingScopes: c.MissingScopes,
 		Status: c.Status, StatusReason: c.StatusReason, Failures: c.Failures,
 		ExpiresAt: c.ExpiresAt, GrantExpiresAt: c.GrantExpiresAt, RefreshAt: c.RefreshAt,
@@ -103,7 +104,7 @@ func decodeConnection(from item) (connector.Connection, error) {
 	i, err := decode[connectionItem](from)
 	return connector.Connection{
 		ID: i.ID, Platform: i.Platform, Owner: i.Owner,
-		AccountID: i.AccountID, AccountName: i.AccountName, UserID: i.UserID, ConsentID: i.ConsentID,
+		AccountID: i.AccountID, AccountName: i.AccountName, UserID: i.UserID, ConsentID: i.ConsentID, Client: i.Client,
 		Scopes: i.Scopes, MissingScopes: i.MissingScopes,
 		Status: i.Status, StatusReason: i.StatusReason, Failures: i.Failures,
 		ExpiresAt: i.ExpiresAt, GrantExpiresAt: i.GrantExpiresAt, RefreshAt: i.RefreshAt,

@@ -54,6 +54,9 @@ func decode[T any](i item) (T, error) {
 func attributesOf(record any) []string {
 	var names []string
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(record)) {
+		if field.Anonymous {
+			continue // its fields are listed beside it
+		}
 		name, _, _ := strings.Cut(field.Tag.Get("dynamodbav"), ",")
 		names = append(names, name)
 	}

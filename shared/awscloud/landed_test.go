@@ -566,13 +566,17 @@ func TestLanded_Breaker(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	for _, want := range d.landed.Breakers {
-		got, err := d.Store.Breaker(t.Context(), want.Platform)
+		key := connector.BreakerKey{Platform: want.Platform}
+		got, err := d.Store.Breaker(t.Context(), key)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(connector.Breaker{
-			Platform: want.Platform, Failures: want.Failures, ConsecutiveTrips: want.Openings,
-			Code: want.Code, Message: want.Message, OpenUntil: want.OpenUntil, Revision: want.Revision,
+			BreakerKey: key, Revision: want.Revision,
+			Circuit: connector.Circuit{
+				Failures: want.Failures, ConsecutiveTrips: want.Openings,
+				Code: want.Code, Message: want.Message, OpenUntil: want.OpenUntil,
+			},
 		}, got); diff != "" {
 			t.Errorf("Breaker of %s (-want +got):\n%s", want.Platform, diff)
 		}

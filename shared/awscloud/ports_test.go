@@ -95,7 +95,7 @@ func TestTable_Contention(t *testing.T) {
 	}
 	for refused, want := range map[int]error{1: nil, 100: connector.ErrConflict} {
 		network.left = refused
-		_, err := table.PutBreaker(t.Context(), connector.Breaker{Platform: connector.Name(fmt.Sprint("platform-", refused))})
+		_, err := table.PutBreaker(t.Context(), connector.Breaker{BreakerKey: connector.BreakerKey{Platform: connector.Name(fmt.Sprint("platform-", refused))}})
 		if !errors.Is(err, want) {
 			t.Errorf("PutBreaker, refused %d times: %v, want %v", refused, err, want)
 		}

@@ -9,7 +9,8 @@ package awscloud
 //	account#<hash>           a connection's claim to its account, see accountItem
 //	ticket#<kind>#<id>       a link, a state, a data deletion, a pending consent…, see ticketItem
 //	counter#<name>           a counter, see counterItem
-//	breaker#<platform>       the breaker of a platform's app, see breakerItem
+//	breaker#<platform>       the breaker of a platform's app, see breakerItem; that of
+//	                         an import's client has its hash after another "#"
 //
 // Connections are in all indexes. Tickets that become due are in the index of
 // what is due. Other records are in none.

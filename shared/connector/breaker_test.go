@@ -1,8 +1,10 @@
 package connector_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,4 +145,159 @@ func TestBreaker_Probe(t *testing.T) {
 		b.clock.Advance(12 * time.Second)
 		b.wantHandled(t, "the next probe", ids[2], connector.Refreshed, 1)
 	})
+}
+
+// troubledPlatform refuses the refreshes of some credentials.
+type troubledPlatform struct {
+	connector.Platform
+	troubled func(connector.Credentials) bool
+	answer   *connector.Error
+}
+
+func (p troubledPlatform) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
+	if p.troubled(c) {
+		return connector.Credentials{}, p.answer
+	}
+	return p.Platform.Refresh(ctx, app, c)
+}
+
+// A platform that refuses or throttles one owner's connections, whatever client
+// they use, delays no other owner's refresh.
+func TestBreaker_TroubleOfOneOwner(t *testing.T) {
+	t.Parallel()
+	const connections, rounds = 12, 40
+
+	imported := func(client string) func(*testing.T, *bench) []connector.ID {
+		return func(t *testing.T, b *bench) (ids []connector.ID) {
+			for i := range connections {
+				fields := connector.Fields{}
+				fields.Set("access_token", fmt.Sprintf("troubled-%d", i))
+				fields.Set("refresh_token", fmt.Sprintf("troubled-%d", i))
+				switch client {
+				case "":
+				case "the-apps":
+					fields.Set("client_id", b.sandbox.AppOf("youtube").ClientID)
+					fields.Set("client_secret", "made-up")
+				default:
+					fields.Set("client_id", client)
+					fields.Set("client_secret", "made-up")
+				}
+				imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "youtube", Owner: "mallory", Credentials: fields, SkipVerify: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids = append(ids, imported.Connections[0].ID)
+			}
+			return ids
+		}
+	}
+	consented := func(t *testing.T, b *bench) []connector.ID {
+		request := b.consentedTo(t, connector.LinkRequest{Platform: "youtube", Owner: "mallory"}, allowed)
+		result, err := b.Callback(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []connector.ID{result.Connections[0].ID}
+	}
+	bringers := map[string]func(*testing.T, *bench) []connector.ID{
+		"client_of_an_import":       imported("client-of-mallory"),
+		"apps_client_of_an_import":  imported("the-apps"),
+		"app_of_an_import":          imported(""),
+		"consent_of_one_connection": consented,
+	}
+	answers := map[string]*connector.Error{
+		"throttled":   {Code: connector.RateLimited},
+		"failing":     {Code: connector.PlatformUnavailable},
+		"not_allowed": {Code: connector.AppMisconfigured, ClientRefused: true},
+	}
+	for name, bring := range bringers {
+		for trouble, answer := range answers {
+			if name == "consent_of_one_connection" && answer.Code == connector.AppMisconfigured {
+				continue // the platform refuses the app, which concerns everybody
+			}
+			t.Run(name+"/"+trouble, func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t)
+				honest := b.owners(t, "youtube", 1)[0]
+				ids := bring(t, b)
+				var consented connector.Secret
+				if name == "consent_of_one_connection" {
+					consented = b.full(t, ids[0])["refresh_token"]
+				}
+				wrapPlatforms(b.Service, func(p connector.Platform) connector.Platform {
+					return troubledPlatform{p, func(c connector.Credentials) bool {
+						shown := c.Fields["refresh_token"]
+						return shown.Equal(consented) || strings.HasPrefix(shown.Reveal(), "troubled-")
+					}, answer}
+				})
+				failed := 0
+				for range rounds {
+					for n := range connections {
+						b.Refresh(t.Context(), ids[n%len(ids)])
+						b.clock.Advance(time.Minute)
+					}
+					b.expire(t, honest)
+					if _, err := b.token(t, honest); err != nil {
+						failed++
+					}
+				}
+				if failed > 0 {
+					t.Errorf("%d of %d expired tokens of another owner could not be refreshed", failed, rounds)
+				}
+			})
+		}
+	}
+}
+
+// The connections of one owner whom the platform does not serve cost few calls.
+func TestBreaker_OneOwnerDuringOutage(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	var ids []connector.ID
+	for i := range 20 {
+		fields := connector.Fields{}
+		fields.Set("access_token", fmt.Sprintf("access-%d", i))
+		fields.Set("refresh_token", fmt.Sprintf("refresh-%d", i))
+		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "youtube", Owner: "acme", Credentials: fields, SkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, imported.Connections[0].ID)
+	}
+	b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Outage, Times: 100})
+	for _, id := range ids {
+		if _, err := b.token(t, id); !errors.Is(err, connector.PlatformUnavailable) {
+			t.Errorf("got %v, want %s", err, connector.PlatformUnavailable)
+		}
+	}
+	if n := b.refreshes("youtube"); n > 10 {
+		t.Errorf("the platform was called %d times", n)
+	}
+}
+
+// Records of the previous release do not name the client of their credentials. The
+// first attempt finds it, and counts for that client.
+func TestBreaker_ClientNotRecorded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	honest := b.owners(t, "youtube", 1)[0]
+	fields := connector.Fields{}
+	for name, value := range map[string]string{"access_token": "a", "refresh_token": "r", "client_id": "own", "client_secret": "own"} {
+		fields.Set(name, value)
+	}
+	imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "youtube", Owner: "mallory", Credentials: fields, SkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := imported.Connections[0].ID
+	b.change(t, id, func(c *connector.Connection) { c.Client = "" })
+	b.expire(t, honest)
+	b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.WrongClient})
+	if _, err := b.token(t, id); !errors.Is(err, connector.AppMisconfigured) {
+		t.Errorf("got %v, want %s", err, connector.AppMisconfigured)
+	}
+	b.wantHandled(t, "another owner's connection", honest, connector.Refreshed, 1)
+	if c := b.connection(t, id); c.Client == "" {
+		t.Error("the record still does not name the client")
+	}
 }

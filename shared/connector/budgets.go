@@ -80,9 +80,11 @@ const (
 	maxRetryAfter    = 15 * time.Minute // of what a platform asks for
 )
 
-// The breaker of an app.
+// The breaker of a client.
 const (
-	breakerThreshold = 5 // failures in a row
+	breakerThreshold = 5 // failures in a row of one owner, or failed owners in a row
+	// maxOwnerCircuits bounds the record: about 100 bytes each.
+	maxOwnerCircuits = 40
 	breakerFirst     = time.Second
 	breakerMost      = 2 * time.Minute
 	// breakerProbe is how long a caller has to find out whether calls succeed

@@ -79,6 +79,9 @@ type Connection struct {
 	// all their renewals.
 	ConsentID string
 
+	// Client is that of the credentials' BreakerKey.
+	Client string
+
 	// Credentials is the reference to the credentials, with their generation.
 	// It is zero for manual connections.
 	Credentials CredentialsRef

@@ -52,7 +52,8 @@
 //	lease         the sole right to refresh one connection until an instant
 //	reconcile     make the record refer to the newest credentials after a crash
 //	refusal       a platform's answer that a grant or an app is not accepted
-//	breaker       stops the calls of an app that the platform refuses or cannot serve
+//	breaker       stops the calls of a client that the platform refuses or cannot serve:
+//	              for everybody, or for one owner whose calls alone fail
 //	probe         the one call that a breaker allows to find out whether calls succeed
 //	sweep         one run of the schedule: it claims what is due and queues it
 //	claim         moves a due record out of the way of the next sweep

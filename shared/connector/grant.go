@@ -314,7 +314,7 @@ func userOf(g Grant) string {
 // applyCredentials makes the record refer to credentials, and sets the times
 // that follow from them.
 func (s *Service) applyCredentials(c *Connection, p Platform, creds Credentials, ref CredentialsRef) {
-	c.Credentials = ref
+	c.Credentials, c.Client = ref, breakerClient(p, c.Owner, creds)
 	c.IssuedAt, c.ExpiresAt, c.GrantExpiresAt = creds.IssuedAt, creds.ExpiresAt, creds.GrantExpiresAt
 	cadence := p.Describe().Cadence
 	if creds.GrantExpiresAt.IsZero() && cadence.Lapse > 0 && creds.renewable() && !creds.IssuedAt.IsZero() {

@@ -88,30 +88,30 @@ func (s *Service) acquireLease(ctx context.Context, c Connection, mark Attempt) 
 // awaitTurn reports whether an attempt may begin now: no holder has the lease,
 // the connection does not back off, and the breaker allows a call. Otherwise it
 // waits, or returns the error of a caller that must not wait that long.
-func (s *Service) awaitTurn(ctx context.Context, c Connection, f freshness, try int) (breaker Breaker, ready bool, err error) {
+func (s *Service) awaitTurn(ctx context.Context, c Connection, f freshness, try int) (t turn, ready bool, err error) {
 	now := s.Now()
 	switch {
 	case c.Lease.Held(now) && f.due:
-		return Breaker{}, false, errBusy
+		return turn{}, false, errBusy
 	case c.Lease.Held(now):
 		if remaining(ctx) < StoreBudget {
-			return Breaker{}, false, &Error{Code: PlatformUnavailable, Message: "a refresh is under way and took too long: try again", RetryAfter: time.Second}
+			return turn{}, false, &Error{Code: PlatformUnavailable, Message: "a refresh is under way and took too long: try again", RetryAfter: time.Second}
 		}
 		if err := s.pause(ctx, try); err != nil {
-			return Breaker{}, false, internal("waiting for a refresh", err)
+			return turn{}, false, internal("waiting for a refresh", err)
 		}
-		return Breaker{}, false, nil
+		return turn{}, false, nil
 	case now.Before(c.Attempt.RetryAt):
-		return Breaker{}, false, s.waitUntil(ctx, c.Attempt.RetryAt, f, c.Attempt.err(now))
+		return turn{}, false, s.waitUntil(ctx, c.Attempt.RetryAt, f, c.Attempt.err(now))
 	}
-	breaker, allowed, err := s.allow(ctx, c.Platform, now)
-	if err != nil || allowed {
-		return breaker, allowed, err
+	t, shut, err := s.allow(ctx, c.breakerKey(), c.Owner, now)
+	if err != nil || shut == nil {
+		return t, err == nil, err
 	}
 	if f.due {
-		return breaker, false, errors.Join(breaker.err(now), s.postpone(ctx, c, breaker.OpenUntil))
+		return t, false, errors.Join(shut.err(now), s.postpone(ctx, c, shut.OpenUntil))
 	}
-	return breaker, false, s.waitUntil(ctx, breaker.OpenUntil, f, breaker.err(now))
+	return t, false, s.waitUntil(ctx, shut.OpenUntil, f, shut.err(now))
 }
 
 // waitUntil waits, where that is short and leaves time enough for an exchange;

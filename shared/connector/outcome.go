@@ -139,6 +139,7 @@ func (a *attempt) recordFailure(ctx context.Context, o outcome, e *Error) (Conne
 		if o != outcomeAppRefused {
 			c.Failures++
 		}
+		c.Client = a.turn.breaker.Client
 		caller, sweep := a.backoff(max(c.Failures, 1), e.RetryAfter)
 		c.Attempt = Attempt{
 			Generation: a.credentials.Generation,

@@ -149,6 +149,10 @@ type Description struct {
 	// this platform.
 	Issuers []string
 
+	// ClientFields are the fields of credentials that hold the id of their client,
+	// where an import brought one.
+	ClientFields []string
+
 	// AppFields are the platform's extras of an app.
 	AppFields []AppField
 

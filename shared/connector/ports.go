@@ -58,9 +58,10 @@ type Store interface {
 	// is deleted some time after expiresAt.
 	Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error)
 
-	// Breaker returns the breaker of a platform's app, the zero Breaker where
-	// none was written.
-	Breaker(ctx context.Context, platform Name) (Breaker, error)
+	// Breaker returns the breaker of a client, the zero Breaker where none was
+	// written. That of an import's client may be deleted some days after its last
+	// write.
+	Breaker(ctx context.Context, key BreakerKey) (Breaker, error)
 
 	// PutBreaker replaces the breaker if it still has b.Revision, zero where
 	// there is none, and returns it with the next one; else ErrConflict.

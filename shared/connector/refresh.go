@@ -99,12 +99,12 @@ func (s *Service) refresh(ctx context.Context, p Platform, c Connection, f fresh
 		if try > 0 && c.Attempt.Code != "" && c.Attempt.At.After(started) {
 			return c, c.Attempt.err(now) // the attempt that was waited for failed
 		}
-		breaker, ready, err := s.awaitTurn(ctx, c, f, try)
+		turn, ready, err := s.awaitTurn(ctx, c, f, try)
 		if err != nil {
 			return c, err
 		}
 		if ready {
-			attempted, err := s.attempt(ctx, p, c, f, breaker)
+			attempted, err := s.attempt(ctx, p, c, f, turn)
 			if !errors.Is(err, ErrConflict) {
 				return attempted, err
 			}
@@ -141,13 +141,13 @@ type attempt struct {
 	app         App
 	previous    Attempt // the mark that the lease replaced
 	freshness   freshness
-	breaker     Breaker
+	turn        turn
 	renewed     Credentials // by the platform
 }
 
 // attempt acquires the lease of c and runs an attempt. ErrConflict: another
 // caller was first.
-func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f freshness, breaker Breaker) (Connection, error) {
+func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f freshness, t turn) (Connection, error) {
 	if insufficientTime(ctx) {
 		return c, errInsufficientTime()
 	}
@@ -172,7 +172,7 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 	// will have acted: a caller that goes away changes nothing (I4).
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	a := &attempt{Service: s, platform: p, connection: leased, previous: c.Attempt, freshness: f, breaker: breaker}
+	a := &attempt{Service: s, platform: p, connection: leased, previous: c.Attempt, freshness: f, turn: t}
 	return a.run(ctx)
 }
 
@@ -290,6 +290,9 @@ func (a *attempt) checkPreconditions(ctx context.Context) error {
 	if !a.credentials.renewable() && !a.credentials.ExpiresAt.IsZero() && model != Permanent && model != Extending && a.connection.alive(a.Now()) {
 		return &Error{Code: ReauthorizationRequired, Reason: reasonNoRefreshToken, Message: "the platform gave no refresh token: connect again with consent"}
 	}
+	if err := a.checkTurn(ctx); err != nil {
+		return err
+	}
 	app, err := a.Service.app(ctx, a.connection.Platform)
 	if err != nil {
 		return err
@@ -305,6 +308,26 @@ func (a *attempt) checkPreconditions(ctx context.Context) error {
 	}
 	if insufficientTime(ctx) {
 		return errInsufficientTime()
+	}
+	return nil
+}
+
+// checkTurn makes sure that the turn is one of the credentials' client. The record
+// of the previous release does not name the client.
+func (a *attempt) checkTurn(ctx context.Context) error {
+	key := a.connection.breakerKey()
+	key.Client = breakerClient(a.platform, a.connection.Owner, a.credentials)
+	if key == a.turn.breaker.BreakerKey {
+		return nil
+	}
+	a.releaseProbe(ctx, a.turn)
+	now := a.Now()
+	t, shut, err := a.allow(ctx, key, a.connection.Owner, now)
+	if err != nil {
+		return err
+	}
+	if a.turn = t; shut != nil {
+		return shut.err(now)
 	}
 	return nil
 }
@@ -340,19 +363,18 @@ func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 }
 
 // recordWithBreaker records with the breaker how the call went, unless that says
-// nothing about the app.
+// nothing about the client.
 func (a *attempt) recordWithBreaker(ctx context.Context, err error) {
-	if a.clientOfImportRefused(err) || err != nil && AsError(err).Reason == reasonAppReplaced {
-		a.releaseProbe(ctx, a.breaker)
+	if err != nil && AsError(err).Reason == reasonAppReplaced {
+		a.releaseProbe(ctx, a.turn)
 		return
 	}
-	a.recordCall(ctx, a.breaker, err)
+	a.recordCall(ctx, a.turn, err)
 }
 
 // clientOfImportRefused reports whether the platform refused the client of
 // imported credentials. It may be a client that they brought, or the configured
-// one with tokens of another, so it says nothing about the app, and must not
-// stop the refreshes of other connections.
+// one with tokens of another, so it says nothing about the app.
 func (a *attempt) clientOfImportRefused(err error) bool {
 	return err != nil && AsError(err).Code.AppRefused() && a.credentials.ClientID == ""
 }

@@ -7,20 +7,20 @@ import (
 )
 
 // Breaker implements connector.Store.
-func (s *Store) Breaker(_ context.Context, platform connector.Name) (connector.Breaker, error) {
+func (s *Store) Breaker(_ context.Context, key connector.BreakerKey) (connector.Breaker, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.breakers[platform], nil
+	return clone(s.breakers[key]), nil
 }
 
 // PutBreaker implements connector.Store.
 func (s *Store) PutBreaker(_ context.Context, b connector.Breaker) (connector.Breaker, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.breakers[b.Platform].Revision != b.Revision {
+	if s.breakers[b.BreakerKey].Revision != b.Revision {
 		return connector.Breaker{}, connector.ErrConflict
 	}
 	b.Revision++
-	s.breakers[b.Platform] = b
+	s.breakers[b.BreakerKey] = clone(b)
 	return b, nil
 }

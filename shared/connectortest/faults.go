@@ -202,9 +202,9 @@ func (s faultyStore) Reserve(ctx context.Context, counter string, n, limit int, 
 	})
 }
 
-func (s faultyStore) Breaker(ctx context.Context, platform connector.Name) (connector.Breaker, error) {
+func (s faultyStore) Breaker(ctx context.Context, key connector.BreakerKey) (connector.Breaker, error) {
 	return around(ctx, s.faults, Call{Name: "Store.Breaker"}, func() (connector.Breaker, error) {
-		return s.Store.Breaker(ctx, platform)
+		return s.Store.Breaker(ctx, key)
 	})
 }
 

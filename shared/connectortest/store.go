@@ -21,7 +21,7 @@ type Store struct {
 	accounts    map[account]connector.ID
 	tickets     map[connector.RecordKey]connector.Ticket
 	counters    map[string]int
-	breakers    map[connector.Name]connector.Breaker
+	breakers    map[connector.BreakerKey]connector.Breaker
 }
 
 // stored is a connection with its place in the index of what is due; a zero
@@ -46,7 +46,7 @@ func NewStore() *Store {
 		accounts:    map[account]connector.ID{},
 		tickets:     map[connector.RecordKey]connector.Ticket{},
 		counters:    map[string]int{},
-		breakers:    map[connector.Name]connector.Breaker{},
+		breakers:    map[connector.BreakerKey]connector.Breaker{},
 	}
 }
 

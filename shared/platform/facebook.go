@@ -77,6 +77,9 @@ func (f *facebook) Describe() connector.Description {
 		// A Page token from a long-lived user token does not expire
 		// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
 		// read 2026-11-23). A new password or a lost role ends it.
+
+		ClientFields: []string{"app_id"},
+
 		Cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
 		Guide:   f.guide(),
 	}

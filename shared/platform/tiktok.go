@@ -67,6 +67,9 @@ func (k *tiktok) Describe() connector.Description {
 		// A new refresh token invalidates the old one
 		// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
 		// read 2026-11-23).
+
+		ClientFields: []string{"client_key"},
+
 		Cadence: connector.Cadence{Model: connector.Rotating, Lifetime: tiktokLifetime},
 		Guide:   k.guide(),
 	}

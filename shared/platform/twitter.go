@@ -94,6 +94,9 @@ func (x *twitter) Describe() connector.Description {
 		// X ends the whole grant when a spent refresh token is sent again
 		// (https://github.com/trypostit/trypost/issues/126, read
 		// 2026-11-23).
+
+		ClientFields: []string{"client_id", "api_key"},
+
 		Cadence: connector.Cadence{
 			Model:      connector.Rotating,
 			Lifetime:   twitterLifetime,

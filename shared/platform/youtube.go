@@ -69,8 +69,11 @@ func (y *youtube) Describe() connector.Description {
 		// that says so was seen (2026-11-23).
 		Required: []string{youtubeReadonly},
 		Issuers:  y.issuers(googleIssuer),
-		Cadence:  connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime, Lapse: googleLapse},
-		Guide:    y.guide(),
+
+		ClientFields: []string{"client_id"},
+
+		Cadence: connector.Cadence{Model: connector.Stable, Lifetime: googleLifetime, Lapse: googleLapse},
+		Guide:   y.guide(),
 	}
 }
 
