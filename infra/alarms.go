@@ -107,6 +107,12 @@ func (d *deployment) alarms() []alarm {
 			above:       0, periods: 1,
 		},
 		{
+			id:          "CredentialsMismatch",
+			description: "A connection's record names credentials that belong to another connection, owner, platform or account. Nothing was handed out. The connector never writes such a record: find out who else writes to the table, in CloudTrail. The log names the connection.",
+			metric:      d.metric(metrics.CredentialsMismatch, "Sum", nil),
+			above:       0, periods: 1,
+		},
+		{
 			id:          "ServerErrors",
 			description: "The API answered more than five times in five minutes with a 5xx. While a platform is down (503) or refuses the app (502), other alarms fire too: handle those first. Otherwise search the functions' logs for level ERROR, and for the correlation id that a caller reports.",
 			metric:      d.api.MetricServerError(&awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}),

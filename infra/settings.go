@@ -28,6 +28,9 @@ type Settings struct {
 	PlatformEndpoints    string
 	LogLevel             string
 
+	// RefuseUnboundCredentials becomes the variable of the same name.
+	RefuseUnboundCredentials bool
+
 	// CallerOwners becomes the variable of the same name. It is JSON that
 	// confines callers to owners.
 	CallerOwners string
@@ -95,6 +98,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 		AlarmEmail:           r.matching("alarmEmail", emailPattern, ""),
 		AlarmTopicARN:        r.matching("alarmTopicArn", arnPattern("sns", ""), ""),
 	}
+	s.RefuseUnboundCredentials = r.boolean("refuseUnboundCredentials", false)
 	if s.LogLevel == "" {
 		s.LogLevel = "info"
 	}

@@ -350,6 +350,14 @@ func (p *program) secretsOf(n *ast.CallExpr, about string) (families []string, m
 		return nil, nil
 	}
 	method = p.info.Uses[selector.Sel].(*types.Func)
+	if _, passed := n.Args[1].(*ast.Ident); passed {
+		// A wrapper passes on what its caller is about. Without a caller it is
+		// only mentioned.
+		if about == "" {
+			return nil, nil
+		}
+		return []string{about}, method
+	}
 	maker, ok := n.Args[1].(*ast.CallExpr)
 	if !ok {
 		return nil, method

@@ -19,41 +19,44 @@ import (
 // contract's record under its names, what the connector needs besides, and the
 // keys of the indexes that the connection is in.
 type connectionItem struct {
-	Key              string           `dynamodbav:"pk"`
-	ID               connector.ID     `dynamodbav:"id"`
-	Platform         connector.Name   `dynamodbav:"platform,omitempty"`
-	Owner            string           `dynamodbav:"owner,omitempty"`
-	AccountID        string           `dynamodbav:"account_id,omitempty"`
-	AccountName      string           `dynamodbav:"account_name,omitempty"`
-	Scopes           []string         `dynamodbav:"scopes,omitempty"`
-	MissingScopes    []string         `dynamodbav:"missing_scopes,omitempty"`
-	Status           connector.Status `dynamodbav:"status,omitempty"`
-	StatusReason     string           `dynamodbav:"status_reason,omitempty"`
-	ExpiresAt        time.Time        `dynamodbav:"expires_at,omitempty"`
-	GrantExpiresAt   time.Time        `dynamodbav:"grant_expires_at,omitempty"`
-	RefreshAt        time.Time        `dynamodbav:"refresh_at,omitempty"`
-	LastRefreshedAt  time.Time        `dynamodbav:"last_refreshed_at,omitempty"`
-	Failures         int              `dynamodbav:"failures,omitempty"`
-	VerifiedAt       time.Time        `dynamodbav:"verified_at,omitempty"`
-	CreatedAt        time.Time        `dynamodbav:"created_at,omitempty"`
-	UpdatedAt        time.Time        `dynamodbav:"updated_at,omitempty"`
-	Revision         int64            `dynamodbav:"revision"`
-	UserID           string           `dynamodbav:"user_id,omitempty"`
-	ConsentID        string           `dynamodbav:"consent_id,omitempty"`
-	Client           string           `dynamodbav:"client,omitempty"`
-	Generation       int64            `dynamodbav:"generation,omitempty"`
-	SecretVersion    string           `dynamodbav:"credentials_version,omitempty"`
-	Sealed           []byte           `dynamodbav:"sealed,omitempty"`
-	IssuedAt         time.Time        `dynamodbav:"issued_at,omitempty"`
-	LeaseHolder      string           `dynamodbav:"lease_holder,omitempty"`
-	LeaseUntil       time.Time        `dynamodbav:"lease_until,omitempty"`
-	AttemptOf        int64            `dynamodbav:"attempt_generation,omitempty"`
-	AttemptAt        time.Time        `dynamodbav:"attempt_at,omitempty"`
-	AttemptUncertain bool             `dynamodbav:"attempt_uncertain,omitempty"`
-	AttemptCode      connector.Code   `dynamodbav:"attempt_code,omitempty"`
-	AttemptMessage   string           `dynamodbav:"attempt_message,omitempty"`
-	AttemptRetryAt   time.Time        `dynamodbav:"attempt_retry_at,omitempty"`
-	ExpiryNoticeDays int              `dynamodbav:"warned,omitempty"`
+	Key             string           `dynamodbav:"pk"`
+	ID              connector.ID     `dynamodbav:"id"`
+	Platform        connector.Name   `dynamodbav:"platform,omitempty"`
+	Owner           string           `dynamodbav:"owner,omitempty"`
+	AccountID       string           `dynamodbav:"account_id,omitempty"`
+	AccountName     string           `dynamodbav:"account_name,omitempty"`
+	Scopes          []string         `dynamodbav:"scopes,omitempty"`
+	MissingScopes   []string         `dynamodbav:"missing_scopes,omitempty"`
+	Status          connector.Status `dynamodbav:"status,omitempty"`
+	StatusReason    string           `dynamodbav:"status_reason,omitempty"`
+	ExpiresAt       time.Time        `dynamodbav:"expires_at,omitempty"`
+	GrantExpiresAt  time.Time        `dynamodbav:"grant_expires_at,omitempty"`
+	RefreshAt       time.Time        `dynamodbav:"refresh_at,omitempty"`
+	LastRefreshedAt time.Time        `dynamodbav:"last_refreshed_at,omitempty"`
+	Failures        int              `dynamodbav:"failures,omitempty"`
+	VerifiedAt      time.Time        `dynamodbav:"verified_at,omitempty"`
+	CreatedAt       time.Time        `dynamodbav:"created_at,omitempty"`
+	UpdatedAt       time.Time        `dynamodbav:"updated_at,omitempty"`
+	Revision        int64            `dynamodbav:"revision"`
+	UserID          string           `dynamodbav:"user_id,omitempty"`
+	ConsentID       string           `dynamodbav:"consent_id,omitempty"`
+	Client          string           `dynamodbav:"client,omitempty"`
+	Generation      int64            `dynamodbav:"generation,omitempty"`
+	SecretVersion   string           `dynamodbav:"credentials_version,omitempty"`
+	Sealed          []byte           `dynamodbav:"sealed,omitempty"`
+	// BoundVersion is the generation and version that are bound. A release that
+	// does not know the attribute leaves it behind when it writes another version.
+	BoundVersion     string         `dynamodbav:"bound_version,omitempty"`
+	IssuedAt         time.Time      `dynamodbav:"issued_at,omitempty"`
+	LeaseHolder      string         `dynamodbav:"lease_holder,omitempty"`
+	LeaseUntil       time.Time      `dynamodbav:"lease_until,omitempty"`
+	AttemptOf        int64          `dynamodbav:"attempt_generation,omitempty"`
+	AttemptAt        time.Time      `dynamodbav:"attempt_at,omitempty"`
+	AttemptUncertain bool           `dynamodbav:"attempt_uncertain,omitempty"`
+	AttemptCode      connector.Code `dynamodbav:"attempt_code,omitempty"`
+	AttemptMessage   string         `dynamodbav:"attempt_message,omitempty"`
+	AttemptRetryAt   time.Time      `dynamodbav:"attempt_retry_at,omitempty"`
+	ExpiryNoticeDays int            `dynamodbav:"warned,omitempty"`
 
 	// Write is the nonce of the write that wrote the item.
 	Write string `dynamodbav:"write"`
@@ -89,6 +92,9 @@ func encodeConnection(c connector.Connection, write string) item {
 		Write:            write,
 		Account:          accountOf(c),
 	}
+	if c.Credentials.Bound {
+		i.BoundVersion = boundVersion(c.Credentials)
+	}
 	if !c.RefreshAt.IsZero() {
 		i.DueShard, i.DueAt = shardKey(shardOf(string(c.ID))), c.RefreshAt
 	}
@@ -102,7 +108,7 @@ func encodeConnection(c connector.Connection, write string) item {
 
 func decodeConnection(from item) (connector.Connection, error) {
 	i, err := decode[connectionItem](from)
-	return connector.Connection{
+	c := connector.Connection{
 		ID: i.ID, Platform: i.Platform, Owner: i.Owner,
 		AccountID: i.AccountID, AccountName: i.AccountName, UserID: i.UserID, ConsentID: i.ConsentID, Client: i.Client,
 		Scopes: i.Scopes, MissingScopes: i.MissingScopes,
@@ -118,7 +124,13 @@ func decodeConnection(from item) (connector.Connection, error) {
 			Code: i.AttemptCode, Message: i.AttemptMessage, RetryAt: i.AttemptRetryAt,
 		},
 		ExpiryNoticeDays: i.ExpiryNoticeDays,
-	}, err
+	}
+	c.Credentials.Bound = i.BoundVersion != "" && i.BoundVersion == boundVersion(c.Credentials)
+	return c, err
+}
+
+func boundVersion(ref connector.CredentialsRef) string {
+	return fmt.Sprintf("%d %s", ref.Generation, ref.Version)
 }
 
 const connectionPrefix = "connection#"

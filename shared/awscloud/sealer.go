@@ -70,7 +70,7 @@ func (s *Sealer) Open(ctx context.Context, sealed []byte, purpose string) (conne
 	}
 	plain, err := primitive.Decrypt(sealed, []byte(purpose))
 	if err != nil {
-		return connector.Secret{}, errors.New("decrypting sealed credentials: wrong key or wrong purpose")
+		return connector.Secret{}, fmt.Errorf("decrypting sealed credentials: %w", credentialstore.ErrUnsealable)
 	}
 	return connector.NewSecret(string(plain)), nil
 }

@@ -59,7 +59,7 @@ func Function(ctx context.Context, name string, pick func(*handler.Handler) hand
 		return nil, err
 	}
 	service := newService(c, log)
-	stored := credentialstore.Options{Now: service.Now, Sleep: service.Sleep, Log: log}
+	stored := credentialstore.Options{Now: service.Now, Sleep: service.Sleep, Log: log, RefuseUnbound: c.RefuseUnbound}
 	if name == "token-get" {
 		stored.Cached, stored.CacheLife = cachedConnections, cacheLifetime
 	}

@@ -30,6 +30,7 @@ const (
 	LogLevel             = "LOG_LEVEL"
 	CallerOwners         = "CALLER_OWNERS"
 	SecretKMSKeyID       = "SECRET_KMS_KEY_ID"
+	RefuseUnbound        = "REFUSE_UNBOUND_CREDENTIALS"
 )
 
 // Config is the validated environment of a function.
@@ -43,6 +44,9 @@ type Config struct {
 	AllowFullCredentials bool
 	PlatformEndpoints    map[string]string
 	LogLevel             slog.Level
+	// RefuseUnbound refuses credentials of earlier releases that do not name their
+	// connection.
+	RefuseUnbound bool
 	// CallerOwners maps patterns of callers' ARNs to owners. It is nil if no
 	// caller is confined.
 	CallerOwners map[string][]string
@@ -83,13 +87,18 @@ func Parse(get func(string) string) (Config, error) {
 		fail(ReturnOrigins, problem)
 	}
 	c.ReturnOrigins = origins
-	if value := get(AllowFullCredentials); value != "" {
-		allow, err := strconv.ParseBool(value)
-		if err != nil {
-			fail(AllowFullCredentials, "neither true nor false")
+	flag := func(name string) bool {
+		value := get(name)
+		if value == "" {
+			return false
 		}
-		c.AllowFullCredentials = allow
+		set, err := strconv.ParseBool(value)
+		if err != nil {
+			fail(name, "neither true nor false")
+		}
+		return set
 	}
+	c.AllowFullCredentials, c.RefuseUnbound = flag(AllowFullCredentials), flag(RefuseUnbound)
 	if value := get(PlatformEndpoints); value != "" {
 		endpoints, problem := parseEndpoints(value)
 		if problem != "" {

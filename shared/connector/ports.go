@@ -168,8 +168,8 @@ type CredentialStore interface {
 	Latest(ctx context.Context, key CredentialsKey, ref CredentialsRef) (Credentials, CredentialsRef, error)
 
 	// Stale reports whether the credentials of ref should be stored again: they
-	// are sealed into the record for want of a better place, or lie in the store
-	// that was configured before.
+	// are sealed into the record for want of a better place, do not name their
+	// connection yet, or lie in the store that was configured before.
 	Stale(ref CredentialsRef) bool
 
 	// Delete deletes the credentials: for good with purge, else so that they
@@ -205,6 +205,8 @@ type CredentialsRef struct {
 	Generation int64
 	Version    string // of a secret
 	Sealed     []byte // the encrypted credentials themselves
+	// Bound says that the stored credentials name their connection.
+	Bound bool
 }
 
 // IsZero reports whether ref refers to nothing.

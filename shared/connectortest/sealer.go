@@ -2,7 +2,6 @@ package connectortest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -27,7 +26,7 @@ func (Sealer) Seal(_ context.Context, plain connector.Secret, purpose string) ([
 func (Sealer) Open(_ context.Context, sealed []byte, purpose string) (connector.Secret, error) {
 	plain, ok := strings.CutPrefix(string(sealed), purpose+"\n")
 	if !ok {
-		return connector.Secret{}, errors.New("sealed for another purpose")
+		return connector.Secret{}, credentialstore.ErrUnsealable
 	}
 	return connector.NewSecret(plain), nil
 }

@@ -10,8 +10,9 @@ import (
 )
 
 // notes is what is stored beside the platform's fields. Whose credentials they
-// are is in it, so that they cannot be passed off as another connection's. What
-// the previous release stored does not have the fields from consent_id on.
+// are is in it: they are bound to that connection, and cannot be passed off as
+// another's by a change of its record. Releases before that stored unbound
+// credentials, which do not have the fields from consent_id on.
 //
 //	{"client_id":…, "access_token":…, "stored": {"generation":3, "scopes":[…],
 //	 "issued_at":…, "expires_at":…, "grant_expires_at":…, "consent_id":…,
@@ -52,19 +53,21 @@ func encode(key connector.CredentialsKey, c connector.Credentials) (connector.Se
 	return connector.NewSecret(string(b)), nil
 }
 
-// decode returns the credentials of a secret. It returns ErrMismatch if the
-// secret names another key. No error holds a part of the secret.
-func decode(key connector.CredentialsKey, secret connector.Secret) (connector.Credentials, error) {
+// decode returns the credentials of a secret, and whether they are bound. It
+// returns ErrMismatch if they are bound to another key. No error holds a part of
+// the secret.
+func decode(key connector.CredentialsKey, secret connector.Secret) (creds connector.Credentials, bound bool, err error) {
 	var object map[string]json.RawMessage
 	if json.Unmarshal([]byte(secret.Reveal()), &object) != nil {
-		return connector.Credentials{}, errors.New("decoding credentials: not a JSON object")
+		return connector.Credentials{}, false, errors.New("decoding credentials: not a JSON object")
 	}
 	var n notes
 	if raw, ok := object[notesField]; ok && json.Unmarshal(raw, &n) != nil {
-		return connector.Credentials{}, fmt.Errorf("decoding credentials: %q is malformed", notesField)
+		return connector.Credentials{}, false, fmt.Errorf("decoding credentials: %q is malformed", notesField)
 	}
-	if !n.matches(key) {
-		return connector.Credentials{}, connector.ErrMismatch
+	bound = n.ID != ""
+	if bound && !n.matches(key) {
+		return connector.Credentials{}, true, connector.ErrMismatch
 	}
 	c := connector.Credentials{
 		Fields: connector.Fields{}, Scopes: n.Scopes, Generation: n.Generation, ClientID: n.ClientID, ConsentID: n.ConsentID,
@@ -76,19 +79,16 @@ func decode(key connector.CredentialsKey, secret connector.Secret) (connector.Cr
 			continue
 		}
 		if json.Unmarshal(raw, &value) != nil {
-			return connector.Credentials{}, fmt.Errorf("decoding credentials: %q is not a string", name)
+			return connector.Credentials{}, bound, fmt.Errorf("decoding credentials: %q is not a string", name)
 		}
 		c.Fields.Set(name, value)
 	}
-	return c, nil
+	return c, bound, nil
 }
 
-// matches reports whether the notes name the key, as far as both are known: the
-// previous release stored no key, and an account may not be known yet.
+// matches reports whether the notes name the key, as far as both are known: an
+// account may not be known yet, and tickets of the previous release name no owner.
 func (n notes) matches(key connector.CredentialsKey) bool {
-	if n.ID == "" {
-		return true
-	}
 	return n.Kind == key.Kind && n.ID == key.ID && n.Platform == key.Platform &&
 		(n.Owner == key.Owner || key.Owner == "") &&
 		(n.AccountID == key.AccountID || n.AccountID == "" || key.AccountID == "")

@@ -39,8 +39,15 @@ type Sealer interface {
 	// Seal encrypts plain and binds it to purpose: only Open with the same
 	// purpose returns it.
 	Seal(ctx context.Context, plain connector.Secret, purpose string) ([]byte, error)
+
+	// Open returns what was sealed for purpose, and ErrUnsealable for anything
+	// else.
 	Open(ctx context.Context, sealed []byte, purpose string) (connector.Secret, error)
 }
+
+// ErrUnsealable is what a Sealer returns for what was not sealed by it for that
+// purpose.
+var ErrUnsealable = errors.New("sealed for another purpose, or changed")
 
 // Secrets is a connector.CredentialStore with one secret a connection, see the
 // package documentation. Its fields are set once, before the first call.
@@ -51,6 +58,8 @@ type Secrets struct {
 	sleep  func(ctx context.Context, d time.Duration) error
 	log    *slog.Logger
 	cache  cache
+
+	refuseUnbound bool
 }
 
 var _ connector.CredentialStore = (*Secrets)(nil)
@@ -60,6 +69,9 @@ type Options struct {
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error // connector.Sleep outside tests
 	Log   *slog.Logger
+	// RefuseUnbound refuses credentials that do not name their connection. Those
+	// of earlier releases are bound when they are refreshed or checked next.
+	RefuseUnbound bool
 	// Cached is of how many connections Get keeps the credentials in memory,
 	// and CacheLife for how long; zero keeps none.
 	Cached    int
@@ -69,7 +81,7 @@ type Options struct {
 // NewSecrets returns the credential store over v, which s seals for while v takes no writes.
 func NewSecrets(v Vault, s Sealer, o Options) *Secrets {
 	return &Secrets{
-		vault: v, sealer: s, now: o.Now, sleep: o.Sleep, log: o.Log,
+		vault: v, sealer: s, now: o.Now, sleep: o.Sleep, log: o.Log, refuseUnbound: o.RefuseUnbound,
 		cache: cache{life: o.CacheLife, most: o.Cached, entries: map[connector.CredentialsKey]cached{}},
 	}
 }
@@ -88,10 +100,44 @@ func secretName(key connector.CredentialsKey) string {
 	return "connections/" + key.ID
 }
 
-// sealPurpose binds sealed credentials to their connection and generation. The
-// previous release reads it, so that the rest of the key is only inside.
+// sealPurpose binds sealed credentials to their key and generation.
 func sealPurpose(key connector.CredentialsKey, generation int64) string {
-	return fmt.Sprintf("credentials %s generation %d", key.ID, generation)
+	return fmt.Sprintf("credentials of %s %q, owner %q, %s account %q, generation %d",
+		key.Kind, key.ID, key.Owner, key.Platform, key.AccountID, generation)
+}
+
+// open opens sealed credentials. They may have been sealed before their account
+// was known, or by the previous release, which named the id alone.
+func (s *Secrets) open(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef) (connector.Secret, error) {
+	unknown := key
+	unknown.AccountID = ""
+	for _, purpose := range []string{
+		sealPurpose(key, ref.Generation), sealPurpose(unknown, ref.Generation),
+		fmt.Sprintf("credentials %s generation %d", key.ID, ref.Generation),
+	} {
+		value, err := s.sealer.Open(ctx, ref.Sealed, purpose)
+		if !errors.Is(err, ErrUnsealable) {
+			return value, err
+		}
+	}
+	s.logMismatch(ctx, key)
+	return connector.Secret{}, connector.ErrMismatch
+}
+
+func (s *Secrets) logMismatch(ctx context.Context, key connector.CredentialsKey) {
+	s.log.ErrorContext(ctx, "the record names credentials of another connection, owner, platform or account", "kind", string(key.Kind), "id", key.ID)
+}
+
+// read decodes a secret. Unbound credentials are refused, or named in the log.
+func (s *Secrets) read(ctx context.Context, key connector.CredentialsKey, value connector.Secret) (connector.Credentials, bool, error) {
+	creds, bound, err := decode(key, value)
+	switch {
+	case errors.Is(err, connector.ErrMismatch):
+		s.logMismatch(ctx, key)
+	case err == nil && !bound && s.refuseUnbound:
+		err = fmt.Errorf("%w, or to none", connector.ErrMismatch)
+	}
+	return creds, bound, err
 }
 
 // Prepare implements connector.CredentialStore.
@@ -108,7 +154,7 @@ func (s *Secrets) Put(ctx context.Context, key connector.CredentialsKey, prev co
 	for try := 1; ; try++ {
 		version, err := s.putSecret(ctx, key, prev, value)
 		if err == nil {
-			return connector.CredentialsRef{Generation: c.Generation, Version: version}, nil
+			return connector.CredentialsRef{Generation: c.Generation, Version: version, Bound: true}, nil
 		}
 		if errors.Is(err, connector.ErrNotFound) {
 			return connector.CredentialsRef{}, connector.ErrGone
@@ -117,7 +163,7 @@ func (s *Secrets) Put(ctx context.Context, key connector.CredentialsKey, prev co
 			sealed, sealErr := s.sealer.Seal(ctx, value, sealPurpose(key, c.Generation))
 			if sealErr == nil {
 				s.log.WarnContext(ctx, "sealing credentials into the record", "kind", string(key.Kind), "id", key.ID, "platform", string(key.Platform), "error", err)
-				return connector.CredentialsRef{Generation: c.Generation, Version: prev.Version, Sealed: sealed}, nil
+				return connector.CredentialsRef{Generation: c.Generation, Version: prev.Version, Sealed: sealed, Bound: true}, nil
 			}
 			if ctx.Err() != nil {
 				return connector.CredentialsRef{}, fmt.Errorf("storing credentials: %w", errors.Join(err, sealErr))
@@ -141,7 +187,7 @@ func (s *Secrets) putSecret(ctx context.Context, key connector.CredentialsKey, p
 // Rescue implements connector.CredentialStore. What Put wrote into the vault is
 // safe there. What it sealed is tried once more.
 func (s *Secrets) Rescue(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef, c connector.Credentials) error {
-	if !s.Stale(ref) {
+	if len(ref.Sealed) == 0 {
 		return nil
 	}
 	value, err := encode(key, c)
@@ -154,11 +200,12 @@ func (s *Secrets) Rescue(ctx context.Context, key connector.CredentialsKey, ref 
 // Get implements connector.CredentialStore.
 func (s *Secrets) Get(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef) (connector.Credentials, error) {
 	if len(ref.Sealed) > 0 {
-		value, err := s.sealer.Open(ctx, ref.Sealed, sealPurpose(key, ref.Generation))
+		value, err := s.open(ctx, key, ref)
 		if err != nil {
 			return connector.Credentials{}, err
 		}
-		return decode(key, value)
+		creds, _, err := s.read(ctx, key, value)
+		return creds, err
 	}
 	if creds, ok := s.cache.get(key, ref.Version, s.now()); ok {
 		return creds, nil
@@ -167,7 +214,7 @@ func (s *Secrets) Get(ctx context.Context, key connector.CredentialsKey, ref con
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	creds, err := decode(key, value)
+	creds, _, err := s.read(ctx, key, value)
 	if err == nil {
 		s.cache.put(key, ref.Version, creds, s.now())
 	}
@@ -187,11 +234,11 @@ func (s *Secrets) Latest(ctx context.Context, key connector.CredentialsKey, ref 
 	if err != nil {
 		return connector.Credentials{}, connector.CredentialsRef{}, err
 	}
-	creds, err := decode(key, value)
+	creds, bound, err := s.read(ctx, key, value)
 	if err != nil {
 		return connector.Credentials{}, connector.CredentialsRef{}, err
 	}
-	current := connector.CredentialsRef{Generation: creds.Generation, Version: version}
+	current := connector.CredentialsRef{Generation: creds.Generation, Version: version, Bound: bound}
 	if ref.IsZero() || version == ref.Version && len(ref.Sealed) == 0 || creds.Generation > ref.Generation {
 		return creds, current, nil
 	}
@@ -200,7 +247,9 @@ func (s *Secrets) Latest(ctx context.Context, key connector.CredentialsKey, ref 
 }
 
 // Stale implements connector.CredentialStore.
-func (s *Secrets) Stale(ref connector.CredentialsRef) bool { return len(ref.Sealed) > 0 }
+func (s *Secrets) Stale(ref connector.CredentialsRef) bool {
+	return len(ref.Sealed) > 0 || !ref.Bound && !ref.IsZero()
+}
 
 // Delete implements connector.CredentialStore.
 func (s *Secrets) Delete(ctx context.Context, key connector.CredentialsKey, _ connector.CredentialsRef, purge bool) error {

@@ -52,6 +52,10 @@ const (
 	// Platform and Status. It is written once an hour.
 	ConnectionsByStatus = "ConnectionsByStatus"
 
+	// CredentialsMismatch counts reads of credentials that do not belong to the
+	// record that names them.
+	CredentialsMismatch = "CredentialsMismatch"
+
 	// Defects counts invocations that failed with Internal, by Function.
 	Defects = "Defects"
 )

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"platform-api-connector/shared/connector"
@@ -17,6 +18,7 @@ func (m *Meter) Observe(s *connector.Service) {
 	s.Platforms = platforms
 	m.connections = s.Store
 	s.Store = store{s.Store, m}
+	s.CredentialStore = credentials{s.CredentialStore, m}
 	s.Events = events{s.Events, m}
 }
 
@@ -109,6 +111,31 @@ func (s store) Due(ctx context.Context, shard int, now time.Time, limit int) ([]
 		s.meter.stats.due[d.RecordKey] = d.DueAt
 	}
 	return due, err
+}
+
+type credentials struct {
+	connector.CredentialStore
+	meter *Meter
+}
+
+// Get implements connector.CredentialStore.
+func (s credentials) Get(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef) (connector.Credentials, error) {
+	creds, err := s.CredentialStore.Get(ctx, key, ref)
+	s.record(err)
+	return creds, err
+}
+
+// Latest implements connector.CredentialStore.
+func (s credentials) Latest(ctx context.Context, key connector.CredentialsKey, ref connector.CredentialsRef) (connector.Credentials, connector.CredentialsRef, error) {
+	creds, latest, err := s.CredentialStore.Latest(ctx, key, ref)
+	s.record(err)
+	return creds, latest, err
+}
+
+func (s credentials) record(err error) {
+	if errors.Is(err, connector.ErrMismatch) {
+		s.meter.write(single(CredentialsMismatch), dimensions{})
+	}
 }
 
 type events struct {
