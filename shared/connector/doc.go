@@ -128,7 +128,8 @@
 //	transient    the platform or network failed    failures + 1, code, retry times; mark   the caller; with a live
 //	                                               stays uncertain if no answer came       token: degraded; the breaker
 //	app refused  the platform refused the app,     code; failures as before                the caller; the breaker, unless
-//	             or another app is stored                                                  another app is stored
+//	             or another app is stored                                                  another app is stored;
+//	                                                                                       with a live token: degraded
 //	grant dead   the platform refused the grant    needs_reauth with its reason, no mark   Reauthorization Required
 //	late         newer credentials are recorded,   nothing; after a disconnection the      the caller
 //	             or the connection is gone         grant is revoked, the secret deleted
@@ -140,25 +141,33 @@
 //
 // # States, and who may write each transition
 //
-//	lease       free → held            acquireLease, if the record did not move; its callers,
-//	                                   awaitTurn and awaitLease, read that no holder has it
+//	lease       free → held            acquireLease, if the record did not move since awaitTurn or
+//	                                   awaitLease read that no holder has it
 //	            held → free            release by its holder; the commit of its result;
 //	                                   markDisconnected and deleteConnectionData, whoever holds it
 //	            held → held by other   acquireLease, once it ran out; a holder whose lease ran out
 //	                                   and that no other replaced may still record its outcome
 //	mark        none → uncertain       acquireLease, on platforms that rotate refresh tokens
-//	            uncertain → none       commitRenewed; applyGrant; markNeedsReauth
+//	            uncertain → none       commitRenewed; applyGrant; markNeedsReauth; disconnect
 //	            uncertain → failed     recordFailure; it stays uncertain if no answer came
-//	            uncertain → as before  abort; none if newer credentials were found
+//	            uncertain → as before  abort; none if newer credentials were found, or if the record could
+//	                                   not be read again after a refusal
 //	            moves to newer         reconcile, by the holder of the lease
 //	generation  n → n + 1              exchange, if the fields changed; nextGeneration, for a consent
 //	reference   → newer                commitRenewed, replaceOnce, reconcile: only to a higher generation
 //	            stale → moved          moveStale: the same generation
-//	status      active → needs_reauth  markNeedsReauth; applyNoticeTo
+//	status      (new) → active         createConnection
+//	            (new) → manual         createManual
+//	            active → needs_reauth  markNeedsReauth; applyNoticeTo
 //	            needs_reauth → active  applyGrant (a consent or an import); applyReconciled (a crashed consent);
 //	                                   storeVerified (the platform says that it works)
 //	            manual → active        applyGrant
 //	            any → disconnected     markDisconnected; deleteConnectionData
+//
+// commit sets no RefreshAt on a connection that is marked needs_reauth: nothing of
+// it is due. Whoever makes it active again sets one, by applyCredentials or, in
+// storeVerified, to now; otherwise no sweep would find it. disconnect sets one
+// until the disconnection is finished.
 //
 // # Crashed here, repaired there
 //

@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // outcome is how an attempt ended. doc.go has the table of what each outcome
@@ -32,8 +33,10 @@ func (a *attempt) record(ctx context.Context, o outcome, cause error) (Connectio
 		return a.markNeedsReauth(ctx, AsError(cause))
 	case outcomeLate:
 		return a.discardLate(ctx)
+	case outcomeTransient, outcomeAppRefused:
+		return a.recordFailure(ctx, o, AsError(cause))
 	}
-	return a.recordFailure(ctx, o, AsError(cause))
+	return a.abort(ctx, internal("recording an attempt", fmt.Errorf("the outcome %q has no case", o)))
 }
 
 // release ends the lease of the attempt, and writes with it what change does.
