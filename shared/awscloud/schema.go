@@ -3,13 +3,14 @@ package awscloud
 // Schema describes the table to what creates it: the deployment, the local
 // stack, and tests. Every key attribute is a string.
 //
-// The prefix of pk tells the five kinds of record apart:
+// The prefix of pk tells the six kinds of record apart:
 //
 //	connection#<id>          a connection, see connectionItem
 //	account#<hash>           a connection's claim to its account, see accountItem
 //	ticket#<kind>#<id>       a link, a state, a data deletion, a pending consent…, see ticketItem
 //	counter#<name>           a counter, see counterItem
 //	breaker#<platform>       the breaker of a platform's app, see breakerItem
+//	suspensions#all          every suspension, see suspensionsItem
 //
 // Connections are in all indexes. Tickets that become due are in the index of
 // what is due. Other records are in none.

@@ -18,6 +18,9 @@ func (s *Service) Refresh(ctx context.Context, id ID) (Connection, error) {
 	if c.Status == Disconnected {
 		return Connection{}, errConnectionNotFound()
 	}
+	if err := s.checkResting(ctx, c); err != nil {
+		return Connection{}, err
+	}
 	p, err := s.platform(c.Platform)
 	if err != nil {
 		return Connection{}, err
@@ -200,8 +203,8 @@ func (s *Service) reserveForced(ctx context.Context, id ID) error {
 	return nil
 }
 
-// run is the protocol of one attempt: reconcile, still needed?, preconditions,
-// exchange, record the outcome.
+// run is the protocol of one attempt: reconcile, still needed?, suspended?,
+// preconditions, exchange, record the outcome.
 func (a *attempt) run(ctx context.Context) (Connection, error) {
 	if err := a.reconcile(ctx); err != nil {
 		return a.record(ctx, outcomeNotSent, err)
@@ -209,6 +212,9 @@ func (a *attempt) run(ctx context.Context) (Connection, error) {
 	a.moveStale(ctx)
 	if !a.stillNeeded() {
 		return a.record(ctx, outcomeNotSent, nil)
+	}
+	if err := a.checkResting(ctx, a.connection); err != nil {
+		return a.record(ctx, outcomeNotSent, err)
 	}
 	if err := a.checkPreconditions(ctx); err != nil {
 		return a.record(ctx, outcomeNotSent, err)

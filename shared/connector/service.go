@@ -23,6 +23,10 @@ type Service struct {
 
 	CredentialStore CredentialStore
 
+	// SuspensionCache spares reads of the suspensions. Without one each check
+	// reads them.
+	SuspensionCache *SuspensionCache
+
 	Now    func() time.Time
 	Random io.Reader
 	Log    *slog.Logger

@@ -113,7 +113,8 @@ const (
 	Gone         DueResult = "gone"
 	MarkedReauth DueResult = "needs_reauth"
 	Failed       DueResult = "failed"
-	Expired      DueResult = "expired" // a consent that was not confirmed in time
+	Expired      DueResult = "expired"   // a consent that was not confirmed in time
+	Resting      DueResult = "suspended" // it stays due; the platform was not called
 )
 
 // HandleDue does what QueueDue queued: it refreshes a connection that is due,
@@ -165,10 +166,12 @@ func (s *Service) refreshDue(ctx context.Context, id ID) (DueResult, error) {
 	if err != nil {
 		return Failed, err
 	}
-	c, err = s.refresh(ctx, p, c, freshness{due: true})
+	c, err = s.refreshUnlessResting(ctx, p, c)
 	switch {
 	case err == nil:
 		return Refreshed, nil
+	case errors.Is(err, Suspended):
+		return Resting, nil
 	case errors.Is(err, errBusy):
 		return Busy, nil
 	case c.Status == NeedsReauth:
@@ -177,4 +180,13 @@ func (s *Service) refreshDue(ctx context.Context, id ID) (DueResult, error) {
 		return Failed, err
 	}
 	return Failed, nil
+}
+
+// refreshUnlessResting refreshes a due connection. Where a suspension rests it,
+// nothing is written, so that it is due again once its claim ran out.
+func (s *Service) refreshUnlessResting(ctx context.Context, p Platform, c Connection) (Connection, error) {
+	if err := s.checkResting(ctx, c); err != nil {
+		return c, err
+	}
+	return s.refresh(ctx, p, c, freshness{due: true})
 }

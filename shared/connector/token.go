@@ -43,14 +43,14 @@ type Token struct {
 // not live long enough. If that fails for a reason that passes, a token that
 // still lives is handed out as degraded.
 //
-// It fails with ConnectionNotFound, AmbiguousConnection, ScopeMissing,
-// ManualMode, ReauthorizationRequired, InvalidRequest where Full is not
-// allowed, and what the platform answers to a refresh.
+// It fails with ConnectionNotFound, AmbiguousConnection, Suspended,
+// ScopeMissing, ManualMode, ReauthorizationRequired, InvalidRequest where Full
+// is not allowed, and what the platform answers to a refresh.
 func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	if err := s.checkTokenRequest(r); err != nil {
 		return Token{}, err
 	}
-	c, err := s.find(ctx, r)
+	c, err := s.findUnsuspended(ctx, r)
 	if err != nil {
 		return Token{}, err
 	}
@@ -73,6 +73,10 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	}
 	t, err := s.token(ctx, p, c, r.Full)
 	if err != nil {
+		return Token{}, err
+	}
+	// A refresh may have taken longer than a suspension needs to reach callers.
+	if err := s.checkSuspended(ctx, c); err != nil {
 		return Token{}, err
 	}
 	return t.degradedBy(failure, s.Now())
@@ -131,8 +135,28 @@ func servable(c Connection, now time.Time) bool {
 	return c.Status == Active && c.alive(now)
 }
 
+// findUnsuspended returns the connection that r selects, unless it is suspended.
+// Another owner's connection looks absent, suspended or not.
+func (s *Service) findUnsuspended(ctx context.Context, r TokenRequest) (Connection, error) {
+	// The right comes before any read, whose time would tell what the owner has.
+	if r.Owner != "" && !mayActFor(ctx, r.Owner) || r.ConnectionID != "" && !r.ConnectionID.Valid() {
+		return Connection{}, errConnectionNotFound()
+	}
+	join := s.prefetchSuspensions(ctx)
+	c, err := s.find(ctx, r)
+	join()
+	switch {
+	case err != nil:
+		return Connection{}, err
+	case c.Status == Disconnected:
+		return Connection{}, errConnectionNotFound()
+	}
+	return c, s.checkSuspended(ctx, c)
+}
+
 // find returns the connection that r selects. A connection of an owner that the
-// caller may not act for looks like none.
+// caller may not act for looks like none: where r names the owner, the caller of
+// find has checked that.
 func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) {
 	switch {
 	case r.ConnectionID != "":
@@ -143,8 +167,6 @@ func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) 
 		return c, err
 	case r.AccountID == "":
 		return s.findOnly(ctx, r.Owner, r.Platform)
-	case !mayActFor(ctx, r.Owner):
-		return Connection{}, errConnectionNotFound()
 	}
 	c, err := s.Store.FindAccount(ctx, r.Owner, r.Platform, r.AccountID)
 	if err != nil {

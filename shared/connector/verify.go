@@ -14,6 +14,9 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	if err != nil {
 		return Connection{}, err
 	}
+	if err := s.checkResting(ctx, c); err != nil {
+		return Connection{}, err
+	}
 	p, err := s.platform(c.Platform)
 	if err != nil {
 		return Connection{}, err
