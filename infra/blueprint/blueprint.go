@@ -128,6 +128,10 @@ func Routes() []Route {
 		iam("POST", "/connections/{id}/refresh", Connections),
 		iam("POST", "/connections/{id}/usage", Connections),
 		iam("DELETE", "/connections/{id}", Connections),
+		iam("POST", "/suspensions", Connections),
+		iam("GET", "/suspensions", Connections),
+		iam("GET", "/suspensions/{id}", Connections),
+		iam("DELETE", "/suspensions/{id}", Connections),
 	)
 }
 

@@ -25,6 +25,10 @@ type connectionView struct {
 	CreatedAt       time.Time        `json:"created_at,omitzero"`
 	UpdatedAt       time.Time        `json:"updated_at,omitzero"`
 	Revision        int64            `json:"revision"`
+
+	// Suspended is shown for one connection alone, and never in a list.
+	Suspended       bool   `json:"suspended,omitempty"`
+	SuspendedReason string `json:"suspended_reason,omitempty"`
 }
 
 func viewConnection(c connector.Connection) connectionView {
