@@ -21,7 +21,8 @@ type suspensionsItem struct {
 	Write    string           `dynamodbav:"write,omitempty"`
 }
 
-// suspensionItem is one suspension in that record.
+// suspensionItem is one suspension in that record. A release that does not know an
+// attribute of it removes the attribute when it writes the record.
 type suspensionItem struct {
 	ID           connector.ID   `dynamodbav:"id"`
 	ConnectionID connector.ID   `dynamodbav:"connection_id,omitempty"`
