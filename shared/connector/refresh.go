@@ -11,14 +11,8 @@ import (
 // the new credentials are durable and the record refers to them. On error the
 // record still refers to what it did before.
 func (s *Service) Refresh(ctx context.Context, id ID) (Connection, error) {
-	c, err := s.Connection(ctx, id)
+	c, err := s.unresting(ctx, id)
 	if err != nil {
-		return Connection{}, err
-	}
-	if c.Status == Disconnected {
-		return Connection{}, errConnectionNotFound()
-	}
-	if err := s.checkResting(ctx, c); err != nil {
 		return Connection{}, err
 	}
 	p, err := s.platform(c.Platform)

@@ -170,6 +170,21 @@ func (s *Service) checkResting(ctx context.Context, c Connection) error {
 	return errSuspended(x)
 }
 
+// unresting returns a connection for which the platform may be called.
+func (s *Service) unresting(ctx context.Context, id ID) (Connection, error) {
+	c, err := s.Connection(ctx, id)
+	if err != nil {
+		return Connection{}, err
+	}
+	if c.Status == Disconnected {
+		return Connection{}, errConnectionNotFound()
+	}
+	if err := s.checkResting(ctx, c); err != nil {
+		return Connection{}, err
+	}
+	return c, nil
+}
+
 func (s *Service) suspensionOf(ctx context.Context, c Connection, counts func(Suspension) bool) (Suspension, bool, error) {
 	list, err := s.suspensions(ctx)
 	if err != nil {

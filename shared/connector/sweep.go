@@ -166,7 +166,15 @@ func (s *Service) refreshDue(ctx context.Context, id ID) (DueResult, error) {
 	if err != nil {
 		return Failed, err
 	}
-	c, err = s.refreshUnlessResting(ctx, p, c)
+	if err := s.checkResting(ctx, c); err != nil {
+		return dueResult(c, err)
+	}
+	return dueResult(s.refresh(ctx, p, c, freshness{due: true}))
+}
+
+// dueResult is the result of a refresh that returned c and err. Where a suspension
+// rests c, nothing was written, so that it is due again once its claim ran out.
+func dueResult(c Connection, err error) (DueResult, error) {
 	switch {
 	case err == nil:
 		return Refreshed, nil
@@ -180,13 +188,4 @@ func (s *Service) refreshDue(ctx context.Context, id ID) (DueResult, error) {
 		return Failed, err
 	}
 	return Failed, nil
-}
-
-// refreshUnlessResting refreshes a due connection. Where a suspension rests it,
-// nothing is written, so that it is due again once its claim ran out.
-func (s *Service) refreshUnlessResting(ctx context.Context, p Platform, c Connection) (Connection, error) {
-	if err := s.checkResting(ctx, c); err != nil {
-		return c, err
-	}
-	return s.refresh(ctx, p, c, freshness{due: true})
 }

@@ -75,10 +75,6 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	// A refresh may have taken longer than a suspension needs to reach callers.
-	if err := s.checkSuspended(ctx, c); err != nil {
-		return Token{}, err
-	}
 	return t.degradedBy(failure, s.Now())
 }
 
@@ -200,7 +196,7 @@ func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Co
 	return Connection{}, e
 }
 
-// token reads the credentials that c refers to.
+// token reads the credentials that c refers to, to hand them out.
 func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool) (Token, error) {
 	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
 	if errors.Is(err, ErrNotFound) {
@@ -222,6 +218,11 @@ func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool
 	t.AccessToken, t.TokenType, t.Credentials = p.Token(app, creds)
 	if full {
 		t.Full = p.Full(app, creds)
+	}
+	// The refresh and these reads may have taken longer than a suspension needs to
+	// reach callers.
+	if err := s.checkSuspended(ctx, c); err != nil {
+		return Token{}, err
 	}
 	return t, nil
 }
