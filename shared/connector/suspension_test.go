@@ -743,6 +743,17 @@ func TestService_Token_SuspendedPages(t *testing.T) {
 		t.Fatalf("%d connections, %v", len(result.Connections), err)
 	}
 	first, second := result.Connections[0], result.Connections[1]
+	several := connector.TokenRequest{Owner: "acme", Platform: sandbox.Facebook}
+	for by, target := range map[string]connector.SuspensionTarget{"owner": {Owner: "acme"}, "platform": {Platform: sandbox.Facebook}, "all": {All: true}} {
+		x := b.suspend(t, target, false)
+		if _, err := b.Token(t.Context(), several); !errors.Is(err, connector.Suspended) {
+			t.Errorf("suspended by %s, any of them: %v", by, err)
+		}
+		b.resume(t, x)
+	}
+	if _, err := b.Token(t.Context(), several); !errors.Is(err, connector.AmbiguousConnection) {
+		t.Errorf("any of them: %v", err)
+	}
 	b.suspend(t, connector.SuspensionTarget{ConnectionID: first.ID}, false)
 	for want, c := range map[connector.Code]connector.Connection{connector.Suspended: first, "": second} {
 		_, err := b.Token(t.Context(), connector.TokenRequest{Owner: "acme", Platform: sandbox.Facebook, AccountID: c.AccountID})

@@ -142,6 +142,8 @@ func (s *Service) findUnsuspended(ctx context.Context, r TokenRequest) (Connecti
 	c, err := s.find(ctx, r)
 	join()
 	switch {
+	case errors.Is(err, AmbiguousConnection):
+		return Connection{}, cmp.Or(s.checkSuspended(ctx, Connection{Owner: r.Owner, Platform: r.Platform}), err)
 	case err != nil:
 		return Connection{}, err
 	case c.Status == Disconnected:
