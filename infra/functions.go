@@ -89,6 +89,7 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 		config.PlatformEndpoints:    d.settings.PlatformEndpoints,
 		config.LogLevel:             d.settings.LogLevel,
 		config.CallerOwners:         d.settings.CallerOwners,
+		config.LinkScopes:           d.settings.LinkScopes,
 		config.SecretKMSKeyID:       d.settings.KeyARN,
 		config.RefuseUnbound:        strconv.FormatBool(d.settings.RefuseUnboundCredentials),
 	}

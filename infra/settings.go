@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/platform"
 )
 
 // Settings are the deployer's choices for one deployment, as read from the
@@ -34,6 +35,10 @@ type Settings struct {
 	// CallerOwners becomes the variable of the same name. It is JSON that
 	// confines callers to owners.
 	CallerOwners string
+
+	// LinkScopes becomes the variable of the same name. It is JSON that lists the
+	// scopes that connect links may ask for.
+	LinkScopes string
 
 	// AWSEndpointURL becomes the SDK's variable of this name, for emulators of
 	// AWS. It is refused in prod.
@@ -93,6 +98,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 		PlatformEndpoints:    r.text("platformEndpoints"),
 		LogLevel:             r.text("logLevel"),
 		CallerOwners:         r.text("callerOwners"),
+		LinkScopes:           r.text("linkScopes"),
 		TokenCallers:         r.list("tokenCallers"),
 		KeyARN:               r.matching("keyArn", arnPattern("kms", "key/"), ""),
 		AlarmEmail:           r.matching("alarmEmail", emailPattern, ""),
@@ -198,9 +204,17 @@ func (r *reader) checkVariables(s Settings) {
 		config.PublicURL: "https://example.com", config.TableName: "table", config.SecretPrefix: "prefix",
 		config.RefreshQueueURL: "queue", config.EventBusName: "bus",
 		config.ReturnOrigins: s.ReturnOrigins, config.PlatformEndpoints: s.PlatformEndpoints, config.LogLevel: s.LogLevel,
-		config.CallerOwners: s.CallerOwners, config.SecretKMSKeyID: s.KeyARN,
+		config.CallerOwners: s.CallerOwners, config.LinkScopes: s.LinkScopes, config.SecretKMSKeyID: s.KeyARN,
 	}
-	if _, err := config.Parse(func(name string) string { return environment[name] }); err != nil {
+	parsed, err := config.Parse(func(name string) string { return environment[name] })
+	if err != nil {
+		r.problems = append(r.problems, err)
+	}
+	var names []string
+	for _, p := range platform.All(platform.Options{}) {
+		names = append(names, string(p.Describe().Name))
+	}
+	if err := parsed.LinkScopes.CheckPlatforms(names); err != nil {
 		r.problems = append(r.problems, err)
 	}
 }

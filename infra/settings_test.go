@@ -24,6 +24,7 @@ func TestReadSettings(t *testing.T) {
 			PlatformEndpoints:    `{"https://graph.facebook.com":"https://sandbox.example.com"}`,
 			LogLevel:             "debug",
 			CallerOwners:         `{"arn:aws:sts::123456789012:assumed-role/tenant/*":["acme"]}`,
+			LinkScopes:           `{"youtube":["https://www.googleapis.com/auth/youtube.readonly"]}`,
 			TokenCallers:         []string{"arn:aws:iam::210987654321:role/publisher", "345678901234"},
 			KeyARN:               "arn:aws:kms:eu-west-1:123456789012:key/test",
 			AlarmEmail:           "oncall@example.com", ReserveConcurrency: true,
@@ -56,6 +57,8 @@ func TestReadSettings(t *testing.T) {
 			"an origin with a path":            {map[string]any{"returnOrigins": "https://app.example.com/done"}, "RETURN_ORIGINS"},
 			"endpoints that are no JSON":       {map[string]any{"platformEndpoints": "graph"}, "PLATFORM_ENDPOINTS"},
 			"callers with half an ARN":         {map[string]any{"callerOwners": `{"role/tenant":["acme"]}`}, "CALLER_OWNERS"},
+			"scopes of no list":                {map[string]any{"linkScopes": `{"youtube":"all"}`}, "LINK_SCOPES"},
+			"scopes of no platform":            {map[string]any{"linkScopes": `{"myspace":["a"]}`}, "LINK_SCOPES"},
 			"two places to ring":               {map[string]any{"alarmEmail": "a@example.com", "alarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:pager"}, "alarmTopicArn"},
 			"an emulator in prod":              {map[string]any{"stage": "prod", "awsEndpointUrl": "http://localhost:4566"}, "awsEndpointUrl"},
 			"an alias in place of a key":       {map[string]any{"keyArn": "alias/mine"}, "keyArn"},
@@ -72,6 +75,7 @@ func TestReadSettings(t *testing.T) {
 		t.Parallel()
 		context := map[string]any{
 			"platformEndpoints": map[string]any{"https://graph.facebook.com": "https://sandbox.example.com"},
+			"linkScopes":        map[string]any{"youtube": []any{"https://www.googleapis.com/auth/youtube.readonly"}},
 			"callerOwners":      map[string]any{"arn:aws:sts::123456789012:assumed-role/tenant/*": []any{"acme"}},
 		}
 		got, err := ReadSettings(func(name string) any { return context[name] })
@@ -83,6 +87,9 @@ func TestReadSettings(t *testing.T) {
 		}
 		if want := everything["callerOwners"]; got.CallerOwners != want {
 			t.Errorf("caller owners %s, want %s", got.CallerOwners, want)
+		}
+		if want := everything["linkScopes"]; got.LinkScopes != want {
+			t.Errorf("link scopes %s, want %s", got.LinkScopes, want)
 		}
 	})
 	// The address of an emulator is excepted, because only the Makefile sets it.

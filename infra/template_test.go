@@ -89,6 +89,7 @@ var everything = map[string]any{
 	"logLevel":             "debug",
 	"tokenCallers":         "arn:aws:iam::210987654321:role/publisher,345678901234",
 	"callerOwners":         `{"arn:aws:sts::123456789012:assumed-role/tenant/*":["acme"]}`,
+	"linkScopes":           `{"youtube":["https://www.googleapis.com/auth/youtube.readonly"]}`,
 	"keyArn":               "arn:aws:kms:eu-west-1:123456789012:key/test",
 	"alarmEmail":           "oncall@example.com",
 	"reserveConcurrency":   "true",

@@ -82,12 +82,12 @@ func with(names ...string) []string { return append(append([]string{}, common...
 // Functions returns every function of the deployment.
 func Functions() []Function {
 	return []Function{
-		{Name: OAuthStart, Job: "checks a connect link and sends the browser to the platform", MemoryMB: 256, Timeout: 10 * time.Second, Environment: common},
+		{Name: OAuthStart, Job: "checks a connect link and sends the browser to the platform", MemoryMB: 256, Timeout: 10 * time.Second, Environment: with(config.LinkScopes)},
 		{Name: OAuthCallback, Job: "redeems the code of a consent and stores the connections", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins, config.SecretKMSKeyID, config.RefuseUnbound)},
 		{Name: TokenGet, Job: "hands out credentials that work now", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.AllowFullCredentials, config.CallerOwners, config.SecretKMSKeyID, config.RefuseUnbound)},
 		{Name: Refresh, Job: "finds what is due and queues it", MemoryMB: 256, Timeout: 60 * time.Second, MaxConcurrency: 1, Environment: common},
 		{Name: RefreshWorker, Job: "refreshes the connections of a batch", MemoryMB: 512, Timeout: 60 * time.Second, MaxConcurrency: 20, Environment: with(config.SecretKMSKeyID, config.RefuseUnbound)},
-		{Name: Connections, Job: "serves the operator's routes", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins, config.CallerOwners, config.SecretKMSKeyID, config.RefuseUnbound)},
+		{Name: Connections, Job: "serves the operator's routes", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins, config.CallerOwners, config.LinkScopes, config.SecretKMSKeyID, config.RefuseUnbound)},
 		{Name: PlatformNotice, Job: "takes what platforms send on their own", MemoryMB: 256, Timeout: 29 * time.Second, Environment: common},
 	}
 }
@@ -128,6 +128,10 @@ func Routes() []Route {
 		iam("POST", "/connections/{id}/refresh", Connections),
 		iam("POST", "/connections/{id}/usage", Connections),
 		iam("DELETE", "/connections/{id}", Connections),
+		iam("POST", "/suspensions", Connections),
+		iam("GET", "/suspensions", Connections),
+		iam("GET", "/suspensions/{id}", Connections),
+		iam("DELETE", "/suspensions/{id}", Connections),
 	)
 }
 

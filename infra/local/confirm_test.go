@@ -63,10 +63,19 @@ func confirmConcurrently(t *testing.T) {
 	}
 }
 
-// confineCaller confines token-get to one owner. The local caller has all owners,
+// confineCaller confines token-get to one owner, and the links of the local caller
+// to one scope of TikTok more than its own. The local caller has all owners,
 // because the stack stores the sandbox's apps as that caller.
 func confineCaller(t *testing.T) {
-	w := newWorld(t, map[string]string{config.CallerOwners: `{"` + localCaller().UserARN + `":["*"],"` + functionARN("token-get") + `":["acme"]}`})
+	w := newWorld(t, map[string]string{
+		config.CallerOwners: `{"` + localCaller().UserARN + `":["*"],"` + functionARN("token-get") + `":["acme"]}`,
+		config.LinkScopes:   `{"youtube":["https://www.googleapis.com/auth/youtube.readonly"],"` + localCaller().UserARN + `":{"tiktok":["video.list"]}}`,
+	})
+	w.expectError(http.StatusBadRequest, "InvalidRequest", "POST", "/links", object{"platform": "youtube", "owner": "acme", "scopes": []string{"https://www.googleapis.com/auth/youtube.upload"}})
+	w.expectError(http.StatusBadRequest, "InvalidRequest", "POST", "/links", object{"platform": "tiktok", "owner": "acme", "scopes": []string{"video.publish"}})
+	if query := w.consent(object{"platform": "tiktok", "owner": "acme", "scopes": []string{"video.list"}}, sandbox.Choice{}); query.Get("status") != "connected" {
+		t.Errorf("a link with the caller's scope: %v", query)
+	}
 	acme := w.connect("youtube", "acme", sandbox.Choice{})[0]
 	globex := w.connect("youtube", "globex", sandbox.Choice{})[0]
 	w.token(object{"connection_id": acme})

@@ -62,6 +62,7 @@ func TestStory(t *testing.T) {
 		{"no_connection_before_confirmation", confirmConsent},
 		{"50_confirmations_at_once", confirmConcurrently},
 		{"caller_is_confined_to_its_owners", confineCaller},
+		{"suspension_reaches_every_process_in_two_seconds", suspendWithinTwoSeconds},
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			t.Parallel()

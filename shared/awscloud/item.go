@@ -15,7 +15,7 @@ import (
 )
 
 // item is a record as DynamoDB has it. The types connectionItem, accountItem,
-// ticketItem, counterItem and breakerItem name its attributes. Attributes that
+// ticketItem, counterItem, breakerItem and suspensionsItem name its attributes. Attributes that
 // are empty or zero are left out.
 type item = map[string]types.AttributeValue
 

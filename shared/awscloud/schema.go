@@ -3,7 +3,7 @@ package awscloud
 // Schema describes the table to what creates it: the deployment, the local
 // stack, and tests. Every key attribute is a string.
 //
-// The prefix of pk tells the five kinds of record apart:
+// The prefix of pk tells the six kinds of record apart:
 //
 //	connection#<id>          a connection, see connectionItem
 //	account#<hash>           a connection's claim to its account, see accountItem
@@ -11,6 +11,7 @@ package awscloud
 //	counter#<name>           a counter, see counterItem
 //	breaker#<platform>       the breaker of a platform's app, see breakerItem; that of
 //	                         an import's client has its hash after another "#"
+//	suspensions#all          every suspension, see suspensionsItem
 //
 // Connections are in all indexes. Tickets that become due are in the index of
 // what is due. Other records are in none.

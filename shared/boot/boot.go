@@ -58,7 +58,10 @@ func Function(ctx context.Context, name string, pick func(*handler.Handler) hand
 	if err != nil {
 		return nil, err
 	}
-	service := newService(c, log)
+	service, err := newService(c, log)
+	if err != nil {
+		return nil, err
+	}
 	stored := credentialstore.Options{Now: service.Now, Sleep: service.Sleep, Log: log, RefuseUnbound: c.RefuseUnbound}
 	if name == "token-get" {
 		stored.Cached, stored.CacheLife = cachedConnections, cacheLifetime
@@ -68,11 +71,11 @@ func Function(ctx context.Context, name string, pick func(*handler.Handler) hand
 	service.Queue, service.Events = ports.Queue, ports.Events
 	if get(config.AWSEndpointURL) != "" {
 		// An emulator of AWS does not convert the lines to metrics.
-		return pick(handler.New(service, log, c.CallerOwners)), nil
+		return pick(newHandler(c, service, log)), nil
 	}
 	meter := metrics.New(out, c.SecretPrefix, name, time.Now)
 	meter.Observe(service)
-	return withMetrics(meter, name, pick(handler.New(service, log, c.CallerOwners))), nil
+	return withMetrics(meter, name, pick(newHandler(c, service, log))), nil
 }
 
 // withMetrics wraps a function with the meter.
@@ -93,8 +96,8 @@ const (
 	cacheLifetime     = 5 * time.Minute
 )
 
-func newService(c config.Config, log *slog.Logger) *connector.Service {
-	return &connector.Service{
+func newService(c config.Config, log *slog.Logger) (*connector.Service, error) {
+	service := &connector.Service{
 		Platforms: platform.All(platform.Options{
 			Endpoints: c.PlatformEndpoints,
 			Now:       time.Now,
@@ -106,7 +109,36 @@ func newService(c config.Config, log *slog.Logger) *connector.Service {
 		PublicURL:     c.PublicURL,
 		ReturnOrigins: c.ReturnOrigins,
 		AllowFull:     c.AllowFullCredentials,
+
+		SuspensionCache: &connector.SuspensionCache{},
+		LinkScopes:      scopeLists(c.LinkScopes.Platforms),
 	}
+	for _, lists := range c.LinkScopes.Callers {
+		service.CallerScopes = append(service.CallerScopes, scopeLists(lists))
+	}
+	var names []string
+	for _, p := range service.Platforms {
+		names = append(names, string(p.Describe().Name))
+	}
+	return service, c.LinkScopes.CheckPlatforms(names)
+}
+
+// newHandler returns the handler of a service, with what it needs to know of its
+// callers.
+func newHandler(c config.Config, service *connector.Service, log *slog.Logger) *handler.Handler {
+	scopes := handler.CallerScopes{}
+	for pattern, lists := range c.LinkScopes.Callers {
+		scopes[pattern] = scopeLists(lists)
+	}
+	return handler.New(service, log, c.CallerOwners).WithScopes(scopes)
+}
+
+func scopeLists(lists config.ScopesByPlatform) connector.ScopeLists {
+	scopes := connector.ScopeLists{}
+	for name, list := range lists {
+		scopes[connector.Name(name)] = list
+	}
+	return scopes
 }
 
 func sdkConfig(ctx context.Context, log *slog.Logger) (aws.Config, error) {

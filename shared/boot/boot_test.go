@@ -54,6 +54,7 @@ func TestFunction(t *testing.T) {
 			config.AllowFullCredentials: "perhaps",
 			config.PlatformEndpoints:    "[]",
 			config.LogLevel:             "loud",
+			config.LinkScopes:           `{"myspace":["a"]}`,
 		} {
 			_, err := boot.Function(t.Context(), "refresh", (*handler.Handler).Refresh, environment(map[string]string{name: value}), nil, nil)
 			if err == nil || !strings.Contains(err.Error(), name+": ") {

@@ -31,6 +31,7 @@ const (
 	CallerOwners         = "CALLER_OWNERS"
 	SecretKMSKeyID       = "SECRET_KMS_KEY_ID"
 	RefuseUnbound        = "REFUSE_UNBOUND_CREDENTIALS"
+	LinkScopes           = "LINK_SCOPES"
 )
 
 // Config is the validated environment of a function.
@@ -53,6 +54,9 @@ type Config struct {
 	// SecretKMSKeyID is the ARN, id or alias of the KMS key for secrets. If it
 	// is empty, Secrets Manager uses its default key.
 	SecretKMSKeyID string
+	// LinkScopes are the scopes that connect links may ask for. Whether their
+	// platforms exist is for CheckPlatforms to say.
+	LinkScopes LinkScopeLists
 }
 
 // Parse reads the variables through get, usually os.Getenv. The error names
@@ -112,6 +116,13 @@ func Parse(get func(string) string) (Config, error) {
 			fail(CallerOwners, problem)
 		}
 		c.CallerOwners = callers
+	}
+	if value := get(LinkScopes); value != "" {
+		lists, problem := parseLinkScopes(value)
+		if problem != "" {
+			fail(LinkScopes, problem)
+		}
+		c.LinkScopes = lists
 	}
 	if c.SecretKMSKeyID = get(SecretKMSKeyID); c.SecretKMSKeyID != "" && !kmsKey.MatchString(c.SecretKMSKeyID) {
 		fail(SecretKMSKeyID, "neither the ARN nor the id of a KMS key, nor an alias that begins with alias/")

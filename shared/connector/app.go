@@ -13,6 +13,7 @@ type PlatformStatus struct {
 	Description Description
 	App         App
 	RedirectURI string
+	LinkScopes  []string // that the caller's links may ask for
 }
 
 // PlatformStatus returns one platform with its app; InvalidRequest if there is
@@ -28,7 +29,7 @@ func (s *Service) PlatformStatus(ctx context.Context, name Name) (PlatformStatus
 	}
 	description := p.Describe()
 	description.Guide = description.Guide.of(s.PublicURL)
-	return PlatformStatus{Description: description, App: app, RedirectURI: s.RedirectURI(name)}, nil
+	return PlatformStatus{Description: description, App: app, RedirectURI: s.RedirectURI(name), LinkScopes: s.linkScopes(ctx, description)}, nil
 }
 
 // PutApp stores the operator's app of a platform. Every connection uses it

@@ -121,6 +121,27 @@ const (
 	forcedWindow = 10 * time.Minute
 )
 
+// The suspensions. No token is handed out on a state that was read longer ago
+// than suspensionLife, or by a read that took longer than suspensionBudget. The
+// rest of two seconds is for the answer.
+const (
+	suspensionLife   = time.Second
+	suspensionBudget = 1500 * time.Millisecond
+	// suspensionReads is how often a check reads them before it fails.
+	suspensionReads = 3
+	// suspensionWrites is how often a write of them is tried.
+	suspensionWrites = 20
+	// maxSuspensions and maxSuspensionSize limit the record, which DynamoDB
+	// limits to 400 KB
+	// (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html,
+	// read 2026-11-25). Both leave room for moreForAll suspensions of
+	// everything, since those must be possible whatever exists.
+	maxSuspensions    = 500
+	maxSuspensionSize = 200_000 // bytes
+	moreForAll        = 10
+	maxAllSize        = 4096 // bytes of one of these
+)
+
 const (
 	// DefaultMinTTL is how long a token that is handed out lives at least, where
 	// the caller does not say.

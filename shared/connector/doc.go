@@ -9,7 +9,8 @@
 // # Where to read
 //
 // Each use case is one file, named after it: link, start, callback, confirm,
-// token, refresh, sweep, import, list, verify, usage, disconnect, notice, app.
+// token, refresh, sweep, import, list, verify, usage, disconnect, notice, app,
+// suspension.
 // Its tests are beside it. Four files hold what several use cases share:
 //
 //	grant.go      saves a grant: creates a connection or replaces its credentials
@@ -54,6 +55,9 @@
 //	refusal       a platform's answer that a grant or an app is not accepted
 //	breaker       stops the calls of a client that the platform refuses or cannot serve:
 //	              for everybody, or for one owner whose calls alone fail
+//	suspension    withholds the tokens of one connection, owner or platform, or of
+//	              all, until the operator deletes it; with rest, nothing of them is
+//	              refreshed either
 //	probe         the one call that a breaker allows to find out whether calls succeed
 //	sweep         one run of the schedule: it claims what is due and queues it
 //	claim         moves a due record out of the way of the next sweep
@@ -119,8 +123,8 @@
 // # Outcomes of an attempt
 //
 //	outcome      what happened                     what is written                         who is told
-//	not sent     nothing reached the platform      lease released, mark as before; no      the caller
-//	                                               mark if newer credentials were found
+//	not sent     nothing reached the platform,     lease released, mark as before; no      the caller
+//	             also where it rests               mark if newer credentials were found
 //	renewed      new credentials                   credentials; then reference, times,     Connection Refreshed,
 //	                                               scopes, no mark, lease released         Connection Expiring
 //	unchanged    the same credentials, confirmed   as renewed, without credentials;        Connection Expiring

@@ -30,6 +30,7 @@ const (
 	QuotaExhausted          Code = "QuotaExhausted"
 	RateLimited             Code = "RateLimited"
 	PlatformUnavailable     Code = "PlatformUnavailable"
+	Suspended               Code = "Suspended"
 	Internal                Code = "Internal"
 )
 
@@ -39,7 +40,7 @@ func Codes() []Code {
 		InvalidRequest, StateInvalid, AccessDenied, ScopeMissing, AccountMismatch,
 		ConnectionNotFound, AmbiguousConnection, ReauthorizationRequired, ManualMode,
 		AppNotConfigured, AppMisconfigured, LinkGone, QuotaExhausted, RateLimited,
-		PlatformUnavailable, Internal,
+		PlatformUnavailable, Suspended, Internal,
 	}
 }
 

@@ -132,6 +132,16 @@ func useCases(name connector.Name) []useCase {
 			_, err := b.Reserve(ctx, c.ID, 1)
 			return err
 		}, false, false},
+		{"suspend and resume", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
+			if _, err := b.Suspend(ctx, connector.SuspensionRequest{SuspensionTarget: connector.SuspensionTarget{ConnectionID: c.ID}, Reason: "test"}); err != nil {
+				return err
+			}
+			list, err := b.ListSuspensions(ctx)
+			for _, x := range list {
+				err = errors.Join(err, b.DeleteSuspension(ctx, x.ID))
+			}
+			return err
+		}, false, false},
 		{"disconnect", nothing, func(ctx context.Context, b *bench, c connector.Connection) error {
 			return b.Disconnect(ctx, c.ID, false)
 		}, true, false},

@@ -397,15 +397,6 @@ func (s *Service) revokeGrant(ctx context.Context, p Platform, app App, g Grant)
 
 // The scopes of a connection are computed here alone.
 
-// requestedScopes is what a consent asks for: the scopes of the link, or the
-// platform's default, and always those that the account cannot be read without.
-func requestedScopes(d Description, asked []string) []string {
-	if len(asked) == 0 {
-		return slices.Clone(d.Scopes)
-	}
-	return union(d.Required, asked)
-}
-
 // setScopes records the scopes that a consent granted, and which of the
 // requested ones it lacks.
 func (c *Connection) setScopes(requested, granted []string) {

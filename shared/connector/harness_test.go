@@ -68,9 +68,10 @@ func newBench(t *testing.T) *bench {
 			b.clock.Advance(d)
 			return ctx.Err()
 		},
-		PublicURL:     publicURL,
-		ReturnOrigins: []string{"https://product.example.com"},
-		AllowFull:     true,
+		PublicURL:       publicURL,
+		ReturnOrigins:   []string{"https://product.example.com"},
+		AllowFull:       true,
+		SuspensionCache: &connector.SuspensionCache{},
 	}
 	b.hook(nil)
 	for _, name := range names {

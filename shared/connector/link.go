@@ -13,7 +13,7 @@ type LinkRequest struct {
 	Platform     Name
 	Owner        string
 	ConnectionID ID            // re-authorize this connection; empty: a new one
-	Scopes       []string      // empty: the platform's default
+	Scopes       []string      // empty: those of the platform's defaults that the caller may ask for
 	ReturnURL    string        // empty: a page of ours
 	ExpiresIn    time.Duration // zero: DefaultLinkLife
 	Confirm      bool          // nothing is connected before Confirm; needs a ReturnURL
@@ -50,6 +50,10 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 	if err := s.checkLinkRequest(r); err != nil {
 		return MintedLink{}, err
 	}
+	scopes, err := s.requestedScopes(ctx, p.Describe(), r.Scopes)
+	if err != nil {
+		return MintedLink{}, err
+	}
 	if !mayActFor(ctx, r.Owner) {
 		return MintedLink{}, errConnectionNotFound()
 	}
@@ -68,7 +72,7 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 		Platform:     r.Platform,
 		Owner:        r.Owner,
 		ConnectionID: r.ConnectionID,
-		Scopes:       requestedScopes(p.Describe(), r.Scopes),
+		Scopes:       scopes,
 		ReturnURL:    r.ReturnURL,
 		Confirm:      r.Confirm,
 		ExpiresAt:    s.Now().Add(cmp.Or(r.ExpiresIn, DefaultLinkLife)).UTC(),

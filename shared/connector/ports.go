@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Store holds connections, tickets, counters and breakers. Its writes are
+// Store holds connections, tickets, counters, breakers and suspensions. Its writes are
 // conditional; it knows nothing of what they mean. All times are UTC, with
 // millisecond precision at least. A write that reached the database although
 // its answer was lost may be sent again without a second effect.
@@ -66,6 +66,15 @@ type Store interface {
 	// PutBreaker replaces the breaker if it still has b.Revision, zero where
 	// there is none, and returns it with the next one; else ErrConflict.
 	PutBreaker(ctx context.Context, b Breaker) (Breaker, error)
+
+	// Suspensions returns every suspension, the zero Suspensions where none was
+	// written. The read is consistent.
+	Suspensions(ctx context.Context) (Suspensions, error)
+
+	// PutSuspensions replaces the suspensions if they still have s.Revision,
+	// zero where none was written, and returns them with the next one; else
+	// ErrConflict.
+	PutSuspensions(ctx context.Context, s Suspensions) (Suspensions, error)
 }
 
 // Change is what one transaction writes. Any of its parts may be missing.

@@ -12,12 +12,9 @@ import (
 // by another caller or consent meanwhile. They are durable, and the record refers
 // to them.
 func (s *Service) Refresh(ctx context.Context, id ID) (Connection, error) {
-	c, err := s.Connection(ctx, id)
+	c, err := s.unresting(ctx, id)
 	if err != nil {
 		return Connection{}, err
-	}
-	if c.Status == Disconnected {
-		return Connection{}, errConnectionNotFound()
 	}
 	p, err := s.platform(c.Platform)
 	if err != nil {
@@ -201,8 +198,8 @@ func (s *Service) reserveForced(ctx context.Context, id ID) error {
 	return nil
 }
 
-// run is the protocol of one attempt: reconcile, still needed?, preconditions,
-// exchange, record the outcome.
+// run is the protocol of one attempt: reconcile, still needed?, suspended?,
+// preconditions, exchange, record the outcome.
 func (a *attempt) run(ctx context.Context) (Connection, error) {
 	if err := a.reconcile(ctx); err != nil {
 		return a.record(ctx, outcomeNotSent, err)
@@ -210,6 +207,9 @@ func (a *attempt) run(ctx context.Context) (Connection, error) {
 	a.moveStale(ctx)
 	if !a.stillNeeded() {
 		return a.record(ctx, outcomeNotSent, nil)
+	}
+	if err := a.checkResting(ctx, a.connection); err != nil {
+		return a.record(ctx, outcomeNotSent, err)
 	}
 	if err := a.checkPreconditions(ctx); err != nil {
 		return a.record(ctx, outcomeNotSent, err)

@@ -23,6 +23,10 @@ type Service struct {
 
 	CredentialStore CredentialStore
 
+	// SuspensionCache spares reads of the suspensions. Without one each check
+	// reads them.
+	SuspensionCache *SuspensionCache
+
 	Now    func() time.Time
 	Random io.Reader
 	Log    *slog.Logger
@@ -34,6 +38,12 @@ type Service struct {
 	PublicURL string
 	// ReturnOrigins are the origins that a return URL may have.
 	ReturnOrigins []string
+	// LinkScopes are the scopes that links may ask for, unless LimitScopes says
+	// other ones of the caller. A platform without a list has its own scopes.
+	LinkScopes ScopeLists
+	// CallerScopes are what LimitScopes says of some caller. A link can be opened
+	// as long as its scopes are among these or LinkScopes.
+	CallerScopes []ScopeLists
 	// AllowFull lets Token hand out refresh tokens and client secrets.
 	AllowFull bool
 }

@@ -29,6 +29,10 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 	if err != nil {
 		return Started{}, err
 	}
+	if !s.mayStart(p.Describe(), link.Scopes) {
+		s.Log.WarnContext(ctx, "a link asks for a scope that no link may ask for any more", "platform", string(link.Platform))
+		return Started{}, errLinkGone()
+	}
 	app, err := s.consentApp(ctx, p)
 	if err != nil {
 		return Started{}, err

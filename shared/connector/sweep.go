@@ -113,7 +113,8 @@ const (
 	Gone         DueResult = "gone"
 	MarkedReauth DueResult = "needs_reauth"
 	Failed       DueResult = "failed"
-	Expired      DueResult = "expired" // a consent that was not confirmed in time
+	Expired      DueResult = "expired"   // a consent that was not confirmed in time
+	Resting      DueResult = "suspended" // it stays due; the platform was not called
 )
 
 // HandleDue does what QueueDue queued: it refreshes a connection that is due,
@@ -165,10 +166,20 @@ func (s *Service) refreshDue(ctx context.Context, id ID) (DueResult, error) {
 	if err != nil {
 		return Failed, err
 	}
-	c, err = s.refresh(ctx, p, c, freshness{due: true})
+	if err := s.checkResting(ctx, c); err != nil {
+		return dueResult(c, err)
+	}
+	return dueResult(s.refresh(ctx, p, c, freshness{due: true}))
+}
+
+// dueResult is the result of a refresh that returned c and err. Where a suspension
+// rests c, nothing was written, so that it is due again once its claim ran out.
+func dueResult(c Connection, err error) (DueResult, error) {
 	switch {
 	case err == nil:
 		return Refreshed, nil
+	case errors.Is(err, Suspended):
+		return Resting, nil
 	case errors.Is(err, errBusy):
 		return Busy, nil
 	case c.Status == NeedsReauth:

@@ -43,14 +43,14 @@ type Token struct {
 // not live long enough. If that fails for a reason that passes, a token that
 // still lives is handed out as degraded.
 //
-// It fails with ConnectionNotFound, AmbiguousConnection, ScopeMissing,
-// ManualMode, ReauthorizationRequired, InvalidRequest where Full is not
-// allowed, and what the platform answers to a refresh.
+// It fails with ConnectionNotFound, AmbiguousConnection, Suspended,
+// ScopeMissing, ManualMode, ReauthorizationRequired, InvalidRequest where Full
+// is not allowed, and what the platform answers to a refresh.
 func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	if err := s.checkTokenRequest(r); err != nil {
 		return Token{}, err
 	}
-	c, err := s.find(ctx, r)
+	c, err := s.findUnsuspended(ctx, r)
 	if err != nil {
 		return Token{}, err
 	}
@@ -131,8 +131,30 @@ func servable(c Connection, now time.Time) bool {
 	return c.Status == Active && c.alive(now)
 }
 
+// findUnsuspended returns the connection that r selects, unless it is suspended.
+// Another owner's connection looks absent, suspended or not.
+func (s *Service) findUnsuspended(ctx context.Context, r TokenRequest) (Connection, error) {
+	// The right comes before any read, whose time would tell what the owner has.
+	if r.Owner != "" && !mayActFor(ctx, r.Owner) || r.ConnectionID != "" && !r.ConnectionID.Valid() {
+		return Connection{}, errConnectionNotFound()
+	}
+	join := s.prefetchSuspensions(ctx)
+	c, err := s.find(ctx, r)
+	join()
+	switch {
+	case errors.Is(err, AmbiguousConnection):
+		return Connection{}, cmp.Or(s.checkSuspended(ctx, Connection{Owner: r.Owner, Platform: r.Platform}), err)
+	case err != nil:
+		return Connection{}, err
+	case c.Status == Disconnected:
+		return Connection{}, errConnectionNotFound()
+	}
+	return c, s.checkSuspended(ctx, c)
+}
+
 // find returns the connection that r selects. A connection of an owner that the
-// caller may not act for looks like none.
+// caller may not act for looks like none: where r names the owner, the caller of
+// find has checked that.
 func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) {
 	switch {
 	case r.ConnectionID != "":
@@ -143,8 +165,6 @@ func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) 
 		return c, err
 	case r.AccountID == "":
 		return s.findOnly(ctx, r.Owner, r.Platform)
-	case !mayActFor(ctx, r.Owner):
-		return Connection{}, errConnectionNotFound()
 	}
 	c, err := s.Store.FindAccount(ctx, r.Owner, r.Platform, r.AccountID)
 	if err != nil {
@@ -178,7 +198,7 @@ func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Co
 	return Connection{}, e
 }
 
-// token reads the credentials that c refers to.
+// token reads the credentials that c refers to, to hand them out.
 func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool) (Token, error) {
 	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
 	if errors.Is(err, ErrNotFound) {
@@ -200,6 +220,11 @@ func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool
 	t.AccessToken, t.TokenType, t.Credentials = p.Token(app, creds)
 	if full {
 		t.Full = p.Full(app, creds)
+	}
+	// The refresh and these reads may have taken longer than a suspension needs to
+	// reach callers.
+	if err := s.checkSuspended(ctx, c); err != nil {
+		return Token{}, err
 	}
 	return t, nil
 }

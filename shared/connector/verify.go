@@ -10,7 +10,7 @@ import (
 // first. A connection that was marked needs_reauth, and works after all, is
 // active again.
 func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
-	c, err := s.Connection(ctx, id)
+	c, err := s.unresting(ctx, id)
 	if err != nil {
 		return Connection{}, err
 	}

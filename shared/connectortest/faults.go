@@ -83,7 +83,8 @@ func Chain(hooks ...Hook) Hook {
 
 // Wire connects s to the ports, with hook around each call; nil is none. The
 // credential store and the apps of s are the real ones, over vault and sealer. s must
-// have its Now, Sleep and Log.
+// have its Now, Sleep and Log. If it has a SuspensionCache, it gets a new one, since
+// no two processes share one.
 func (p Ports) Wire(s *connector.Service, hook Hook, o credentialstore.Options) {
 	if hook != nil {
 		f := &faults{hook: hook, calls: map[string]int{}}
@@ -92,6 +93,9 @@ func (p Ports) Wire(s *connector.Service, hook Hook, o credentialstore.Options) 
 	o.Now, o.Sleep, o.Log = s.Now, s.Sleep, s.Log
 	s.Store, s.Apps, s.Queue, s.Events = p.Store, credentialstore.NewApps(p.Vault), p.Queue, p.Events
 	s.CredentialStore = credentialstore.NewSecrets(p.Vault, p.Sealer, o)
+	if s.SuspensionCache != nil {
+		s.SuspensionCache = &connector.SuspensionCache{}
+	}
 }
 
 type faults struct {
@@ -211,6 +215,18 @@ func (s faultyStore) Breaker(ctx context.Context, key connector.BreakerKey) (con
 func (s faultyStore) PutBreaker(ctx context.Context, b connector.Breaker) (connector.Breaker, error) {
 	return around(ctx, s.faults, Call{Name: "Store.PutBreaker"}, func() (connector.Breaker, error) {
 		return s.Store.PutBreaker(ctx, b)
+	})
+}
+
+func (s faultyStore) Suspensions(ctx context.Context) (connector.Suspensions, error) {
+	return around(ctx, s.faults, Call{Name: "Store.Suspensions"}, func() (connector.Suspensions, error) {
+		return s.Store.Suspensions(ctx)
+	})
+}
+
+func (s faultyStore) PutSuspensions(ctx context.Context, all connector.Suspensions) (connector.Suspensions, error) {
+	return around(ctx, s.faults, Call{Name: "Store.PutSuspensions"}, func() (connector.Suspensions, error) {
+		return s.Store.PutSuspensions(ctx, all)
 	})
 }
 

@@ -22,6 +22,7 @@ type Store struct {
 	tickets     map[connector.RecordKey]connector.Ticket
 	counters    map[string]int
 	breakers    map[connector.BreakerKey]connector.Breaker
+	suspensions connector.Suspensions
 }
 
 // stored is a connection with its place in the index of what is due; a zero

@@ -64,6 +64,7 @@ func TestStore(t *testing.T, open func(t *testing.T) connector.Store) {
 		{"names_of_counters_are_unambiguous", namesOfCountersAreUnambiguous},
 		{"breaker_is_stored", breakerIsStored},
 		{"breaker_needs_the_revision", breakerNeedsTheRevision},
+		{"suspensions_are_stored", suspensionsAreStored},
 	} {
 		t.Run(check.name, func(t *testing.T) {
 			t.Parallel()
@@ -87,6 +88,7 @@ func TestStoreConcurrency(t *testing.T, open func(t *testing.T) connector.Store)
 		{"one_take_of_a_ticket_succeeds", oneTakeOfATicketSucceeds},
 		{"reserve_never_exceeds_the_limit", reserveNeverExceedsTheLimit},
 		{"one_put_of_a_breaker_succeeds", onePutOfABreakerSucceeds},
+		{"one_put_of_the_suspensions_succeeds", onePutOfTheSuspensionsSucceeds},
 	} {
 		t.Run(check.name, func(t *testing.T) {
 			check.run(t, newStoreCheck(t, open(t)))

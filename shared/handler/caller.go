@@ -30,19 +30,37 @@ func (c Callers) OwnersOf(arn string) connector.Owners {
 	if c == nil {
 		return connector.Owners{}
 	}
-	names, best := c[arn], -1
-	if _, exact := c[arn]; !exact {
-		for pattern, owners := range c {
-			beginning, open := strings.CutSuffix(pattern, "*")
-			if open && strings.HasPrefix(arn, beginning) && len(beginning) > best {
-				names, best = owners, len(beginning)
-			}
-		}
-	}
+	names := mostSpecific(c, arn)
 	if slices.Contains(names, "*") {
 		return connector.Owners{}
 	}
 	return connector.OnlyOwners(names...)
+}
+
+// mostSpecific returns the value of the pattern that fits a caller's ARN: of the
+// exact one, or else of the longest; the zero value if none fits.
+func mostSpecific[T any](patterns map[string]T, arn string) T {
+	found, exact := patterns[arn]
+	best := -1
+	for pattern, value := range patterns {
+		beginning, open := strings.CutSuffix(pattern, "*")
+		if !exact && open && strings.HasPrefix(arn, beginning) && len(beginning) > best {
+			found, best = value, len(beginning)
+		}
+	}
+	return found
+}
+
+// CallerScopes lists the scopes that the links of each caller may ask for. Its keys
+// are as those of Callers. A caller that no key matches, and a platform that a
+// caller's lists lack, have the lists of the service.
+type CallerScopes map[string]connector.ScopeLists
+
+// WithScopes has h limit the scopes of its callers. It must be called before h
+// is used, and returns h.
+func (h *Handler) WithScopes(scopes CallerScopes) *Handler {
+	h.scopes = scopes
+	return h
 }
 
 // principalOf returns the ARN of the principal that signed an HTTP request,
@@ -55,20 +73,26 @@ func principalOf(c events.APIGatewayV2HTTPRequestContext) string {
 }
 
 // confineRequest limits ctx to the owners that the caller of an HTTP request
-// may act for. A caller that may invoke an alias can send it an event with any
-// principal, so the owners of the alias apply too. API Gateway uses no alias.
+// may act for, and to the scopes that its links may ask for. A caller that may
+// invoke an alias can send it an event with any principal, so the limits of the
+// alias apply too. API Gateway uses no alias.
 func (h *Handler) confineRequest(ctx context.Context, r *request) context.Context {
-	ctx = connector.Confine(ctx, h.callers.OwnersOf(r.principal))
+	ctx = h.confine(ctx, r.principal)
 	if arn := invokedARN(ctx); hasQualifier(arn) {
-		ctx = connector.Confine(ctx, h.callers.OwnersOf(arn))
+		ctx = h.confine(ctx, arn)
 	}
 	return ctx
+}
+
+func (h *Handler) confine(ctx context.Context, arn string) context.Context {
+	ctx = connector.Confine(ctx, h.callers.OwnersOf(arn))
+	return connector.LimitScopes(ctx, mostSpecific(h.scopes, arn))
 }
 
 // confineInvocation limits ctx to the owners that the caller of a direct
 // invocation may act for.
 func (h *Handler) confineInvocation(ctx context.Context) context.Context {
-	return connector.Confine(ctx, h.callers.OwnersOf(invokedARN(ctx)))
+	return h.confine(ctx, invokedARN(ctx))
 }
 
 // principalARN matches the ARNs of principals. An event that did not come

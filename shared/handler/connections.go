@@ -29,6 +29,10 @@ func (h *Handler) Connections() Function {
 		"POST /connections/{id}/refresh": h.refreshNow,
 		"POST /connections/{id}/usage":   h.reserve,
 		"DELETE /connections/{id}":       h.disconnect,
+		"POST /suspensions":              h.suspend,
+		"GET /suspensions":               h.listSuspensions,
+		"GET /suspensions/{id}":          h.showSuspension,
+		"DELETE /suspensions/{id}":       h.deleteSuspension,
 	})
 }
 
@@ -187,7 +191,13 @@ func (h *Handler) showConnection(ctx context.Context, _ *call, r *request) (answ
 	if err != nil {
 		return answer{}, err
 	}
-	return jsonAnswer(http.StatusOK, viewConnection(connection))
+	suspension, suspended, err := h.service.SuspensionOf(ctx, connection)
+	if err != nil {
+		return answer{}, err
+	}
+	view := viewConnection(connection)
+	view.Suspended, view.SuspendedReason = suspended, suspension.Reason
+	return jsonAnswer(http.StatusOK, view)
 }
 
 func (h *Handler) verify(ctx context.Context, _ *call, r *request) (answer, error) {

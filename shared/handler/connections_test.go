@@ -101,6 +101,7 @@ func TestConnections_MintLink(t *testing.T) {
 		t.Parallel()
 		s := newStack(t)
 		asked := []string{"https://www.googleapis.com/auth/youtube.readonly", "https://www.googleapis.com/auth/yt-analytics.readonly"}
+		s.service.LinkScopes = connector.ScopeLists{"youtube": asked}
 		started := s.do(t, http.MethodGet, s.link(t, map[string]any{"platform": "youtube", "owner": "acme", "scopes": asked}))
 		u, err := url.Parse(started.Headers["location"])
 		if err != nil {

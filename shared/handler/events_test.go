@@ -48,6 +48,8 @@ const (
 	seededBrowser = "example-browser-000000000000000000000000000"
 
 	seededConfirmation = "example-confirmation-0000000000000000000000"
+
+	seededSuspension = "3d9f2b84-6c1e-4a75-9f08-1b2c3d4e5f60"
 )
 
 func seed(t *testing.T, s *stack) {
@@ -66,6 +68,13 @@ func seed(t *testing.T, s *stack) {
 		}
 	}
 	s.renameConfirmation(t, s.hold(t, "youtube", "acme", sandbox.Choice{Account: s.sandbox.People("youtube")[1].ID}), "acme")
+	suspension := connector.Suspension{
+		ID: seededSuspension, SuspensionTarget: connector.SuspensionTarget{Owner: "globex"}, Reason: "leaked key, incident 41",
+		CreatedAt: noon.AddDate(0, 0, -1), CreatedBy: "arn:aws:sts::123456789012:assumed-role/operator/session",
+	}
+	if _, err := s.store.PutSuspensions(t.Context(), connector.Suspensions{List: []connector.Suspension{suspension}}); err != nil {
+		t.Fatal(err)
+	}
 	link := connector.Link{
 		Platform: "youtube", Owner: "acme", ReturnURL: "https://product.example.com/done",
 		Scopes: []string{"https://www.googleapis.com/auth/youtube.readonly"}, ExpiresAt: noon.AddDate(0, 0, 1),
@@ -295,7 +304,7 @@ var (
 )
 
 func mask(b []byte) []byte {
-	known := []string{seededYouTube, seededFacebook, seededCycles, seededTwitter, seededTikTok, seededState, seededBrowser, seededConfirmation, requestID, unknownID}
+	known := []string{seededYouTube, seededFacebook, seededCycles, seededTwitter, seededTikTok, seededState, seededBrowser, seededConfirmation, seededSuspension, requestID, unknownID}
 	b = jitter.ReplaceAll(b, []byte(`"refresh_at": "<jittered>"`))
 	b = loop.ReplaceAll(styling.ReplaceAll(b, []byte("<style>")), []byte("http://sandbox"))
 	return random.ReplaceAllFunc(b, func(word []byte) []byte {

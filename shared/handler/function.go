@@ -27,6 +27,7 @@ type Handler struct {
 	service *connector.Service
 	log     *slog.Logger
 	callers Callers
+	scopes  CallerScopes
 	secure  bool // the public URL is https
 }
 

@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -199,11 +200,16 @@ func (s *stack) account(t *testing.T, id string) string {
 	return c.AccountID
 }
 
+// invokedAs is the context of an invocation under an ARN.
+func invokedAs(t *testing.T, arn string) context.Context {
+	t.Helper()
+	return lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: arn})
+}
+
 // invokeAs invokes token-get under an ARN, and returns the error.
 func (s *stack) invokeAs(t *testing.T, arn, payload string) string {
 	t.Helper()
-	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: requestID, InvokedFunctionArn: arn})
-	_, err := s.functions["token-get"](ctx, []byte(payload))
+	_, err := s.functions["token-get"](invokedAs(t, arn), []byte(payload))
 	if failure, ok := err.(messages.InvokeResponse_Error); ok {
 		return failure.Type + ": " + failure.Message
 	}

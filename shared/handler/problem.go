@@ -61,6 +61,8 @@ var codeInfo = map[connector.Code]info{
 		"Wait for retry_after seconds.", "Wait a few minutes and open the connect link again."},
 	connector.PlatformUnavailable: {http.StatusServiceUnavailable, "The platform does not answer",
 		"Try again later; the connections are unchanged.", "Your account is unchanged. Wait a few minutes and open the connect link again."},
+	connector.Suspended: {http.StatusForbidden, "The operator suspended this",
+		"Ask the operator of the connector.", "Ask the sender of the link."},
 	connector.Internal: {http.StatusInternalServerError, "Something failed",
 		"Report the instance to the operator of the connector.", "Send the reference below to the sender of the link."},
 }

@@ -29,7 +29,7 @@ func TestHandler_Problem(t *testing.T) {
 			"InvalidRequest": 400, "StateInvalid": 400, "AccessDenied": 403, "ScopeMissing": 403, "AccountMismatch": 409,
 			"ConnectionNotFound": 404, "AmbiguousConnection": 409, "ReauthorizationRequired": 409, "ManualMode": 409,
 			"AppNotConfigured": 409, "AppMisconfigured": 502, "LinkGone": 410, "QuotaExhausted": 429, "RateLimited": 429,
-			"PlatformUnavailable": 503, "Internal": 500,
+			"PlatformUnavailable": 503, "Suspended": 403, "Internal": 500,
 		}
 		for _, code := range connector.Codes() {
 			m := codeInfo[code]

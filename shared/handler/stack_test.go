@@ -114,9 +114,10 @@ func newStack(t *testing.T) *stack {
 			s.clock.Advance(d)
 			return ctx.Err()
 		},
-		PublicURL:     publicURL,
-		ReturnOrigins: []string{"https://product.example.com"},
-		AllowFull:     true,
+		PublicURL:       publicURL,
+		ReturnOrigins:   []string{"https://product.example.com"},
+		AllowFull:       true,
+		SuspensionCache: &connector.SuspensionCache{},
 	}
 	s.hook(nil)
 	s.functions = functions(handler.New(s.service, log, nil))

@@ -25,6 +25,10 @@ type connectionView struct {
 	CreatedAt       time.Time        `json:"created_at,omitzero"`
 	UpdatedAt       time.Time        `json:"updated_at,omitzero"`
 	Revision        int64            `json:"revision"`
+
+	// Suspended is shown for one connection alone, and never in a list.
+	Suspended       bool   `json:"suspended,omitempty"`
+	SuspendedReason string `json:"suspended_reason,omitempty"`
 }
 
 func viewConnection(c connector.Connection) connectionView {
@@ -129,6 +133,7 @@ type guideView struct {
 	platformView
 	connector.Guide
 	DefaultScopes []string       `json:"default_scopes"`
+	LinkScopes    []string       `json:"link_scopes"`
 	AppFields     []appFieldView `json:"app_fields"`
 	App           any            `json:"app,omitempty"`
 }
@@ -147,7 +152,7 @@ func viewGuide(s connector.PlatformStatus) guideView {
 	guide.Gotchas = listed(guide.Gotchas)
 	guide.Manual = listed(guide.Manual)
 	guide.Sources = listed(guide.Sources)
-	view := guideView{platformView: viewPlatform(s), Guide: guide, DefaultScopes: listed(s.Description.Scopes)}
+	view := guideView{platformView: viewPlatform(s), Guide: guide, DefaultScopes: listed(s.Description.Scopes), LinkScopes: listed(s.LinkScopes)}
 	view.AppFields = make([]appFieldView, 0, len(s.Description.AppFields))
 	for _, f := range s.Description.AppFields {
 		view.AppFields = append(view.AppFields, appFieldView{Name: f.Name, Secret: f.Secret, Number: f.Number})

@@ -176,6 +176,36 @@ func checkNarrowerScopes(t *testing.T, row row) {
 	}
 }
 
+// checkLaterConsent has a person give all scopes to one owner, and later all but
+// one to another owner. The second owner does not get that one, not even by a
+// refresh, unless the platform itself merges what a person granted to an app.
+func checkLaterConsent(t *testing.T, row row) {
+	w := newWorld(t, row)
+	w.connect()
+	all := w.platform.Describe().Scopes
+	withheld := row.untick
+	if withheld == "" {
+		withheld = without(all, w.platform.Describe().Required)[0]
+	}
+	narrow := w.authorization(without(all, []string{withheld})...)
+	grants, err := w.platform.Exchange(t.Context(), w.app, narrow, w.consent(narrow, sandbox.Choice{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range grants {
+		if got := slices.Contains(g.Credentials.Scopes, withheld); got != row.merges {
+			t.Errorf("%s: the later consent has %v; with %s: %t, want %t", g.Account.ID, g.Credentials.Scopes, withheld, got, row.merges)
+		}
+		renewed, err := w.platform.Refresh(t.Context(), w.app, g.Credentials)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Contains(renewed.Scopes, withheld); got != row.merges {
+			t.Errorf("%s: after a refresh it has %v; with %s: %t, want %t", g.Account.ID, renewed.Scopes, withheld, got, row.merges)
+		}
+	}
+}
+
 func checkCodeOnce(t *testing.T, row row) {
 	w := newWorld(t, row)
 	a := w.authorization()

@@ -33,6 +33,7 @@ type row struct {
 	me      string // the sandbox's endpoint that Verify calls
 	refresh string // the sandbox's endpoint that Refresh calls
 	untick  string // a scope that the person may refuse; empty: all or nothing
+	merges  bool   // whether a later consent of the same person has the scopes of the earlier ones, too
 	expires bool   // whether access tokens expire
 	rotates bool   // whether a refresh token works once
 	cadence connector.Cadence
@@ -53,7 +54,7 @@ var rows = []row{
 		optional: []string{"ig_user_id"},
 		account:  "200000000000001", accounts: 3,
 		public: []string{"page_id", "ig_user_id"},
-		me:     "node", refresh: "node", untick: "instagram_content_publish", separator: ",",
+		me:     "node", refresh: "node", untick: "instagram_content_publish", separator: ",", merges: true,
 		cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
 		extras:  []connector.AppField{{Name: "config_id"}},
 		notices: []connector.NoticeKind{{Name: "deauthorize"}, {Name: "data-deletion", Deletion: true}},
@@ -61,7 +62,7 @@ var rows = []row{
 	{
 		name: "youtube",
 		authorizeURL: "https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&client_id=test-client&code_challenge=cr44KV5YSKLyleX1Lm_6fEu7NYZExuMmIJCfFloMT1o&code_challenge_method=S256" +
-			"&include_granted_scopes=true&prompt=consent&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fyoutube%2Fcallback&response_type=code" +
+			"&prompt=consent&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fyoutube%2Fcallback&response_type=code" +
 			"&scope=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fyoutube.upload%20https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fyoutube.readonly&state=test-state",
 		shape:    []string{"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
 		optional: []string{"token_expiry"},
@@ -123,6 +124,7 @@ var checks = []struct {
 	{"exchange_proves_the_authorization", checkExchange},
 	{"grants_name_the_accounts", checkGrants},
 	{"narrower_scopes_are_returned_as_granted", checkNarrowerScopes},
+	{"later_consent_has_its_own_scopes", checkLaterConsent},
 	{"code_works_once", checkCodeOnce},
 	{"refresh_rotates_or_retains_the_refresh_token", checkRefresh},
 	{"expires_in_variants", checkExpiresIn},

@@ -80,7 +80,10 @@ func (y *youtube) Describe() connector.Description {
 // AuthorizeURL implements connector.Platform. Google issues a refresh token only
 // for offline access, and only if it showed the consent
 // (https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient,
-// read 2026-11-23).
+// read 2026-11-23). There is no include_granted_scopes: with it the token covers
+// every scope that the person granted to the app before, also for another owner
+// (https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth,
+// read 2026-11-25). Without it, it covers the scopes of this consent.
 func (y *youtube) AuthorizeURL(app connector.App, a connector.Authorization) (string, error) {
 	if app.ClientID == "" {
 		return "", y.noApp()
@@ -94,7 +97,6 @@ func (y *youtube) AuthorizeURL(app connector.App, a connector.Authorization) (st
 		oauth2.S256ChallengeOption(a.Verifier.Reveal()),
 		oauth2.AccessTypeOffline,
 		oauth2.SetAuthURLParam("prompt", "consent"),
-		oauth2.SetAuthURLParam("include_granted_scopes", "true"),
 	), nil
 }
 

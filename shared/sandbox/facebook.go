@@ -161,7 +161,11 @@ func isSupported(version string) bool {
 	return ok && err == nil && strings.HasPrefix(version, "v") && number >= facebookOldest && number <= facebookLatest
 }
 
-// redirect appends "#_=_" to every redirect. Browsers do not send a fragment
+// redirect adds the permissions of this consent to those that the person granted
+// before: a person grants a permission to the app, once, and not to one login
+// (https://developers.facebook.com/documentation/facebook-login/guides/permissions
+// and https://developers.facebook.com/documentation/facebook-login/web/permissions,
+// read 2026-11-25). It appends "#_=_" to every redirect. Browsers do not send a fragment
 // (assumed).
 func (f *facebook) redirect(q consentRequest, p *Person, choice Choice) string {
 	if choice.Deny {
@@ -173,6 +177,9 @@ func (f *facebook) redirect(q consentRequest, p *Person, choice Choice) string {
 	}
 	declined := slices.DeleteFunc(slices.Clone(q.scopes), func(s string) bool { return slices.Contains(granted, s) })
 	f.declined[p.ID] = declined
+	if before := f.latest(p); before != nil && !q.query.Has("config_id") {
+		granted = union(granted, slices.DeleteFunc(slices.Clone(before.scopes), func(s string) bool { return slices.Contains(declined, s) }))
+	}
 
 	k, now := f.knobs(), f.sandbox.now()
 	g := f.newGrant(p, granted, now)
@@ -189,8 +196,8 @@ func (f *facebook) redirect(q consentRequest, p *Person, choice Choice) string {
 	return redirectTo(q.redirectURI, parameters...) + "#_=_"
 }
 
-// latest returns the last consent of p. It replaces the scopes and the Pages of
-// earlier ones, for their tokens, too.
+// latest returns the last consent of p. Its scopes and Pages are those of the
+// tokens of earlier ones, too.
 func (f *facebook) latest(p *Person) *grant {
 	var last *grant
 	for _, g := range f.grants {

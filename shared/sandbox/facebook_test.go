@@ -260,6 +260,10 @@ func testFacebookPagesRefusedPagesAndPermissions(t *testing.T) {
 	if !strings.Contains(permissions(), `{"permission":"pages_manage_posts","status":"granted"}`) {
 		t.Errorf("after auth_type=rerequest permissions are %s", permissions())
 	}
+	v.consent(dialog, with(facebookAuthorize, "auth_type", "rerequest", "scope", "pages_show_list"), sandbox.Choice{})
+	if !strings.Contains(permissions(), `{"permission":"pages_manage_posts","status":"granted"}`) {
+		t.Errorf("after a login that asks for less, permissions are %s", permissions())
+	}
 }
 
 func testFacebookPagesAppsecretProof(t *testing.T) {

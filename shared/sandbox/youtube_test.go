@@ -150,4 +150,10 @@ func testYouTubeTokenIncludeGrantedScopes(t *testing.T) {
 	if a := v.connect(d, sandbox.Choice{}); !strings.Contains(a.text("scope"), "youtube.upload") || !strings.Contains(a.text("scope"), "openid") {
 		t.Errorf("scope is %q", a.text("scope"))
 	}
+	for _, value := range []string{"false", ""} {
+		d.authorize = with(d.authorize, "scope", "openid", "include_granted_scopes", value)
+		if a := v.connect(d, sandbox.Choice{}); a.text("scope") != "openid" {
+			t.Errorf("include_granted_scopes=%s: scope is %q", value, a.text("scope"))
+		}
+	}
 }
