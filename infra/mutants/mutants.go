@@ -71,8 +71,8 @@ func mutants() []mutant {
 			Name:    "uncertain-token-shown-again",
 			Guard:   "A refresh token that may be spent is not sent again while the access token works.",
 			File:    dir + "refresh.go",
-			Find:    `== Rotating && c.alive(now)`,
-			Replace: `== Rotating && false`,
+			Find:    `&& rotates(p, c) && c.alive(now)`,
+			Replace: `&& rotates(p, c) && false`,
 		},
 		{
 			Name:    "lost-answer-forgotten",

@@ -106,6 +106,8 @@ func newService(c config.Config, log *slog.Logger) *connector.Service {
 		PublicURL:     c.PublicURL,
 		ReturnOrigins: c.ReturnOrigins,
 		AllowFull:     c.AllowFullCredentials,
+
+		WithholdAppKeys: !c.HandOutAppKeys,
 	}
 }
 

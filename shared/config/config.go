@@ -30,6 +30,7 @@ const (
 	LogLevel             = "LOG_LEVEL"
 	CallerOwners         = "CALLER_OWNERS"
 	SecretKMSKeyID       = "SECRET_KMS_KEY_ID"
+	HandOutAppKeys       = "HAND_OUT_APP_KEYS"
 )
 
 // Config is the validated environment of a function.
@@ -49,6 +50,8 @@ type Config struct {
 	// SecretKMSKeyID is the ARN, id or alias of the KMS key for secrets. If it
 	// is empty, Secrets Manager uses its default key.
 	SecretKMSKeyID string
+	// HandOutAppKeys lets token-get hand out keys of an app.
+	HandOutAppKeys bool
 }
 
 // Parse reads the variables through get, usually os.Getenv. The error names
@@ -89,6 +92,13 @@ func Parse(get func(string) string) (Config, error) {
 			fail(AllowFullCredentials, "neither true nor false")
 		}
 		c.AllowFullCredentials = allow
+	}
+	switch c.HandOutAppKeys = true; get(HandOutAppKeys) {
+	case "", "true":
+	case "false":
+		c.HandOutAppKeys = false
+	default:
+		fail(HandOutAppKeys, "neither true nor false")
 	}
 	if value := get(PlatformEndpoints); value != "" {
 		endpoints, problem := parseEndpoints(value)

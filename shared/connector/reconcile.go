@@ -24,7 +24,7 @@ func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holde
 	if ref.Generation <= c.Credentials.Generation {
 		return c, creds, nil
 	}
-	recovered := false
+	recovered, changed := false, false
 	reconciled, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Credentials.Generation > ref.Generation {
 			return errLate
@@ -32,6 +32,9 @@ func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holde
 		if c.Credentials.Generation < ref.Generation {
 			s.applyCredentials(c, p, creds, ref)
 			recovered = s.applyReconciled(c, creds)
+			if changed = c.accountChanged(creds); changed {
+				c.markAccountChanged()
+			}
 		}
 		if holder != "" && !c.Lease.lostBy(holder) {
 			c.Attempt.Generation = ref.Generation
@@ -41,6 +44,8 @@ func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holde
 	switch {
 	case errors.Is(err, errLate):
 		reconciled, err = s.Connection(ctx, c.ID)
+	case err == nil && changed:
+		s.reportAccountChanged(ctx, reconciled)
 	case err == nil && recovered:
 		s.publish(ctx, EventRecovered, reconciled, "")
 	}

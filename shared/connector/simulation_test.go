@@ -657,6 +657,24 @@ func (p *simulatedPlatform) Exchange(context.Context, connector.App, connector.A
 	return nil, errors.ErrUnsupported
 }
 
-func (p *simulatedPlatform) Verify(context.Context, connector.App, connector.Credentials) (connector.Verification, error) {
-	return connector.Verification{}, errors.ErrUnsupported
+// Verify names the account of an access token over the same network.
+func (p *simulatedPlatform) Verify(ctx context.Context, _ connector.App, c connector.Credentials) (connector.Verification, error) {
+	k := p.worker
+	unavailable := &connector.Error{Code: connector.PlatformUnavailable, Message: "no answer"}
+	if p.called() || connector.Sleep(ctx, time.Duration(k.random.Int64N(int64(300*time.Millisecond)))) != nil {
+		return connector.Verification{}, unavailable
+	}
+	switch luck := k.random.IntN(1000); {
+	case k.faultless || !p.world.faulty():
+	case luck < 10:
+		panic(crash{})
+	case luck < 80:
+		return connector.Verification{}, unavailable
+	}
+	if !p.accepts(c.Fields.Get("access_token")) {
+		return connector.Verification{}, &connector.Error{Code: connector.ReauthorizationRequired}
+	}
+	return connector.Verification{Account: connector.Account{ID: c.Fields.Get("account"), Name: c.Fields.Get("account")}}, nil
 }
+
+func (p *simulatedPlatform) AppKey(connector.App, connector.Credentials) string { return "" }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -218,7 +219,11 @@ func (x *twitter) verifyImport(ctx context.Context, app connector.App, grant *co
 			me, _, err := x.me(ctx, app, c)
 			return me, err
 		},
-		func(c connector.Credentials) (connector.Credentials, error) { return x.Refresh(ctx, app, c) })
+		func(c connector.Credentials) (connector.Credentials, error) {
+			renewed, err := x.Refresh(ctx, app, c)
+			renewed.VerifiedKey = x.AppKey(app, c)
+			return renewed, err
+		})
 	if err != nil {
 		return err
 	}
@@ -232,9 +237,9 @@ func (x *twitter) importKeys(ctx context.Context, app connector.App, fields conn
 	if err != nil {
 		return nil, err
 	}
-	// A token of such a connection includes the app's keys. An import therefore
-	// uses them only if X verifies that the user's keys belong to the app, or if
-	// the importer has the app's secret.
+	// Such credentials are used with the app's keys. An import therefore uses them
+	// only if X verifies that the user's keys belong to the app, or if the importer
+	// has the app's secret. The app's keys are handed out only in the first case.
 	secret := connector.NewSecret(strings.TrimSpace(fields.Get("api_secret")))
 	if !verify && parsed["api_key"].Empty() && !secret.Equal(app.Extras["api_secret"]) {
 		return nil, connector.Invalid("credentials.api_secret", "not the secret of the stored app; only a verified import may omit it")
@@ -260,6 +265,7 @@ func (x *twitter) importKeys(ctx context.Context, app connector.App, fields conn
 			return nil, err
 		}
 		grant.Account, grant.UserID, grant.Credentials.Scopes, grant.Warning = v.Account, v.Account.ID, v.Scopes, v.Warning
+		grant.Credentials.VerifiedKey = x.AppKey(app, grant.Credentials) // by the signature
 	}
 	return []connector.Grant{grant}, nil
 }
@@ -272,7 +278,7 @@ func (x *twitter) Refresh(ctx context.Context, app connector.App, c connector.Cr
 		if err != nil {
 			return connector.Credentials{}, err
 		}
-		c.Scopes = v.Scopes
+		c.Scopes, c.AccountID = v.Scopes, v.Account.ID
 		return c, nil
 	}
 	if c.Fields["refresh_token"].Empty() {
@@ -319,6 +325,13 @@ func keyScopes(level string) (scopes []string, warning string) {
 
 // me returns the account of credentials, and the access level in X's answer.
 func (x *twitter) me(ctx context.Context, app connector.App, c connector.Credentials) (connector.Account, string, error) {
+	if isOAuth1(c.Fields) {
+		// X would refuse a signature without the app's secret as if the user's
+		// token had ended.
+		if consumer := twitterKeys.client(keysApp(app), c.Fields); consumer.id == "" || consumer.secret.Empty() {
+			return connector.Account{}, "", x.noKeys()
+		}
+	}
 	r, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodGet, url: twitterMe}), x.apiError)
 	if err != nil {
 		return connector.Account{}, "", err
@@ -396,7 +409,9 @@ func (x *twitter) Token(app connector.App, c connector.Credentials) (connector.S
 	if !isOAuth1(c.Fields) {
 		return c.Fields["access_token"], "Bearer", connector.Fields{}
 	}
-	return c.Fields["access_token"], "OAuth1", x.Full(app, c)
+	public := x.Full(app, c)
+	maps.DeleteFunc(public, func(_ string, value connector.Secret) bool { return value.Empty() })
+	return c.Fields["access_token"], "OAuth1", public
 }
 
 // TokenNeedsApp implements connector.Platform. OAuth 1.0a keys that were imported
@@ -415,6 +430,15 @@ func (x *twitter) Full(app connector.App, c connector.Credentials) connector.Fie
 		all["bearer_token"] = app.Extras["bearer_token"]
 	}
 	return all
+}
+
+// AppKey implements connector.Platform. The API key and the client id of one app
+// are two keys.
+func (x *twitter) AppKey(app connector.App, c connector.Credentials) string {
+	if isOAuth1(c.Fields) {
+		return twitterKeys.appKey(keysApp(app), c.Fields)
+	}
+	return twitterShape.appKey(app, c.Fields)
 }
 
 // apiError reads an error of X's API. v2 sends a problem with a type, v1.1 a list
