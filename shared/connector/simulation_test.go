@@ -128,7 +128,7 @@ type world struct {
 
 func newWorld(seed uint64) *world {
 	w := &world{seed: seed, store: connectortest.NewStore(), vault: connectortest.NewVault(), durable: map[string]bool{}, began: time.Now()}
-	w.platform = &rotating{world: w, lifetime: simulatedLifetime, grants: map[string]*simulatedGrant{}}
+	w.platform = &rotating{world: w, lifetime: simulatedLifetime, grants: map[string]*simulatedGrant{}, names: seed%2 == 0}
 	return w
 }
 
@@ -433,6 +433,7 @@ type rotating struct {
 	world    *world
 	lifetime time.Duration // of an access token
 	grants   map[string]*simulatedGrant
+	names    bool // the answer to a refresh names the account
 
 	mu     sync.Mutex
 	access map[string]time.Time
@@ -622,7 +623,11 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 		panic(crash{})
 	}
 	now := k.service.Now()
-	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(p.lifetime)}, nil
+	renewed := connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(p.lifetime)}
+	if p.names {
+		renewed.AccountID = g.account
+	}
+	return renewed, nil
 }
 
 func (p *simulatedPlatform) Import(_ context.Context, _ connector.App, fields connector.Fields, _ bool) ([]connector.Grant, error) {

@@ -3,8 +3,10 @@ package platform
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dghubble/oauth1"
 	"golang.org/x/oauth2"
 
 	"platform-api-connector/shared/connector"
@@ -332,7 +333,11 @@ func (x *twitter) me(ctx context.Context, app connector.App, c connector.Credent
 			return connector.Account{}, "", x.noKeys()
 		}
 	}
-	r, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodGet, url: twitterMe}), x.apiError)
+	to, err := x.authorized(app, c, call{method: http.MethodGet, url: twitterMe})
+	if err != nil {
+		return connector.Account{}, "", err
+	}
+	r, err := x.do(ctx, to, x.apiError)
 	if err != nil {
 		return connector.Account{}, "", err
 	}
@@ -354,18 +359,21 @@ func (x *twitter) me(ctx context.Context, app connector.App, c connector.Credent
 	return me, r.header.Get("X-Access-Level"), nil
 }
 
-// authorized adds the access token to a call, or an OAuth 1.0a signature over the
-// URL that is called.
-func (x *twitter) authorized(app connector.App, c connector.Credentials, to call) call {
+// authorized adds the access token to a call without parameters, or an OAuth 1.0a
+// signature over the URL that is called.
+func (x *twitter) authorized(app connector.App, c connector.Credentials, to call) (call, error) {
 	if !isOAuth1(c.Fields) {
 		to.bearer = c.Fields["access_token"]
-		return to
+		return to, nil
 	}
-	consumer := twitterKeys.client(keysApp(app), c.Fields)
-	ctx := context.WithValue(context.Background(), oauth1.HTTPClient, x.postClient)
-	token := oauth1.NewToken(c.Fields.Get("access_token"), c.Fields.Get("access_token_secret"))
-	to.transport = oauth1.NewConfig(consumer.id, consumer.secret.Reveal()).Client(ctx, token).Transport
-	return to
+	var nonce [16]byte
+	if _, err := io.ReadFull(x.random, nonce[:]); err != nil {
+		return call{}, &connector.Error{Code: connector.Internal, Message: "a request to X (Twitter) could not be signed", Err: err}
+	}
+	request := connector.SignatureRequest{Method: to.method, Nonce: hex.EncodeToString(nonce[:]), At: x.now()}
+	header, err := oauth1Header(twitterKeys.client(keysApp(app), c.Fields), c.Fields, request, x.rewriteOrigin(to.url), nil)
+	to.authorization = header
+	return to, err
 }
 
 // Revoke implements connector.Revoker
@@ -373,7 +381,11 @@ func (x *twitter) authorized(app connector.App, c connector.Credentials, to call
 // read 2026-11-23). OAuth 1.0a keys end for every other user of them, too.
 func (x *twitter) Revoke(ctx context.Context, app connector.App, c connector.Credentials, _ string) error {
 	if isOAuth1(c.Fields) {
-		_, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodPost, url: twitterInvalidate}), x.apiError)
+		to, err := x.authorized(app, c, call{method: http.MethodPost, url: twitterInvalidate})
+		if err != nil {
+			return err
+		}
+		_, err = x.do(ctx, to, x.apiError)
 		if errors.Is(err, connector.ReauthorizationRequired) {
 			return nil
 		}
