@@ -201,7 +201,7 @@ func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool
 		if !s.WithholdAppKeys && s.proofOwed(p, app, c, creds) {
 			c, creds, failure = s.prove(ctx, p, c, creds)
 		}
-		if failure != nil && (!servable(c, s.Now()) || creds.Generation != c.Credentials.Generation) {
+		if served := servable(c, s.Now()) && creds.Generation == c.Credentials.Generation; failure != nil && !served {
 			return Token{}, failure
 		}
 	}

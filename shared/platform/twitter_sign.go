@@ -83,7 +83,7 @@ var signedPath = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
 // Options.Endpoints has in its place.
 func (x *twitter) isAPI(u *url.URL) bool {
 	return slices.ContainsFunc(twitterAPIOrigins, func(origin string) bool {
-		below := func(base string) bool { return strings.HasPrefix(u.Scheme+"://"+u.Host+u.EscapedPath()+"/", base+"/") }
+		below := func(base string) bool { return strings.HasPrefix(u.Scheme+"://"+u.Host+u.EscapedPath(), base+"/") }
 		replaced := x.rewriteOrigin(origin + "/")
 		return below(origin) || below(strings.TrimSuffix(replaced, "/"))
 	})
