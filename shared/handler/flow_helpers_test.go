@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -97,4 +98,14 @@ func withoutID(r reply) string { return strings.ReplaceAll(r.Body, requestID, ""
 
 func browserCookie(state string) string {
 	return connector.BrowserCookie(connector.NewSecret(state), true)
+}
+
+// rawFields returns fields as the sandbox's faults take them.
+func rawFields(t *testing.T, fields map[string]string) map[string]json.RawMessage {
+	t.Helper()
+	raw := map[string]json.RawMessage{}
+	for name, value := range fields {
+		raw[name] = encode(t, value)
+	}
+	return raw
 }
