@@ -93,13 +93,11 @@ func Parse(get func(string) string) (Config, error) {
 		}
 		c.AllowFullCredentials = allow
 	}
-	switch c.HandOutAppKeys = true; get(HandOutAppKeys) {
-	case "", "true":
-	case "false":
-		c.HandOutAppKeys = false
-	default:
-		fail(HandOutAppKeys, "neither true nor false")
+	handOut, problem := parseSwitch(get(HandOutAppKeys), true)
+	if problem != "" {
+		fail(HandOutAppKeys, problem)
 	}
+	c.HandOutAppKeys = handOut
 	if value := get(PlatformEndpoints); value != "" {
 		endpoints, problem := parseEndpoints(value)
 		if problem != "" {
@@ -143,6 +141,17 @@ func checkPublicURL(s string) string {
 		return ""
 	}
 	return "neither https nor http on loopback"
+}
+
+// parseSwitch reads true or false, and nothing else.
+func parseSwitch(s string, unset bool) (value bool, problem string) {
+	switch s {
+	case "":
+		return unset, ""
+	case "true", "false":
+		return s == "true", ""
+	}
+	return unset, "neither true nor false"
 }
 
 // parseOrigins reads origins that are separated by commas.

@@ -162,8 +162,8 @@
 //	generation  n → n + 1              exchange, if the fields changed; nextGeneration, for a consent
 //	reference   → newer                commitRenewed, replaceOnce, reconcile: only to a higher generation
 //	            stale → moved          moveStale: the same generation
-//	status      active → needs_reauth  markNeedsReauth; applyNoticeTo; applyRenewed, reconcile and
-//	                                   recordAccountChanged, for another account
+//	status      active → needs_reauth  markNeedsReauth; applyNoticeTo; applyRenewed, applyReconciled
+//	                                   and recordAccountChanged, for another account
 //	            needs_reauth → active  applyGrant (a consent or an import); applyReconciled (a crashed consent);
 //	                                   storeVerified (the platform says that it works)
 //	            manual → active        applyGrant

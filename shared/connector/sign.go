@@ -100,6 +100,8 @@ func (s *Service) newNonce() (string, error) {
 // names nor values of parameters.
 func (r SignRequest) check() error {
 	switch {
+	case r.ConnectionID == "":
+		return Invalid("connection_id", "missing")
 	case r.Method == "":
 		return Invalid("method", "missing")
 	case !slices.Contains(signedMethods(), r.Method):
@@ -108,7 +110,12 @@ func (r SignRequest) check() error {
 		return Invalid("url", "missing")
 	case len(r.URL) > maxSignedURL:
 		return Invalid("url", "longer than 4096 characters")
-	case len(r.Parameters) > maxParameters:
+	}
+	return r.checkParameters()
+}
+
+func (r SignRequest) checkParameters() error {
+	if len(r.Parameters) > maxParameters {
 		return Invalid("parameters", "more than 100")
 	}
 	for name, value := range r.Parameters {

@@ -143,6 +143,11 @@ func TestSign(t *testing.T) {
 				t.Errorf("%s: %d %s", name, got.StatusCode, got.Body)
 			}
 		}
+		_, forged := event(t, "POST", "/connections/"+id+"/sign", signing(t, "GET", usersMe, nil))
+		forged.PathParameters = nil
+		if got := s.send(t, "token-get", encode(t, forged)); got.StatusCode != 400 {
+			t.Errorf("an event without an id: %d %s", got.StatusCode, got.Body)
+		}
 		s.do(t, "POST", "/connections/"+id+"/sign?a=b", signing(t, "GET", usersMe, nil)).refused(t, 400, connector.InvalidRequest)
 	})
 	t.Run("connections_that_cannot_sign", func(t *testing.T) {

@@ -62,18 +62,22 @@ func (x *twitter) signedURL(raw string) (*url.URL, error) {
 	if !x.isAPI(u) {
 		return nil, connector.Invalid("url", "not of X's API: https://api.x.com or https://upload.x.com")
 	}
+	return u, checkSignedPath(u)
+}
+
+func checkSignedPath(u *url.URL) error {
 	if !signedPath.MatchString(u.EscapedPath()) {
-		return nil, connector.Invalid("url", "has a path with characters other than letters, digits, - . _ ~ and /")
+		return connector.Invalid("url", "has a path with characters other than letters, digits, - . _ ~ and /")
 	}
 	for segment := range strings.SplitSeq(strings.ToLower(u.Path), "/") {
 		switch {
 		case segment == ".", segment == "..":
-			return nil, connector.Invalid("url", "has a path with . or ..")
+			return connector.Invalid("url", "has a path with . or ..")
 		case strings.HasPrefix(segment, "oauth"):
-			return nil, connector.Invalid("url", "an OAuth endpoint, which is not signed: disconnect the connection to end its token")
+			return connector.Invalid("url", "an OAuth endpoint, which is not signed: disconnect the connection to end its token")
 		}
 	}
-	return u, nil
+	return nil
 }
 
 // signedPath matches the paths of X's API. An encoded path has several readings.
