@@ -86,6 +86,7 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 		config.EventBusName:         *d.bus.EventBusName(),
 		config.ReturnOrigins:        d.settings.ReturnOrigins,
 		config.AllowFullCredentials: strconv.FormatBool(d.settings.AllowFullCredentials),
+		config.HandOutAppKeys:       strconv.FormatBool(d.settings.HandOutAppKeys),
 		config.PlatformEndpoints:    d.settings.PlatformEndpoints,
 		config.LogLevel:             d.settings.LogLevel,
 		config.CallerOwners:         d.settings.CallerOwners,

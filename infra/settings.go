@@ -22,10 +22,11 @@ type Settings struct {
 	// set or none. The certificate must be in the region of the deployment.
 	DomainName, CertificateARN string
 
-	// ReturnOrigins, AllowFullCredentials, PlatformEndpoints and LogLevel
-	// become the functions' variables of the same names.
+	// ReturnOrigins, AllowFullCredentials, HandOutAppKeys, PlatformEndpoints and
+	// LogLevel become the functions' variables of the same names.
 	ReturnOrigins        string
 	AllowFullCredentials bool
+	HandOutAppKeys       bool
 	PlatformEndpoints    string
 	LogLevel             string
 
@@ -95,6 +96,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 		CertificateARN:       r.matching("certificateArn", arnPattern("acm", "certificate/"), ""),
 		ReturnOrigins:        strings.Join(r.list("returnOrigins"), ","),
 		AllowFullCredentials: r.boolean("allowFullCredentials", false),
+		HandOutAppKeys:       r.boolean("handOutAppKeys", true),
 		PlatformEndpoints:    r.text("platformEndpoints"),
 		LogLevel:             r.text("logLevel"),
 		CallerOwners:         r.text("callerOwners"),

@@ -37,7 +37,7 @@ func TestReadSettings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(Settings{Stage: "dev", LogLevel: "info"}, got); diff != "" {
+		if diff := cmp.Diff(Settings{Stage: "dev", LogLevel: "info", HandOutAppKeys: true}, got); diff != "" {
 			t.Errorf("defaults (-want +got):\n%s", diff)
 		}
 	})
@@ -54,6 +54,7 @@ func TestReadSettings(t *testing.T) {
 			"a whole service as caller":        {map[string]any{"tokenCallers": "lambda.amazonaws.com"}, "tokenCallers"},
 			"an assumed role as caller":        {map[string]any{"tokenCallers": "arn:aws:sts::123456789012:assumed-role/a/b"}, "tokenCallers"},
 			"yes as a boolean":                 {map[string]any{"allowFullCredentials": "yes"}, "allowFullCredentials"},
+			"no as a boolean":                  {map[string]any{"handOutAppKeys": "no"}, "handOutAppKeys"},
 			"an origin with a path":            {map[string]any{"returnOrigins": "https://app.example.com/done"}, "RETURN_ORIGINS"},
 			"endpoints that are no JSON":       {map[string]any{"platformEndpoints": "graph"}, "PLATFORM_ENDPOINTS"},
 			"callers with half an ARN":         {map[string]any{"callerOwners": `{"role/tenant":["acme"]}`}, "CALLER_OWNERS"},

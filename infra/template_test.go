@@ -85,6 +85,7 @@ var everything = map[string]any{
 	"certificateArn":       "arn:aws:acm:eu-west-1:123456789012:certificate/test",
 	"returnOrigins":        []any{"https://app.example.com", "https://beta.example.com"},
 	"allowFullCredentials": "true",
+	"handOutAppKeys":       "false",
 	"platformEndpoints":    `{"https://graph.facebook.com":"https://sandbox.example.com"}`,
 	"logLevel":             "debug",
 	"tokenCallers":         "arn:aws:iam::210987654321:role/publisher,345678901234",

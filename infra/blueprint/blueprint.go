@@ -84,7 +84,7 @@ func Functions() []Function {
 	return []Function{
 		{Name: OAuthStart, Job: "checks a connect link and sends the browser to the platform", MemoryMB: 256, Timeout: 10 * time.Second, Environment: with(config.LinkScopes)},
 		{Name: OAuthCallback, Job: "redeems the code of a consent and stores the connections", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins, config.SecretKMSKeyID, config.RefuseUnbound)},
-		{Name: TokenGet, Job: "hands out credentials that work now", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.AllowFullCredentials, config.CallerOwners, config.SecretKMSKeyID, config.RefuseUnbound)},
+		{Name: TokenGet, Job: "hands out credentials that work now", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.AllowFullCredentials, config.HandOutAppKeys, config.CallerOwners, config.SecretKMSKeyID, config.RefuseUnbound)},
 		{Name: Refresh, Job: "finds what is due and queues it", MemoryMB: 256, Timeout: 60 * time.Second, MaxConcurrency: 1, Environment: common},
 		{Name: RefreshWorker, Job: "refreshes the connections of a batch", MemoryMB: 512, Timeout: 60 * time.Second, MaxConcurrency: 20, Environment: with(config.SecretKMSKeyID, config.RefuseUnbound)},
 		{Name: Connections, Job: "serves the operator's routes", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins, config.CallerOwners, config.LinkScopes, config.SecretKMSKeyID, config.RefuseUnbound)},
@@ -124,6 +124,7 @@ func Routes() []Route {
 		iam("GET", "/connections", Connections),
 		iam("GET", "/connections/{id}", Connections),
 		iam("GET", "/connections/{id}/token", TokenGet),
+		iam("POST", "/connections/{id}/sign", TokenGet),
 		iam("POST", "/connections/{id}/verify", Connections),
 		iam("POST", "/connections/{id}/refresh", Connections),
 		iam("POST", "/connections/{id}/usage", Connections),

@@ -53,6 +53,7 @@ func TestStory(t *testing.T) {
 		{"import_and_export_of_each_shape", importAndExport},
 		{"import_of_a_facebook_user_token", importUserToken},
 		{"full_credentials_are_refused_by_default", refuseFullCredentials},
+		{"sign_in_place_of_keys", signInPlaceOfKeys},
 		{"list_with_a_cursor", listWithCursor},
 		{"disconnect", disconnectEachPlatform},
 		{"due_connection_is_refreshed_through_the_queue", refreshThroughQueue},

@@ -71,8 +71,8 @@ func mutants() []mutant {
 			Name:    "uncertain-token-shown-again",
 			Guard:   "A refresh token that may be spent is not sent again while the access token works.",
 			File:    dir + "refresh.go",
-			Find:    `== Rotating && c.alive(now)`,
-			Replace: `== Rotating && false`,
+			Find:    `&& rotates(p, c) && c.alive(now)`,
+			Replace: `&& rotates(p, c) && false`,
 		},
 		{
 			Name:    "lost-answer-forgotten",
@@ -462,6 +462,70 @@ func mutants() []mutant {
 			File:    dir + "outcome.go",
 			Find:    `case c.Credentials.Generation > ref.Generation, changed`,
 			Replace: `case changed`,
+		},
+		// What credentials must prove.
+		{
+			Name:    "account-of-import-not-asked",
+			Guard:   "After the first exchange of an import the platform is asked whose the new tokens are.",
+			File:    dir + "proof.go",
+			Find:    `imported && before.AccountID == ""`,
+			Replace: `false && imported && before.AccountID == ""`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "unconfirmed-token-handed-out",
+			Guard:   "Renewed tokens of an import are not handed out before the platform named their account.",
+			File:    dir + "account.go",
+			Find:    `return creds.AccountOwed && !c.accountUnknown()`,
+			Replace: `return false`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "changed-account-not-marked",
+			Guard:   "A refresh whose answer names another account marks the connection.",
+			File:    dir + "outcome.go",
+			Find:    `case c.accountChanged(a.renewed):`,
+			Replace: `case false:`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "changed-account-not-reconciled",
+			Guard:   "Tokens of another account, whose writer crashed before the record, mark the connection.",
+			File:    dir + "reconcile.go",
+			Find:    `if c.accountChanged(creds) {`,
+			Replace: `if false {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "app-keys-lent-without-proof",
+			Guard:   "The app's keys are handed out only with credentials that the platform accepted with them.",
+			File:    dir + "proof.go",
+			Find:    `s.WithholdAppKeys || !s.appProven(p, app, creds)`,
+			Replace: `s.WithholdAppKeys`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "signed-without-proof",
+			Guard:   "The app's keys sign only for credentials that the platform accepted with them.",
+			File:    dir + "sign.go",
+			Find:    `if s.appProven(p, app, creds) {`,
+			Replace: `if true {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "another-key-marks-connection",
+			Guard:   "A refusal of keys that were verified with another key of the app marks no connection.",
+			File:    dir + "refresh.go",
+			Find:    `if a.verifiedWithAnotherKey() {`,
+			Replace: `if false {`,
+
+			Packages: []string{"./shared/handler"},
 		},
 		{
 			Name:    "breaker-written-before-the-credentials",

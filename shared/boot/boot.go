@@ -112,6 +112,7 @@ func newService(c config.Config, log *slog.Logger) (*connector.Service, error) {
 
 		SuspensionCache: &connector.SuspensionCache{},
 		LinkScopes:      scopeLists(c.LinkScopes.Platforms),
+		WithholdAppKeys: !c.HandOutAppKeys,
 	}
 	for _, lists := range c.LinkScopes.Callers {
 		service.CallerScopes = append(service.CallerScopes, scopeLists(lists))

@@ -32,6 +32,7 @@ const (
 	SecretKMSKeyID       = "SECRET_KMS_KEY_ID"
 	RefuseUnbound        = "REFUSE_UNBOUND_CREDENTIALS"
 	LinkScopes           = "LINK_SCOPES"
+	HandOutAppKeys       = "HAND_OUT_APP_KEYS"
 )
 
 // Config is the validated environment of a function.
@@ -57,6 +58,8 @@ type Config struct {
 	// LinkScopes are the scopes that connect links may ask for. Whether their
 	// platforms exist is for CheckPlatforms to say.
 	LinkScopes LinkScopeLists
+	// HandOutAppKeys lets token-get hand out keys of an app.
+	HandOutAppKeys bool
 }
 
 // Parse reads the variables through get, usually os.Getenv. The error names
@@ -103,6 +106,11 @@ func Parse(get func(string) string) (Config, error) {
 		return set
 	}
 	c.AllowFullCredentials, c.RefuseUnbound = flag(AllowFullCredentials), flag(RefuseUnbound)
+	handOut, problem := parseSwitch(get(HandOutAppKeys), true)
+	if problem != "" {
+		fail(HandOutAppKeys, problem)
+	}
+	c.HandOutAppKeys = handOut
 	if value := get(PlatformEndpoints); value != "" {
 		endpoints, problem := parseEndpoints(value)
 		if problem != "" {
@@ -153,6 +161,17 @@ func checkPublicURL(s string) string {
 		return ""
 	}
 	return "neither https nor http on loopback"
+}
+
+// parseSwitch reads true or false, and nothing else.
+func parseSwitch(s string, unset bool) (value bool, problem string) {
+	switch s {
+	case "":
+		return unset, ""
+	case "true", "false":
+		return s == "true", ""
+	}
+	return unset, "neither true nor false"
 }
 
 // parseOrigins reads origins that are separated by commas.

@@ -22,6 +22,7 @@ func good() map[string]string {
 		config.AllowFullCredentials: "true",
 		config.PlatformEndpoints:    `{"https://graph.facebook.com":"http://127.0.0.1:9001/graph/","https://api.x.com":"https://x.example.com"}`,
 		config.LogLevel:             "debug",
+		config.HandOutAppKeys:       "false",
 	}
 }
 
@@ -49,7 +50,7 @@ func TestParse(t *testing.T) {
 		if c.TableName != "connections" || c.EventBusName != "connector" || c.RefreshQueueURL != "https://sqs.us-east-1.amazonaws.com/000000000000/refresh" {
 			t.Errorf("table %q, bus %q, queue %q", c.TableName, c.EventBusName, c.RefreshQueueURL)
 		}
-		if !c.AllowFullCredentials || c.LogLevel != slog.LevelDebug {
+		if !c.AllowFullCredentials || c.HandOutAppKeys || c.LogLevel != slog.LevelDebug {
 			t.Errorf("got %+v", c)
 		}
 	})
@@ -64,14 +65,15 @@ func TestParse(t *testing.T) {
 	t.Run("defaults_are_safe", func(t *testing.T) {
 		t.Parallel()
 		environment := good()
-		for _, name := range []string{config.ReturnOrigins, config.AllowFullCredentials, config.PlatformEndpoints, config.LogLevel} {
+		for _, name := range []string{config.ReturnOrigins, config.AllowFullCredentials, config.PlatformEndpoints, config.LogLevel, config.HandOutAppKeys} {
 			delete(environment, name)
 		}
 		c, err := parse(environment)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(c.ReturnOrigins) != 0 || c.AllowFullCredentials || len(c.PlatformEndpoints) != 0 || c.LogLevel != slog.LevelInfo {
+		// The keys of the app are what callers sign with.
+		if len(c.ReturnOrigins) != 0 || c.AllowFullCredentials || !c.HandOutAppKeys || len(c.PlatformEndpoints) != 0 || c.LogLevel != slog.LevelInfo {
 			t.Errorf("got %+v", c)
 		}
 	})
@@ -85,6 +87,7 @@ func TestParse(t *testing.T) {
 			config.EventBusName:         {""},
 			config.ReturnOrigins:        {"product.example.com", "https://product.example.com/path", "https://a@example.com", "https://example.com?a=b", "https://example.com#a", "https://", "ftp://example.com", "javascript:alert(1)", "https://ok.example.com,*"},
 			config.AllowFullCredentials: {"yes please"},
+			config.HandOutAppKeys:       {"yes", "no", "0", "1", "False", "TRUE", " false", "off"},
 			config.PlatformEndpoints: {"[]", `{"graph.facebook.com":"http://127.0.0.1"}`, `{"https://graph.facebook.com":"127.0.0.1"}`, `{"https://graph.facebook.com":"http://127.0.0.1?x"}`,
 				`{"https://graph.facebook.com":"http://127.0.0.1#x"}`, `{"https://graph.facebook.com":"http://u@127.0.0.1"}`, `{"https://graph.facebook.com":"http://"}`, `{"https://graph.facebook.com":"ftp://127.0.0.1"}`},
 			config.LogLevel: {"loud"},

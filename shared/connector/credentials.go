@@ -60,6 +60,24 @@ type Credentials struct {
 	// ConsentID is that of Connection: it tells a renewal from a new consent.
 	// It is empty in credentials that the previous release stored.
 	ConsentID string
+
+	// VerifiedKey is the fingerprint of the app's key with which the platform
+	// accepted imported credentials: see Platform.AppKey. It is empty where the
+	// platform was not asked, and in credentials that the previous release stored.
+	VerifiedKey string
+
+	// KnownSecret is the fingerprint of the app's client secret, if the importer
+	// sent that secret and the platform accepted the tokens. It is replaced by
+	// VerifiedKey once a call with the app's key succeeds.
+	KnownSecret string
+
+	// AccountID is the account that the platform named after an exchange of these
+	// credentials; empty where it named none.
+	AccountID string
+
+	// AccountOwed says that an exchange replaced imported tokens, and that the
+	// platform must still be asked for their account.
+	AccountOwed bool
 }
 
 // refreshToken is the field that the brief gives the refresh token on every

@@ -91,14 +91,8 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 	if !ok {
 		return nil
 	}
-	others, err := s.Store.UserConnections(ctx, c.Platform, c.UserID)
-	if err != nil {
-		return internal("finding connections of the same person", err)
-	}
-	for _, other := range others {
-		if other.ID != c.ID {
-			return nil
-		}
+	if others, err := s.hasOthers(ctx, c); err != nil || others {
+		return err
 	}
 	creds, _, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	if errors.Is(err, ErrNotFound) {
@@ -106,6 +100,9 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 	}
 	if err != nil {
 		return credentialsError(err)
+	}
+	if c.checkAccount(creds) != nil {
+		return nil // the tokens may be those of another person, whose connection lives
 	}
 	app, err := s.app(ctx, c.Platform)
 	if err != nil {
@@ -122,6 +119,20 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 		return nil
 	}
 	return err
+}
+
+// hasOthers reports whether the person of c has another connection.
+func (s *Service) hasOthers(ctx context.Context, c Connection) (bool, error) {
+	others, err := s.Store.UserConnections(ctx, c.Platform, c.UserID)
+	if err != nil {
+		return false, internal("finding connections of the same person", err)
+	}
+	for _, other := range others {
+		if other.ID != c.ID {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // postponeRevocation leaves the revocation to the worker.

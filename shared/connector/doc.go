@@ -9,14 +9,16 @@
 // # Where to read
 //
 // Each use case is one file, named after it: link, start, callback, confirm,
-// token, refresh, sweep, import, list, verify, usage, disconnect, notice, app,
-// suspension.
-// Its tests are beside it. Four files hold what several use cases share:
+// token, sign, refresh, sweep, import, list, verify, usage, disconnect, notice,
+// app, suspension. Its tests are beside it. Six files hold what several use cases
+// share:
 //
 //	grant.go      saves a grant: creates a connection or replaces its credentials
 //	reconcile.go  repairs a record after a crash
 //	lease.go      the lease, and commit, by which most use cases write a record
 //	pending.go    credentials that no connection refers to yet
+//	proof.go      what credentials proved: which get the keys of the app
+//	account.go    whose account renewed tokens are
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
 // attempt, whose method run is the protocol. outcome.go records how the attempt
@@ -53,6 +55,10 @@
 //	lease         the sole right to refresh one connection until an instant
 //	reconcile     make the record refer to the newest credentials after a crash
 //	refusal       a platform's answer that a grant or an app is not accepted
+//	proven        of credentials: the platform accepted them with the key that the
+//	              app has now (VerifiedKey)
+//	owed          of renewed tokens of an import: the platform must still be asked
+//	              for their account (AccountOwed)
 //	breaker       stops the calls of a client that the platform refuses or cannot serve:
 //	              for everybody, or for one owner whose calls alone fail
 //	suspension    withholds the tokens of one connection, owner or platform, or of
@@ -83,14 +89,16 @@
 // of its result could need. No exchange is cancelled because its caller left.
 //
 // I5. A connection is marked needs_reauth only if the platform refuses its grant
-// or sends a notice that ends it, or if its token expired and nothing can renew
-// it. A refusal marks only if the refused credentials, read again, are still the
-// newest or are gone, and no other holder acquired the lease. A notice marks only
-// if it is not older than the credentials. The refusal of an app marks no connection.
+// or sends a notice that ends it, if its token expired and nothing can renew it,
+// or if a refresh returned the tokens of another account. A refusal marks only if
+// the refused credentials, read again, are still the newest or are gone, and no
+// other holder acquired the lease. A notice marks only if it is not older than the
+// credentials. The refusal of an app marks no connection.
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
-// unless the connection is marked needs_reauth or was refreshed by force too
-// often. An expired token is never handed out.
+// unless the connection is marked needs_reauth, was refreshed by force too often,
+// or has tokens whose account is not confirmed (I14). An expired token is never
+// handed out.
 //
 // I7. Credentials that are stored and that the record does not refer to, because
 // a writer crashed in between, are used by the next refresh, and by the next
@@ -120,6 +128,14 @@
 // that no record refers to yet, and is deleted once one does. By the tickets that
 // are left, the sweep finds secrets without a record and deletes them.
 //
+// I14. Tokens that an exchange of imported credentials returned are used for a
+// known account only after the platform named that account. The credentials are
+// stored before it is asked.
+//
+// I15. The keys of an app are handed out, and sign, only with credentials that the
+// platform accepted with the key that the app has now. The credential store says
+// so, not the record.
+//
 // # Outcomes of an attempt
 //
 //	outcome      what happened                     what is written                         who is told
@@ -128,7 +144,12 @@
 //	renewed      new credentials                   credentials; then reference, times,     Connection Refreshed,
 //	                                               scopes, no mark, lease released         Connection Expiring
 //	unchanged    the same credentials, confirmed   as renewed, without credentials;        Connection Expiring
-//	                                               verified_at
+//	                                               verified_at. A proof that they lacked
+//	                                               is stored, as a new generation
+//	account owed new credentials of an import      as renewed, but the lease stays; then   the caller, where the platform
+//	                                               the account, lease released             does not answer
+//	account      credentials of another account    credentials; then reference,            Reauthorization Required
+//	changed                                        needs_reauth (account_changed)
 //	transient    the platform or network failed    failures + 1, code, retry times; mark   the caller; with a live
 //	                                               stays uncertain if no answer came       token: degraded; the breaker
 //	app refused  the platform refused the app,     code; failures as before                the caller; the breaker, unless
@@ -162,7 +183,8 @@
 //	            stale → moved          moveStale: the same generation
 //	status      (new) → active         createConnection
 //	            (new) → manual         createManual
-//	            active → needs_reauth  markNeedsReauth; applyNoticeTo
+//	            active → needs_reauth  markNeedsReauth; applyNoticeTo; applyRenewed, applyReconciled
+//	                                   and recordAccountChanged, for another account
 //	            needs_reauth → active  applyGrant (a consent or an import); applyReconciled (a crashed consent);
 //	                                   storeVerified (the platform says that it works)
 //	            manual → active        applyGrant
@@ -183,6 +205,8 @@
 //	                                           refusal ends in needs_reauth, reason rotation_lost
 //	Put of renewed credentials                 reconcile, at the next refresh; nothing where they were sealed
 //	                                           and the record was not written, as before Put
+//	commit of credentials whose account        the next token-get, Verify or due refresh: AccountOwed is stored
+//	is owed                                    with the credentials
 //	Put of a consent for a connection          the next refresh; reconcileConsent, at the next token-get, if
 //	                                           the connection is marked needs_reauth: within reconcileFor,
 //	                                           or later by the lease that the writer left. A manual

@@ -63,6 +63,11 @@ func (c Code) TryLater() bool {
 // The reasons that the domain gives; platforms add their own. A reason stands
 // in Error.Reason, in a connection's status reason, or in an event.
 const (
+	// ReasonAccountChanged says that a refresh returned the tokens of another
+	// account.
+	ReasonAccountChanged = "account_changed"
+
+	reasonAccountUnconfirmed = "account_unconfirmed" // the platform has not named the account of renewed tokens yet
 	reasonAppNotApproved     = "app_not_approved"    // posts by hand until the platform approves the app
 	reasonAppReplaced        = "app_replaced"        // the stored app is not the one that was consented to
 	reasonCredentialsMissing = "credentials_missing" // the vault has lost them

@@ -57,6 +57,13 @@ func useCases(name connector.Name) []useCase {
 			b.expire(t, c.ID)
 		}
 	}
+	expiredImport := func(t *testing.T, b *bench, c connector.Connection) {
+		_, err := b.Import(t.Context(), connector.ImportRequest{Platform: name, Owner: "acme", Credentials: b.full(t, c.ID)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expired(t, b, c)
+	}
 	due := func(t *testing.T, b *bench, c connector.Connection) {
 		b.clock.Advance(c.RefreshAt.Sub(b.clock.Now()) + time.Second)
 	}
@@ -94,6 +101,11 @@ func useCases(name connector.Name) []useCase {
 			return confirmWhole(ctx, b, name, b.sandbox.People(string(name))[1].ID, "")
 		}, false, false},
 		{"token of an expired one", expired, func(ctx context.Context, b *bench, c connector.Connection) error {
+			_, err := b.Token(ctx, connector.TokenRequest{ConnectionID: c.ID, MinTTL: connector.DefaultMinTTL})
+			return err
+		}, false, false},
+		// Its first exchange asks for the account, too.
+		{"token of an expired import", expiredImport, func(ctx context.Context, b *bench, c connector.Connection) error {
 			_, err := b.Token(ctx, connector.TokenRequest{ConnectionID: c.ID, MinTTL: connector.DefaultMinTTL})
 			return err
 		}, false, false},

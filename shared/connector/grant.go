@@ -277,7 +277,7 @@ func (s *Service) nextGeneration(ctx context.Context, c Connection, g Grant) Gra
 		return g
 	}
 	g.Credentials.Generation = max(c.Credentials.Generation, ref.Generation) + 1
-	if !g.Credentials.renewable() && old.renewable() && old.ClientID == g.Credentials.ClientID && old.ClientID != "" {
+	if !g.Credentials.renewable() && old.renewable() && old.ClientID == g.Credentials.ClientID && old.ClientID != "" && !c.accountChanged(old) {
 		g.Credentials.Fields = g.Credentials.Fields.Clone()
 		g.Credentials.Fields[refreshToken] = old.Fields[refreshToken]
 		g.Credentials.GrantExpiresAt = old.GrantExpiresAt

@@ -64,7 +64,7 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	}
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	return s.saveImported(ctx, p, r, grants)
+	return s.saveImported(ctx, p, app, r, grants)
 }
 
 // check checks what does not depend on the platform.
@@ -86,13 +86,16 @@ func (r ImportRequest) check() error {
 }
 
 // saveImported saves the grants that a platform made of the credentials of r.
-func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest, grants []Grant) (Imported, error) {
+func (s *Service) saveImported(ctx context.Context, p Platform, app App, r ImportRequest, grants []Grant) (Imported, error) {
 	var imported Imported
 	for _, g := range grants {
 		if r.SkipVerify {
 			g.UserID = provisionalID(p, g.Credentials) // a claim without proof reaches no other connection
 		} else {
 			g.VerifiedAt = s.Now().UTC()
+			if g.Credentials.VerifiedKey == "" && p.AppKey(app, g.Credentials) != "" && knowsSecret(app, r.Credentials) {
+				g.Credentials.KnownSecret = secretFingerprint(app)
+			}
 		}
 		if g.Account.ID == "" {
 			g.Account.ID = provisionalID(p, g.Credentials)

@@ -26,7 +26,7 @@ const (
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
-		w.faultless, w.platform.lifetime = true, outageLifetime
+		w.faultless, w.platform.lifetime, w.platform.names = true, outageLifetime, true
 		setup := w.worker(0, 0)
 		for i := range outageConnections {
 			imported, err := setup.service.Import(t.Context(), connector.ImportRequest{

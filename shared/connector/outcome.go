@@ -91,16 +91,11 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 		case !changed:
 			ref = c.Credentials // they may have moved meanwhile
 		}
-		now := a.Now().UTC()
-		a.applyCredentials(c, a.platform, a.renewed, ref)
-		c.updateScopes(a.renewed.Scopes)
-		c.LastRefreshedAt = now
-		if !changed {
-			c.VerifiedAt = now
+		a.applyRenewed(c, ref)
+		c.ExpiryNoticeDays = expiryNoticeDays(*c, c.LastRefreshedAt)
+		if !a.renewed.AccountOwed {
+			c.Lease.release(holder)
 		}
-		c.Failures, c.Attempt = 0, Attempt{}
-		c.ExpiryNoticeDays = expiryNoticeDays(*c, now)
-		c.Lease.release(holder)
 		return nil
 	})
 	if errors.Is(err, errLate) {
@@ -109,11 +104,33 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 	if err != nil {
 		return a.connection, err
 	}
-	if changed {
+	if committed.accountChanged(a.renewed) {
+		a.reportAccountChanged(ctx, committed)
+		return committed, errReauth(ReasonAccountChanged)
+	}
+	if !a.onlyChecked() {
 		a.publish(ctx, EventRefreshed, committed, "")
 	}
 	a.publishExpiring(ctx, committed, noticed)
-	return committed, nil
+	if a.renewed.AccountOwed {
+		return a.confirmAccount(ctx, committed)
+	}
+	return a.learnAccount(ctx, committed, Account{ID: a.renewed.AccountID}), nil
+}
+
+// applyRenewed records what the exchange returned.
+func (a *attempt) applyRenewed(c *Connection, ref CredentialsRef) {
+	now := a.Now().UTC()
+	a.applyCredentials(c, a.platform, a.renewed, ref)
+	c.updateScopes(a.renewed.Scopes)
+	c.LastRefreshedAt = now
+	c.Failures, c.Attempt = 0, Attempt{}
+	switch {
+	case c.accountChanged(a.renewed):
+		c.markAccountChanged()
+	case a.onlyChecked():
+		c.VerifiedAt = now
+	}
 }
 
 // discardLate discards renewed credentials that are late. If the
@@ -153,8 +170,12 @@ func (a *attempt) recordFailure(ctx context.Context, o outcome, e *Error) (Conne
 			RetryAt:    caller,
 		}
 		c.RefreshAt = sweep
-		if c.Attempt.Uncertain && sweep.Before(c.ExpiresAt) {
+		switch {
+		case c.Attempt.Uncertain && sweep.Before(c.ExpiresAt):
 			c.RefreshAt = c.ExpiresAt
+		case e.Reason == reasonAppReplaced && c.ExpiresAt.IsZero():
+			// Each check calls the platform, and only the operator can change the app.
+			c.RefreshAt = a.refreshAt(a.platform.Describe().Cadence, a.credentials)
 		}
 		if o == outcomeAppRefused {
 			c.Attempt.RetryAt = a.Now().UTC()

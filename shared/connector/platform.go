@@ -52,7 +52,8 @@ type Platform interface {
 	// Refresh renews c or, where nothing can be renewed, checks that it still
 	// works and returns it as it is. What the platform left out of its answer
 	// is carried over. A dead grant is ReauthorizationRequired, a refused app
-	// AppMisconfigured.
+	// AppMisconfigured. Where the answer names the account of the tokens, the
+	// result has it as AccountID. c has no AccountID.
 	Refresh(ctx context.Context, app App, c Credentials) (Credentials, error)
 
 	// Verify calls the platform's simplest authenticated endpoint. An access
@@ -71,6 +72,35 @@ type Platform interface {
 	// Full returns c exactly in the brief's shape, with what was left out
 	// because app holds it. It makes no call.
 	Full(app App, c Credentials) Fields
+
+	// AppKey returns the fingerprint of the key of app that calls with c use,
+	// such as its client id. It does not depend on the app's secret. It is empty
+	// where c brought a client of its own, and where app lacks the key or its
+	// secret. A successful Refresh proves that the platform accepts c with this
+	// key. An Import that asks the platform sets VerifiedKey if the platform
+	// accepted the credentials with this key.
+	AppKey(app App, c Credentials) string
+}
+
+// Signer is a Platform whose API takes signed requests.
+type Signer interface {
+	// Sign returns the value of the Authorization header of a request, signed
+	// with c and with the keys of app, or with those that c brought. It is
+	// InvalidRequest where c cannot sign, or where the request is not one to the
+	// platform's API. It is AppNotConfigured where c needs keys that app lacks. It
+	// makes no call. Its errors contain no part of the request.
+	Sign(app App, c Credentials, r SignatureRequest) (Secret, error)
+}
+
+// SignatureRequest is a request to a platform that must be signed.
+type SignatureRequest struct {
+	Method string
+	URL    string
+	// Parameters are the parameters of a form, and those of the query that are
+	// not in URL.
+	Parameters map[string]string
+	Nonce      string
+	At         time.Time
 }
 
 // Revoker is a Platform that can take a grant back. Platforms without it can

@@ -354,7 +354,7 @@ func TestReconcile_MissingScopes(t *testing.T) {
 func TestReconcile_RescuedCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
-		w.faultless = true
+		w.faultless, w.platform.names = true, true
 		imported, err := w.worker(0, 0).service.Import(t.Context(), connector.ImportRequest{
 			Platform: "rotating", Owner: "owner", Credentials: w.platform.consent("account"),
 		})

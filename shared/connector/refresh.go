@@ -32,6 +32,9 @@ type freshness struct {
 	minTTL time.Duration
 	// due is set by the worker, which renews what is due and waits for nothing.
 	due bool
+	// newerThan asks for credentials of a later generation: with a proof that
+	// those of this generation lack. Zero asks for none.
+	newerThan int64
 }
 
 // satisfiedBy reports whether c needs no renewal.
@@ -41,6 +44,8 @@ func (f freshness) satisfiedBy(c Connection, now time.Time) bool {
 		return c.RefreshAt.IsZero() || now.Before(c.RefreshAt)
 	case f.force:
 		return c.LastRefreshedAt.After(f.since)
+	case f.newerThan > 0:
+		return c.Credentials.Generation > f.newerThan
 	}
 	return c.freshFor(f.minTTL, now)
 }
@@ -140,6 +145,7 @@ type attempt struct {
 	freshness   freshness
 	turn        turn
 	renewed     Credentials // by the platform
+	account     Account     // of the credentials, once the platform named it
 }
 
 // attempt acquires the lease of c and runs an attempt. ErrConflict: another
@@ -156,7 +162,7 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 	leased, err := s.acquireLease(ctx, c, Attempt{
 		Generation: c.Credentials.Generation,
 		At:         now,
-		Uncertain:  p.Describe().Cadence.Model == Rotating,
+		Uncertain:  rotates(p, c),
 	})
 	if errors.Is(err, ErrConflict) {
 		return c, err
@@ -178,8 +184,13 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 // family of tokens (RFC 9700, 4.14.2), with the access token that still works.
 // Once that one expired, another try can lose nothing (I9).
 func mustNotReplay(p Platform, c Connection, now time.Time) bool {
-	return c.Attempt.Uncertain && c.Attempt.Generation == c.Credentials.Generation &&
-		p.Describe().Cadence.Model == Rotating && c.alive(now)
+	return c.Attempt.Uncertain && c.Attempt.Generation == c.Credentials.Generation && rotates(p, c) && c.alive(now)
+}
+
+// rotates reports whether a refresh of c spends a refresh token. Credentials
+// without an expiry have none: a refresh only checks them.
+func rotates(p Platform, c Connection) bool {
+	return p.Describe().Cadence.Model == Rotating && !c.ExpiresAt.IsZero()
 }
 
 // reserveForced counts a refresh that a caller forces. It fails with
@@ -205,7 +216,8 @@ func (a *attempt) run(ctx context.Context) (Connection, error) {
 		return a.record(ctx, outcomeNotSent, err)
 	}
 	a.moveStale(ctx)
-	if !a.stillNeeded() {
+	confirm := a.onlyConfirms()
+	if !confirm && !a.stillNeeded() {
 		return a.record(ctx, outcomeNotSent, nil)
 	}
 	if err := a.checkResting(ctx, a.connection); err != nil {
@@ -213,6 +225,14 @@ func (a *attempt) run(ctx context.Context) (Connection, error) {
 	}
 	if err := a.checkPreconditions(ctx); err != nil {
 		return a.record(ctx, outcomeNotSent, err)
+	}
+	if confirm {
+		// Another exchange can replace a token that was revoked before its expiry.
+		err := a.askAccount(ctx)
+		if !errors.Is(err, ReauthorizationRequired) || insufficientTime(ctx) {
+			defer a.recordWithBreaker(ctx, err)
+			return a.recordAccount(ctx, err)
+		}
 	}
 	outcome, err := a.exchange(ctx)
 	if err != nil {
@@ -239,6 +259,9 @@ func (a *attempt) reconcile(ctx context.Context) error {
 		a.previous = Attempt{}
 	}
 	a.connection, a.credentials = c, creds
+	if c.accountChanged(creds) {
+		return errReauth(ReasonAccountChanged)
+	}
 	return nil
 }
 
@@ -334,18 +357,22 @@ func (a *attempt) checkTurn(ctx context.Context) error {
 
 // exchange sends the credentials to the platform, and returns the outcome.
 func (a *attempt) exchange(ctx context.Context) (outcome, error) {
-	if a.credentials.ClientID != "" && a.app.ClientID != "" && a.credentials.ClientID != a.app.ClientID {
-		return outcomeAppRefused, &Error{Code: AppMisconfigured, Reason: reasonAppReplaced,
-			Message: "the stored app is another one than this connection was authorized for: restore it, or connect again"}
+	if a.appReplaced() {
+		return outcomeAppRefused, errAppReplaced(nil)
 	}
+	sent := a.credentials
+	sent.AccountID = ""
 	renewed, err := withCurrentOrPreviousSecret(ctx, a.Service, a.app, clientRefused, func(app App) (Credentials, error) {
 		ctx, cancel := context.WithTimeout(ctx, ExchangeBudget)
 		defer cancel()
-		return a.platform.Refresh(ctx, app, a.credentials)
+		return a.platform.Refresh(ctx, app, sent)
 	})
 	switch code := AsError(err); {
 	case err == nil:
 	case code.Code.GrantDead():
+		if a.verifiedWithAnotherKey() {
+			return outcomeAppRefused, errAppReplaced(err)
+		}
 		return outcomeGrantDead, err
 	case code.Code.AppRefused() && !a.clientOfImportRefused(err):
 		return outcomeAppRefused, err
@@ -353,13 +380,26 @@ func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 		return outcomeTransient, err
 	}
 	renewed.ClientID, renewed.ConsentID, renewed.Generation = a.credentials.ClientID, a.connection.ConsentID, a.credentials.Generation
-	if renewed.Fields.Equal(a.credentials.Fields) {
-		a.renewed = renewed
+	a.renewed = a.withProofs(renewed)
+	if !a.mustStore() {
 		return outcomeUnchanged, nil
 	}
-	renewed.Generation++
-	a.renewed = renewed
+	a.renewed.Generation++
 	return outcomeRenewed, nil
+}
+
+// appReplaced reports whether the stored app is another one than the credentials
+// were issued for.
+func (a *attempt) appReplaced() bool {
+	if a.credentials.ClientID != "" && a.app.ClientID != "" && a.credentials.ClientID != a.app.ClientID {
+		return true
+	}
+	return a.credentials.renewable() && a.verifiedWithAnotherKey()
+}
+
+func errAppReplaced(cause error) *Error {
+	return &Error{Code: AppMisconfigured, Reason: reasonAppReplaced, Err: cause,
+		Message: "the stored app is another one than this connection was authorized for: restore it, or connect again"}
 }
 
 // recordWithBreaker records with the breaker how the call went, unless that says

@@ -46,6 +46,9 @@ type Service struct {
 	CallerScopes []ScopeLists
 	// AllowFull lets Token hand out refresh tokens and client secrets.
 	AllowFull bool
+	// WithholdAppKeys keeps the keys of the apps from every caller. They are only
+	// used: to refresh, to verify and to sign.
+	WithholdAppKeys bool
 }
 
 // platform returns the platform of that name.

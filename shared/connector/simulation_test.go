@@ -128,7 +128,7 @@ type world struct {
 
 func newWorld(seed uint64) *world {
 	w := &world{seed: seed, store: connectortest.NewStore(), vault: connectortest.NewVault(), durable: map[string]bool{}, began: time.Now()}
-	w.platform = &rotating{world: w, lifetime: simulatedLifetime, grants: map[string]*simulatedGrant{}}
+	w.platform = &rotating{world: w, lifetime: simulatedLifetime, grants: map[string]*simulatedGrant{}, names: seed%2 == 0}
 	return w
 }
 
@@ -433,6 +433,7 @@ type rotating struct {
 	world    *world
 	lifetime time.Duration // of an access token
 	grants   map[string]*simulatedGrant
+	names    bool // the answer to a refresh names the account
 
 	mu     sync.Mutex
 	access map[string]time.Time
@@ -622,7 +623,11 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 		panic(crash{})
 	}
 	now := k.service.Now()
-	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(p.lifetime)}, nil
+	renewed := connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(p.lifetime)}
+	if p.names {
+		renewed.AccountID = g.account
+	}
+	return renewed, nil
 }
 
 func (p *simulatedPlatform) Import(_ context.Context, _ connector.App, fields connector.Fields, _ bool) ([]connector.Grant, error) {
@@ -657,6 +662,24 @@ func (p *simulatedPlatform) Exchange(context.Context, connector.App, connector.A
 	return nil, errors.ErrUnsupported
 }
 
-func (p *simulatedPlatform) Verify(context.Context, connector.App, connector.Credentials) (connector.Verification, error) {
-	return connector.Verification{}, errors.ErrUnsupported
+// Verify names the account of an access token over the same network.
+func (p *simulatedPlatform) Verify(ctx context.Context, _ connector.App, c connector.Credentials) (connector.Verification, error) {
+	k := p.worker
+	unavailable := &connector.Error{Code: connector.PlatformUnavailable, Message: "no answer"}
+	if p.called() || connector.Sleep(ctx, time.Duration(k.random.Int64N(int64(300*time.Millisecond)))) != nil {
+		return connector.Verification{}, unavailable
+	}
+	switch luck := k.random.IntN(1000); {
+	case k.faultless || !p.world.faulty():
+	case luck < 10:
+		panic(crash{})
+	case luck < 80:
+		return connector.Verification{}, unavailable
+	}
+	if !p.accepts(c.Fields.Get("access_token")) {
+		return connector.Verification{}, &connector.Error{Code: connector.ReauthorizationRequired}
+	}
+	return connector.Verification{Account: connector.Account{ID: c.Fields.Get("account"), Name: c.Fields.Get("account")}}, nil
 }
+
+func (p *simulatedPlatform) AppKey(connector.App, connector.Credentials) string { return "" }

@@ -50,18 +50,8 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	if err := s.checkTokenRequest(r); err != nil {
 		return Token{}, err
 	}
-	c, err := s.findUnsuspended(ctx, r)
+	p, c, err := s.findUsable(ctx, r)
 	if err != nil {
-		return Token{}, err
-	}
-	p, err := s.platform(c.Platform)
-	if err != nil {
-		return Token{}, err
-	}
-	if c, err = s.reconcileConsent(ctx, p, c); err != nil {
-		return Token{}, err
-	}
-	if err := cmp.Or(c.usable(p), c.checkScopes(r.Scopes)); err != nil {
 		return Token{}, err
 	}
 	c, failure := s.refresh(ctx, p, c, freshness{force: r.ForceRefresh, since: s.Now(), minTTL: r.MinTTL})
@@ -76,6 +66,23 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 		return Token{}, err
 	}
 	return t.degradedBy(failure, s.Now())
+}
+
+// findUsable returns the connection that r selects, with its platform, if its
+// credentials may be used now. Token and Sign use it.
+func (s *Service) findUsable(ctx context.Context, r TokenRequest) (Platform, Connection, error) {
+	c, err := s.findUnsuspended(ctx, r)
+	if err != nil {
+		return nil, Connection{}, err
+	}
+	p, err := s.platform(c.Platform)
+	if err != nil {
+		return nil, Connection{}, err
+	}
+	if c, err = s.reconcileConsent(ctx, p, c); err != nil {
+		return nil, Connection{}, err
+	}
+	return p, c, cmp.Or(c.usable(p), c.checkScopes(r.Scopes))
 }
 
 // degradedBy returns the token as it is handed out after a refresh that failed,
@@ -198,28 +205,39 @@ func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Co
 	return Connection{}, e
 }
 
-// token reads the credentials that c refers to, to hand them out.
+// token reads the credentials that c refers to. The keys of the app are handed out
+// only with credentials that the platform accepted with them. Where the platform
+// cannot be asked now, the token is handed out without them, as degraded.
 func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool) (Token, error) {
-	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
-	if errors.Is(err, ErrNotFound) {
-		creds, _, err = s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
-	}
+	c, creds, err := s.usableCredentials(ctx, p, c)
 	if err != nil {
-		return Token{}, credentialsError(err)
+		return Token{}, err
 	}
 	var app App
-	if full || p.TokenNeedsApp(creds) {
+	var failure error
+	if s.tokenNeedsApp(p, creds, full) {
 		if app, err = s.app(ctx, c.Platform); err != nil {
 			return Token{}, err
+		}
+		if !s.WithholdAppKeys && s.proofOwed(p, app, c, creds) {
+			c, creds, failure = s.prove(ctx, p, c, creds)
+		}
+		if served := servable(c, s.Now()) && creds.Generation == c.Credentials.Generation; failure != nil && !served {
+			return Token{}, failure
 		}
 	}
 	t := Token{Connection: c, ExpiresAt: creds.ExpiresAt}
 	if creds.Generation == c.Credentials.Generation {
 		t.ExpiresAt = c.ExpiresAt // a check may have found it since they were stored
 	}
-	t.AccessToken, t.TokenType, t.Credentials = p.Token(app, creds)
+	if failure != nil {
+		t.Degraded, t.DegradedReason = true, AsError(failure).Code
+	}
+	lent := s.appToHandOut(p, app, creds)
+	t.AccessToken, t.TokenType, t.Credentials = p.Token(lent, creds)
+	t.Credentials = s.withoutAppKeys(app, t.Credentials)
 	if full {
-		t.Full = p.Full(app, creds)
+		t.Full = s.withoutAppKeys(app, p.Full(lent, creds))
 	}
 	// The refresh and these reads may have taken longer than a suspension needs to
 	// reach callers.
@@ -227,4 +245,17 @@ func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool
 		return Token{}, err
 	}
 	return t, nil
+}
+
+// tokenNeedsApp reports whether the app must be read to hand out creds. The read
+// costs a call.
+func (s *Service) tokenNeedsApp(p Platform, creds Credentials, full bool) bool {
+	if full || p.TokenNeedsApp(creds) {
+		return true
+	}
+	if _, signs := p.(Signer); !signs || !s.WithholdAppKeys {
+		return false
+	}
+	_, _, public := p.Token(App{}, creds)
+	return len(public) > 0 // keys that may be those of the app
 }

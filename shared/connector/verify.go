@@ -25,6 +25,9 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 		if c, err = s.refresh(ctx, p, c, freshness{since: s.Now()}); err != nil && !servable(c, s.Now()) {
 			return Connection{}, err
 		}
+		if c, err = s.proveForVerify(ctx, p, c); err != nil {
+			return Connection{}, err
+		}
 	}
 	v, err := s.callVerify(ctx, p, c)
 	if errors.Is(err, ReauthorizationRequired) && c.Status == Active {
@@ -38,6 +41,24 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 		return Connection{}, err
 	}
 	return s.storeVerified(ctx, c, v)
+}
+
+// proveForVerify has the platform prove what the credentials have not proved, where
+// that spends no refresh token.
+func (s *Service) proveForVerify(ctx context.Context, p Platform, c Connection) (Connection, error) {
+	creds, err := s.readCredentials(ctx, c)
+	if err != nil {
+		return c, err
+	}
+	app, err := s.app(ctx, c.Platform)
+	if err != nil {
+		return c, err
+	}
+	unproven := refreshOnlyChecks(p, creds) && p.AppKey(app, creds) != "" && !s.appProven(p, app, creds)
+	if unproven || c.accountOwed(creds) {
+		c, _, err = s.prove(ctx, p, c, creds)
+	}
+	return c, err
 }
 
 // callVerify calls the platform with the credentials that c refers to.
@@ -98,5 +119,8 @@ func (c *Connection) setAccount(account Account) {
 	if provisional(c.UserID) {
 		c.UserID = account.ID
 	}
-	c.AccountID, c.AccountName = account.ID, account.Name
+	c.AccountID = account.ID
+	if account.Name != "" {
+		c.AccountName = account.Name
+	}
 }

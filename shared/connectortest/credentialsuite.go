@@ -96,6 +96,7 @@ func generation(n int64) connector.Credentials {
 		},
 		Scopes: []string{"a", "b"}, IssuedAt: at, ExpiresAt: at.Add(time.Hour), GrantExpiresAt: at.Add(1000 * time.Hour),
 		Generation: n, ClientID: "client", ConsentID: "consent",
+		VerifiedKey: "key", KnownSecret: "secret", AccountID: "account", AccountOwed: true,
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 //
 //	{"client_id":…, "access_token":…, "stored": {"generation":3, "scopes":[…],
 //	 "issued_at":…, "expires_at":…, "grant_expires_at":…, "consent_id":…,
+//	 "verified_key":…, "known_secret":…, "confirmed_account":…, "account_owed":true,
 //	 "kind":"connection", "id":…, "owner":…, "platform":…, "account_id":…}}
 type notes struct {
 	Generation     int64     `json:"generation"`
@@ -25,6 +26,11 @@ type notes struct {
 	ExpiresAt      time.Time `json:"expires_at,omitzero"`
 	GrantExpiresAt time.Time `json:"grant_expires_at,omitzero"`
 	ConsentID      string    `json:"consent_id,omitempty"`
+
+	VerifiedKey      string `json:"verified_key,omitempty"`
+	KnownSecret      string `json:"known_secret,omitempty"`
+	ConfirmedAccount string `json:"confirmed_account,omitempty"` // Credentials.AccountID
+	AccountOwed      bool   `json:"account_owed,omitempty"`
 
 	Kind      connector.CredentialsKind `json:"kind,omitempty"`
 	ID        string                    `json:"id,omitempty"`
@@ -44,6 +50,7 @@ func encode(key connector.CredentialsKey, c connector.Credentials) (connector.Se
 	object[notesField] = notes{
 		Generation: c.Generation, ClientID: c.ClientID, Scopes: c.Scopes, ConsentID: c.ConsentID,
 		IssuedAt: c.IssuedAt.UTC(), ExpiresAt: c.ExpiresAt.UTC(), GrantExpiresAt: c.GrantExpiresAt.UTC(),
+		VerifiedKey: c.VerifiedKey, KnownSecret: c.KnownSecret, ConfirmedAccount: c.AccountID, AccountOwed: c.AccountOwed,
 		Kind: key.Kind, ID: key.ID, Owner: key.Owner, Platform: key.Platform, AccountID: key.AccountID,
 	}
 	b, err := json.Marshal(object)
@@ -72,6 +79,7 @@ func decode(key connector.CredentialsKey, secret connector.Secret) (creds connec
 	c := connector.Credentials{
 		Fields: connector.Fields{}, Scopes: n.Scopes, Generation: n.Generation, ClientID: n.ClientID, ConsentID: n.ConsentID,
 		IssuedAt: n.IssuedAt.UTC(), ExpiresAt: n.ExpiresAt.UTC(), GrantExpiresAt: n.GrantExpiresAt.UTC(),
+		VerifiedKey: n.VerifiedKey, KnownSecret: n.KnownSecret, AccountID: n.ConfirmedAccount, AccountOwed: n.AccountOwed,
 	}
 	for name, raw := range object {
 		var value string

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,7 @@ import (
 //   - the confirmation in the Location of a callback,
 //   - the access_token of token-get, OAuth 1.0a keys in its credentials, and,
 //     with "full", all of its credentials,
+//   - the access token in a signed header, which names it,
 //   - the confirmation code in the answer to a data deletion,
 //   - the authorize URL, and the URL of Facebook's debug_token, which takes the
 //     token in its query.
@@ -135,6 +137,9 @@ func withoutToken(function, body string) string {
 		return body
 	}
 	delete(answer, "access_token")
+	if header, ok := answer["authorization"].(string); ok {
+		answer["authorization"] = namedToken.ReplaceAllString(header, "")
+	}
 	credentials, _ := answer["credentials"].(map[string]any)
 	if _, full := answer["connection_id"]; !full {
 		delete(answer, "credentials")
@@ -145,6 +150,9 @@ func withoutToken(function, body string) string {
 	b, _ := json.Marshal(answer)
 	return string(b)
 }
+
+// namedToken is the access token in a signed header.
+var namedToken = regexp.MustCompile(`oauth_token="[^"]*"`)
 
 func queryOf(address, name string) string {
 	u, err := url.Parse(address)
@@ -325,6 +333,8 @@ func (c *canary) importAll(t *testing.T, name string, credentials map[string]any
 		for _, connection := range imported.Connections {
 			_, _ = c.invoke(t, "token-get", `{"connection_id":"`+connection.ID+`"}`)
 			c.raw(t, "POST", "/connections/"+connection.ID+"/verify")
+			c.raw(t, "POST", "/connections/"+connection.ID+"/sign", signing(t, "GET", usersMe+"?a=b", map[string]string{"c": "d"}))
+			c.raw(t, "POST", "/connections/"+connection.ID+"/sign", signing(t, "GET", "https://evil.example/", nil))
 		}
 	}
 	for field, value := range credentials {

@@ -154,6 +154,22 @@ func (o *object) credentials(name string) connector.Fields {
 	return fields
 }
 
+// strings reads a flat object of strings. The errors name the object alone: the
+// names in it are the caller's own.
+func (o *object) strings(name string) map[string]string {
+	var values map[string]*string
+	o.decode(name, &values, "not a JSON object of strings")
+	texts := make(map[string]string, len(values))
+	for field, value := range values {
+		if value == nil {
+			o.fail(name, "not a JSON object of strings")
+			continue
+		}
+		texts[field] = *value
+	}
+	return texts
+}
+
 // fieldName matches the names of fields. It does not match a secret that was sent
 // in the place of a name, because secrets have digits or are longer.
 var fieldName = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)

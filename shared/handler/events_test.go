@@ -42,6 +42,7 @@ const (
 	seededCycles   = "9b2c3d4e-5f6a-4b7c-8d9e-0f1a2b3c4d5e"
 	seededTwitter  = "c2b1a0f9-e8d7-4c6b-9a5f-4e3d2c1b0a98"
 	seededTikTok   = "e4f5a6b7-c8d9-4e0f-a1b2-c3d4e5f60718"
+	seededKeys     = "0d1e2f3a-4b5c-4d6e-9f70-a1b2c3d4e5f6"
 
 	seededLink    = "example-link-000000000000000000000000000000"
 	seededState   = "example-state-00000000000000000000000000000"
@@ -84,6 +85,7 @@ func seed(t *testing.T, s *stack) {
 		Platform: link.Platform, Owner: link.Owner, Link: hash(seededLink), Scopes: link.Scopes, ReturnURL: link.ReturnURL,
 		RedirectURI: publicURL + "/oauth/youtube/callback", ExpiresAt: link.ExpiresAt,
 	})
+	s.rename(t, connector.ID(s.importKeys(t, "initech", true)), seededKeys)
 }
 
 // rename gives a connection its id in the sample events.
@@ -301,11 +303,13 @@ var (
 	styling = regexp.MustCompile(`(?s)<style>.*</style>|sha256-[A-Za-z0-9+/=]+`)
 	random  = regexp.MustCompile(`[A-Za-z0-9_-]{24,}`)
 	loop    = regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`)
+	signed  = regexp.MustCompile(`oauth_signature=\\"[^"\\]*`)
 )
 
 func mask(b []byte) []byte {
-	known := []string{seededYouTube, seededFacebook, seededCycles, seededTwitter, seededTikTok, seededState, seededBrowser, seededConfirmation, seededSuspension, requestID, unknownID}
+	known := []string{seededYouTube, seededFacebook, seededCycles, seededTwitter, seededTikTok, seededKeys, seededState, seededBrowser, seededConfirmation, seededSuspension, requestID, unknownID}
 	b = jitter.ReplaceAll(b, []byte(`"refresh_at": "<jittered>"`))
+	b = signed.ReplaceAll(b, []byte(`oauth_signature=\"<signature>`))
 	b = loop.ReplaceAll(styling.ReplaceAll(b, []byte("<style>")), []byte("http://sandbox"))
 	return random.ReplaceAllFunc(b, func(word []byte) []byte {
 		wordy := bytes.Count(word, []byte("-"))+bytes.Count(word, []byte("_")) > 0 && !bytes.ContainsAny(word, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")

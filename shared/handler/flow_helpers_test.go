@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -65,9 +66,29 @@ func (s *stack) full(t *testing.T, id string) map[string]any {
 // returns the id of the connection.
 func (s *stack) importUnverified(t *testing.T, platform, owner string, credentials map[string]string) string {
 	t.Helper()
+	return s.imported(t, platform, owner, false, credentials)
+}
+
+// importKeys imports OAuth 1.0a keys of X that lean on the app's keys, and returns the
+// id of the connection. Without verify they come with the secrets of the app, which
+// an unverified import must know.
+func (s *stack) importKeys(t *testing.T, owner string, verify bool) string {
+	t.Helper()
+	key := s.sandbox.UserKeys()[0]
+	credentials := map[string]string{"access_token": key.AccessToken, "access_token_secret": key.AccessTokenSecret}
+	if !verify {
+		app := s.sandbox.AppOf(sandbox.Twitter)
+		credentials["api_key"], credentials["api_secret"] = app.Extras["api_key"], app.Extras["api_secret"]
+	}
+	return s.imported(t, "twitter", owner, verify, credentials)
+}
+
+// imported imports credentials and returns the id of the connection.
+func (s *stack) imported(t *testing.T, platform, owner string, verify bool, credentials any) string {
+	t.Helper()
 	var imported struct{ Connections []struct{ ID string } }
 	s.do(t, http.MethodPost, "/connections", withJSON(t, map[string]any{
-		"platform": platform, "owner": owner, "verify": false, "credentials": credentials,
+		"platform": platform, "owner": owner, "verify": verify, "credentials": credentials,
 	})).decode(t, 201, &imported)
 	return imported.Connections[0].ID
 }
@@ -77,4 +98,14 @@ func withoutID(r reply) string { return strings.ReplaceAll(r.Body, requestID, ""
 
 func browserCookie(state string) string {
 	return connector.BrowserCookie(connector.NewSecret(state), true)
+}
+
+// rawFields returns fields as the sandbox's faults take them.
+func rawFields(t *testing.T, fields map[string]string) map[string]json.RawMessage {
+	t.Helper()
+	raw := map[string]json.RawMessage{}
+	for name, value := range fields {
+		raw[name] = encode(t, value)
+	}
+	return raw
 }

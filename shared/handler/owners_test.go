@@ -72,6 +72,8 @@ func TestHandler_Callers(t *testing.T) {
 			{"show", "GET", of(globex), of(unknownID), [2]change{}},
 			{"token", "GET", of(globex) + "/token", of(unknownID) + "/token", [2]change{}},
 			{"full token", "GET", of(globex) + "/token?full=true", of(unknownID) + "/token?full=true", [2]change{}},
+			{"sign", "POST", of(globex) + "/sign", of(unknownID) + "/sign", [2]change{
+				body(`{"method":"GET","url":"https://api.x.com/2/users/me"}`), body(`{"method":"GET","url":"https://api.x.com/2/users/me"}`)}},
 			{"verify", "POST", of(globex) + "/verify", of(unknownID) + "/verify", [2]change{}},
 			{"refresh", "POST", of(globex) + "/refresh", of(unknownID) + "/refresh", [2]change{}},
 			{"usage", "POST", of(globex) + "/usage", of(unknownID) + "/usage", [2]change{body(`{"posts":1}`), body(`{"posts":1}`)}},

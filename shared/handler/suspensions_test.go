@@ -34,6 +34,21 @@ func (s *stack) suspend(t *testing.T, body map[string]any) (created suspension) 
 
 func TestConnections_Suspensions(t *testing.T) {
 	t.Parallel()
+	t.Run("nothing_is_signed", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t)
+		id := s.importKeys(t, "acme", true)
+		sign := func() reply {
+			return s.do(t, http.MethodPost, "/connections/"+id+"/sign", signing(t, http.MethodGet, usersMe, nil))
+		}
+		suspended := s.suspend(t, map[string]any{"owner": "acme", "reason": "a test"})
+		sign().refused(t, http.StatusForbidden, connector.Suspended)
+		if got := s.do(t, http.MethodDelete, "/suspensions/"+suspended.ID); got.StatusCode != http.StatusNoContent {
+			t.Fatalf("deleting the suspension: status %d", got.StatusCode)
+		}
+		var signed struct{ Authorization string }
+		sign().decode(t, http.StatusOK, &signed)
+	})
 	// Every form of a token request, by HTTP and by direct invocation.
 	t.Run("no_form_of_token_is_handed_out", func(t *testing.T) {
 		t.Parallel()

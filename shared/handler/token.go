@@ -14,10 +14,13 @@ const (
 )
 
 // TokenGet returns the function that hands out credentials. It serves direct
-// invocations and GET /connections/{id}/token. The shape of the payload
-// decides which of the two it is.
+// invocations, GET /connections/{id}/token and POST /connections/{id}/sign. The
+// shape of the payload decides whether it is a direct invocation.
 func (h *Handler) TokenGet() Function {
-	routes := routes{"GET /connections/{id}/token": h.tokenOverHTTP}
+	routes := routes{
+		"GET /connections/{id}/token": h.tokenOverHTTP,
+		"POST /connections/{id}/sign": h.sign,
+	}
 	return h.function("token-get", func(ctx context.Context, c *call, payload []byte) (any, error) {
 		if isHTTP(payload) {
 			return h.respond(ctx, c, payload, false, routes), nil

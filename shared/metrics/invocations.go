@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
@@ -44,12 +45,13 @@ func (m *Meter) snapshot() stats {
 }
 
 // Tokens wraps next, the function that hands out tokens. It writes the count,
-// the latency and the cache hits of successful invocations.
+// the latency and the cache hits of successful invocations. A signature is not a
+// token.
 func (m *Meter) Tokens(next Invoke) Invoke {
 	return func(ctx context.Context, payload []byte) ([]byte, error) {
 		began := m.now()
 		result, err := next(ctx, payload)
-		if err != nil || isHTTPError(result) {
+		if err != nil || isHTTPError(result) || isSignature(payload) {
 			return result, err
 		}
 		hit := 0.0
@@ -71,6 +73,14 @@ func isHTTPError(result []byte) bool {
 		StatusCode int `json:"statusCode"`
 	}
 	return json.Unmarshal(result, &answer) == nil && answer.StatusCode >= 400
+}
+
+// isSignature reports whether payload is a request of the route that signs.
+func isSignature(payload []byte) bool {
+	var event struct {
+		RouteKey string `json:"routeKey"`
+	}
+	return json.Unmarshal(payload, &event) == nil && strings.HasSuffix(event.RouteKey, "/sign")
 }
 
 // Sweeps wraps next, the sweep that queues due connections. It writes how many

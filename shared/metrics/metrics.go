@@ -32,6 +32,10 @@ const (
 	// Platform.
 	NeedsReauth = "NeedsReauth"
 
+	// AccountChanged counts connections whose refresh returned the tokens of
+	// another account, by Platform.
+	AccountChanged = "AccountChanged"
+
 	// AppRefused counts calls in which a platform refused the app itself, by
 	// Platform.
 	AppRefused = "AppRefused"

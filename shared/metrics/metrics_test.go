@@ -209,18 +209,41 @@ func (p revokerAndNoticer) ReadNotice(app connector.App, kind string, raw connec
 	return p.notices.ReadNotice(app, kind, raw)
 }
 
+type signer struct{}
+
+func (signer) Sign(connector.App, connector.Credentials, connector.SignatureRequest) (connector.Secret, error) {
+	return connector.Secret{}, nil
+}
+
 func TestMeter_Observe(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]connector.Platform{
 		"no_optional_interface": fixedPlatform{}, "revoker": revoker{}, "noticer": noticer{}, "revoker_and_noticer": revokerAndNoticer{},
+		"signer": struct {
+			fixedPlatform
+			signer
+		}{}, "signer_and_revoker": struct {
+			revoker
+			signer
+		}{}, "signer_and_noticer": struct {
+			noticer
+			signer
+		}{}, "signer_and_both": struct {
+			revokerAndNoticer
+			signer
+		}{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, revokes := p.(connector.Revoker)
 			_, notices := p.(connector.Noticer)
+			_, signs := p.(connector.Signer)
 			observed := newHarness(t, p).service.Platforms[0]
 			if _, got := observed.(connector.Revoker); got != revokes {
 				t.Errorf("the observed platform is a Revoker: %t, want %t", got, revokes)
+			}
+			if _, got := observed.(connector.Signer); got != signs {
+				t.Errorf("the observed platform is a Signer: %t, want %t", got, signs)
 			}
 			if _, got := observed.(connector.Noticer); got != notices {
 				t.Errorf("the observed platform is a Noticer: %t, want %t", got, notices)
@@ -241,6 +264,16 @@ func TestMeter_NeedsReauth(t *testing.T) {
 	if diff := cmp.Diff(map[string]float64{"NeedsReauth": 1, "NeedsReauth Platform=youtube": 1}, h.written(t)); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
+	h.out.Reset()
+	err = h.service.Events.Publish(t.Context(),
+		connector.Event{Type: connector.EventReauth, Connection: connector.Connection{Platform: "tiktok", Owner: "acme"}, Reason: connector.ReasonAccountChanged})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]float64{"NeedsReauth": 1, "NeedsReauth Platform=tiktok": 1, "AccountChanged": 1, "AccountChanged Platform=tiktok": 1}
+	if diff := cmp.Diff(want, h.written(t)); diff != "" {
+		t.Errorf("written for another account (-want +got):\n%s", diff)
+	}
 	if strings.Contains(h.out.String(), "acme") {
 		t.Error("the owner is in the metrics")
 	}
@@ -254,6 +287,7 @@ func TestMeter_Tokens(t *testing.T) {
 		refreshes bool
 		want      map[string]float64
 	}{
+		"signature": {`{"statusCode":200,"body":"{}"}`, nil, false, map[string]float64{}},
 		"stored_token": {`{"access_token":"…"}`, nil, false,
 			map[string]float64{"TokenGets": 1, "TokenCacheHits": 1, "TokenGetLatency": 1500}},
 		"refreshed_before_the_answer": {`{"statusCode":200}`, nil, true,
@@ -271,7 +305,11 @@ func TestMeter_Tokens(t *testing.T) {
 				}
 				return []byte(c.answer), c.err
 			}))
-			if answer, err := get(t.Context(), nil); string(answer) != c.answer || (err == nil) != (c.err == nil) {
+			payload := `{"routeKey":"GET /connections/{id}/token"}`
+			if name == "signature" {
+				payload = `{"routeKey":"POST /connections/{id}/sign"}`
+			}
+			if answer, err := get(t.Context(), []byte(payload)); string(answer) != c.answer || (err == nil) != (c.err == nil) {
 				t.Errorf("answer = %s, %v", answer, err)
 			}
 			got := h.written(t)

@@ -28,6 +28,9 @@ func (m *Meter) platform(p connector.Platform) connector.Platform {
 	observed := platform{Platform: p, meter: m, name: p.Describe().Name}
 	revoker, revokes := p.(connector.Revoker)
 	noticer, notices := p.(connector.Noticer)
+	if signer, signs := p.(connector.Signer); signs {
+		return observeSigner(observed, signer)
+	}
 	switch {
 	case revokes && notices:
 		return struct {
@@ -47,6 +50,37 @@ func (m *Meter) platform(p connector.Platform) connector.Platform {
 		}{observed, noticer}
 	}
 	return observed
+}
+
+// observeSigner returns observed with the optional interfaces of a Signer.
+func observeSigner(observed platform, signer connector.Signer) connector.Platform {
+	revoker, revokes := observed.Platform.(connector.Revoker)
+	noticer, notices := observed.Platform.(connector.Noticer)
+	switch {
+	case revokes && notices:
+		return struct {
+			platform
+			connector.Revoker
+			connector.Noticer
+			connector.Signer
+		}{observed, revoker, noticer, signer}
+	case revokes:
+		return struct {
+			platform
+			connector.Revoker
+			connector.Signer
+		}{observed, revoker, signer}
+	case notices:
+		return struct {
+			platform
+			connector.Noticer
+			connector.Signer
+		}{observed, noticer, signer}
+	}
+	return struct {
+		platform
+		connector.Signer
+	}{observed, signer}
 }
 
 type platform struct {
@@ -146,8 +180,13 @@ type events struct {
 // Publish implements connector.Events.
 func (e events) Publish(ctx context.Context, list ...connector.Event) error {
 	for _, event := range list {
-		if event.Type == connector.EventReauth {
-			e.meter.write(single(NeedsReauth), dimensions{}, dimensions{Platform: string(event.Connection.Platform)})
+		if event.Type != connector.EventReauth {
+			continue
+		}
+		platform := dimensions{Platform: string(event.Connection.Platform)}
+		e.meter.write(single(NeedsReauth), dimensions{}, platform)
+		if event.Reason == connector.ReasonAccountChanged {
+			e.meter.write(single(AccountChanged), dimensions{}, platform)
 		}
 	}
 	return e.Events.Publish(ctx, list...)

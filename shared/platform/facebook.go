@@ -264,6 +264,7 @@ func (f *facebook) verifyImport(ctx context.Context, app connector.App, grant *c
 		return connector.Invalid("credentials.page_id", "the token is of another Page")
 	}
 	grant.Account = found
+	grant.Credentials.VerifiedKey = f.AppKey(app, grant.Credentials) // by appsecret_proof
 
 	var p page
 	err = f.get(ctx, c, fields["page_access_token"], url.PathEscape(found.ID), query("fields", "instagram_business_account{id,username}"), &p)
@@ -307,19 +308,24 @@ func (f *facebook) importUser(ctx context.Context, app connector.App, fields con
 		return nil, err
 	}
 	delete(parsed, "user_access_token")
-	return f.grants(ctx, c, long, parsed)
+	grants, err := f.grants(ctx, c, long, parsed)
+	for i := range grants {
+		grants[i].Credentials.VerifiedKey = f.AppKey(app, grants[i].Credentials)
+	}
+	return grants, err
 }
 
 // Refresh implements connector.Platform. A Page token cannot be refreshed. Refresh
-// checks that it works, and reads its expiry again.
+// checks that it works and of which Page it is, and reads its expiry again.
 func (f *facebook) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
 	if !c.ExpiresAt.IsZero() && !f.now().Before(c.ExpiresAt) {
 		return connector.Credentials{}, f.grantDead("page_token_expired", nil)
 	}
-	_, inspected, err := f.check(ctx, app, c)
+	found, inspected, err := f.check(ctx, app, c)
 	if err != nil {
 		return connector.Credentials{}, err
 	}
+	c.AccountID = found.ID
 	if inspected.known {
 		c.Scopes, c.ExpiresAt, c.GrantExpiresAt = inspected.scopes, inspected.expiresAt, inspected.dataAccessUntil
 	}
@@ -386,6 +392,11 @@ func (f *facebook) TokenNeedsApp(connector.Credentials) bool { return false }
 // Full implements connector.Platform.
 func (f *facebook) Full(app connector.App, c connector.Credentials) connector.Fields {
 	return facebookShape.complete(app, c.Fields)
+}
+
+// AppKey implements connector.Platform.
+func (f *facebook) AppKey(app connector.App, c connector.Credentials) string {
+	return facebookShape.appKey(app, c.Fields)
 }
 
 // ReadNotice implements connector.Noticer

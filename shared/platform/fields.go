@@ -1,6 +1,8 @@
 package platform
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"maps"
 	"regexp"
@@ -66,15 +68,30 @@ func (s shape) parse(app connector.App, fields connector.Fields) (connector.Fiel
 }
 
 // complete returns fields with every field of the shape and no other. A field
-// without a value is empty.
+// without a value is empty. Without an app the id and the secret are left out.
 func (s shape) complete(app connector.App, fields connector.Fields) connector.Fields {
 	all := connector.Fields{}
 	for _, name := range s.names() {
 		all[name] = fields[name]
 	}
 	c := s.client(app, fields)
+	if c.id == "" {
+		delete(all, s.id)
+		delete(all, s.secret)
+		return all
+	}
 	all[s.id], all[s.secret] = connector.NewSecret(c.id), c.secret
 	return all
+}
+
+// appKey returns the fingerprint of the app's id, if fields have no id of their
+// own. It is empty where the app lacks its id, or a secret that it must have.
+func (s shape) appKey(app connector.App, fields connector.Fields) string {
+	if !fields[s.id].Empty() || app.ClientID == "" || app.ClientSecret.Empty() && !s.public {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(s.id + "=" + app.ClientID))
+	return hex.EncodeToString(sum[:16])
 }
 
 // client is the app that credentials belong to.
@@ -163,6 +180,7 @@ func (w wire) verifyImportedTokens(grant *connector.Grant, provenScopes []string
 	if account, err = lookUpAccount(grant.Credentials); err != nil {
 		return connector.Account{}, markUncertain(err)
 	}
+	grant.Credentials.AccountID = account.ID
 	return account, nil
 }
 

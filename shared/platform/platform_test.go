@@ -39,6 +39,9 @@ type row struct {
 	cadence connector.Cadence
 	extras  []connector.AppField
 	notices []connector.NoticeKind
+	proves  bool     // whether a verified import proves the app's key without a refresh
+	names   bool     // whether the answer to a refresh names the account
+	others  string   // the account of the second person
 	refusal []string // the platform's own words in the redirect for an app that it refuses
 	manual  bool     // whether the guide says how to post by hand
 }
@@ -55,6 +58,7 @@ var rows = []row{
 		account:  "200000000000001", accounts: 3,
 		public: []string{"page_id", "ig_user_id"},
 		me:     "node", refresh: "node", untick: "instagram_content_publish", separator: ",", merges: true,
+		proves: true, names: true, others: "200000000000004",
 		cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
 		extras:  []connector.AppField{{Name: "config_id"}},
 		notices: []connector.NoticeKind{{Name: "deauthorize"}, {Name: "data-deletion", Deletion: true}},
@@ -68,6 +72,7 @@ var rows = []row{
 		optional: []string{"token_expiry"},
 		account:  "UCsandbox-channel-one-01", accounts: 1,
 		me: "channels", refresh: "token", untick: "https://www.googleapis.com/auth/youtube.upload", expires: true, pkce: true, separator: " ",
+		proves: true, others: "UCsandbox-channel-two-02",
 		cadence: connector.Cadence{Model: connector.Stable, Lifetime: time.Hour, Lapse: sixMonths},
 		refusal: []string{"redirect_uri_mismatch"},
 	},
@@ -80,6 +85,7 @@ var rows = []row{
 		optional: []string{"client_secret", "token_expiry"},
 		account:  "1500000000000000001", accounts: 1,
 		me: "me", refresh: "token", expires: true, rotates: true, pkce: true, separator: " ",
+		others:  "1500000000000000002",
 		cadence: connector.Cadence{Model: connector.Rotating, Lifetime: 2 * time.Hour, Lapse: sixMonths, CheckEvery: 7 * 24 * time.Hour},
 		extras: []connector.AppField{
 			{Name: "api_key"}, {Name: "api_secret", Secret: true}, {Name: "bearer_token", Secret: true},
@@ -96,6 +102,7 @@ var rows = []row{
 		account:  "-000sandbox-open-id-one", accounts: 1,
 		public: []string{"open_id"},
 		me:     "me", refresh: "token", untick: "video.publish", expires: true, rotates: true, pkce: true, separator: ",", manual: true,
+		names: true, others: "-000sandbox-open-id-two",
 		cadence: connector.Cadence{Model: connector.Rotating, Lifetime: 2 * time.Hour},
 		notices: []connector.NoticeKind{{Name: "webhook"}},
 		refusal: []string{"client_key", "redirect_uri", "scope"},
@@ -139,6 +146,10 @@ var checks = []struct {
 	{"import_without_verify_makes_no_call", checkImportUnverified},
 	{"import_names_the_field", checkImportFields},
 	{"import_keeps_a_foreign_app", checkForeignApp},
+	{"import_proves_the_key_of_the_app", checkAppKey},
+	{"keys_of_the_app_can_be_left_out", checkWithoutApp},
+	{"refresh_names_the_account", checkRefreshNamesAccount},
+	{"import_of_two_accounts", checkImportOfTwoAccounts},
 	{"verify_returns_the_account", checkVerify},
 	{"token_returns_public_fields_alone", checkToken},
 	{"revoke_ends_the_grant", checkRevoke},

@@ -4,6 +4,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -23,6 +24,9 @@ type Options struct {
 
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
+
+	// Random is the source of the nonces of signed calls. Nil means crypto/rand.
+	Random io.Reader
 
 	// Timeout bounds one call, from dialing to the last byte of the answer. Zero
 	// means ten seconds.

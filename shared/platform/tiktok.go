@@ -187,7 +187,11 @@ func (k *tiktok) verifyImport(ctx context.Context, app connector.App, grant *con
 		func(c connector.Credentials) (connector.Account, error) {
 			return k.user(ctx, c.Fields["access_token"])
 		},
-		func(c connector.Credentials) (connector.Credentials, error) { return k.Refresh(ctx, app, c) })
+		func(c connector.Credentials) (connector.Credentials, error) {
+			renewed, err := k.Refresh(ctx, app, c)
+			renewed.VerifiedKey = k.AppKey(app, c)
+			return renewed, err
+		})
 	if err != nil {
 		return err
 	}
@@ -198,7 +202,9 @@ func (k *tiktok) verifyImport(ctx context.Context, app connector.App, grant *con
 	return nil
 }
 
-// Refresh implements connector.Platform.
+// Refresh implements connector.Platform. The answer names the account
+// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
+// read 2026-11-25).
 func (k *tiktok) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
 	if c.Fields["refresh_token"].Empty() {
 		return connector.Credentials{}, k.grantDead("no_refresh_token", nil)
@@ -213,7 +219,11 @@ func (k *tiktok) Refresh(ctx context.Context, app connector.App, c connector.Cre
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return k.applyTokens(c, t), nil
+	renewed := k.applyTokens(c, t)
+	if openID := stringOrNumber(t.members["open_id"]); accountPattern.MatchString(openID) {
+		renewed.AccountID = openID
+	}
+	return renewed, nil
 }
 
 // Verify implements connector.Platform.
@@ -296,6 +306,11 @@ func (k *tiktok) TokenNeedsApp(connector.Credentials) bool { return false }
 // Full implements connector.Platform.
 func (k *tiktok) Full(app connector.App, c connector.Credentials) connector.Fields {
 	return tiktokShape.complete(app, c.Fields)
+}
+
+// AppKey implements connector.Platform.
+func (k *tiktok) AppKey(app connector.App, c connector.Credentials) string {
+	return tiktokShape.appKey(app, c.Fields)
 }
 
 // apiError reads the envelope of TikTok's API. The code "ok" is no error

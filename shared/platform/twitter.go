@@ -3,15 +3,17 @@ package platform
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/dghubble/oauth1"
 	"golang.org/x/oauth2"
 
 	"platform-api-connector/shared/connector"
@@ -221,7 +223,11 @@ func (x *twitter) verifyImport(ctx context.Context, app connector.App, grant *co
 			me, _, err := x.me(ctx, app, c)
 			return me, err
 		},
-		func(c connector.Credentials) (connector.Credentials, error) { return x.Refresh(ctx, app, c) })
+		func(c connector.Credentials) (connector.Credentials, error) {
+			renewed, err := x.Refresh(ctx, app, c)
+			renewed.VerifiedKey = x.AppKey(app, c)
+			return renewed, err
+		})
 	if err != nil {
 		return err
 	}
@@ -235,9 +241,9 @@ func (x *twitter) importKeys(ctx context.Context, app connector.App, fields conn
 	if err != nil {
 		return nil, err
 	}
-	// A token of such a connection includes the app's keys. An import therefore
-	// uses them only if X verifies that the user's keys belong to the app, or if
-	// the importer has the app's secret.
+	// Such credentials are used with the app's keys. An import therefore uses them
+	// only if X verifies that the user's keys belong to the app, or if the importer
+	// has the app's secret. The app's keys are handed out only in the first case.
 	secret := connector.NewSecret(strings.TrimSpace(fields.Get("api_secret")))
 	if !verify && parsed["api_key"].Empty() && !secret.Equal(app.Extras["api_secret"]) {
 		return nil, connector.Invalid("credentials.api_secret", "not the secret of the stored app; only a verified import may omit it")
@@ -263,6 +269,7 @@ func (x *twitter) importKeys(ctx context.Context, app connector.App, fields conn
 			return nil, err
 		}
 		grant.Account, grant.UserID, grant.Credentials.Scopes, grant.Warning = v.Account, v.Account.ID, v.Scopes, v.Warning
+		grant.Credentials.VerifiedKey = x.AppKey(app, grant.Credentials) // by the signature
 	}
 	return []connector.Grant{grant}, nil
 }
@@ -275,7 +282,7 @@ func (x *twitter) Refresh(ctx context.Context, app connector.App, c connector.Cr
 		if err != nil {
 			return connector.Credentials{}, err
 		}
-		c.Scopes = v.Scopes
+		c.Scopes, c.AccountID = v.Scopes, v.Account.ID
 		return c, nil
 	}
 	if c.Fields["refresh_token"].Empty() {
@@ -322,7 +329,18 @@ func keyScopes(level string) (scopes []string, warning string) {
 
 // me returns the account of credentials, and the access level in X's answer.
 func (x *twitter) me(ctx context.Context, app connector.App, c connector.Credentials) (connector.Account, string, error) {
-	r, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodGet, url: twitterMe}), x.apiError)
+	if isOAuth1(c.Fields) {
+		// X would refuse a signature without the app's secret as if the user's
+		// token had ended.
+		if consumer := twitterKeys.client(keysApp(app), c.Fields); consumer.id == "" || consumer.secret.Empty() {
+			return connector.Account{}, "", x.noKeys()
+		}
+	}
+	to, err := x.authorized(app, c, call{method: http.MethodGet, url: twitterMe})
+	if err != nil {
+		return connector.Account{}, "", err
+	}
+	r, err := x.do(ctx, to, x.apiError)
 	if err != nil {
 		return connector.Account{}, "", err
 	}
@@ -344,18 +362,21 @@ func (x *twitter) me(ctx context.Context, app connector.App, c connector.Credent
 	return me, r.header.Get("X-Access-Level"), nil
 }
 
-// authorized adds the access token to a call, or an OAuth 1.0a signature over the
-// URL that is called.
-func (x *twitter) authorized(app connector.App, c connector.Credentials, to call) call {
+// authorized adds the access token to a call without parameters, or an OAuth 1.0a
+// signature over the URL that is called.
+func (x *twitter) authorized(app connector.App, c connector.Credentials, to call) (call, error) {
 	if !isOAuth1(c.Fields) {
 		to.bearer = c.Fields["access_token"]
-		return to
+		return to, nil
 	}
-	consumer := twitterKeys.client(keysApp(app), c.Fields)
-	ctx := context.WithValue(context.Background(), oauth1.HTTPClient, x.postClient)
-	token := oauth1.NewToken(c.Fields.Get("access_token"), c.Fields.Get("access_token_secret"))
-	to.transport = oauth1.NewConfig(consumer.id, consumer.secret.Reveal()).Client(ctx, token).Transport
-	return to
+	var nonce [16]byte
+	if _, err := io.ReadFull(x.random, nonce[:]); err != nil {
+		return call{}, &connector.Error{Code: connector.Internal, Message: "a request to X (Twitter) could not be signed", Err: err}
+	}
+	request := connector.SignatureRequest{Method: to.method, Nonce: hex.EncodeToString(nonce[:]), At: x.now()}
+	header, err := oauth1Header(twitterKeys.client(keysApp(app), c.Fields), c.Fields, request, x.rewriteOrigin(to.url), nil)
+	to.authorization = header
+	return to, err
 }
 
 // Revoke implements connector.Revoker
@@ -363,7 +384,11 @@ func (x *twitter) authorized(app connector.App, c connector.Credentials, to call
 // read 2026-11-23). OAuth 1.0a keys end for every other user of them, too.
 func (x *twitter) Revoke(ctx context.Context, app connector.App, c connector.Credentials, _ string) error {
 	if isOAuth1(c.Fields) {
-		_, err := x.do(ctx, x.authorized(app, c, call{method: http.MethodPost, url: twitterInvalidate}), x.apiError)
+		to, err := x.authorized(app, c, call{method: http.MethodPost, url: twitterInvalidate})
+		if err != nil {
+			return err
+		}
+		_, err = x.do(ctx, to, x.apiError)
 		if errors.Is(err, connector.ReauthorizationRequired) {
 			return nil
 		}
@@ -399,7 +424,9 @@ func (x *twitter) Token(app connector.App, c connector.Credentials) (connector.S
 	if !isOAuth1(c.Fields) {
 		return c.Fields["access_token"], "Bearer", connector.Fields{}
 	}
-	return c.Fields["access_token"], "OAuth1", x.Full(app, c)
+	public := x.Full(app, c)
+	maps.DeleteFunc(public, func(_ string, value connector.Secret) bool { return value.Empty() })
+	return c.Fields["access_token"], "OAuth1", public
 }
 
 // TokenNeedsApp implements connector.Platform. OAuth 1.0a keys that were imported
@@ -418,6 +445,15 @@ func (x *twitter) Full(app connector.App, c connector.Credentials) connector.Fie
 		all["bearer_token"] = app.Extras["bearer_token"]
 	}
 	return all
+}
+
+// AppKey implements connector.Platform. The API key and the client id of one app
+// are two keys.
+func (x *twitter) AppKey(app connector.App, c connector.Credentials) string {
+	if isOAuth1(c.Fields) {
+		return twitterKeys.appKey(keysApp(app), c.Fields)
+	}
+	return twitterShape.appKey(app, c.Fields)
 }
 
 // apiError reads an error of X's API. v2 sends a problem with a type, v1.1 a list

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -39,10 +40,11 @@ type wire struct {
 	endpoints  map[string]string
 	timeout    time.Duration
 	now        func() time.Time
+	random     io.Reader
 }
 
 func newWire(title string, o Options) wire {
-	w := wire{title: title, timeout: o.Timeout, now: o.Now, endpoints: make(map[string]string, len(o.Endpoints))}
+	w := wire{title: title, timeout: o.Timeout, now: o.Now, random: o.Random, endpoints: make(map[string]string, len(o.Endpoints))}
 	for from, to := range o.Endpoints {
 		w.endpoints[strings.ToLower(strings.TrimRight(from, "/"))] = strings.TrimRight(to, "/")
 	}
@@ -51,6 +53,9 @@ func newWire(title string, o Options) wire {
 	}
 	if w.now == nil {
 		w.now = time.Now
+	}
+	if w.random == nil {
+		w.random = rand.Reader
 	}
 	if o.HTTP != nil && o.HTTP.Transport != nil {
 		w.getClient, w.postClient = newClient(o.HTTP.Transport), newClient(o.HTTP.Transport)
@@ -125,8 +130,8 @@ type call struct {
 	query          url.Values
 	form           url.Values
 	bearer         connector.Secret
-	user, password string            // HTTP Basic
-	transport      http.RoundTripper // isOAuth1; nil for the ordinary one
+	user, password string           // HTTP Basic
+	authorization  connector.Secret // the whole header; empty for the others
 }
 
 // reply is an answer with any status and its whole body.
@@ -207,10 +212,7 @@ func (w wire) send(ctx context.Context, c call) (reply, error) {
 		return reply{}, err
 	}
 	client := w.getClient
-	switch {
-	case c.transport != nil:
-		client = newClient(c.transport)
-	case c.method != http.MethodGet:
+	if c.method != http.MethodGet {
 		client = w.postClient
 	}
 	response, err := client.Do(request)
@@ -256,6 +258,9 @@ func (w wire) request(ctx context.Context, c call) (*http.Request, error) {
 	}
 	if c.user != "" {
 		request.SetBasicAuth(c.user, c.password)
+	}
+	if !c.authorization.Empty() {
+		request.Header.Set("Authorization", c.authorization.Reveal())
 	}
 	return request, nil
 }

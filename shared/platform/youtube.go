@@ -164,7 +164,7 @@ func readsChannels(scope string) bool {
 // Import implements connector.Platform. To verify, it refreshes once. That proves
 // the refresh token and the app, and returns the scopes. It does not spend the
 // refresh token, because Google does not rotate. The imported access token is
-// stored if it works.
+// stored if it works. Both tokens must be those of one channel.
 func (y *youtube) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
 	parsed, err := youtubeShape.parse(app, fields)
 	if err != nil {
@@ -181,16 +181,21 @@ func (y *youtube) Import(ctx context.Context, app connector.App, fields connecto
 	if err != nil {
 		return nil, err
 	}
-	channel, err := y.channel(ctx, parsed["access_token"])
-	if err == nil && imported.ExpiresAt.After(y.now()) {
-		imported.Scopes, imported.GrantExpiresAt = renewed.Scopes, renewed.GrantExpiresAt
-		return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: imported}}, nil
-	}
-	channel, err = y.channel(ctx, renewed.Fields["access_token"])
+	channel, err := y.channel(ctx, renewed.Fields["access_token"])
 	if err != nil {
 		return nil, err
 	}
-	return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: renewed}}, nil
+	given, err := y.channel(ctx, parsed["access_token"])
+	if err == nil && given.ID != channel.ID {
+		return nil, connector.Invalid("credentials.refresh_token", "of another channel than access_token")
+	}
+	stored := renewed
+	if err == nil && imported.ExpiresAt.After(y.now()) {
+		stored = imported
+		stored.Scopes, stored.GrantExpiresAt = renewed.Scopes, renewed.GrantExpiresAt
+	}
+	stored.VerifiedKey, stored.AccountID = y.AppKey(app, imported), channel.ID
+	return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: stored}}, nil
 }
 
 // Refresh implements connector.Platform.
@@ -306,6 +311,11 @@ func (y *youtube) TokenNeedsApp(connector.Credentials) bool { return false }
 // Full implements connector.Platform.
 func (y *youtube) Full(app connector.App, c connector.Credentials) connector.Fields {
 	return youtubeShape.complete(app, c.Fields)
+}
+
+// AppKey implements connector.Platform.
+func (y *youtube) AppKey(app connector.App, c connector.Credentials) string {
+	return youtubeShape.appKey(app, c.Fields)
 }
 
 // apiError reads an error of the YouTube Data API

@@ -70,7 +70,7 @@ func newTwitter(s *Sandbox) dialect {
 		&Person{ID: "1500000000000000001", Name: "Sandbox One", Username: "sandbox_one"},
 		&Person{ID: "1500000000000000002", Name: "Sandbox Two", Username: "sandbox_two"},
 	)
-	p.aliases = map[string]string{"twitter.com": "x.com", "api.twitter.com": "api.x.com"}
+	p.aliases = map[string]string{"twitter.com": "x.com", "api.twitter.com": "api.x.com", "upload.twitter.com": "upload.x.com"}
 	p.secrets = []string{twitterAPISecret, twitterBearer}
 	for _, key := range twitterKeys {
 		p.secrets = append(p.secrets, key.AccessToken, key.AccessTokenSecret)
@@ -86,6 +86,7 @@ func (x *twitter) routes() []route {
 		{endpoint: "revoke", method: "POST", host: "api.x.com", path: "/2/oauth2/revoke", handle: x.revoke},
 		{endpoint: "me", method: "GET", host: "api.x.com", path: "/2/users/me", handle: x.me},
 		{endpoint: "invalidate", method: "POST", host: "api.x.com", path: "/1.1/oauth/invalidate_token.json", handle: x.invalidate},
+		{endpoint: "upload", method: "POST", host: "upload.x.com", path: "/1.1/media/upload.json", handle: x.upload},
 	}
 }
 
@@ -282,6 +283,19 @@ func (x *twitter) me(c *call) reply {
 		person, level = x.person(key.Account), key.Level
 	}
 	return x.meter(person, level, c.now)
+}
+
+// upload begins an upload in chunks. It takes a form that is signed (https://
+// github.com/dghubble/go-twitter/issues/133, read 2026-11-25). The body of the
+// answer is assumed.
+func (x *twitter) upload(c *call) reply {
+	if _, refused := x.verify(c); refused != nil {
+		return *refused
+	}
+	if c.form.Get("command") != "INIT" || c.form.Get("media_type") == "" || c.form.Get("total_bytes") == "" {
+		return answerJSON(400, object{"request": c.path, "error": "Missing or malformed parameter."})
+	}
+	return answerJSON(202, object{"media_id_string": "710511363345354753", "expires_after_secs": 86400})
 }
 
 // meter counts a call of users/me against the rate limit and the credits, and

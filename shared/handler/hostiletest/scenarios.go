@@ -583,7 +583,22 @@ func importWithAppKeys(t *testing.T, c *client) {
 	} {
 		c.expect("an import without both keys", send(keys), 400, connector.InvalidRequest)
 	}
-	c.expect("an import with both keys", send(map[string]string{"api_key": app["api_key"], "api_secret": app["api_secret"]}), 201, "")
+	imported := send(map[string]string{"api_key": app["api_key"], "api_secret": app["api_secret"]})
+	c.expect("an import with both keys", imported, 201, "")
+	var created struct{ Connections []struct{ ID string } }
+	if json.Unmarshal([]byte(imported.body), &created) != nil || len(created.Connections) != 1 {
+		t.Fatalf("imported %s", imported.body)
+	}
+	id := created.Connections[0].ID
+	for _, query := range []string{"", "?full=true"} {
+		got := c.get("/connections/" + id + "/token" + query)
+		for _, name := range []string{"api_key", "api_secret", "bearer_token"} {
+			if strings.Contains(got.body, app[name]) {
+				t.Errorf("the token%s of an import that X did not verify has %s", query, name)
+			}
+		}
+	}
+	c.expect("a signature for it", c.post("/connections/"+id+"/sign", object{"method": "GET", "url": "https://api.x.com/2/users/me"}), 400, connector.InvalidRequest)
 }
 
 func previewRobots(t *testing.T, c *client) {

@@ -98,7 +98,11 @@ func (f *fictional) Import(ctx context.Context, app connector.App, fields connec
 	if verify {
 		grant.Account, err = f.verifyImportedTokens(&grant, []string{"profile"},
 			func(c connector.Credentials) (connector.Account, error) { return f.me(ctx, c) },
-			func(c connector.Credentials) (connector.Credentials, error) { return f.Refresh(ctx, app, c) })
+			func(c connector.Credentials) (connector.Credentials, error) {
+				renewed, err := f.Refresh(ctx, app, c)
+				renewed.VerifiedKey = f.AppKey(app, c)
+				return renewed, err
+			})
 		if err != nil {
 			return nil, err
 		}
@@ -147,6 +151,11 @@ func (f *fictional) TokenNeedsApp(connector.Credentials) bool { return false }
 // Full implements connector.Platform.
 func (f *fictional) Full(app connector.App, c connector.Credentials) connector.Fields {
 	return fictionalShape.complete(app, c.Fields)
+}
+
+// AppKey implements connector.Platform.
+func (f *fictional) AppKey(app connector.App, c connector.Credentials) string {
+	return fictionalShape.appKey(app, c.Fields)
 }
 
 // me returns the account of credentials.

@@ -13,7 +13,7 @@ var fictionalRow = row{
 	pkce: true, separator: " ",
 	shape:    []string{"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
 	optional: []string{"token_expiry"},
-	account:  "fictional-one", accounts: 1,
+	account:  "fictional-one", others: "fictional-two", accounts: 1,
 	me: "me", refresh: "token", untick: "publish", expires: true, rotates: true,
 	cadence: connector.Cadence{Model: connector.Rotating, Lifetime: time.Hour},
 }
