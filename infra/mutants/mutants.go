@@ -535,6 +535,27 @@ func mutants() []mutant {
 			Replace: `a.recordWithBreaker(ctx, nil)`,
 		},
 		{
+			Name:    "suspended-token-handed-out",
+			Guard:   "What hands out a token asks last whether it is suspended, since a refresh takes time.",
+			File:    dir + "token.go",
+			Find:    "if err := s.checkSuspended(ctx, c); err != nil {\n\t\treturn Token{}, err",
+			Replace: "if err := error(nil); err != nil {\n\t\treturn Token{}, err",
+		},
+		{
+			Name:    "suspended-connection-signs",
+			Guard:   "Nothing is signed for a connection that was suspended during the call.",
+			File:    dir + "sign.go",
+			Find:    `if err := s.checkSuspended(ctx, c); err != nil {`,
+			Replace: `if err := error(nil); err != nil {`,
+		},
+		{
+			Name:    "resting-connection-refreshed",
+			Guard:   "The platform is not called for a connection that rests, also where the suspension came after the lease.",
+			File:    dir + "refresh.go",
+			Find:    `if err := a.checkResting(ctx, a.connection); err != nil {`,
+			Replace: `if err := error(nil); err != nil {`,
+		},
+		{
 			Name:    "second-tab-revokes-at-once",
 			Guard:   "The grant of a second tab on one link is not revoked before the index of persons shows the connection of the first.",
 			File:    dir + "callback.go",

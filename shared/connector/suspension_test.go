@@ -762,3 +762,31 @@ func TestService_Token_SuspendedPages(t *testing.T) {
 		}
 	}
 }
+
+// A suspension that comes while a request is signed withholds the signature.
+func TestService_Sign_Suspended(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	fields := connector.Fields{}
+	for _, name := range []string{"api_key", "api_secret", "access_token", "access_token_secret"} {
+		fields.Set(name, "1500000000000000009-made-up")
+	}
+	imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "twitter", Owner: "acme", Credentials: fields, SkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := connector.SignRequest{ConnectionID: imported.Connections[0].ID, Method: "GET", URL: "https://api.x.com/2/users/me"}
+	if _, err := b.Sign(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	signing := b.process(afterCall("Vault.Get", 1, func() {
+		target := connector.SuspensionTarget{Owner: "acme"}
+		if _, err := b.Suspend(t.Context(), connector.SuspensionRequest{SuspensionTarget: target, Reason: "a test"}); err != nil {
+			t.Error(err)
+		}
+	}))
+	signing.SuspensionCache = nil
+	if _, err := signing.Sign(t.Context(), request); !errors.Is(err, connector.Suspended) {
+		t.Errorf("got %v, want %s", err, connector.Suspended)
+	}
+}
