@@ -113,6 +113,24 @@ func (d *deployment) alarms() []alarm {
 			above:       0, periods: 1,
 		},
 		{
+			id:          "AccountChanged",
+			description: "A refresh returned the tokens of another account than the one that was imported: somebody put the tokens of two accounts together. The connection is marked needs_reauth. The log names it.",
+			metric:      d.metric(metrics.AccountChanged, "Sum", nil),
+			above:       0, periods: 1,
+		},
+		{
+			id:          "ForeignCookie",
+			description: "A browser showed the state of an authorization with a cookie that is not its own, or the record of the authorization was changed: somebody tries to end an authorization that another browser began. Nothing was connected. Look at who received the link.",
+			metric:      d.metric(metrics.ForeignCookie, "Sum", nil),
+			above:       0, periods: 1,
+		},
+		{
+			id:          "DecoyUsed",
+			description: "A caller asked for the token of the decoy connection, which no honest caller does: somebody reads your listings, your table or your configuration. The log of token-get names the caller. POST /suspensions stops all tokens until you know more.",
+			metric:      d.metric(metrics.DecoyUsed, "Sum", nil),
+			above:       0, periods: 1,
+		},
+		{
 			id:          "ServerErrors",
 			description: "The API answered more than five times in five minutes with a 5xx. While a platform is down (503) or refuses the app (502), other alarms fire too: handle those first. Otherwise search the functions' logs for level ERROR, and for the correlation id that a caller reports.",
 			metric:      d.api.MetricServerError(&awscloudwatch.MetricOptions{Statistic: jsii.String("Sum")}),

@@ -1,6 +1,6 @@
 # The deployment: what `make help` lists, and the checks of the template.
 # Everything that is fetched goes to build/, pinned.
-.PHONY: node app prepared synth bootstrap deploy destroy check-infra reproducible cfn-lint checkov moto sam-validate functions-on-moto snippets sam-local localstack
+.PHONY: node app prepared synth bootstrap deploy limits destroy check-infra reproducible cfn-lint checkov moto sam-validate functions-on-moto snippets sam-local localstack
 
 STAGE ?= dev
 CONTEXT ?=
@@ -33,8 +33,12 @@ synth: prepared ## Write the CloudFormation template to cdk.out (STAGE=dev)
 bootstrap: prepared ## Prepare the AWS account of the environment for the CDK, once for each region
 	$(CDK) bootstrap --app $(APP)
 
-deploy: prepared ## Deploy to the AWS account of the environment (STAGE=dev CONTEXT='-c alarmEmail=…')
+deploy: prepared limits ## Deploy to the AWS account of the environment (STAGE=dev CONTEXT='-c alarmEmail=…')
 	$(CDK) deploy --app $(APP) --require-approval broadening -c stage=$(STAGE) $(CONTEXT)
+
+# The functions that anybody can call reserve a part of the account's concurrency.
+limits: setup
+	@go run ./infra/limits -stage $(STAGE) $(CONTEXT)
 
 destroy: prepared ## Remove the stack; what stays is in the README (STAGE=dev)
 	$(CDK) destroy --app $(APP) -c stage=$(STAGE) $(CONTEXT)

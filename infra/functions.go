@@ -92,6 +92,7 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 		config.CallerOwners:         d.settings.CallerOwners,
 		config.LinkScopes:           d.settings.LinkScopes,
 		config.SecretKMSKeyID:       d.settings.KeyARN,
+		config.DecoyConnectionID:    d.settings.DecoyConnectionID,
 		config.RefuseUnbound:        strconv.FormatBool(d.settings.RefuseUnboundCredentials),
 	}
 	variables := map[string]*string{}

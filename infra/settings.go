@@ -33,6 +33,9 @@ type Settings struct {
 	// RefuseUnboundCredentials becomes the variable of the same name.
 	RefuseUnboundCredentials bool
 
+	// DecoyConnectionID becomes the variable of the same name.
+	DecoyConnectionID string
+
 	// CallerOwners becomes the variable of the same name. It is JSON that
 	// confines callers to owners.
 	CallerOwners string
@@ -59,8 +62,9 @@ type Settings struct {
 	AlarmEmail, AlarmTopicARN string
 
 	// ReserveConcurrency reserves concurrency for functions with a limit that no
-	// event source enforces. A new AWS account has too little concurrency to
-	// reserve any, and the deployment would fail there.
+	// event source enforces. What is reserved is also their limit. It is the
+	// default in prod. A new AWS account has too little concurrency to reserve any,
+	// and the deployment would fail there: `make deploy` asks first.
 	ReserveConcurrency bool
 }
 
@@ -76,6 +80,7 @@ func (s Settings) Name(part string) string {
 func (s Settings) SecretPrefix() string { return "platform-api-connector/" + s.Stage }
 
 var (
+	decoyPattern  = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	stagePattern  = regexp.MustCompile(`^[a-z][a-z0-9]{0,11}$`)
 	domainPattern = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$`)
 	callerPattern = regexp.MustCompile(`^(\d{12}|arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+))$`)
@@ -106,6 +111,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 		AlarmEmail:           r.matching("alarmEmail", emailPattern, ""),
 		AlarmTopicARN:        r.matching("alarmTopicArn", arnPattern("sns", ""), ""),
 	}
+	s.DecoyConnectionID = r.matching("decoyConnectionId", decoyPattern, "")
 	s.RefuseUnboundCredentials = r.boolean("refuseUnboundCredentials", false)
 	if s.LogLevel == "" {
 		s.LogLevel = "info"
@@ -113,7 +119,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 	if s.AWSEndpointURL = r.matching("awsEndpointUrl", endpointPattern, ""); s.AWSEndpointURL != "" && s.Prod() {
 		r.fail("awsEndpointUrl", "must not be set in prod")
 	}
-	s.ReserveConcurrency = r.boolean("reserveConcurrency", false)
+	s.ReserveConcurrency = r.boolean("reserveConcurrency", s.Prod())
 	if (s.DomainName == "") != (s.CertificateARN == "") {
 		r.fail("domainName, certificateArn", "set both or none")
 	}

@@ -28,6 +28,7 @@ func TestReadSettings(t *testing.T) {
 			TokenCallers:         []string{"arn:aws:iam::210987654321:role/publisher", "345678901234"},
 			KeyARN:               "arn:aws:kms:eu-west-1:123456789012:key/test",
 			AlarmEmail:           "oncall@example.com", ReserveConcurrency: true,
+			DecoyConnectionID: "3f0e2d1c-5b4a-4c39-8d27-f60718293a4b",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("settings (-want +got):\n%s", diff)

@@ -118,13 +118,16 @@ func TestNewStack_Functions(t *testing.T) {
 	})
 	// A new AWS account has ten concurrent executions and lets none of them be
 	// reserved: a deployment that reserves any fails there.
-	t.Run("concurrency_is_reserved_on_request", func(t *testing.T) {
+	t.Run("concurrency_is_reserved_in_prod", func(t *testing.T) {
+		all := map[string]float64{blueprint.Refresh: 1, blueprint.OAuthStart: 50, blueprint.OAuthCallback: 50, blueprint.PlatformNotice: 20}
 		for name, c := range map[string]struct {
 			s    template
 			want map[string]float64
 		}{
-			"prod":  {synthesize(t, map[string]any{"stage": "prod"}), map[string]float64{}},
-			"asked": {full(t), map[string]float64{blueprint.Refresh: 1}},
+			"prod":           {synthesize(t, map[string]any{"stage": "prod"}), all},
+			"asked":          {full(t), all},
+			"dev":            {defaults(t), map[string]float64{}},
+			"prod_with_none": {synthesize(t, map[string]any{"stage": "prod", "reserveConcurrency": "false"}), map[string]float64{}},
 		} {
 			got := map[string]float64{}
 			for _, f := range blueprint.Functions() {
@@ -147,7 +150,7 @@ func TestNewStack_Functions(t *testing.T) {
 				want := slices.Clone(f.Environment)
 				if strings.HasSuffix(t.Name(), "/defaults") {
 					want = slices.DeleteFunc(want, func(name string) bool {
-						return slices.Contains([]string{config.ReturnOrigins, config.PlatformEndpoints, config.CallerOwners, config.LinkScopes, config.SecretKMSKeyID}, name)
+						return slices.Contains([]string{config.ReturnOrigins, config.PlatformEndpoints, config.CallerOwners, config.LinkScopes, config.SecretKMSKeyID, config.DecoyConnectionID}, name)
 					})
 				}
 				if diff := cmp.Diff(sorted(want), got); diff != "" {

@@ -94,6 +94,7 @@ var everything = map[string]any{
 	"keyArn":               "arn:aws:kms:eu-west-1:123456789012:key/test",
 	"alarmEmail":           "oncall@example.com",
 	"reserveConcurrency":   "true",
+	"decoyConnectionId":    "3f0e2d1c-5b4a-4c39-8d27-f60718293a4b",
 }
 
 var made sync.Map

@@ -26,7 +26,9 @@ type Function struct {
 	MemoryMB int
 	Timeout  time.Duration
 	// MaxConcurrency limits the concurrent invocations. Zero means no limit of
-	// its own.
+	// its own. The functions that anybody can call have one: a slow platform, or
+	// the holder of a link, must not use up the account's concurrency, which
+	// token-get shares.
 	MaxConcurrency int
 	// Environment lists its environment variables, which package config names.
 	Environment []string
@@ -82,14 +84,26 @@ func with(names ...string) []string { return append(append([]string{}, common...
 // Functions returns every function of the deployment.
 func Functions() []Function {
 	return []Function{
-		{Name: OAuthStart, Job: "checks a connect link and sends the browser to the platform", MemoryMB: 256, Timeout: 10 * time.Second, Environment: with(config.LinkScopes)},
-		{Name: OAuthCallback, Job: "redeems the code of a consent and stores the connections", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins, config.SecretKMSKeyID, config.RefuseUnbound)},
-		{Name: TokenGet, Job: "hands out credentials that work now", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.AllowFullCredentials, config.HandOutAppKeys, config.CallerOwners, config.SecretKMSKeyID, config.RefuseUnbound)},
+		{Name: OAuthStart, Job: "checks a connect link and sends the browser to the platform", MemoryMB: 256, Timeout: 10 * time.Second, MaxConcurrency: 50, Environment: with(config.LinkScopes)},
+		{Name: OAuthCallback, Job: "redeems the code of a consent and stores the connections", MemoryMB: 512, Timeout: 29 * time.Second, MaxConcurrency: 50, Environment: with(config.ReturnOrigins, config.SecretKMSKeyID, config.RefuseUnbound)},
+		{Name: TokenGet, Job: "hands out credentials that work now", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.AllowFullCredentials, config.HandOutAppKeys, config.DecoyConnectionID, config.CallerOwners, config.SecretKMSKeyID, config.RefuseUnbound)},
 		{Name: Refresh, Job: "finds what is due and queues it", MemoryMB: 256, Timeout: 60 * time.Second, MaxConcurrency: 1, Environment: common},
 		{Name: RefreshWorker, Job: "refreshes the connections of a batch", MemoryMB: 512, Timeout: 60 * time.Second, MaxConcurrency: 20, Environment: with(config.SecretKMSKeyID, config.RefuseUnbound)},
 		{Name: Connections, Job: "serves the operator's routes", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins, config.CallerOwners, config.LinkScopes, config.SecretKMSKeyID, config.RefuseUnbound)},
-		{Name: PlatformNotice, Job: "takes what platforms send on their own", MemoryMB: 256, Timeout: 29 * time.Second, Environment: common},
+		{Name: PlatformNotice, Job: "takes what platforms send on their own", MemoryMB: 256, Timeout: 29 * time.Second, MaxConcurrency: 20, Environment: common},
 	}
+}
+
+// ReservedConcurrency returns how much of the account's concurrency a deployment
+// reserves that reserves any. The event source limits the worker without.
+func ReservedConcurrency() int {
+	sum := 0
+	for _, f := range Functions() {
+		if f.Name != RefreshQueue().Function {
+			sum += f.MaxConcurrency
+		}
+	}
+	return sum
 }
 
 // Routes returns every route of the HTTP API. The platforms tell which notices

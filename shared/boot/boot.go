@@ -113,6 +113,7 @@ func newService(c config.Config, log *slog.Logger) (*connector.Service, error) {
 		SuspensionCache: &connector.SuspensionCache{},
 		LinkScopes:      scopeLists(c.LinkScopes.Platforms),
 		WithholdAppKeys: !c.HandOutAppKeys,
+		Decoy:           connector.ID(c.DecoyConnectionID),
 	}
 	for _, lists := range c.LinkScopes.Callers {
 		service.CallerScopes = append(service.CallerScopes, scopeLists(lists))

@@ -31,6 +31,7 @@ const (
 	CallerOwners         = "CALLER_OWNERS"
 	SecretKMSKeyID       = "SECRET_KMS_KEY_ID"
 	RefuseUnbound        = "REFUSE_UNBOUND_CREDENTIALS"
+	DecoyConnectionID    = "DECOY_CONNECTION_ID"
 	LinkScopes           = "LINK_SCOPES"
 	HandOutAppKeys       = "HAND_OUT_APP_KEYS"
 )
@@ -49,6 +50,8 @@ type Config struct {
 	// RefuseUnbound refuses credentials of earlier releases that do not name their
 	// connection.
 	RefuseUnbound bool
+	// DecoyConnectionID is the id of the decoy connection; empty: there is none.
+	DecoyConnectionID string
 	// CallerOwners maps patterns of callers' ARNs to owners. It is nil if no
 	// caller is confined.
 	CallerOwners map[string][]string
@@ -111,6 +114,9 @@ func Parse(get func(string) string) (Config, error) {
 		fail(HandOutAppKeys, problem)
 	}
 	c.HandOutAppKeys = handOut
+	if c.DecoyConnectionID = get(DecoyConnectionID); c.DecoyConnectionID != "" && !decoyID.MatchString(c.DecoyConnectionID) {
+		fail(DecoyConnectionID, "not the id of a connection")
+	}
 	if value := get(PlatformEndpoints); value != "" {
 		endpoints, problem := parseEndpoints(value)
 		if problem != "" {
@@ -147,6 +153,9 @@ func Parse(get func(string) string) (Config, error) {
 // keys:
 // https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id
 var kmsKey = regexp.MustCompile(`^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+|mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
+
+// decoyID matches the id of a connection, a UUID of version 4.
+var decoyID = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
 // checkPublicURL requires https, except on loopback, because cookies and codes
 // are sent to this URL.

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -91,16 +92,9 @@ func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (*co
 	if browser.Empty() || r.Issuer != "" && !slices.Contains(p.Describe().Issuers, r.Issuer) {
 		return nil, errStateInvalid()
 	}
-	key := RecordKey{Kind: StateKind, ID: hash(r.State)}
-	a, err := ticketBody[Authorization](ctx, s, key)
+	a, err := s.takeState(ctx, r, browser)
 	if err != nil {
-		return nil, stateError(err)
-	}
-	if a.Platform != r.Platform {
-		return nil, errStateInvalid()
-	}
-	if _, err := s.Store.TakeTicket(ctx, key, hash(browser), s.Now()); err != nil {
-		return nil, stateError(err)
+		return nil, err
 	}
 	a.State = r.State
 	if a.Verifier, err = codeVerifier(r.State, browser); err != nil {
@@ -110,6 +104,33 @@ func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (*co
 		a.ReturnURL = "" // its origin was removed from RETURN_ORIGINS meanwhile
 	}
 	return &consent{Service: s, platform: p, authorization: a}, nil
+}
+
+// takeState takes the ticket of a state that is bound to browser.
+func (s *Service) takeState(ctx context.Context, r CallbackRequest, browser Secret) (a Authorization, err error) {
+	ticket, err := s.Store.Ticket(ctx, RecordKey{Kind: StateKind, ID: hash(r.State)}, s.Now())
+	if err != nil {
+		return a, stateError(err)
+	}
+	if err := decodeBody(ticket, &a); err != nil {
+		return a, err
+	}
+	if a.Platform != r.Platform {
+		return a, errStateInvalid()
+	}
+	// The previous release binds a state to the value of the cookie alone.
+	if ticket.Bound != bindToBrowser(browser, ticket.Body) && ticket.Bound != hash(browser) {
+		s.reportIncident(ctx, ForeignCookie, "platform", string(a.Platform))
+		return a, errStateInvalid()
+	}
+	taken, err := s.Store.TakeTicket(ctx, ticket.RecordKey, ticket.Bound, s.Now())
+	if err != nil {
+		return a, stateError(err)
+	}
+	if !bytes.Equal(taken.Body, ticket.Body) {
+		return a, errStateInvalid()
+	}
+	return a, nil
 }
 
 // browser returns the value of the cookie that belongs to the state; empty

@@ -44,6 +44,11 @@ type Service struct {
 	// CallerScopes are what LimitScopes says of some caller. A link can be opened
 	// as long as its scopes are among these or LinkScopes.
 	CallerScopes []ScopeLists
+	// Decoy is the id of a connection that no honest caller uses; empty: there is
+	// none.
+	Decoy ID
+	// OnIncident is called for each Incident; nil: they are only logged.
+	OnIncident func(Incident)
 	// AllowFull lets Token hand out refresh tokens and client secrets.
 	AllowFull bool
 	// WithholdAppKeys keeps the keys of the apps from every caller. They are only

@@ -71,7 +71,7 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 	if err != nil {
 		return Started{}, err
 	}
-	ticket.Bound = hash(browser)
+	ticket.Bound = bindToBrowser(browser, ticket.Body)
 	if err := s.putTicket(ctx, ticket); err != nil {
 		return Started{}, err
 	}

@@ -155,6 +155,10 @@ func (s *Service) findUnsuspended(ctx context.Context, r TokenRequest) (Connecti
 		return Connection{}, err
 	case c.Status == Disconnected:
 		return Connection{}, errConnectionNotFound()
+	case c.ID == s.Decoy:
+		// The answer is that of an ordinary connection whose grant is gone.
+		s.reportIncident(ctx, DecoyUsed, "connection", string(c.ID))
+		return Connection{}, errReauth(reasonGrantRefused)
 	}
 	return c, s.checkSuspended(ctx, c)
 }

@@ -56,6 +56,10 @@ const (
 	// Platform and Status. It is written once an hour.
 	ConnectionsByStatus = "ConnectionsByStatus"
 
+	// ForeignCookie and DecoyUsed count the incidents of the domain.
+	ForeignCookie = string(connector.ForeignCookie)
+	DecoyUsed     = string(connector.DecoyUsed)
+
 	// CredentialsMismatch counts reads of credentials that do not belong to the
 	// record that names them.
 	CredentialsMismatch = "CredentialsMismatch"

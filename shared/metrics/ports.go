@@ -19,6 +19,7 @@ func (m *Meter) Observe(s *connector.Service) {
 	m.connections = s.Store
 	s.Store = store{s.Store, m}
 	s.CredentialStore = credentials{s.CredentialStore, m}
+	s.OnIncident = func(i connector.Incident) { m.write(single(string(i)), dimensions{}) }
 	s.Events = events{s.Events, m}
 }
 
