@@ -52,8 +52,15 @@ type Fault struct {
 	// Endpoint is as in Count: "token", "token/refresh_token", "me". Empty means
 	// every endpoint.
 	Endpoint string `json:"endpoint"`
-	Kind     Kind   `json:"kind"`
-	Times    int    `json:"times"` // 0: once; negative: always
+	// Client limits the fault to the calls of one client: those that name this
+	// client id, known or not, or have a token that was issued to it. A call with
+	// an OAuth 1.0a signature names its consumer key. Empty means every client.
+	Client string `json:"client"`
+	// Account limits the fault to the calls that have a code, token or key of the
+	// person with this id. Empty means every person.
+	Account string `json:"account"`
+	Kind    Kind   `json:"kind"`
+	Times   int    `json:"times"` // 0: once; negative: always
 	// Acts lets the platform process the call before it refuses it. Cut with
 	// Acts is a lost reply.
 	Acts bool `json:"acts"`
@@ -106,9 +113,12 @@ func (f *Fault) acts() bool { return f.Acts || slices.Contains(corruptions, f.Ki
 
 // takeFault returns the fault that applies to a call, or nil, and counts its use.
 func (s *Sandbox) takeFault(rt route, c *call) *Fault {
+	var client, account string
+	if d := s.lookUp(rt.platform); d != nil {
+		client, account = identify(d, c)
+	}
 	for i, f := range s.faults {
-		if f.Platform != "" && f.Platform != rt.platform ||
-			f.Endpoint != "" && f.Endpoint != rt.endpoint && f.Endpoint != detailedEndpoint(rt, c) {
+		if !f.matches(rt, c) || f.Client != "" && f.Client != client || f.Account != "" && f.Account != account {
 			continue
 		}
 		if f.Times > 0 {
@@ -121,6 +131,12 @@ func (s *Sandbox) takeFault(rt route, c *call) *Fault {
 		return &taken
 	}
 	return nil
+}
+
+// matches reports whether f is for the endpoint of a call.
+func (f *Fault) matches(rt route, c *call) bool {
+	return (f.Platform == "" || f.Platform == rt.platform) &&
+		(f.Endpoint == "" || f.Endpoint == rt.endpoint || f.Endpoint == detailedEndpoint(rt, c))
 }
 
 // corrupt returns the answer with the status, headers and body of the fault.

@@ -77,6 +77,20 @@ func (x *twitter) verify(c *call) (UserKey, *reply) {
 	return twitterKeys[i], nil
 }
 
+// signature implements signer. The client is the consumer key.
+func (x *twitter) signature(c *call) (client, account string) {
+	oauth, ok := oauth1Header(c.header.Get("Authorization"))
+	if !ok {
+		return "", ""
+	}
+	for _, key := range twitterKeys {
+		if key.AccessToken == oauth["oauth_token"] {
+			account = key.Account
+		}
+	}
+	return oauth["oauth_consumer_key"], account
+}
+
 // signed reports whether the signature covers the request and one of the URLs that
 // TwitterKnobs.SignedURL permits.
 func (x *twitter) signed(c *call, oauth map[string]string, key UserKey) bool {
