@@ -38,6 +38,10 @@ func listen(addr string) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
+	if bound, ok := l.Addr().(*net.TCPAddr); !ok || !bound.IP.IsLoopback() {
+		_ = l.Close()
+		return nil, fmt.Errorf("%q is not on loopback: its name leads to %s", addr, l.Addr())
+	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	return &server{url: "http://" + net.JoinHostPort(host, port), at: l}, nil
 }
@@ -50,6 +54,8 @@ func (s *server) serve(h http.Handler, headerBytes int) {
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    headerBytes,
+		// The guard must see OPTIONS * too.
+		DisableGeneralOptionsHandler: true,
 		// Errors of clients do not concern the person at the terminal.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
@@ -65,15 +71,4 @@ func (s *server) close(ctx context.Context) {
 	if s.http.Shutdown(ctx) != nil {
 		_ = s.http.Close()
 	}
-}
-
-// onlyThisMachine refuses requests of other sites before they reach h.
-func onlyThisMachine(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refusal := refuse(r); refusal != "" {
-			http.Error(w, refusal, http.StatusForbidden)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
 }
