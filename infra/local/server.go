@@ -8,6 +8,8 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,7 +30,7 @@ func listen(addr string) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q is not host:port, such as 127.0.0.1:8422", addr)
 	}
-	if !config.Loopback(host) {
+	if !config.Loopback(strings.ToLower(host)) {
 		return nil, fmt.Errorf("%q is not on loopback: requests are not signed here, so only this machine may send them", addr)
 	}
 	l, err := net.Listen("tcp", addr)
@@ -38,12 +40,24 @@ func listen(addr string) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
-	if bound, ok := l.Addr().(*net.TCPAddr); !ok || !bound.IP.IsLoopback() {
+	bound, ok := l.Addr().(*net.TCPAddr)
+	if !ok || !bound.IP.IsLoopback() {
 		_ = l.Close()
 		return nil, fmt.Errorf("%q is not on loopback: its name leads to %s", addr, l.Addr())
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return &server{url: "http://" + net.JoinHostPort(host, port), at: l}, nil
+	return &server{url: originOf(host, bound.Port), at: l}, nil
+}
+
+// originOf returns an http origin as browsers write it. PUBLIC_URL must be such a one.
+func originOf(host string, port int) string {
+	host = strings.ToLower(host)
+	if ip := net.ParseIP(host); ip != nil {
+		host = ip.String()
+	}
+	if port == 80 {
+		return "http://" + strings.TrimSuffix(net.JoinHostPort(host, ""), ":")
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // serve answers requests until close. Headers have at most headerBytes; zero
