@@ -21,8 +21,8 @@ import (
 // 2026-11-25).
 var contextFiles = []string{"cdk.json", "cdk.context.json"}
 
-// CheckContext refuses context that the CDK's command line accepts and that would
-// change a deployment without a word: a setting that does not exist, and a name that
+// CheckContext refuses context that the CDK's command line accepts and that silently
+// changes a deployment: a setting that does not exist, and a name that
 // is in a file twice, of which the last would win. all is the whole context.
 func CheckContext(all map[string]any, files ...string) error {
 	var problems []error

@@ -12,57 +12,60 @@ import (
 // TestChecks_Pinned shows that every tool of the checks, and all that it needs, is
 // pinned by a hash in this repository.
 func TestChecks_Pinned(t *testing.T) {
-	t.Parallel()
-	t.Run("python", func(t *testing.T) {
-		t.Parallel()
-		sources := glob(t, filepath.Join("checks", "*.in"))
-		for _, source := range sources {
-			locked := lockedPackages(t, strings.TrimSuffix(source, ".in")+".txt")
-			for pin := range strings.Lines(read(t, source)) {
-				name, _, _ := strings.Cut(strings.TrimSpace(pin), "[")
-				name, _, _ = strings.Cut(name, "==")
-				_, version, pinned := strings.Cut(strings.TrimSpace(pin), "==")
-				if !pinned || locked[name] != version {
-					t.Errorf("%s: %s is not in the lock file: make lock", source, strings.TrimSpace(pin))
-				}
+	t.Run("python", testPinnedPython)
+	t.Run("npm", testPinnedNPM)
+	t.Run("maven", testPinnedMaven)
+	t.Run("no_other_download", testNoOtherDownload)
+}
+
+func testPinnedPython(t *testing.T) {
+	for _, source := range glob(t, filepath.Join("checks", "*.in")) {
+		locked := lockedPackages(t, strings.TrimSuffix(source, ".in")+".txt")
+		for pin := range strings.Lines(read(t, source)) {
+			requirement, version, pinned := strings.Cut(strings.TrimSpace(pin), "==")
+			name, _, _ := strings.Cut(requirement, "[")
+			if !pinned || locked[name] != version {
+				t.Errorf("%s: %s is not in the lock file: make lock", source, strings.TrimSpace(pin))
 			}
 		}
-	})
-	t.Run("npm", func(t *testing.T) {
-		t.Parallel()
-		for _, file := range []string{"cdk/package-lock.json", "checks/package-lock.json"} {
-			var lock struct {
-				Packages map[string]struct{ Integrity string }
-			}
-			if err := json.Unmarshal([]byte(read(t, file)), &lock); err != nil || len(lock.Packages) < 2 {
-				t.Fatalf("%s: %v", file, err)
-			}
-			for name, p := range lock.Packages {
-				if name != "" && !strings.HasPrefix(p.Integrity, "sha512-") {
-					t.Errorf("%s: %s has no hash", file, name)
-				}
+	}
+}
+
+func testPinnedNPM(t *testing.T) {
+	for _, file := range []string{"cdk/package-lock.json", "checks/package-lock.json"} {
+		var lock struct {
+			Packages map[string]struct{ Integrity string }
+		}
+		if err := json.Unmarshal([]byte(read(t, file)), &lock); err != nil || len(lock.Packages) < 2 {
+			t.Fatalf("%s: %v", file, err)
+		}
+		for name, p := range lock.Packages {
+			if name != "" && !strings.HasPrefix(p.Integrity, "sha512-") {
+				t.Errorf("%s: %s has no hash", file, name)
 			}
 		}
-	})
-	t.Run("maven", func(t *testing.T) {
-		t.Parallel()
-		version := regexp.MustCompile(`(?m)^dynamodb_version=(\S+)$`).FindStringSubmatch(read(t, "local/test-aws"))
-		if version == nil || !regexp.MustCompile(`(?m)^[0-9a-f]{64}  DynamoDBLocal-`+regexp.QuoteMeta(version[1])+`\.jar$`).MatchString(read(t, "checks/dynamodb-local.sha256")) {
-			t.Errorf("checks/dynamodb-local.sha256 has no hash of DynamoDB Local %v", version)
-		}
-	})
-	t.Run("no_other_download", func(t *testing.T) {
-		t.Parallel()
-		unpinned := regexp.MustCompile(`\bnpx\b|\bnpm (install|i)\b|\bgo (run|install|get) \S+@|\bpip3? install\b|\bpipx\b|\b(curl|wget)\b.*\|`)
-		files := append(glob(t, "*.mk"), glob(t, filepath.Join("checks", "*.sh"))...)
-		for _, file := range append(files, "../Makefile", "../.ci/run", "local/test-aws") {
-			for line := range strings.Lines(read(t, file)) {
-				if unpinned.MatchString(line) && !strings.Contains(line, "--require-hashes") {
-					t.Errorf("%s fetches what no hash pins: %s", file, line)
-				}
+	}
+}
+
+func testPinnedMaven(t *testing.T) {
+	version := regexp.MustCompile(`(?m)^dynamodb_version=(\S+)$`).FindStringSubmatch(read(t, "local/test-aws"))
+	if version == nil || !regexp.MustCompile(`(?m)^[0-9a-f]{64}  DynamoDBLocal-`+regexp.QuoteMeta(version[1])+`\.jar$`).MatchString(read(t, "checks/dynamodb-local.sha256")) {
+		t.Errorf("checks/dynamodb-local.sha256 has no hash of DynamoDB Local %v", version)
+	}
+}
+
+// unpinned matches the commands that fetch programs without a hash.
+var unpinned = regexp.MustCompile(`\bnpx\b|\bnpm (install|i)\b|\bgo (run|install|get) \S+@|\bpip3? install\b|\bpipx\b|\b(curl|wget)\b.*\|`)
+
+func testNoOtherDownload(t *testing.T) {
+	files := append(glob(t, "*.mk"), glob(t, filepath.Join("checks", "*.sh"))...)
+	for _, file := range append(files, "../Makefile", "../.ci/run", "local/test-aws") {
+		for line := range strings.Lines(read(t, file)) {
+			if unpinned.MatchString(line) && !strings.Contains(line, "--require-hashes") {
+				t.Errorf("%s fetches what no hash pins: %s", file, line)
 			}
 		}
-	})
+	}
 }
 
 var requirementPattern = regexp.MustCompile(`^([a-z0-9.-]+)==([^ ;]+)`)

@@ -166,78 +166,102 @@ func TestGuard_Listeners(t *testing.T) {
 	})
 }
 
+// listener is one listener of a stack with its routes.
+type listener struct {
+	*wire
+	routes []guardedRoute
+}
+
 func testListener(t *testing.T, c *wire, routes []guardedRoute) {
-	check := func(t *testing.T, g guardedRoute, host, extra string, refused bool) {
-		t.Helper()
-		status, body := c.send(c.request(g, host, extra))
-		if got := status == http.StatusForbidden && strings.Contains(body, "Forbidden: "); got != (refused && !g.open) {
-			t.Errorf("%s with Host %s and %q: %d %s", g, host, extra, status, body)
-		}
-		if refused && !g.open && extra != "" && !strings.Contains(body, "-public 127.0.0.1:8424") {
-			t.Errorf("the refusal does not say how to expose the public routes: %s", body)
+	l := listener{c, routes}
+	t.Run("direct", l.direct)
+	t.Run("foreign_host", l.foreignHost)
+	t.Run("forwarding_header", l.forwardingHeader)
+	t.Run("forms_of_a_header", l.formsOfAHeader)
+	t.Run("forms_of_a_request", l.formsOfARequest)
+	t.Run("malformed_request", l.malformedRequest)
+}
+
+// checkRefused sends a request, which only an open route may answer. A refusal of a
+// forwarded request says how to expose the public routes.
+func (l listener) checkRefused(t *testing.T, g guardedRoute, host, extra string) {
+	t.Helper()
+	status, body := l.send(l.request(g, host, extra))
+	refused := status == http.StatusForbidden && strings.Contains(body, "Forbidden: ") && strings.Contains(body, "-public 127.0.0.1:8424")
+	if refused == g.open {
+		t.Errorf("%s with Host %s and %q: %d %s", g, host, extra, status, body)
+	}
+}
+
+func (l listener) direct(t *testing.T) {
+	for _, g := range l.routes {
+		for _, host := range []string{"127.0.0.1", "LOCALHOST:8422", "[::1]:8422", "localhost.", "host.docker.internal"} {
+			if status, body := l.send(l.request(g, host, "")); status == http.StatusForbidden {
+				t.Errorf("%s with Host %s: %d %s", g, host, status, body)
+			}
 		}
 	}
-	t.Run("direct", func(t *testing.T) {
-		for _, g := range routes {
-			for _, host := range []string{"127.0.0.1", "LOCALHOST:8422", "[::1]:8422", "localhost.", "host.docker.internal"} {
-				check(t, g, host, "", false)
-			}
+}
+
+func (l listener) foreignHost(t *testing.T) {
+	for _, g := range l.routes {
+		for _, host := range []string{"evil.example", "evil.example:8422", "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0", "10.0.0.1", "127.0.0.1,evil.example", ""} {
+			l.checkRefused(t, g, host, "")
 		}
-	})
-	t.Run("foreign_host", func(t *testing.T) {
-		for _, g := range routes {
-			for _, host := range []string{"evil.example", "evil.example:8422", "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0", "10.0.0.1", "127.0.0.1,evil.example", ""} {
-				check(t, g, host, "", true)
-			}
+	}
+}
+
+func (l listener) forwardingHeader(t *testing.T) {
+	for _, g := range l.routes {
+		for _, pattern := range forwardingHeaders {
+			l.checkRefused(t, g, "localhost", spelled(pattern)+": 203.0.113.7\r\n")
 		}
-	})
-	t.Run("forwarding_header", func(t *testing.T) {
-		for _, g := range routes {
-			for _, pattern := range forwardingHeaders {
-				check(t, g, "localhost", spelled(pattern)+": 203.0.113.7\r\n", true)
-			}
+	}
+}
+
+func (l listener) formsOfAHeader(t *testing.T) {
+	for _, extra := range []string{
+		"x-forwarded-for: 203.0.113.7\r\n", "X-FORWARDED-FOR: 203.0.113.7\r\n", "X_Forwarded_For: 203.0.113.7\r\n", "x_forwarded-for: 203.0.113.7\r\n",
+		"X-Forwarded-For:\r\n", "X-Forwarded-For: 127.0.0.1\r\n", "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-For: 203.0.113.7\r\n",
+		"X-Forwarded-For: 127.0.0.1\r\nConnection: X-Forwarded-For\r\n", "Forwarded: for=127.0.0.1;host=localhost\r\n",
+		"Accept: */*\r\nX-Forwarded-Host: localhost\r\n", "X-Forwarded-Anything-New: 1\r\n", "Upgrade: h2c\r\nConnection: Upgrade\r\nVia: 1.1 x\r\n",
+	} {
+		for _, g := range l.routes {
+			l.checkRefused(t, g, "localhost", extra)
 		}
-	})
-	t.Run("forms_of_a_header", func(t *testing.T) {
-		for _, extra := range []string{
-			"x-forwarded-for: 203.0.113.7\r\n", "X-FORWARDED-FOR: 203.0.113.7\r\n", "X_Forwarded_For: 203.0.113.7\r\n", "x_forwarded-for: 203.0.113.7\r\n",
-			"X-Forwarded-For:\r\n", "X-Forwarded-For: 127.0.0.1\r\n", "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-For: 203.0.113.7\r\n",
-			"X-Forwarded-For: 127.0.0.1\r\nConnection: X-Forwarded-For\r\n", "Forwarded: for=127.0.0.1;host=localhost\r\n",
-			"Accept: */*\r\nX-Forwarded-Host: localhost\r\n", "X-Forwarded-Anything-New: 1\r\n", "Upgrade: h2c\r\nConnection: Upgrade\r\nVia: 1.1 x\r\n",
+	}
+}
+
+func (l listener) formsOfARequest(t *testing.T) {
+	for _, g := range l.routes {
+		whole := l.request(g, "localhost", "")
+		for name, request := range map[string]string{
+			"absolute target":               strings.Replace(whole, g.path, "http://localhost"+g.path, 1),
+			"absolute target, foreign Host": strings.Replace(l.request(g, "evil.example", ""), g.path, "http://localhost"+g.path, 1),
+			"HTTP/1.0":                      strings.Replace(whole, "HTTP/1.1", "HTTP/1.0", 1),
 		} {
-			for _, g := range routes {
-				check(t, g, "localhost", extra, true)
+			if status, body := l.send(request); (status == http.StatusForbidden) == g.open {
+				t.Errorf("%s, %s: %d %s", g, name, status, body)
 			}
 		}
-	})
-	t.Run("forms_of_a_request", func(t *testing.T) {
-		for _, g := range routes {
-			whole := c.request(g, "localhost", "")
-			for name, request := range map[string]string{
-				"absolute target":               strings.Replace(whole, g.path, "http://localhost"+g.path, 1),
-				"absolute target, foreign Host": strings.Replace(c.request(g, "evil.example", ""), g.path, "http://localhost"+g.path, 1),
-				"HTTP/1.0":                      strings.Replace(whole, "HTTP/1.1", "HTTP/1.0", 1),
-			} {
-				if status, body := c.send(request); (status == http.StatusForbidden) == g.open {
-					t.Errorf("%s, %s: %d %s", g, name, status, body)
-				}
-			}
+	}
+}
+
+func (l listener) malformedRequest(t *testing.T) {
+	for _, request := range []string{
+		"CONNECT localhost:8422 HTTP/1.1\r\nHost: localhost:8422\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /connections HTTP/1.1\r\n\r\n",
+		"GET /connections HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+		"GET /connections HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For : 203.0.113.7\r\n\r\n",
+		"PROXY TCP4 203.0.113.7 127.0.0.1 1 8422\r\nGET /connections HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+	} {
+		if status, body := l.send(request); status < 400 {
+			t.Errorf("%.40q: %d %s", request, status, body)
 		}
-		for _, request := range []string{
-			"CONNECT localhost:8422 HTTP/1.1\r\nHost: localhost:8422\r\n\r\n",
-			"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
-			"GET /connections HTTP/1.1\r\n\r\n",
-			"GET /connections HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
-			"GET /connections HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For : 203.0.113.7\r\n\r\n",
-			"PROXY TCP4 203.0.113.7 127.0.0.1 1 8422\r\nGET /connections HTTP/1.1\r\nHost: localhost\r\n\r\n",
-			"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		} {
-			if status, body := c.send(request); status < 400 {
-				t.Errorf("%.40q: %d %s", request, status, body)
-			}
-			c.close()
-		}
-	})
+		l.close()
+	}
 }
 
 // TestGuard_Tunnel connects an account through a tunnel that leads to the address of

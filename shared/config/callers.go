@@ -69,8 +69,10 @@ func checkOwners(owners []string) string {
 			return "the owner " + quote(owner) + " must have 1 to 128 characters"
 		case !isPlain(owner):
 			return "the owner " + quote(owner) + " has a space at its end or a character that cannot be printed"
-		case strings.Contains(owner, "*") && (owner != "*" || len(owners) > 1):
-			return `only "*" alone stands for owners, and the list has ` + quote(owner)
+		case owner == "*" && len(owners) > 1:
+			return `"*" is every owner and must be the only entry`
+		case owner != "*" && strings.Contains(owner, "*"):
+			return "the owner " + quote(owner) + ` has a star, and only "*" alone is every owner`
 		case slices.Contains(owners[:i], owner):
 			return "the owner " + quote(owner) + " is named twice"
 		}
