@@ -32,7 +32,7 @@ test: setup node ## Run the tests, with the race detector where there is a C com
 test-browser: setup ## Drive the four consents in headless Chromium
 	go test -tags browser -run Browser -count 1 ./infra/local
 
-test-aws: setup ## Run the stores' tests on DynamoDB Local and moto (needs Java, Maven, Python)
+test-aws: setup build/venv/cfn ## Run the stores' tests on DynamoDB Local and moto (needs Java, Maven, Python)
 	infra/local/test-aws $(ARGS)
 
 bench: setup ## Measure, against the baseline in the same run

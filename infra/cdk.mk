@@ -1,5 +1,6 @@
 # The deployment: what `make help` lists, and the checks of the template.
-# Everything that is fetched goes to build/, pinned.
+# Everything that is fetched goes to build/, pinned by version and hash: npm ci by
+# package-lock.json, pip by the lock files of infra/checks.
 .PHONY: node app prepared synth bootstrap deploy limits destroy check-infra reproducible cfn-lint checkov moto sam-validate functions-on-moto snippets sam-local localstack
 
 STAGE ?= dev
@@ -60,9 +61,13 @@ reproducible: build
 		diff -r build/functions build/elsewhere/tree/build/functions && \
 		echo "two builds in two places are identical" && rm -rf build/elsewhere
 
-# One environment a tool: their requirements contradict one another.
+# One environment a tool: their requirements contradict one another. The lock file has
+# every package, and only wheels: a source package could fetch what it builds with.
+PYTHON ?= python3
+PIP := bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
 $(VENV)/%: infra/checks/%.txt
-	@rm -rf $@ && python3 -m venv $@ && $@/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "The checks need Python 3.11, 3.12 or 3.13: name one, such as make checkov PYTHON=python3.13"; exit 1; }
+	@rm -rf $@ && $(PYTHON) -m venv $@ && $@/$(PIP) -r $< && $@/bin/pip --disable-pip-version-check check --quiet && touch $@
 
 cfn-lint: $(VENV)/cfn $(FULL)
 	$(VENV)/cfn/bin/cfn-lint --non-zero-exit-code informational -t $(TEMPLATE) $(FULL)

@@ -1,11 +1,10 @@
-# The checks of the code besides the tests. The tools are pinned and run from the
-# module proxy, so that go.mod does not contain them.
-.PHONY: check check-code staticcheck gosec vulnerabilities fuzz sbom schemathesis
+# The checks of the code besides the tests. infra/checks pins every tool, and all that
+# it needs, by version and hash. The Go tools have a go.mod and a go.sum of their own
+# there, so that the product's go.mod does not contain them.
+.PHONY: check check-code staticcheck gosec vulnerabilities fuzz sbom schemathesis lock
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOSEC := github.com/securego/gosec/v2/cmd/gosec@v2.30.0
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
-CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+TOOL := go tool -modfile=infra/checks/tools.mod
+CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 FUZZTIME ?= 10s
 
 check: check-code check-infra ## Check the code and the template with all linters
@@ -20,13 +19,13 @@ check-code: setup staticcheck gosec vulnerabilities ## Check the code with gofmt
 	go mod verify
 
 staticcheck: setup
-	go run $(STATICCHECK) ./...
+	$(TOOL) staticcheck ./...
 
 # Only the code that deploys: the sandboxes, the local stack and the suites do on
 # purpose what gosec reports. G101 reports names such as that of a token endpoint as
 # secrets; TestCanary searches for the values.
 gosec: setup
-	go run $(GOSEC) -quiet -exclude=G101 ./functions/... ./shared/awscloud ./shared/boot ./shared/client ./shared/credentialstore ./shared/strictjson \
+	$(TOOL) gosec -quiet -exclude=G101 ./functions/... ./shared/awscloud ./shared/boot ./shared/client ./shared/credentialstore ./shared/strictjson \
 		./shared/config ./shared/connector ./shared/handler ./shared/metrics ./shared/platform
 
 # govulncheck needs its database at vuln.go.dev, or in the folder of the file:// URL in
@@ -34,7 +33,7 @@ gosec: setup
 GOVULNDB ?= https://vuln.go.dev
 vulnerabilities: setup
 	@if [ "$(GOVULNDB)" != https://vuln.go.dev ] || curl -sfo /dev/null --max-time 10 $(GOVULNDB)/index/db.json; then \
-		go run $(GOVULNCHECK) -db "$(GOVULNDB)" ./...; \
+		$(TOOL) govulncheck -db "$(GOVULNDB)" ./...; \
 	else \
 		echo "govulncheck was skipped: its database at $(GOVULNDB) cannot be reached"; \
 	fi
@@ -49,10 +48,15 @@ fuzz: setup ## Fuzz each target for FUZZTIME (10s)
 
 # All functions have the same modules.
 sbom: setup ## Write the modules of the functions to build/sbom.json (CycloneDX)
-	@GOBIN=$(CURDIR)/build/bin go install $(CYCLONEDX)
+	@go build -modfile=infra/checks/tools.mod -o build/bin/cyclonedx-gomod $(CYCLONEDX)
 	@GOOS=linux GOARCH=arm64 CGO_ENABLED=0 GOFLAGS=-tags=lambda.norpc \
 		build/bin/cyclonedx-gomod app -json -licenses -output build/sbom.json -main functions/token-get $(CURDIR)
 	@echo build/sbom.json
 
 schemathesis: setup build/venv/schemathesis ## Compare a local stack with the OpenAPI document
 	infra/checks/schemathesis.sh build/venv/schemathesis/bin/schemathesis
+
+# A .in file names the tools of one Python environment, and the .txt file beside it
+# locks all that they need.
+lock: build/venv/uv ## Resolve the Python tools of the checks again, and write their lock files
+	@for tools in infra/checks/*.in; do build/venv/uv/bin/python infra/checks/lock.py build/venv/uv/bin/uv $$tools || exit 1; done

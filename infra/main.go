@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -14,10 +15,9 @@ import (
 func main() {
 	defer jsii.Close()
 	app := awscdk.NewApp(nil)
-	settings, err := ReadSettings(func(name string) any {
-		return app.Node().TryGetContext(jsii.String(name))
-	})
-	if err != nil {
+	context, _ := app.Node().GetAllContext(nil).(map[string]any)
+	settings, err := ReadSettings(func(name string) any { return context[name] })
+	if err := errors.Join(CheckContext(context, contextFiles...), err); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

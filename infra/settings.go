@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"platform-api-connector/shared/config"
@@ -126,11 +127,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 	if s.AlarmEmail != "" && s.AlarmTopicARN != "" {
 		r.fail("alarmEmail, alarmTopicArn", "set only one of them")
 	}
-	for _, caller := range s.TokenCallers {
-		if !callerPattern.MatchString(caller) {
-			r.fail("tokenCallers", "neither the ARN of a role or user nor an account id: "+caller)
-		}
-	}
+	r.checkTokenCallers(s.TokenCallers)
 	r.checkVariables(s)
 	return s, errors.Join(r.problems...)
 }
@@ -150,7 +147,11 @@ func (r *reader) text(name string) string {
 	case nil:
 		return ""
 	case string:
-		return strings.TrimSpace(value)
+		// An empty value is what a shell leaves of a variable that is not set.
+		if value = strings.TrimSpace(value); value == "" {
+			r.fail(name, "empty: omit it for its default")
+		}
+		return value
 	default:
 		encoded, err := json.Marshal(value)
 		if err != nil {
@@ -166,7 +167,7 @@ func (r *reader) matching(name string, pattern *regexp.Regexp, unset string) str
 	case value == "":
 		return unset
 	case !pattern.MatchString(value):
-		r.fail(name, "malformed: "+value)
+		r.fail(name, fmt.Sprintf("malformed: %q", value))
 	}
 	return value
 }
@@ -177,7 +178,11 @@ func (r *reader) list(name string) []string {
 	var parts []string
 	if values, ok := r.get(name).([]any); ok {
 		for _, value := range values {
-			parts = append(parts, fmt.Sprint(value))
+			part, isText := value.(string)
+			if !isText {
+				r.fail(name, fmt.Sprintf("%v is not in quotes", value))
+			}
+			parts = append(parts, part)
 		}
 	} else {
 		parts = strings.Split(r.text(name), ",")
@@ -200,8 +205,19 @@ func (r *reader) boolean(name string, unset bool) bool {
 	case "false":
 		return false
 	}
-	r.fail(name, "neither true nor false")
+	r.fail(name, fmt.Sprintf("%q is neither true nor false", r.text(name)))
 	return unset
+}
+
+func (r *reader) checkTokenCallers(callers []string) {
+	for i, caller := range callers {
+		switch {
+		case !callerPattern.MatchString(caller):
+			r.fail("tokenCallers", fmt.Sprintf("%q is neither the ARN of a role or user nor an account id", caller))
+		case slices.Contains(callers[:i], caller):
+			r.fail("tokenCallers", fmt.Sprintf("%q is named twice", caller))
+		}
+	}
 }
 
 // checkVariables parses the values that become variables in the same way as the
@@ -210,19 +226,20 @@ func (r *reader) boolean(name string, unset bool) bool {
 func (r *reader) checkVariables(s Settings) {
 	environment := map[string]string{
 		config.PublicURL: "https://example.com", config.TableName: "table", config.SecretPrefix: "prefix",
-		config.RefreshQueueURL: "queue", config.EventBusName: "bus",
+		config.RefreshQueueURL: "https://sqs.example.com/queue", config.EventBusName: "bus",
 		config.ReturnOrigins: s.ReturnOrigins, config.PlatformEndpoints: s.PlatformEndpoints, config.LogLevel: s.LogLevel,
 		config.CallerOwners: s.CallerOwners, config.LinkScopes: s.LinkScopes, config.SecretKMSKeyID: s.KeyARN,
 	}
-	parsed, err := config.Parse(func(name string) string { return environment[name] })
+	c, err := config.Parse(func(name string) string { return environment[name] })
 	if err != nil {
-		r.problems = append(r.problems, err)
+		r.failVariables(err)
 	}
 	var names []string
 	for _, p := range platform.All(platform.Options{}) {
 		names = append(names, string(p.Describe().Name))
 	}
-	if err := parsed.LinkScopes.CheckPlatforms(names); err != nil {
-		r.problems = append(r.problems, err)
+	if err := c.LinkScopes.CheckPlatforms(names); err != nil {
+		r.failVariables(err)
 	}
+	r.checkEndpoints(s, c.PlatformEndpoints)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -218,12 +219,17 @@ func TestNewStack_Functions(t *testing.T) {
 	})
 }
 
+var referencePattern = regexp.MustCompile(`\{([A-Za-z0-9.]+)\}`)
+
 // resolved stands in for what CloudFormation puts in the place of a reference.
 func resolved(value string) string {
-	if strings.HasSuffix(value, ".ApiEndpoint}") {
+	switch {
+	case strings.HasSuffix(value, ".ApiEndpoint}"):
 		return "https://api.example.com"
+	case strings.HasPrefix(value, "{RefreshQueue"):
+		return "https://sqs.example.com/queue"
 	}
-	return value
+	return referencePattern.ReplaceAllString(value, "$1")
 }
 
 func TestNewStack_Storage(t *testing.T) {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
+	"platform-api-connector/shared/config"
 	"platform-api-connector/shared/platform"
 )
 
@@ -17,11 +19,19 @@ func (s *stack) banner() {
 		t.print(fmt.Sprintf("  %-12s %s", name, t.paint(green, url)) + t.paint(dim, note))
 	}
 	row("Start page", s.servers.front.url+"/", "")
+	if s.servers.public != nil {
+		row("Public", s.servers.public.url, "  the public routes alone: the end of a tunnel")
+	}
 	row("AWS", s.servers.aws.url, "  "+describeAWS(s.endpoint, s.embedded))
 	if s.box != nil {
 		row("Sandbox", s.sandboxURL(), "  the simulated platforms")
 	}
 	t.print("")
+	if s.servers.public == nil && !isOnThisMachine(s.settings.values[config.PublicURL]) {
+		t.print(t.paint(yellow, "  PUBLIC_URL is not on this machine: start with -public 127.0.0.1:8424 and point the"))
+		t.print(t.paint(yellow, "  tunnel at that address, so that other machines reach the public routes alone."))
+		t.print("")
+	}
 	t.print("  Open the start page, press Connect, and then ask for a token as another Lambda does:")
 	t.print("")
 	t.print("    curl -d '{\"owner\":\"me\",\"platform\":\"PLATFORM\"}' \\")
@@ -31,6 +41,12 @@ func (s *stack) banner() {
 	t.print("")
 	t.print(t.paint(dim, "  Ctrl-C ends everything."))
 	t.print("")
+}
+
+// isOnThisMachine reports whether a URL leads to loopback.
+func isOnThisMachine(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && config.Loopback(u.Hostname())
 }
 
 // platformNames returns the names of the platforms that the connector knows.

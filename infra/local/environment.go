@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -56,12 +55,20 @@ func newSettings(get func(string) string, publicURL string) settings {
 			s.values[name] = value
 		}
 	}
-	// The start page is the return URL of its links.
-	s.values[config.ReturnOrigins] = strings.Join(slices.DeleteFunc([]string{s.values[config.ReturnOrigins], publicURL}, empty), ",")
+	s.values[config.ReturnOrigins] = withOrigin(s.values[config.ReturnOrigins], publicURL)
 	return s
 }
 
-func empty(s string) bool { return s == "" }
+// withOrigin adds the origin of the start page to RETURN_ORIGINS, if it is not in the
+// list: it is the return URL of the page's links.
+func withOrigin(list, origin string) string {
+	for entry := range strings.SplitSeq(list, ",") {
+		if strings.EqualFold(strings.TrimSuffix(strings.TrimSpace(entry), "/"), origin) {
+			return list
+		}
+	}
+	return strings.TrimPrefix(list+","+origin, ",")
+}
 
 // of returns the whole environment of a function: the variables that the
 // blueprint lists, those that Lambda sets, and those that every process needs.
@@ -103,17 +110,19 @@ func (s settings) of(f blueprint.Function, endpoint string) []string {
 	return environment
 }
 
-// readEndpoints returns the JSON of a file for PLATFORM_ENDPOINTS.
+// readEndpoints returns the JSON of a file for PLATFORM_ENDPOINTS. Package config
+// checks it.
 func readEndpoints(path string) (string, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("reading the platform endpoints: %w", err)
 	}
+	// Decoding loses a key that is in the file twice.
 	var endpoints map[string]string
 	if err := json.Unmarshal(b, &endpoints); err != nil {
 		return "", fmt.Errorf("reading the platform endpoints: %s is not a JSON object of strings", path)
 	}
-	return encodeEndpoints(endpoints), nil
+	return string(b), nil
 }
 
 func encodeEndpoints(endpoints map[string]string) string {

@@ -7,19 +7,16 @@ import (
 	"regexp"
 	"strings"
 	"time"
-
-	"platform-api-connector/shared/config"
 )
 
 // front serves -addr: the HTTP API and the start page.
 //
-// Requests are not signed here, so the routes with IAM auth and the start page
-// accept only requests of this machine. The Host must be a loopback name, which
-// a page with a rebound DNS name cannot send, and the request must not come from
-// a page of another site. The public routes accept any request, as the deployed
+// Requests are not signed here, so the guard decides who may use the routes with
+// IAM auth and the start page. The public routes accept any request, as the deployed
 // ones do, so that a tunnel can lead to them.
 type front struct {
 	gateway  *gateway
+	guard    guard
 	page     http.Handler // nil if there is no start page
 	terminal *terminal
 }
@@ -31,7 +28,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f.page != nil && isStartPagePath(r.URL.Path) {
-		if refusal := refuse(r); refusal != "" {
+		if refusal := f.guard.refuse(r); refusal != "" {
 			gatewayError(http.StatusForbidden, refusal).write(w)
 			return
 		}
@@ -46,7 +43,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var answer reply
-	if refusal := refuse(r); refusal != "" && m.signed() {
+	if refusal := f.guard.refuse(r); refusal != "" && m.signed() {
 		answer = gatewayError(http.StatusForbidden, refusal)
 	} else {
 		answer = f.gateway.answer(r, m)
@@ -83,21 +80,6 @@ func (f *front) routeError(r *http.Request) reply {
 // isStartPagePath reports whether path belongs to the start page.
 func isStartPagePath(path string) bool {
 	return path == "/" || path == "/favicon.ico" || strings.HasPrefix(path, "/local/")
-}
-
-var crossOrigin = http.NewCrossOriginProtection()
-
-// refuse returns the reason why a request must not use a route that is limited
-// to this machine, or "" if it may.
-func refuse(r *http.Request) string {
-	switch {
-	case !config.Loopback(hostname(r.Host)):
-		return "Forbidden: this route answers on loopback only"
-	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate",
-		crossOrigin.Check(r) != nil:
-		return "Forbidden: this route does not answer to other sites"
-	}
-	return ""
 }
 
 // hostname returns host without its port.

@@ -32,6 +32,7 @@ func TestHostile(t *testing.T) {
 		return hostiletest.Transport{
 			PublicURL: w.s.servers.front.url, ReturnURL: w.s.servers.front.url + "/", Platforms: slices.Sorted(maps.Keys(accountsOf)),
 			Sandbox: w.box, Now: time.Now, Logs: w.output.String, Send: w.roundTrip, Invoke: w.invokeRaw,
+			RefusesForwarded: true,
 		}
 	})
 }

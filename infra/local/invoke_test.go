@@ -14,7 +14,7 @@ func newTestLambda(invoke invoker) http.Handler {
 		functions: map[string]bool{"token-get": true}, invoke: invoke,
 		terminal: &terminal{out: &outputBuffer{}, now: time.Now},
 	})
-	return onlyThisMachine(mux)
+	return guard{}.protect(mux)
 }
 
 func TestLambdaAPI_ServeHTTP(t *testing.T) {

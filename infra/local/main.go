@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +29,8 @@ func main() {
 	flag.StringVar(&o.addr, "addr", "127.0.0.1:8422", "the address of the HTTP API and the start page; port 0 chooses a free one")
 	flag.StringVar(&o.aws, "aws", "127.0.0.1:4566", "the address of AWS: Lambda invoke and the embedded services")
 	flag.StringVar(&o.sandbox, "sandbox", "127.0.0.1:8423", "the address of the sandbox platforms")
+	flag.StringVar(&o.public, "public", "", "an `address` that serves the public routes alone, for a tunnel")
+	hosts := flag.String("hosts", "", "`names` of this machine that callers use besides the loopback ones, separated by commas, such as host.docker.internal")
 	flag.StringVar(&o.platformEndpoints, "platform-endpoints", "", "a JSON `file` that maps real origins to the origins to use instead; starts no sandbox")
 	flag.DurationVar(&o.refreshEvery, "refresh-every", blueprint.RefreshSchedule().Every, "the interval of the refresh function")
 	flag.StringVar(&o.readyFile, "ready-file", "", "the `file` for the URLs, as JSON; written when every part answers")
@@ -39,6 +42,7 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
+	o.hosts = splitHosts(*hosts)
 	if err := checkFlags(o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "local:", err)
 		os.Exit(2)
@@ -66,7 +70,28 @@ func checkFlags(o options, rest []string) error {
 	case o.refreshEvery < time.Second:
 		return errors.New("-refresh-every: must be at least 1s")
 	}
+	for _, host := range o.hosts {
+		if !hostNamePattern.MatchString(host) {
+			return fmt.Errorf("-hosts: %q is not a host name without scheme and port, such as host.docker.internal", host)
+		}
+	}
 	return nil
+}
+
+// hostNamePattern matches a host name. It has no star: each name that is not
+// reserved for this machine can be rebound to it.
+var hostNamePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+
+// splitHosts returns the names of a list that is separated by commas, in lower case.
+func splitHosts(list string) []string {
+	if list == "" {
+		return nil
+	}
+	hosts := strings.Split(strings.ToLower(list), ",")
+	for i, host := range hosts {
+		hosts[i] = strings.TrimSpace(host)
+	}
+	return hosts
 }
 
 // run runs the stack until a signal ends it. A signal is not an error.

@@ -8,6 +8,8 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,7 +30,7 @@ func listen(addr string) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q is not host:port, such as 127.0.0.1:8422", addr)
 	}
-	if !config.Loopback(host) {
+	if !config.Loopback(strings.ToLower(host)) {
 		return nil, fmt.Errorf("%q is not on loopback: requests are not signed here, so only this machine may send them", addr)
 	}
 	l, err := net.Listen("tcp", addr)
@@ -38,8 +40,24 @@ func listen(addr string) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return &server{url: "http://" + net.JoinHostPort(host, port), at: l}, nil
+	bound, ok := l.Addr().(*net.TCPAddr)
+	if !ok || !bound.IP.IsLoopback() {
+		_ = l.Close()
+		return nil, fmt.Errorf("%q is not on loopback: its name leads to %s", addr, l.Addr())
+	}
+	return &server{url: originOf(host, bound.Port), at: l}, nil
+}
+
+// originOf returns an http origin as browsers write it. PUBLIC_URL must be such a one.
+func originOf(host string, port int) string {
+	host = strings.ToLower(host)
+	if ip := net.ParseIP(host); ip != nil {
+		host = ip.String()
+	}
+	if port == 80 {
+		return "http://" + strings.TrimSuffix(net.JoinHostPort(host, ""), ":")
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // serve answers requests until close. Headers have at most headerBytes; zero
@@ -50,6 +68,8 @@ func (s *server) serve(h http.Handler, headerBytes int) {
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    headerBytes,
+		// The guard must see OPTIONS * too.
+		DisableGeneralOptionsHandler: true,
 		// Errors of clients do not concern the person at the terminal.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
@@ -65,15 +85,4 @@ func (s *server) close(ctx context.Context) {
 	if s.http.Shutdown(ctx) != nil {
 		_ = s.http.Close()
 	}
-}
-
-// onlyThisMachine refuses requests of other sites before they reach h.
-func onlyThisMachine(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refusal := refuse(r); refusal != "" {
-			http.Error(w, refusal, http.StatusForbidden)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
 }

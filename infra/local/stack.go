@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/infra/local/awslocal"
 	"platform-api-connector/shared/config"
 	"platform-api-connector/shared/sandbox"
@@ -26,7 +28,9 @@ const grace = 3 * time.Second
 // options are the flags, and the environment.
 type options struct {
 	addr, aws, sandbox string
-	platformEndpoints  string // a file
+	public             string   // an address; empty: no listener for the public routes alone
+	hosts              []string // names of this machine besides the loopback ones
+	platformEndpoints  string   // a file
 	refreshEvery       time.Duration
 	readyFile          string
 	concurrency        int
@@ -39,6 +43,7 @@ type options struct {
 type stack struct {
 	options
 	plan       plan
+	guard      guard
 	settings   settings
 	endpoint   string // of the AWS that the functions use
 	embedded   bool
@@ -55,11 +60,11 @@ type stack struct {
 }
 
 // servers are the listeners.
-type servers struct{ front, aws, sandbox, runtime *server }
+type servers struct{ front, public, aws, sandbox, runtime *server }
 
 // start builds and starts the stack, and returns after every part answers.
 func start(ctx context.Context, o options) (*stack, error) {
-	s := &stack{options: o, plan: newPlan(o.refreshEvery), pools: map[string]*pool{}, stop: func() {}, running: make(chan struct{}), ended: make(chan struct{})}
+	s := &stack{options: o, plan: newPlan(o.refreshEvery), guard: guard{o.hosts}, pools: map[string]*pool{}, stop: func() {}, running: make(chan struct{}), ended: make(chan struct{})}
 	for _, step := range []func(context.Context) error{
 		s.listen, s.serveSandbox, s.serveAWS, s.prepareCloud, s.checkSettings, s.startFunctions, s.serveFront, s.runBackground, s.check, s.writeReadyFile,
 	} {
@@ -104,6 +109,9 @@ func (s *stack) listen(context.Context) error {
 	}
 	s.servers.front = open(s.addr, "-addr")
 	s.servers.aws = open(s.aws, "-aws")
+	if s.public != "" {
+		s.servers.public = open(s.public, "-public")
+	}
 	s.servers.runtime = open("127.0.0.1:0", "the Runtime API")
 	if endpoints == "" {
 		s.servers.sandbox = open(s.sandbox, "-sandbox")
@@ -125,7 +133,7 @@ func (s *stack) listen(context.Context) error {
 func (s *stack) serveSandbox(context.Context) error {
 	if s.servers.sandbox != nil {
 		s.box = sandbox.New(sandbox.Options{})
-		s.servers.sandbox.serve(s.box, 0)
+		s.servers.sandbox.serve(s.guard.protect(s.box), 0)
 	}
 	return nil
 }
@@ -141,7 +149,7 @@ func (s *stack) serveAWS(context.Context) error {
 	if s.embedded {
 		mux.Handle("/", awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader, OnEvent: s.showEvent}))
 	}
-	s.servers.aws.serve(onlyThisMachine(mux), 0)
+	s.servers.aws.serve(s.guard.protect(mux), 0)
 	return nil
 }
 
@@ -179,7 +187,7 @@ func (s *stack) startFunctions(ctx context.Context) error {
 		return err
 	}
 	s.runtime = newRuntimeAPI(s.servers.runtime.at.Addr().String())
-	s.servers.runtime.serve(s.runtime, 0)
+	s.servers.runtime.serve(s.guard.protect(s.runtime), 0)
 
 	var starting sync.WaitGroup
 	failures := make(chan error, len(s.plan.functions))
@@ -239,8 +247,17 @@ func (s *stack) serveFront(ctx context.Context) error {
 			return err
 		}
 	}
-	s.servers.front.serve(&front{gateway: g, page: newStartPage(s.caller, s.box != nil, s.terminal), terminal: s.terminal}, maxHeaderBytes)
+	s.servers.front.serve(&front{gateway: g, guard: s.guard, page: newStartPage(s.caller, s.box != nil, s.terminal), terminal: s.terminal}, maxHeaderBytes)
+	if s.servers.public != nil {
+		open := &gateway{routes: publicRoutes(s.plan.routes), invoke: s.invoke, now: time.Now}
+		s.servers.public.serve(&front{gateway: open, guard: s.guard, terminal: s.terminal}, maxHeaderBytes)
+	}
 	return nil
+}
+
+// publicRoutes returns the routes that need no signature.
+func publicRoutes(routes []blueprint.Route) []blueprint.Route {
+	return slices.DeleteFunc(slices.Clone(routes), func(r blueprint.Route) bool { return r.Auth != blueprint.Public })
 }
 
 // runBackground starts the schedule and the pollers of the queue.
@@ -292,7 +309,11 @@ func (s *stack) writeReadyFile(context.Context) error {
 	if s.readyFile == "" {
 		return nil
 	}
-	b, err := json.Marshal(map[string]string{"addr": s.servers.front.url, "aws": s.servers.aws.url, "sandbox": s.sandboxURL()})
+	urls := map[string]string{"addr": s.servers.front.url, "aws": s.servers.aws.url, "sandbox": s.sandboxURL()}
+	if s.servers.public != nil {
+		urls["public"] = s.servers.public.url
+	}
+	b, err := json.Marshal(urls)
 	if err != nil {
 		return fmt.Errorf("encoding the ready file: %w", err)
 	}
@@ -322,7 +343,7 @@ func (s *stack) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	var ending sync.WaitGroup
-	ending.Go(func() { closeAll(ctx, s.servers.front) })
+	ending.Go(func() { closeAll(ctx, s.servers.front, s.servers.public) })
 	for _, p := range s.pools {
 		ending.Go(func() { p.drain(ctx) })
 	}

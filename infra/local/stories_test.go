@@ -583,15 +583,29 @@ func TestStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
+	write := func(content string) string {
+		path := filepath.Join(t.TempDir(), "endpoints.json")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	httpEndpoints := write(`{"https://api.x.com":"http://sandbox.example.com"}`)
+	doubled := write(`{"https://api.x.com":"http://127.0.0.1:1","https://api.x.com":"https://sandbox.example.com"}`)
 	for name, c := range map[string]struct {
 		change func(*options)
 		want   string
 	}{
-		"address_that_is_not_loopback": {func(o *options) { o.addr = "0.0.0.0:0" }, "not on loopback"},
-		"missing_endpoints_file":       {func(o *options) { o.platformEndpoints = "nowhere.json" }, "nowhere.json"},
-		"invalid_variable":             {func(o *options) { o.getenv = lookup(map[string]string{config.ReturnOrigins: "ftp://x"}) }, "RETURN_ORIGINS: not an http or https origin"},
-		"port_in_use":                  {func(o *options) { o.sandbox = listener.Addr().String() }, "-sandbox: " + listener.Addr().String() + " is in use"},
-		"unreachable_aws":              {func(o *options) { o.getenv = lookup(map[string]string{config.AWSEndpointURL: "http://127.0.0.1:1"}) }, "preparing AWS at http://127.0.0.1:1"},
+		"address_that_is_not_loopback":    {func(o *options) { o.addr = "0.0.0.0:0" }, "not on loopback"},
+		"missing_endpoints_file":          {func(o *options) { o.platformEndpoints = "nowhere.json" }, "nowhere.json"},
+		"endpoints_file_with_http":        {func(o *options) { o.platformEndpoints = httpEndpoints }, `PLATFORM_ENDPOINTS: the value of "https://api.x.com" uses http`},
+		"endpoints_file_with_a_key_twice": {func(o *options) { o.platformEndpoints = doubled }, `PLATFORM_ENDPOINTS: "https://api.x.com" is named twice`},
+		"caller_twice": {func(o *options) {
+			o.getenv = lookup(map[string]string{config.CallerOwners: `{"*":["*"],"*":["acme"]}`})
+		}, `CALLER_OWNERS: "*" is named twice`},
+		"invalid_variable": {func(o *options) { o.getenv = lookup(map[string]string{config.ReturnOrigins: "ftp://x"}) }, `RETURN_ORIGINS: "ftp://x" is not an http or https origin`},
+		"port_in_use":      {func(o *options) { o.sandbox = listener.Addr().String() }, "-sandbox: " + listener.Addr().String() + " is in use"},
+		"unreachable_aws":  {func(o *options) { o.getenv = lookup(map[string]string{config.AWSEndpointURL: "http://127.0.0.1:1"}) }, "preparing AWS at http://127.0.0.1:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			output := &outputBuffer{}

@@ -247,8 +247,8 @@ func mutants() []mutant {
 			Name:    "state-taken-twice",
 			Guard:   "A state is taken once.",
 			File:    dir + "callback.go",
-			Find:    `if _, err := s.Store.TakeTicket(ctx, key, hash(browser), s.Now()); err != nil {`,
-			Replace: `if ticket, err := s.Store.Ticket(ctx, key, s.Now()); err != nil || ticket.Bound != hash(browser) {`,
+			Find:    `taken, err := s.Store.TakeTicket(ctx, ticket.RecordKey, ticket.Bound, s.Now())`,
+			Replace: `taken, err := ticket, error(nil)`,
 
 			Packages: []string{"./shared/handler"},
 		},
@@ -256,8 +256,17 @@ func mutants() []mutant {
 			Name:    "browser-binding-not-checked",
 			Guard:   "A state is taken only by the browser that began the authorization.",
 			File:    dir + "callback.go",
-			Find:    `if _, err := s.Store.TakeTicket(ctx, key, hash(browser), s.Now()); err != nil {`,
-			Replace: "if ticket, _ := s.Store.Ticket(ctx, key, s.Now()); ticket.Bound == \"\" {\n\t\treturn nil, errStateInvalid()\n\t} else if _, err := s.Store.TakeTicket(ctx, key, ticket.Bound, s.Now()); err != nil {",
+			Find:    `if ticket.Bound != bindToBrowser(browser, ticket.Body) && ticket.Bound != hash(browser) {`,
+			Replace: `if ticket.Bound == "" {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "changed-state-accepted",
+			Guard:   "The record of an authorization in flight cannot be changed, for example to another owner.",
+			File:    dir + "authorization.go",
+			Find:    `return hash(NewSecret(browser.Reveal() + "\n" + string(body)))`,
+			Replace: `return hash(browser)`,
 
 			Packages: []string{"./shared/handler"},
 		},

@@ -3,17 +3,9 @@
 package config
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"net"
-	"net/url"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
 )
 
 // The names, as the contract and the deployment use them.
@@ -66,193 +58,54 @@ type Config struct {
 }
 
 // Parse reads the variables through get, usually os.Getenv. The error names
-// every invalid variable.
+// every invalid variable, and the entry of it that is invalid, one a line.
 func Parse(get func(string) string) (Config, error) {
-	var problems []error
-	fail := func(name, problem string) {
-		problems = append(problems, fmt.Errorf("%s: %s", name, problem))
-	}
-	required := func(name string) string {
-		value := get(name)
-		if value == "" {
-			fail(name, "missing")
-		}
-		return value
-	}
-
+	r := reader{get: get}
 	c := Config{
-		PublicURL:       strings.TrimRight(required(PublicURL), "/"),
-		TableName:       required(TableName),
-		SecretPrefix:    strings.TrimRight(required(SecretPrefix), "/"),
-		RefreshQueueURL: required(RefreshQueueURL),
-		EventBusName:    required(EventBusName),
+		PublicURL:            read(&r, required, PublicURL, parsePublicURL),
+		TableName:            read(&r, required, TableName, parseTableName),
+		SecretPrefix:         read(&r, required, SecretPrefix, parseSecretPrefix),
+		RefreshQueueURL:      read(&r, required, RefreshQueueURL, queueURLParser(get(AWSEndpointURL) != "")),
+		EventBusName:         read(&r, required, EventBusName, parseEventBusName),
+		ReturnOrigins:        read(&r, optional, ReturnOrigins, parseReturnOrigins),
+		AllowFullCredentials: read(&r, optional, AllowFullCredentials, parseBoolean),
+		PlatformEndpoints:    read(&r, optional, PlatformEndpoints, parseEndpoints),
+		LogLevel:             read(&r, optional, LogLevel, parseLogLevel),
+		CallerOwners:         read(&r, optional, CallerOwners, parseCallers),
+		SecretKMSKeyID:       read(&r, optional, SecretKMSKeyID, parseKMSKeyID),
+		LinkScopes:           read(&r, optional, LinkScopes, parseLinkScopes),
+		HandOutAppKeys:       get(HandOutAppKeys) == "" || read(&r, optional, HandOutAppKeys, parseBoolean),
+		RefuseUnbound:        read(&r, optional, RefuseUnbound, parseBoolean),
+		DecoyConnectionID:    read(&r, optional, DecoyConnectionID, parseConnectionID),
 	}
-	if c.PublicURL != "" {
-		if problem := checkPublicURL(c.PublicURL); problem != "" {
-			fail(PublicURL, problem)
-		}
-	}
-	origins, problem := parseOrigins(get(ReturnOrigins))
-	if problem != "" {
-		fail(ReturnOrigins, problem)
-	}
-	c.ReturnOrigins = origins
-	flag := func(name string) bool {
-		value := get(name)
-		if value == "" {
-			return false
-		}
-		set, err := strconv.ParseBool(value)
-		if err != nil {
-			fail(name, "neither true nor false")
-		}
-		return set
-	}
-	c.AllowFullCredentials, c.RefuseUnbound = flag(AllowFullCredentials), flag(RefuseUnbound)
-	handOut, problem := parseSwitch(get(HandOutAppKeys), true)
-	if problem != "" {
-		fail(HandOutAppKeys, problem)
-	}
-	c.HandOutAppKeys = handOut
-	if c.DecoyConnectionID = get(DecoyConnectionID); c.DecoyConnectionID != "" && !decoyID.MatchString(c.DecoyConnectionID) {
-		fail(DecoyConnectionID, "not the id of a connection")
-	}
-	if value := get(PlatformEndpoints); value != "" {
-		endpoints, problem := parseEndpoints(value)
-		if problem != "" {
-			fail(PlatformEndpoints, problem)
-		}
-		c.PlatformEndpoints = endpoints
-	}
-	if value := get(CallerOwners); value != "" {
-		callers, problem := parseCallers(value)
-		if problem != "" {
-			fail(CallerOwners, problem)
-		}
-		c.CallerOwners = callers
-	}
-	if value := get(LinkScopes); value != "" {
-		lists, problem := parseLinkScopes(value)
-		if problem != "" {
-			fail(LinkScopes, problem)
-		}
-		c.LinkScopes = lists
-	}
-	if c.SecretKMSKeyID = get(SecretKMSKeyID); c.SecretKMSKeyID != "" && !kmsKey.MatchString(c.SecretKMSKeyID) {
-		fail(SecretKMSKeyID, "neither the ARN nor the id of a KMS key, nor an alias that begins with alias/")
-	}
-	if value := get(LogLevel); value != "" {
-		if err := c.LogLevel.UnmarshalText([]byte(value)); err != nil {
-			fail(LogLevel, "none of debug, info, warn, error")
-		}
-	}
-	return c, errors.Join(problems...)
+	// The SDK reads this variable itself.
+	read(&r, optional, AWSEndpointURL, parseAWSEndpoint)
+	return c, errors.Join(r.problems...)
 }
 
-// kmsKey matches a key identifier of KMS, for single-region and multi-region
-// keys:
-// https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id
-var kmsKey = regexp.MustCompile(`^(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+|mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
+// reader collects the problems of the variables.
+type reader struct {
+	get      func(string) string
+	problems []error
+}
 
-// decoyID matches the id of a connection, a UUID of version 4.
-var decoyID = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+const (
+	required = true
+	optional = false
+)
 
-// checkPublicURL requires https, except on loopback, because cookies and codes
-// are sent to this URL.
-func checkPublicURL(s string) string {
-	u, err := url.Parse(s)
+// read returns the value of a variable. The parser returns the problem of a value,
+// or "". An optional variable that is not set has the zero value.
+func read[T any](r *reader, needed bool, name string, parse func(string) (T, string)) (value T) {
+	raw, problem := r.get(name), ""
 	switch {
-	case err != nil || u.Host == "":
-		return "not a URL"
-	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return "has more than scheme, host and path"
-	case u.Scheme == "https", u.Scheme == "http" && Loopback(u.Hostname()):
-		return ""
+	case raw != "":
+		value, problem = parse(raw)
+	case needed:
+		problem = "missing"
 	}
-	return "neither https nor http on loopback"
-}
-
-// parseSwitch reads true or false, and nothing else.
-func parseSwitch(s string, unset bool) (value bool, problem string) {
-	switch s {
-	case "":
-		return unset, ""
-	case "true", "false":
-		return s == "true", ""
+	if problem != "" {
+		r.problems = append(r.problems, fmt.Errorf("%s: %s", name, problem))
 	}
-	return unset, "neither true nor false"
-}
-
-// parseOrigins reads origins that are separated by commas.
-func parseOrigins(s string) (origins []string, problem string) {
-	for origin := range strings.SplitSeq(s, ",") {
-		if origin = strings.TrimSpace(origin); origin == "" {
-			continue
-		}
-		if problem := checkOrigin(origin); problem != "" {
-			return nil, problem
-		}
-		origins = append(origins, strings.ToLower(strings.TrimRight(origin, "/")))
-	}
-	return origins, ""
-}
-
-func checkOrigin(s string) string {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		return "not an http or https origin"
-	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return "has more than scheme, host and port"
-	}
-	return ""
-}
-
-func parseEndpoints(s string) (endpoints map[string]string, problem string) {
-	if err := json.Unmarshal([]byte(s), &endpoints); err != nil {
-		return nil, "not a JSON object of strings"
-	}
-	for from, to := range endpoints {
-		if p := checkOrigin(from); p != "" {
-			return nil, "a key is " + p
-		}
-		u, err := url.Parse(to)
-		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-			return nil, "the value of " + from + " is not an http or https origin"
-		}
-		endpoints[from] = strings.TrimRight(to, "/")
-	}
-	return endpoints, ""
-}
-
-// parseCallers reads {"arn:…": ["owner", …], "arn:…/*": ["*"]}. A pattern is an
-// ARN, or the prefix of an ARN with a star at its end.
-func parseCallers(s string) (callers map[string][]string, problem string) {
-	if err := json.Unmarshal([]byte(s), &callers); err != nil {
-		return nil, "not a JSON object of lists of owners"
-	}
-	if len(callers) == 0 {
-		return nil, "names no caller; unset it to confine no caller"
-	}
-	for _, pattern := range slices.Sorted(maps.Keys(callers)) {
-		prefix := strings.TrimSuffix(pattern, "*")
-		if pattern != "*" && !strings.HasPrefix(pattern, "arn:") || strings.ContainsAny(prefix, "*? ") {
-			return nil, strconv.Quote(pattern) + " is neither an ARN nor the prefix of an ARN with a * at its end"
-		}
-		for _, owner := range callers[pattern] {
-			if owner == "" || len([]rune(owner)) > 128 {
-				return nil, "an owner of " + strconv.Quote(pattern) + " must have 1 to 128 characters"
-			}
-		}
-	}
-	return callers, ""
-}
-
-// Loopback reports whether host is this machine.
-func Loopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return value
 }

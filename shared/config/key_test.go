@@ -23,7 +23,7 @@ func TestParse_SecretKMSKeyID(t *testing.T) {
 		c, err := config.Parse(func(name string) string {
 			return map[string]string{
 				config.PublicURL: "https://connect.example.com", config.TableName: "table", config.SecretPrefix: "prefix",
-				config.RefreshQueueURL: "queue", config.EventBusName: "bus", config.SecretKMSKeyID: value,
+				config.RefreshQueueURL: "https://sqs.example.com/queue", config.EventBusName: "bus", config.SecretKMSKeyID: value,
 			}[name]
 		})
 		switch {

@@ -54,7 +54,7 @@ func (c LinkScopeLists) CheckPlatforms(known []string) error {
 // A key is a platform, or a pattern of callers as in CALLER_OWNERS.
 func parseLinkScopes(s string) (c LinkScopeLists, problem string) {
 	var entries map[string]json.RawMessage
-	if problem := unmarshal(s, &entries); problem != "" {
+	if problem := unmarshal(s, &entries, "not a JSON object"); problem != "" {
 		return c, problem
 	}
 	if len(entries) == 0 {
@@ -65,8 +65,8 @@ func parseLinkScopes(s string) (c LinkScopeLists, problem string) {
 		entry, err := string(entries[key]), error(nil)
 		if platformName.MatchString(key) {
 			c.Platforms[key], err = parseScopes(entry)
-		} else if problem := checkPattern(key); problem != "" {
-			return c, strconv.Quote(key) + " is neither a platform nor a caller: a caller is an ARN, or the prefix of an ARN with a * at its end"
+		} else if problem := checkCaller(key); problem != "" {
+			return c, quote(key) + " is no platform, and as a caller it " + problem
 		} else {
 			c.Callers[key], err = parseScopesByPlatform(entry)
 		}
@@ -115,30 +115,8 @@ func parseScopes(s string) ([]string, error) {
 		case strings.Contains(scope, "*"):
 			return nil, fmt.Errorf("%q has a star, which stands for nothing here: name each scope", scope)
 		case slices.Contains(list[:i], scope):
-			return nil, fmt.Errorf("%q is given twice", scope)
+			return nil, fmt.Errorf("%q is named twice", scope)
 		}
 	}
 	return list, nil
-}
-
-// unmarshal reads a JSON object in which no name is given twice.
-func unmarshal(s string, into any) (problem string) {
-	err := strictjson.Unmarshal([]byte(s), strictjson.Limits{}, into)
-	var refused *strictjson.Error
-	switch {
-	case err == nil:
-		return ""
-	case errors.As(err, &refused) && refused.Problem == strictjson.Duplicate:
-		return strconv.Quote(refused.Field) + " is given twice"
-	}
-	return "not a JSON object"
-}
-
-// checkPattern returns a problem with a pattern of callers' ARNs.
-func checkPattern(pattern string) (problem string) {
-	prefix := strings.TrimSuffix(pattern, "*")
-	if pattern != "*" && !strings.HasPrefix(pattern, "arn:") || strings.ContainsAny(prefix, "*? ") {
-		return "neither an ARN nor the prefix of an ARN with a * at its end"
-	}
-	return ""
 }

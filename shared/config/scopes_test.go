@@ -25,10 +25,10 @@ func TestParse_LinkScopes(t *testing.T) {
 		{`[]`, config.LinkScopeLists{}, "not a JSON object"},
 		{`{"youtube":["a"]`, config.LinkScopeLists{}, "not a JSON object"},
 		{`{"youtube":["a"]} {}`, config.LinkScopeLists{}, "not a JSON object"},
-		{`{"youtube":["a"],"youtube":["b"]}`, config.LinkScopeLists{}, `"youtube" is given twice`},
-		{`{"youtube":["a"],"YouTube":["b"]}`, config.LinkScopeLists{}, `"YouTube" is given twice`},
-		{`{"` + arn + `x":{"youtube":["a"]},"` + arn + `x":{"tiktok":["a"]}}`, config.LinkScopeLists{}, `"` + arn + `x" is given twice`},
-		{`{"` + arn + `x":{"youtube":["a"],"youtube":["b"]}}`, config.LinkScopeLists{}, `"youtube" is given twice`},
+		{`{"youtube":["a"],"youtube":["b"]}`, config.LinkScopeLists{}, `"youtube" is named twice`},
+		{`{"youtube":["a"],"YouTube":["b"]}`, config.LinkScopeLists{}, `"YouTube" is named twice`},
+		{`{"` + arn + `x":{"youtube":["a"]},"` + arn + `x":{"tiktok":["a"]}}`, config.LinkScopeLists{}, `"` + arn + `x" is named twice`},
+		{`{"` + arn + `x":{"youtube":["a"],"youtube":["b"]}}`, config.LinkScopeLists{}, `"youtube" is named twice`},
 		{`{"youtube":[]}`, config.LinkScopeLists{}, `"youtube": an empty list`},
 		{`{"youtube":null}`, config.LinkScopeLists{}, `"youtube": an empty list`},
 		{`{"youtube":"a"}`, config.LinkScopeLists{}, `"youtube": not a list of scopes`},
@@ -39,14 +39,14 @@ func TestParse_LinkScopes(t *testing.T) {
 		{`{"youtube":["*"]}`, config.LinkScopeLists{}, `"youtube": "*" has a star`},
 		{`{"youtube":["é"]}`, config.LinkScopeLists{}, `"é" is not a scope`},
 		{`{"youtube":["` + strings.Repeat("a", 257) + `"]}`, config.LinkScopeLists{}, "is not a scope"},
-		{`{"youtube":["a","b","a"]}`, config.LinkScopeLists{}, `"youtube": "a" is given twice`},
+		{`{"youtube":["a","b","a"]}`, config.LinkScopeLists{}, `"youtube": "a" is named twice`},
 		{`{"youtube":{"a":["b"]}}`, config.LinkScopeLists{}, `"youtube": not a list of scopes`},
 		{`{"` + arn + `x":{}}`, config.LinkScopeLists{}, `"` + arn + `x": not an object`},
 		{`{"` + arn + `x":["a"]}`, config.LinkScopeLists{}, `"` + arn + `x": not an object`},
 		{`{"` + arn + `x":{"youtube":[]}}`, config.LinkScopeLists{}, `"` + arn + `x": "youtube": an empty list`},
-		{`{"arn:aws:sts::*:assumed-role/tenant/*":{"youtube":["a"]}}`, config.LinkScopeLists{}, "neither a platform nor a caller"},
-		{`{"role/tenant":{"youtube":["a"]}}`, config.LinkScopeLists{}, `"role/tenant" is neither a platform nor a caller`},
-		{`{"":["a"]}`, config.LinkScopeLists{}, `"" is neither a platform nor a caller`},
+		{`{"arn:aws:sts::*:assumed-role/tenant/*":{"youtube":["a"]}}`, config.LinkScopeLists{}, "a wildcard that is not one * at its end"},
+		{`{"role/tenant":{"youtube":["a"]}}`, config.LinkScopeLists{}, `"role/tenant" is no platform`},
+		{`{"":["a"]}`, config.LinkScopeLists{}, `"" is no platform`},
 	} {
 		environment := good()
 		environment[config.LinkScopes] = row.value
@@ -70,9 +70,9 @@ func TestLinkScopeLists_CheckPlatforms(t *testing.T) {
 	t.Parallel()
 	known := []string{"youtube", "tiktok"}
 	for value, names := range map[string]string{
-		`{"youtube":["a"],"arn:x":{"tiktok":["a"]}}`: "",
+		`{"youtube":["a"],"arn:aws:sts::123456789012:assumed-role/tenant/x":{"tiktok":["a"]}}`: "",
 		`{"myspace":["a"]}`:                          `LINK_SCOPES: "myspace" is not a platform: use youtube, tiktok`,
-		`{"arn:x":{"YouTube":["a"]}}`:                `LINK_SCOPES: "arn:x": "YouTube" is not a platform`,
+		`{"arn:aws:sts::123456789012:assumed-role/tenant/x":{"YouTube":["a"]}}`:                `LINK_SCOPES: "arn:aws:sts::123456789012:assumed-role/tenant/x": "YouTube" is not a platform`,
 	} {
 		environment := good()
 		environment[config.LinkScopes] = value

@@ -33,6 +33,9 @@ type Transport struct {
 	// Invoke invokes a function directly. It returns the payload of the answer
 	// or of the error, and whether the function failed.
 	Invoke func(function, payload string) (answer []byte, failed bool, err error)
+	// RefusesForwarded tells that the operator's routes answer 403 to requests of a
+	// proxy or a tunnel, as the local stack does. API Gateway is a proxy itself.
+	RefusesForwarded bool
 	// Logs returns all that the functions have logged.
 	Logs func() string
 }

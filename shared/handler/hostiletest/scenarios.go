@@ -202,7 +202,19 @@ func hostHeaders(t *testing.T, c *client) {
 	if got := exchanges[len(exchanges)-1].Form.Get("redirect_uri"); got != want {
 		t.Errorf("the exchange has the redirect_uri %q", got)
 	}
-	link, _ := c.decode(c.post("/links", object{"platform": "youtube", "owner": c.owner}, forged...), 201)["url"].(string)
+	forwardedLink(t, c, forged)
+}
+
+// forwardedLink mints a link with the headers of a proxy.
+func forwardedLink(t *testing.T, c *client, forged []change) {
+	minted := c.post("/links", object{"platform": "youtube", "owner": c.owner}, forged...)
+	if c.RefusesForwarded {
+		if minted.status != 403 {
+			t.Errorf("a forwarded request to an operator's route: %d", minted.status)
+		}
+		return
+	}
+	link, _ := c.decode(minted, 201)["url"].(string)
 	if !strings.HasPrefix(link, c.PublicURL+"/connect/") {
 		t.Error("the link has another origin")
 	}
