@@ -54,8 +54,9 @@ type Store interface {
 	TakeTicket(ctx context.Context, key RecordKey, bound string, now time.Time) (Ticket, error)
 
 	// Reserve adds n to the counter if that keeps it at or under limit, and
-	// returns the sum; else ErrConflict and the sum as it stands. The counter
-	// is deleted some time after expiresAt.
+	// returns the sum; else ErrConflict and the sum as it stands. A negative n
+	// gives back what was reserved. The counter is deleted some time after
+	// expiresAt. Callers at once do not fail each other.
 	Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error)
 
 	// Breaker returns the breaker of a platform's app, the zero Breaker where
@@ -70,8 +71,9 @@ type Store interface {
 // Change is what one transaction writes. Any of its parts may be missing.
 //
 // Commit returns ErrConflict, and writes nothing, if the connection's revision
-// moved, if its id or its account is taken by another connection, or if a
-// ticket of Put exists.
+// moved, if its id or its account is taken by another connection, if a ticket of
+// Put exists, if a ticket of Take does not, or if one of Replace is not as it
+// was read.
 type Change struct {
 	// Before is the connection as it was read, After as it shall be. Without
 	// Before, After is created with revision 1. Without After, Before is
@@ -83,9 +85,22 @@ type Change struct {
 	// account, and is deleted DisconnectedFor later.
 	Before, After *Connection
 
-	Put  []Ticket
-	Drop []RecordKey // tickets to delete; one that is gone is no error
+	Put     []Ticket
+	Take    []Taking
+	Replace []Replacement
+	Drop    []RecordKey // tickets to delete; one that is gone is no error
 }
+
+// Taking deletes a ticket that is bound to nothing and has not expired at an
+// instant. No other call of Commit or TakeTicket gets the same ticket.
+type Taking struct {
+	RecordKey
+	Now time.Time
+}
+
+// Replacement writes New over a ticket that still has the body of Old, which
+// was read. Both have one key. It does not matter whether Old has expired.
+type Replacement struct{ Old, New Ticket }
 
 // DueShards is over how many partitions the index of what is due is spread.
 // One partition takes about 1,000 writes a second.

@@ -23,8 +23,8 @@ type Ports struct {
 type Call struct {
 	// Name is the port and the method, such as "Store.Connection" or
 	// "Vault.Put". A Commit is named after what it writes: "Store.Create",
-	// "Store.Update" and "Store.Delete" of a connection, "Store.PutTicket" and
-	// "Store.DropTicket" where it writes no connection.
+	// "Store.Update" and "Store.Delete" of a connection, "Store.PutTicket",
+	// "Store.ReplaceTicket" and "Store.DropTicket" where it writes no connection.
 	Name string
 	// N counts the calls of that name since Wire, from 1.
 	N int
@@ -170,6 +170,8 @@ func commitName(change connector.Change) string {
 		return "Store.Delete"
 	case len(change.Put) > 0:
 		return "Store.PutTicket"
+	case len(change.Replace) > 0:
+		return "Store.ReplaceTicket"
 	}
 	return "Store.DropTicket"
 }
