@@ -90,6 +90,7 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 		config.LogLevel:             d.settings.LogLevel,
 		config.CallerOwners:         d.settings.CallerOwners,
 		config.SecretKMSKeyID:       d.settings.KeyARN,
+		config.Budgets:              d.settings.Budgets,
 	}
 	variables := map[string]*string{}
 	for _, name := range f.Environment {

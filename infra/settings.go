@@ -32,6 +32,10 @@ type Settings struct {
 	// confines callers to owners.
 	CallerOwners string
 
+	// Budgets becomes the variable of the same name. It is JSON that replaces the
+	// limits of budgets.
+	Budgets string
+
 	// AWSEndpointURL becomes the SDK's variable of this name, for emulators of
 	// AWS. It is refused in prod.
 	AWSEndpointURL string
@@ -90,6 +94,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 		PlatformEndpoints:    r.text("platformEndpoints"),
 		LogLevel:             r.text("logLevel"),
 		CallerOwners:         r.text("callerOwners"),
+		Budgets:              r.text("budgets"),
 		TokenCallers:         r.list("tokenCallers"),
 		KeyARN:               r.matching("keyArn", arnPattern("kms", "key/"), ""),
 		AlarmEmail:           r.matching("alarmEmail", emailPattern, ""),
@@ -194,7 +199,7 @@ func (r *reader) checkVariables(s Settings) {
 		config.PublicURL: "https://example.com", config.TableName: "table", config.SecretPrefix: "prefix",
 		config.RefreshQueueURL: "queue", config.EventBusName: "bus",
 		config.ReturnOrigins: s.ReturnOrigins, config.PlatformEndpoints: s.PlatformEndpoints, config.LogLevel: s.LogLevel,
-		config.CallerOwners: s.CallerOwners, config.SecretKMSKeyID: s.KeyARN,
+		config.CallerOwners: s.CallerOwners, config.Budgets: s.Budgets, config.SecretKMSKeyID: s.KeyARN,
 	}
 	if _, err := config.Parse(func(name string) string { return environment[name] }); err != nil {
 		r.problems = append(r.problems, err)

@@ -24,6 +24,7 @@ func TestReadSettings(t *testing.T) {
 			PlatformEndpoints:    `{"https://graph.facebook.com":"https://sandbox.example.com"}`,
 			LogLevel:             "debug",
 			CallerOwners:         `{"arn:aws:sts::123456789012:assumed-role/tenant/*":["acme"]}`,
+			Budgets:              `{"starts_per_link":7}`,
 			TokenCallers:         []string{"arn:aws:iam::210987654321:role/publisher", "345678901234"},
 			KeyARN:               "arn:aws:kms:eu-west-1:123456789012:key/test",
 			AlarmEmail:           "oncall@example.com", ReserveConcurrency: true,
@@ -56,6 +57,7 @@ func TestReadSettings(t *testing.T) {
 			"an origin with a path":            {map[string]any{"returnOrigins": "https://app.example.com/done"}, "RETURN_ORIGINS"},
 			"endpoints that are no JSON":       {map[string]any{"platformEndpoints": "graph"}, "PLATFORM_ENDPOINTS"},
 			"callers with half an ARN":         {map[string]any{"callerOwners": `{"role/tenant":["acme"]}`}, "CALLER_OWNERS"},
+			"an unknown budget":                {map[string]any{"budgets": `{"starts":7}`}, "BUDGETS"},
 			"two places to ring":               {map[string]any{"alarmEmail": "a@example.com", "alarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:pager"}, "alarmTopicArn"},
 			"an emulator in prod":              {map[string]any{"stage": "prod", "awsEndpointUrl": "http://localhost:4566"}, "awsEndpointUrl"},
 			"an alias in place of a key":       {map[string]any{"keyArn": "alias/mine"}, "keyArn"},
@@ -73,6 +75,7 @@ func TestReadSettings(t *testing.T) {
 		context := map[string]any{
 			"platformEndpoints": map[string]any{"https://graph.facebook.com": "https://sandbox.example.com"},
 			"callerOwners":      map[string]any{"arn:aws:sts::123456789012:assumed-role/tenant/*": []any{"acme"}},
+			"budgets":           map[string]any{"starts_per_link": 7.0},
 		}
 		got, err := ReadSettings(func(name string) any { return context[name] })
 		if err != nil {
@@ -83,6 +86,9 @@ func TestReadSettings(t *testing.T) {
 		}
 		if want := everything["callerOwners"]; got.CallerOwners != want {
 			t.Errorf("caller owners %s, want %s", got.CallerOwners, want)
+		}
+		if want := everything["budgets"]; got.Budgets != want {
+			t.Errorf("budgets %s, want %s", got.Budgets, want)
 		}
 	})
 	// The address of an emulator is excepted, because only the Makefile sets it.

@@ -147,7 +147,7 @@ func TestNewStack_Functions(t *testing.T) {
 				want := slices.Clone(f.Environment)
 				if strings.HasSuffix(t.Name(), "/defaults") {
 					want = slices.DeleteFunc(want, func(name string) bool {
-						return slices.Contains([]string{config.ReturnOrigins, config.PlatformEndpoints, config.CallerOwners, config.SecretKMSKeyID}, name)
+						return slices.Contains([]string{config.ReturnOrigins, config.PlatformEndpoints, config.CallerOwners, config.SecretKMSKeyID, config.Budgets}, name)
 					})
 				}
 				if diff := cmp.Diff(sorted(want), got); diff != "" {

@@ -89,6 +89,7 @@ var everything = map[string]any{
 	"logLevel":             "debug",
 	"tokenCallers":         "arn:aws:iam::210987654321:role/publisher,345678901234",
 	"callerOwners":         `{"arn:aws:sts::123456789012:assumed-role/tenant/*":["acme"]}`,
+	"budgets":              `{"starts_per_link":7}`,
 	"keyArn":               "arn:aws:kms:eu-west-1:123456789012:key/test",
 	"alarmEmail":           "oncall@example.com",
 	"reserveConcurrency":   "true",

@@ -105,6 +105,7 @@ func newService(c config.Config, log *slog.Logger) *connector.Service {
 		Sleep:         connector.Sleep,
 		PublicURL:     c.PublicURL,
 		ReturnOrigins: c.ReturnOrigins,
+		Budgets:       c.Budgets,
 		AllowFull:     c.AllowFullCredentials,
 	}
 }

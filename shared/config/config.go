@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"platform-api-connector/shared/connector"
 )
 
 // The names, as the contract and the deployment use them.
@@ -30,6 +32,7 @@ const (
 	LogLevel             = "LOG_LEVEL"
 	CallerOwners         = "CALLER_OWNERS"
 	SecretKMSKeyID       = "SECRET_KMS_KEY_ID"
+	Budgets              = "BUDGETS"
 )
 
 // Config is the validated environment of a function.
@@ -46,6 +49,8 @@ type Config struct {
 	// CallerOwners maps patterns of callers' ARNs to owners. It is nil if no
 	// caller is confined.
 	CallerOwners map[string][]string
+	// Budgets are limits that replace the defaults of connector.Budgets.
+	Budgets map[connector.BudgetName]int
 	// SecretKMSKeyID is the ARN, id or alias of the KMS key for secrets. If it
 	// is empty, Secrets Manager uses its default key.
 	SecretKMSKeyID string
@@ -103,6 +108,13 @@ func Parse(get func(string) string) (Config, error) {
 			fail(CallerOwners, problem)
 		}
 		c.CallerOwners = callers
+	}
+	if value := get(Budgets); value != "" {
+		budgets, problem := parseBudgets(value)
+		if problem != "" {
+			fail(Budgets, problem)
+		}
+		c.Budgets = budgets
 	}
 	if c.SecretKMSKeyID = get(SecretKMSKeyID); c.SecretKMSKeyID != "" && !kmsKey.MatchString(c.SecretKMSKeyID) {
 		fail(SecretKMSKeyID, "neither the ARN nor the id of a KMS key, nor an alias that begins with alias/")

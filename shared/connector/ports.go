@@ -126,10 +126,14 @@ type Kind string
 const (
 	ConnectionKind   Kind = "connection"
 	LinkKind         Kind = "link"         // a connect link; Body is a Link
+	LinkStatusKind   Kind = "link_status"  // what became of a connect link, under the link's id
 	StateKind        Kind = "state"        // an authorization in flight; Body is an Authorization
 	DeletionKind     Kind = "deletion"     // the status of a data deletion, read many times
 	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent, bound to its owner
 	PendingKind      Kind = "pending"      // credentials that no connection refers to yet
+	// LinkConnectionsKind is a page of the connections of a link: a list of ids,
+	// under the id of the link and the number of the page.
+	LinkConnectionsKind Kind = "link_connections"
 	// UnrecordedKind is a pending consent of one connection, in the form of the
 	// previous release. This release reads it and writes none.
 	UnrecordedKind Kind = "unrecorded"

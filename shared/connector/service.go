@@ -34,6 +34,8 @@ type Service struct {
 	PublicURL string
 	// ReturnOrigins are the origins that a return URL may have.
 	ReturnOrigins []string
+	// Budgets are limits that replace the defaults of Budgets.
+	Budgets map[BudgetName]int
 	// AllowFull lets Token hand out refresh tokens and client secrets.
 	AllowFull bool
 }

@@ -8,7 +8,8 @@ import (
 // Verify asks the platform whether the credentials still work, and returns the
 // connection with the answer on it. Credentials that need it are refreshed
 // first. A connection that was marked needs_reauth, and works after all, is
-// active again.
+// active again. It fails with RateLimited where the owner's connections were
+// verified too often.
 func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	c, err := s.Connection(ctx, id)
 	if err != nil {
@@ -22,6 +23,11 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 		if err := c.usable(p); err != nil {
 			return Connection{}, err
 		}
+	}
+	if err := s.spend(ctx, s.chargeOwner(VerificationsPerOwner, c.Owner, 1)); err != nil {
+		return Connection{}, err
+	}
+	if c.Status != NeedsReauth {
 		if c, err = s.refresh(ctx, p, c, freshness{since: s.Now()}); err != nil && !servable(c, s.Now()) {
 			return Connection{}, err
 		}

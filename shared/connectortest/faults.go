@@ -2,6 +2,7 @@ package connectortest
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -199,9 +200,15 @@ func (s faultyStore) TakeTicket(ctx context.Context, key connector.RecordKey, bo
 }
 
 func (s faultyStore) Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error) {
-	return around(ctx, s.faults, Call{Name: "Store.Reserve", Counter: counter}, func() (int, error) {
-		return s.Store.Reserve(ctx, counter, n, limit, expiresAt)
+	var sum int // comes with ErrConflict, too
+	_, err := around(ctx, s.faults, Call{Name: "Store.Reserve", Counter: counter}, func() (_ int, err error) {
+		sum, err = s.Store.Reserve(ctx, counter, n, limit, expiresAt)
+		return sum, err
 	})
+	if err != nil && !errors.Is(err, connector.ErrConflict) {
+		return 0, err
+	}
+	return sum, err
 }
 
 func (s faultyStore) Breaker(ctx context.Context, platform connector.Name) (connector.Breaker, error) {
