@@ -171,7 +171,7 @@ func (s *Service) recordStart(ctx context.Context, a Authorization) {
 // recordFailure records how an authorization failed. The link stays good, unless
 // it was spent.
 func (s *Service) recordFailure(ctx context.Context, a Authorization, failure error) {
-	if failure == nil {
+	if failure == nil || errors.Is(failure, LinkGone) {
 		return
 	}
 	ctx, cancel := detachedContext(ctx)
@@ -219,6 +219,7 @@ func (s *Service) spendLink(ctx context.Context, a Authorization, edit func(l *l
 func (s *Service) savedBy(by string) func(*linkStatus, *Change) {
 	return func(l *linkStatus, _ *Change) {
 		l.Phase, l.By, l.Until, l.Accounts = linkSpent, by, s.Now().Add(linkSaving).UTC(), 0
+		l.Code, l.Reason = "", ""
 	}
 }
 
