@@ -15,9 +15,12 @@ import (
 // maxBudget is the largest limit of a budget. It is as good as none.
 const maxBudget = 1_000_000_000
 
-// parseBudgets reads {"starts_per_link": 30, …}. A budget that is not named keeps
-// its default.
+// parseBudgets reads {"starts_per_link": 30, …}, or nothing. A budget that is not
+// named keeps its default.
 func parseBudgets(s string) (budgets map[connector.BudgetName]int, problem string) {
+	if s == "" {
+		return nil, ""
+	}
 	var values map[string]json.RawMessage
 	err := strictjson.Unmarshal([]byte(s), strictjson.Limits{Depth: 2}, &values)
 	var refused *strictjson.Error

@@ -109,12 +109,8 @@ func Parse(get func(string) string) (Config, error) {
 		}
 		c.CallerOwners = callers
 	}
-	if value := get(Budgets); value != "" {
-		budgets, problem := parseBudgets(value)
-		if problem != "" {
-			fail(Budgets, problem)
-		}
-		c.Budgets = budgets
+	if c.Budgets, problem = parseBudgets(get(Budgets)); problem != "" {
+		fail(Budgets, problem)
 	}
 	if c.SecretKMSKeyID = get(SecretKMSKeyID); c.SecretKMSKeyID != "" && !kmsKey.MatchString(c.SecretKMSKeyID) {
 		fail(SecretKMSKeyID, "neither the ARN nor the id of a KMS key, nor an alias that begins with alias/")

@@ -24,8 +24,11 @@ const (
 
 // linkID returns the id of a link: a UUID, version 8 (RFC 9562, 5.8), of the
 // first bits of the hash under which the link is stored. It starts nothing: the
-// link is the value before the hash.
+// link is the value before the hash. What is no hash is the id of no link.
 func linkID(hash string) string {
+	if len(hash) < 32 {
+		return ""
+	}
 	return hash[:8] + "-" + hash[8:12] + "-8" + hash[13:16] + "-a" + hash[17:20] + "-" + hash[20:32]
 }
 
@@ -83,15 +86,16 @@ func (l linkStatus) ticket() (Ticket, error) {
 
 // readLinkStatus returns the status of a link as it is stored, with its ticket.
 func (s *Service) readLinkStatus(ctx context.Context, id string) (linkStatus, Ticket, error) {
-	var l linkStatus
 	ticket, err := s.Store.Ticket(ctx, RecordKey{Kind: LinkStatusKind, ID: id}, s.Now())
 	if errors.Is(err, ErrNotFound) {
-		return l, ticket, ErrNotFound
+		return linkStatus{}, Ticket{}, ErrNotFound
 	}
 	if err != nil {
-		return l, ticket, internal("reading the status of a link", err)
+		return linkStatus{}, Ticket{}, internal("reading the status of a link", err)
 	}
-	return l, ticket, decodeBody(ticket, &l)
+	var l linkStatus
+	err = decodeBody(ticket, &l)
+	return l, ticket, err
 }
 
 // errLinkUnchanged ends changeLink without a write, and without an error.
@@ -104,7 +108,6 @@ var errLinkUnchanged = errors.New("nothing to write")
 func (s *Service) changeLink(ctx context.Context, hash string, at time.Time, edit func(l *linkStatus, change *Change) error) error {
 	for try := 1; ; try++ {
 		l, read, err := s.readLinkStatus(ctx, linkID(hash))
-		found := err == nil
 		if errors.Is(err, ErrNotFound) {
 			l, err = s.statusOfPreviousRelease(ctx, hash, at)
 		}
@@ -112,29 +115,36 @@ func (s *Service) changeLink(ctx context.Context, hash string, at time.Time, edi
 			return err
 		}
 		var change Change
-		if err := edit(&l, &change); err != nil {
-			if errors.Is(err, errLinkUnchanged) {
-				return nil
-			}
-			return err
+		err = edit(&l, &change)
+		if errors.Is(err, errLinkUnchanged) {
+			return nil
 		}
-		next, err := l.ticket()
 		if err != nil {
 			return err
 		}
-		if found {
-			change.Replace = append(change.Replace, Replacement{Old: read, New: next})
-		} else {
-			change.Put = append(change.Put, next)
-		}
-		_, err = s.Store.Commit(ctx, change)
-		if err == nil {
-			return nil
-		}
+		err = s.commitLink(ctx, l, read, change)
 		if !errors.Is(err, ErrConflict) || try == linkWrites || ctx.Err() != nil {
-			return internal("writing the status of a link", err)
+			return err
 		}
 	}
+}
+
+// commitLink writes a status together with a change. read is the ticket of the
+// status as it was; its zero value: there was none.
+func (s *Service) commitLink(ctx context.Context, l linkStatus, read Ticket, change Change) error {
+	next, err := l.ticket()
+	if err != nil {
+		return err
+	}
+	if read.ID == "" {
+		change.Put = append(change.Put, next)
+	} else {
+		change.Replace = append(change.Replace, Replacement{Old: read, New: next})
+	}
+	if _, err = s.Store.Commit(ctx, change); err != nil {
+		return internal("writing the status of a link", err)
+	}
+	return nil
 }
 
 // statusOfPreviousRelease returns the status of a link that the previous release

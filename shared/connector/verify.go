@@ -19,12 +19,7 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	if err != nil {
 		return Connection{}, err
 	}
-	if c.Status != NeedsReauth {
-		if err := c.usable(p); err != nil {
-			return Connection{}, err
-		}
-	}
-	if err := s.spend(ctx, s.chargeOwner(VerificationsPerOwner, c.Owner, 1)); err != nil {
+	if err := s.spendVerification(ctx, p, c); err != nil {
 		return Connection{}, err
 	}
 	if c.Status != NeedsReauth {
@@ -44,6 +39,17 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 		return Connection{}, err
 	}
 	return s.storeVerified(ctx, c, v)
+}
+
+// spendVerification reserves the verification of a connection, if it can be
+// verified.
+func (s *Service) spendVerification(ctx context.Context, p Platform, c Connection) error {
+	if c.Status != NeedsReauth {
+		if err := c.usable(p); err != nil {
+			return err
+		}
+	}
+	return s.spend(ctx, s.chargeOwner(VerificationsPerOwner, c.Owner, 1))
 }
 
 // callVerify calls the platform with the credentials that c refers to.

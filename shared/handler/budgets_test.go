@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -204,17 +205,26 @@ func unlimited() map[connector.BudgetName]int {
 	return limits
 }
 
-// The defaults are part of the promise.
+// The README promises the defaults.
 func TestBudgets_Defaults(t *testing.T) {
 	t.Parallel()
-	want := map[connector.BudgetName]int{
-		"starts_per_link": 30, "exchanges_per_link": 10, "accounts_per_consent": 2000,
-		"links_per_owner": 20_000, "exchanges_per_owner": 10_000, "connections_per_owner": 5000,
-		"imports_per_owner": 5000, "verifications_per_owner": 2000, "refreshes_per_owner": 10_000,
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
 	}
+	promised := strings.ReplaceAll(string(readme), ",000", "000")
 	for _, b := range connector.Budgets() {
-		if b.Default != want[b.Name] {
-			t.Errorf("%s is %d, want %d", b.Name, b.Default, want[b.Name])
+		row := fmt.Sprintf("| `%s` | %d", b.Name, b.Default)
+		switch b.Window {
+		case day:
+			row += " a day |"
+		case 10 * time.Minute:
+			row += " in ten minutes |"
+		default:
+			row += " |"
+		}
+		if !strings.Contains(promised, row) {
+			t.Errorf("the README has no row %q", row)
 		}
 	}
 	s := newStack(t)

@@ -163,6 +163,26 @@ func TestLinks_Show(t *testing.T) {
 			t.Errorf("opened once more: %d", location.StatusCode)
 		}
 	})
+	// What was saved before a failure stays, and is listed.
+	t.Run("partly_saved", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t)
+		id, path := s.mint(t, map[string]any{"platform": "facebook", "owner": "acme", "return_url": returnURL})
+		s.hook(connectortest.On("Store.Create", func(n int, next func() error) error {
+			if n > 1 {
+				return errors.New("the table is down")
+			}
+			return next()
+		}))
+		if location := s.consent(t, path, sandbox.Choice{}); location.Query().Get("error") != "Internal" {
+			t.Errorf("ended at %s", location)
+		}
+		s.hook(nil)
+		if l := s.wantLink(t, "partly saved", id, "failed", "Internal", ""); l.Accounts != 1 || len(l.Connections) != 1 {
+			t.Errorf("%+v", l)
+		}
+		s.do(t, http.MethodGet, path).refused(t, 410, connector.LinkGone)
+	})
 	t.Run("failed_and_expired", func(t *testing.T) {
 		t.Parallel()
 		s := newStack(t)
