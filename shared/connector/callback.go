@@ -177,6 +177,9 @@ func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, er
 	target, selected, err := c.selectGrants(ctx, c.authorization, grants)
 	var reserved charge
 	if err == nil {
+		err = c.checkLink(ctx, c.authorization)
+	}
+	if err == nil {
 		reserved, err = c.spendAccounts(ctx, c.authorization.Platform, selected, c.destination(target))
 	}
 	if err == nil {
@@ -211,9 +214,10 @@ func (c *consent) saveInTime(ctx context.Context, grants []Grant, to destination
 
 // deferRevocation leaves the grants of a consent to the sweep, where another tab
 // spent the link. Most platforms end all grants of a person at once, and the
-// index may not show the connection of the other tab yet.
+// index may not show the connection of the other tab yet. One grant of each person
+// is enough for that.
 func (c *consent) deferRevocation(ctx context.Context, grants []Grant) {
-	if _, err := c.storePending(ctx, c.authorization, grants); err != nil {
+	if _, err := c.storePending(ctx, c.authorization, onePerPerson(grants)); err != nil {
 		c.Log.WarnContext(ctx, "storing the grants of a spent link", "platform", string(c.authorization.Platform), "error", err)
 	}
 }

@@ -16,6 +16,13 @@ func (c *consent) awaitConfirmation(ctx context.Context, grants []Grant) (Secret
 	target, selected, err := c.selectGrants(ctx, c.authorization, grants)
 	var reserved charge
 	if err == nil {
+		err = c.checkLink(ctx, c.authorization)
+	}
+	if errors.Is(err, LinkGone) {
+		c.deferRevocation(ctx, grants)
+		return Secret{}, err
+	}
+	if err == nil {
 		reserved, err = c.spendAccounts(ctx, c.authorization.Platform, selected, c.destination(target))
 	}
 	var waiting pending

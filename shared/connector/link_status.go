@@ -202,26 +202,40 @@ func (s *Service) recordFailure(ctx context.Context, a Authorization, failure er
 // edit changes it, in one transaction. The link must not have expired when the
 // person opened it; it may have expired while they read the consent page.
 func (s *Service) spendLink(ctx context.Context, a Authorization, edit func(l *linkStatus, change *Change)) error {
-	began := a.ExpiresAt.Add(-authorizationLife)
-	key := RecordKey{Kind: LinkKind, ID: a.Link}
+	began := a.began()
 	err := s.changeLink(ctx, a.Link, began, func(l *linkStatus, change *Change) error {
 		// Functions of the previous release take links without writing a status.
-		_, err := s.Store.Ticket(ctx, key, began)
-		switch {
-		case l.Phase != linkOpen || errors.Is(err, ErrNotFound):
+		if err := s.checkLink(ctx, a); err != nil {
+			return err
+		}
+		if l.Phase != linkOpen {
 			return errLinkGone()
-		case err != nil:
-			return internal("reading a link", err)
 		}
 		l.Code, l.Reason = "", ""
 		edit(l, change)
-		change.Take = append(change.Take, Taking{RecordKey: key, Now: began})
+		change.Take = append(change.Take, Taking{RecordKey: RecordKey{Kind: LinkKind, ID: a.Link}, Now: began})
 		return nil
 	})
 	if errors.Is(err, ErrNotFound) {
 		return errLinkGone()
 	}
 	return err
+}
+
+// began returns when the authorization began.
+func (a Authorization) began() time.Time { return a.ExpiresAt.Add(-authorizationLife) }
+
+// checkLink returns LinkGone if the link that began a was spent or ended, or had
+// expired then.
+func (s *Service) checkLink(ctx context.Context, a Authorization) error {
+	_, err := s.Store.Ticket(ctx, RecordKey{Kind: LinkKind, ID: a.Link}, a.began())
+	if errors.Is(err, ErrNotFound) {
+		return errLinkGone()
+	}
+	if err != nil {
+		return internal("reading a link", err)
+	}
+	return nil
 }
 
 // savedBy returns the edit of a status by which a consent begins to save its

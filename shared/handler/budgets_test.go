@@ -455,6 +455,24 @@ func TestBudgets_AccountsPerConsent(t *testing.T) {
 			t.Errorf("%d secrets, want 100", len(s.vault.Names("connections/")))
 		}
 	})
+	// A consent through a link that is spent stores one secret, by which it is revoked.
+	t.Run("consent_through_a_spent_link", func(t *testing.T) {
+		t.Parallel()
+		for _, confirm := range []bool{false, true} {
+			s := newStack(t)
+			s.service.Budgets = map[connector.BudgetName]int{connector.AccountsPerConsent: 1000}
+			choice := s.rich(1500)
+			id, link := s.mint(t, map[string]any{"platform": "facebook", "owner": "acme", "return_url": returnURL, "confirm": confirm})
+			f := s.flowOf(t, "facebook", link, choice)
+			s.endLink(t, id)
+			if r := f.finish(t); !strings.Contains(r.Headers["location"], "error=LinkGone") {
+				t.Errorf("ended at %v", r.Headers)
+			}
+			if n := len(s.vault.Names("pending/")) + len(s.vault.Names("connections/")); n != 1 || s.sandbox.Count("facebook", "revoke") != 0 {
+				t.Errorf("%d secrets, want 1, and no revocation yet", n)
+			}
+		}
+	})
 	// A grant that another connection depends on stays.
 	t.Run("other_connections_of_the_person_stay", func(t *testing.T) {
 		t.Parallel()
