@@ -89,7 +89,7 @@ func checkContextFile(file string) error {
 // variableSettings names the setting of a variable.
 var variableSettings = map[string]string{
 	config.ReturnOrigins: "returnOrigins", config.PlatformEndpoints: "platformEndpoints", config.LogLevel: "logLevel",
-	config.CallerOwners: "callerOwners", config.LinkScopes: "linkScopes", config.SecretKMSKeyID: "keyArn",
+	config.CallerOwners: "callerOwners", config.LinkScopes: "linkScopes", config.Budgets: "budgets", config.SecretKMSKeyID: "keyArn",
 }
 
 // failVariables reports the problems of variables under the names of their settings.

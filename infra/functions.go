@@ -94,6 +94,7 @@ func (d *deployment) environment(f blueprint.Function) *map[string]*string {
 		config.SecretKMSKeyID:       d.settings.KeyARN,
 		config.DecoyConnectionID:    d.settings.DecoyConnectionID,
 		config.RefuseUnbound:        strconv.FormatBool(d.settings.RefuseUnboundCredentials),
+		config.Budgets:              d.settings.Budgets,
 	}
 	variables := map[string]*string{}
 	for _, name := range f.Environment {

@@ -44,6 +44,9 @@ type Settings struct {
 	// LinkScopes becomes the variable of the same name. It is JSON that lists the
 	// scopes that connect links may ask for.
 	LinkScopes string
+	// Budgets becomes the variable of the same name. It is JSON that replaces the
+	// limits of budgets.
+	Budgets string
 
 	// AWSEndpointURL becomes the SDK's variable of this name, for emulators of
 	// AWS. It is refused in prod.
@@ -107,6 +110,7 @@ func ReadSettings(get func(name string) any) (Settings, error) {
 		LogLevel:             r.text("logLevel"),
 		CallerOwners:         r.text("callerOwners"),
 		LinkScopes:           r.text("linkScopes"),
+		Budgets:              r.text("budgets"),
 		TokenCallers:         r.list("tokenCallers"),
 		KeyARN:               r.matching("keyArn", arnPattern("kms", "key/"), ""),
 		AlarmEmail:           r.matching("alarmEmail", emailPattern, ""),
@@ -228,7 +232,7 @@ func (r *reader) checkVariables(s Settings) {
 		config.PublicURL: "https://example.com", config.TableName: "table", config.SecretPrefix: "prefix",
 		config.RefreshQueueURL: "https://sqs.example.com/queue", config.EventBusName: "bus",
 		config.ReturnOrigins: s.ReturnOrigins, config.PlatformEndpoints: s.PlatformEndpoints, config.LogLevel: s.LogLevel,
-		config.CallerOwners: s.CallerOwners, config.LinkScopes: s.LinkScopes, config.SecretKMSKeyID: s.KeyARN,
+		config.CallerOwners: s.CallerOwners, config.LinkScopes: s.LinkScopes, config.Budgets: s.Budgets, config.SecretKMSKeyID: s.KeyARN,
 	}
 	c, err := config.Parse(func(name string) string { return environment[name] })
 	if err != nil {

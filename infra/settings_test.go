@@ -25,6 +25,7 @@ func TestReadSettings(t *testing.T) {
 			LogLevel:             "debug",
 			CallerOwners:         `{"arn:aws:sts::123456789012:assumed-role/tenant/*":["acme"]}`,
 			LinkScopes:           `{"youtube":["https://www.googleapis.com/auth/youtube.readonly"]}`,
+			Budgets:              `{"starts_per_link":7}`,
 			TokenCallers:         []string{"arn:aws:iam::210987654321:role/publisher", "345678901234"},
 			KeyARN:               "arn:aws:kms:eu-west-1:123456789012:key/test",
 			AlarmEmail:           "oncall@example.com", ReserveConcurrency: true,
@@ -61,6 +62,7 @@ func TestReadSettings(t *testing.T) {
 			"callers with half an ARN":         {map[string]any{"callerOwners": `{"role/tenant":["acme"]}`}, "callerOwners"},
 			"scopes of no list":                {map[string]any{"linkScopes": `{"youtube":"all"}`}, "linkScopes"},
 			"scopes of no platform":            {map[string]any{"linkScopes": `{"myspace":["a"]}`}, "linkScopes"},
+			"an unknown budget":                {map[string]any{"budgets": `{"starts":7}`}, "budgets"},
 			"two places to ring":               {map[string]any{"alarmEmail": "a@example.com", "alarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:pager"}, "alarmTopicArn"},
 			"an emulator in prod":              {map[string]any{"stage": "prod", "awsEndpointUrl": "http://localhost:4566"}, "awsEndpointUrl"},
 			"an alias in place of a key":       {map[string]any{"keyArn": "alias/mine"}, "keyArn"},
@@ -79,6 +81,7 @@ func TestReadSettings(t *testing.T) {
 			"platformEndpoints": map[string]any{"https://graph.facebook.com": "https://sandbox.example.com"},
 			"linkScopes":        map[string]any{"youtube": []any{"https://www.googleapis.com/auth/youtube.readonly"}},
 			"callerOwners":      map[string]any{"arn:aws:sts::123456789012:assumed-role/tenant/*": []any{"acme"}},
+			"budgets":           map[string]any{"starts_per_link": 7.0},
 		}
 		got, err := ReadSettings(func(name string) any { return context[name] })
 		if err != nil {
@@ -92,6 +95,9 @@ func TestReadSettings(t *testing.T) {
 		}
 		if want := everything["linkScopes"]; got.LinkScopes != want {
 			t.Errorf("link scopes %s, want %s", got.LinkScopes, want)
+		}
+		if want := everything["budgets"]; got.Budgets != want {
+			t.Errorf("budgets %s, want %s", got.Budgets, want)
 		}
 	})
 	// The address of an emulator is excepted, because only the Makefile sets it.

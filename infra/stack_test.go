@@ -151,7 +151,7 @@ func TestNewStack_Functions(t *testing.T) {
 				want := slices.Clone(f.Environment)
 				if strings.HasSuffix(t.Name(), "/defaults") {
 					want = slices.DeleteFunc(want, func(name string) bool {
-						return slices.Contains([]string{config.ReturnOrigins, config.PlatformEndpoints, config.CallerOwners, config.LinkScopes, config.SecretKMSKeyID, config.DecoyConnectionID}, name)
+						return slices.Contains([]string{config.ReturnOrigins, config.PlatformEndpoints, config.CallerOwners, config.LinkScopes, config.SecretKMSKeyID, config.DecoyConnectionID, config.Budgets}, name)
 					})
 				}
 				if diff := cmp.Diff(sorted(want), got); diff != "" {

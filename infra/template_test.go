@@ -91,6 +91,7 @@ var everything = map[string]any{
 	"tokenCallers":         "arn:aws:iam::210987654321:role/publisher,345678901234",
 	"callerOwners":         `{"arn:aws:sts::123456789012:assumed-role/tenant/*":["acme"]}`,
 	"linkScopes":           `{"youtube":["https://www.googleapis.com/auth/youtube.readonly"]}`,
+	"budgets":              `{"starts_per_link":7}`,
 	"keyArn":               "arn:aws:kms:eu-west-1:123456789012:key/test",
 	"alarmEmail":           "oncall@example.com",
 	"reserveConcurrency":   "true",

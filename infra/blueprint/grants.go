@@ -31,10 +31,11 @@ type Grant struct {
 func Grants(function string) []Grant {
 	switch function {
 
-	// It reads a link and starts an authorization. It cannot read a token.
+	// It reads a link, starts an authorization and counts it. It cannot read a
+	// token.
 	case OAuthStart:
 		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem"}},
+			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}},
 			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
 		}
 

@@ -26,8 +26,8 @@ var notMade = map[string][]call{
 	blueprint.TokenGet: {{"dynamodb:Scan", blueprint.OwnerIndex}},
 	blueprint.Refresh:  {{"dynamodb:Query", blueprint.OwnerIndex}},
 	// Commit writes connections and deletes records. Start commits one new
-	// ticket; see TestGrants_NewTicket.
-	blueprint.OAuthStart: {{"dynamodb:UpdateItem", blueprint.Table}, {"dynamodb:DeleteItem", blueprint.Table}},
+	// ticket and one replacement; see TestGrants_NewTicket.
+	blueprint.OAuthStart: {{"dynamodb:DeleteItem", blueprint.Table}},
 }
 
 // TestGrants compares the grants with the calls that the code can make.
@@ -125,11 +125,16 @@ func TestGrants_NewTicket(t *testing.T) {
 	var targets []string
 	table := recordingTable(t, &targets)
 	ticket := connector.Ticket{RecordKey: connector.RecordKey{Kind: connector.StateKind, ID: "state"}}
-	if _, err := table.Commit(t.Context(), connector.Change{Put: []connector.Ticket{ticket}}); err != nil {
-		t.Fatal(err)
+	for _, change := range []connector.Change{
+		{Put: []connector.Ticket{ticket}},
+		{Replace: []connector.Replacement{{Old: ticket, New: ticket}}},
+	} {
+		if _, err := table.Commit(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if want := []string{"DynamoDB_20120810.PutItem"}; !slices.Equal(targets, want) {
-		t.Errorf("calls for a new ticket = %v, want %v", targets, want)
+	if want := []string{"DynamoDB_20120810.PutItem", "DynamoDB_20120810.PutItem"}; !slices.Equal(targets, want) {
+		t.Errorf("calls for a new ticket and a replacement = %v, want %v", targets, want)
 	}
 }
 

@@ -49,7 +49,7 @@ func newSettings(get func(string) string, publicURL string) settings {
 	for _, name := range []string{
 		config.PublicURL, config.TableName, config.SecretPrefix, config.RefreshQueueURL, config.EventBusName,
 		config.ReturnOrigins, config.AllowFullCredentials, config.HandOutAppKeys, config.PlatformEndpoints, config.AWSEndpointURL, config.LogLevel, config.CallerOwners, config.LinkScopes, config.SecretKMSKeyID,
-		config.RefuseUnbound, config.DecoyConnectionID,
+		config.RefuseUnbound, config.DecoyConnectionID, config.Budgets,
 	} {
 		if value := get(name); value != "" {
 			s.values[name] = value

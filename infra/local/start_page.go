@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -241,13 +242,21 @@ func (p *startPage) notice(query url.Values) *notice {
 	case found:
 		return &n
 	case query.Get("status") == "connected":
-		return &notice{Text: plural(max(1, len(query["connection_id"])), "account") + " connected."}
+		return &notice{Text: plural(accountsIn(query), "account") + " connected."}
 	case query.Get("status") == "confirm":
 		return &notice{Text: "The consent waits ten minutes for its confirmation. Send the confirmation in the address of this page, and its owner, to POST /connections/confirm."}
 	case codePattern.MatchString(query.Get("error")):
 		return &notice{Text: notConnected(query.Get("error")), Failed: true}
 	}
 	return nil
+}
+
+// accountsIn returns how many accounts a return URL says were connected.
+func accountsIn(query url.Values) int {
+	if n, err := strconv.Atoi(query.Get("connections")); err == nil {
+		return max(1, n) // the URL has some of them only
+	}
+	return max(1, len(query["connection_id"]))
 }
 
 // endings explain the codes of a failed consent.

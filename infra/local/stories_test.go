@@ -64,6 +64,10 @@ func TestStory(t *testing.T) {
 		{"50_confirmations_at_once", confirmConcurrently},
 		{"caller_is_confined_to_its_owners", confineCaller},
 		{"suspension_reaches_every_process_in_two_seconds", suspendWithinTwoSeconds},
+		{"link_is_asked_and_ended", askAndEndLinks},
+		{"10_tabs_of_one_link_at_once", useLinkConcurrently},
+		{"60_starts_at_once_within_a_budget", holdBudgets},
+		{"145_authorizations_in_one_browser", openManyAuthorizations},
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			t.Parallel()

@@ -63,6 +63,12 @@ func (t *Table) Commit(ctx context.Context, change connector.Change) (connector.
 	for _, ticket := range change.Put {
 		writes = append(writes, t.putTicket(ticket, nonce))
 	}
+	for _, replacement := range change.Replace {
+		writes = append(writes, t.replaceTicket(replacement, nonce))
+	}
+	for _, taking := range change.Take {
+		writes = append(writes, t.takeTicket(taking))
+	}
 	for _, key := range change.Drop {
 		writes = append(writes, types.TransactWriteItem{Delete: &types.Delete{TableName: t.name, Key: keyOf(recordKey(key))}})
 	}

@@ -60,6 +60,28 @@ func (t *Table) putTicket(ticket connector.Ticket, nonce string) types.TransactW
 	}}
 }
 
+// replaceTicket is the write of a ticket over another, unless that was taken or
+// replaced since it was read.
+func (t *Table) replaceTicket(r connector.Replacement, nonce string) types.TransactWriteItem {
+	return types.TransactWriteItem{Put: &types.Put{
+		TableName: t.name, Item: encodeTicket(r.New, nonce),
+		ConditionExpression:       aws.String("#body = :body AND attribute_not_exists(#taken_by)"),
+		ExpressionAttributeNames:  map[string]string{"#body": "body", "#taken_by": "taken_by"},
+		ExpressionAttributeValues: item{":body": text(string(r.Old.Body))},
+	}}
+}
+
+// takeTicket is the deletion of a ticket that must be there. A ticket that
+// TakeTicket took has its end in the past.
+func (t *Table) takeTicket(taking connector.Taking) types.TransactWriteItem {
+	return types.TransactWriteItem{Delete: &types.Delete{
+		TableName: t.name, Key: keyOf(recordKey(taking.RecordKey)),
+		ConditionExpression:       aws.String("#expires_at > :now AND attribute_not_exists(#bound)"),
+		ExpressionAttributeNames:  map[string]string{"#expires_at": "expires_at", "#bound": "bound"},
+		ExpressionAttributeValues: item{":now": instant(taking.Now)},
+	}}
+}
+
 // Ticket implements connector.Store.
 func (t *Table) Ticket(ctx context.Context, key connector.RecordKey, now time.Time) (connector.Ticket, error) {
 	i, err := t.get(ctx, recordKey(key))

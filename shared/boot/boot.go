@@ -108,6 +108,7 @@ func newService(c config.Config, log *slog.Logger) (*connector.Service, error) {
 		Sleep:         connector.Sleep,
 		PublicURL:     c.PublicURL,
 		ReturnOrigins: c.ReturnOrigins,
+		Budgets:       c.Budgets,
 		AllowFull:     c.AllowFullCredentials,
 
 		SuspensionCache: &connector.SuspensionCache{},

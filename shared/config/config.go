@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+
+	"platform-api-connector/shared/connector"
 )
 
 // The names, as the contract and the deployment use them.
@@ -26,6 +28,7 @@ const (
 	DecoyConnectionID    = "DECOY_CONNECTION_ID"
 	LinkScopes           = "LINK_SCOPES"
 	HandOutAppKeys       = "HAND_OUT_APP_KEYS"
+	Budgets              = "BUDGETS"
 )
 
 // Config is the validated environment of a function.
@@ -47,6 +50,8 @@ type Config struct {
 	// CallerOwners maps patterns of callers' ARNs to owners. It is nil if no
 	// caller is confined.
 	CallerOwners map[string][]string
+	// Budgets are limits that replace the defaults of connector.Budgets.
+	Budgets map[connector.BudgetName]int
 	// SecretKMSKeyID is the ARN, id or alias of the KMS key for secrets. If it
 	// is empty, Secrets Manager uses its default key.
 	SecretKMSKeyID string
@@ -75,6 +80,7 @@ func Parse(get func(string) string) (Config, error) {
 		SecretKMSKeyID:       read(&r, optional, SecretKMSKeyID, parseKMSKeyID),
 		LinkScopes:           read(&r, optional, LinkScopes, parseLinkScopes),
 		HandOutAppKeys:       get(HandOutAppKeys) == "" || read(&r, optional, HandOutAppKeys, parseBoolean),
+		Budgets:              read(&r, optional, Budgets, parseBudgets),
 		RefuseUnbound:        read(&r, optional, RefuseUnbound, parseBoolean),
 		DecoyConnectionID:    read(&r, optional, DecoyConnectionID, parseConnectionID),
 	}

@@ -71,8 +71,8 @@ func TestLinkScopeLists_CheckPlatforms(t *testing.T) {
 	known := []string{"youtube", "tiktok"}
 	for value, names := range map[string]string{
 		`{"youtube":["a"],"arn:aws:sts::123456789012:assumed-role/tenant/x":{"tiktok":["a"]}}`: "",
-		`{"myspace":["a"]}`:                          `LINK_SCOPES: "myspace" is not a platform: use youtube, tiktok`,
-		`{"arn:aws:sts::123456789012:assumed-role/tenant/x":{"YouTube":["a"]}}`:                `LINK_SCOPES: "arn:aws:sts::123456789012:assumed-role/tenant/x": "YouTube" is not a platform`,
+		`{"myspace":["a"]}`: `LINK_SCOPES: "myspace" is not a platform: use youtube, tiktok`,
+		`{"arn:aws:sts::123456789012:assumed-role/tenant/x":{"YouTube":["a"]}}`: `LINK_SCOPES: "arn:aws:sts::123456789012:assumed-role/tenant/x": "YouTube" is not a platform`,
 	} {
 		environment := good()
 		environment[config.LinkScopes] = value

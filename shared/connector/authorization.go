@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -78,9 +79,20 @@ func codeVerifier(state, browser Secret) (Secret, error) {
 // prefix (RFC 6265bis, 4.1.3.2), which browsers keep from being set over plain
 // HTTP or for other hosts.
 func BrowserCookie(state Secret, secure bool) string {
-	name := "connect-" + hash(state)[:16]
+	return browserCookiePrefix(secure) + hash(state)[:16]
+}
+
+// IsBrowserCookie reports whether name is one that BrowserCookie gives.
+func IsBrowserCookie(name string, secure bool) bool {
+	digits, ours := strings.CutPrefix(name, browserCookiePrefix(secure))
+	return ours && len(digits) == 16 && !strings.ContainsFunc(digits, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'f')
+	})
+}
+
+func browserCookiePrefix(secure bool) string {
 	if secure {
-		return "__Host-" + name
+		return "__Host-connect-"
 	}
-	return name
+	return "connect-"
 }

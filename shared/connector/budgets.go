@@ -32,8 +32,10 @@ const (
 const (
 	// authorizationLife is how long a person may take on the platform's pages.
 	authorizationLife = 10 * time.Minute
-	// DefaultLinkLife and MaxLinkLife are how long a connect link lives.
-	DefaultLinkLife = time.Hour
+	// DefaultLinkLife and MaxLinkLife are how long a connect link lives. A link
+	// that outlives the default can be forwarded at leisure: whoever mints it says
+	// whether it asks for confirmation.
+	DefaultLinkLife = 15 * time.Minute
 	MaxLinkLife     = 7 * 24 * time.Hour
 	// deletionLife is how long the status of a data deletion can be read.
 	deletionLife = 90 * 24 * time.Hour

@@ -27,7 +27,9 @@ type CallbackResult struct {
 	// Confirmation is what Confirm takes; empty where the link does not ask
 	// for that. With it there are no Connections yet.
 	Confirmation Secret
-	CookieName   string // to be cleared; empty where the state was not accepted
+	// Link is the id of the link, which lists the connections.
+	Link       string
+	CookieName string // to be cleared; empty where the state was not accepted
 }
 
 // Callback ends an authorization: it takes the state, redeems the code and
@@ -38,13 +40,18 @@ type CallbackResult struct {
 // another connection.
 //
 // It fails with StateInvalid, AccessDenied, ScopeMissing, AccountMismatch,
-// LinkGone, and what the platform answers to the code.
-func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResult, error) {
+// LinkGone, RateLimited where a budget is used up, and what the platform answers
+// to the code.
+func (s *Service) Callback(ctx context.Context, r CallbackRequest) (result CallbackResult, err error) {
 	c, err := s.takeAuthorization(ctx, r)
 	if err != nil {
 		return CallbackResult{}, err
 	}
-	result := CallbackResult{ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(), CookieName: BrowserCookie(r.State, s.secure())}
+	defer func() { s.recordFailure(ctx, c.authorization, err) }()
+	result = CallbackResult{
+		ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(),
+		Link: linkID(c.authorization.Link), CookieName: BrowserCookie(r.State, s.secure()),
+	}
 	if r.Error != "" {
 		return result, c.platform.AuthorizationError(r.Error)
 	}
@@ -74,6 +81,7 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 // consent is an authorization that came back, with what its grants need.
 type consent struct {
 	*Service
+	name          string // tells it from the other consents of its link
 	platform      Platform
 	app           App
 	authorization Authorization
@@ -103,7 +111,7 @@ func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (*co
 	if s.checkReturnURL(a.ReturnURL) != nil {
 		a.ReturnURL = "" // its origin was removed from RETURN_ORIGINS meanwhile
 	}
-	return &consent{Service: s, platform: p, authorization: a}, nil
+	return &consent{Service: s, name: hash(r.State), platform: p, authorization: a}, nil
 }
 
 // takeState takes the ticket of a state that is bound to browser.
@@ -163,6 +171,9 @@ func (c *consent) redeem(ctx context.Context, code Secret) ([]Grant, error) {
 			return nil, err
 		}
 		defer cancel()
+		if err := c.spendExchange(ctx); err != nil {
+			return nil, err
+		}
 		return c.platform.Exchange(ctx, app, c.authorization, code)
 	})
 	for i := range grants {
@@ -172,22 +183,40 @@ func (c *consent) redeem(ctx context.Context, code Secret) ([]Grant, error) {
 	return grants, err
 }
 
+// spendExchange reserves the exchange of a code. Whoever has a link can make codes
+// up, and each is a call to the platform in the name of the app.
+func (c *consent) spendExchange(ctx context.Context) error {
+	return c.spend(ctx,
+		c.chargeLink(ExchangesPerLink, c.authorization.Link),
+		c.chargeOwner(ExchangesPerOwner, c.authorization.Owner, 1))
+}
+
 // connect spends the link and saves what a consent yielded. Where nothing could
-// be saved the grants are revoked. What was saved before a failure stays: most
-// platforms would end it together with the rest.
+// be saved the grants are revoked, and the link is good again. What was saved
+// before a failure stays: most platforms would end it together with the rest.
 func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, error) {
 	target, selected, err := c.selectGrants(ctx, c.authorization, grants)
+	var reserved charge
 	if err == nil {
-		err = c.spendLink(ctx, c.authorization)
+		err = c.checkLink(ctx, c.authorization)
+	}
+	if err == nil {
+		reserved, err = c.spendAccounts(ctx, c.authorization.Platform, selected, c.destination(target))
+	}
+	if err == nil {
+		err = c.spendLink(ctx, c.authorization, c.savedBy(c.name))
 	}
 	if errors.Is(err, LinkGone) {
+		c.giveBackUnused(ctx, reserved, nil)
 		c.deferRevocation(ctx, grants)
 		return nil, err
 	}
 	var saved []Connection
 	if err == nil {
-		saved, err = c.saveGrants(ctx, c.platform, selected, c.destination(target))
+		saved, err = c.saveInTime(ctx, selected, c.destination(target))
 	}
+	c.finishLink(ctx, saved, err, (*linkStatus).reopen)
+	c.giveBackUnused(ctx, reserved, saved)
 	if err != nil && len(saved) == 0 {
 		c.revokeUnused(ctx, grants)
 	}
@@ -197,11 +226,19 @@ func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, er
 	return saved, nil
 }
 
+// saveInTime saves grants, and leaves time to record which.
+func (c *consent) saveInTime(ctx context.Context, grants []Grant, to destination) ([]Connection, error) {
+	ctx, cancel := rescueContext(ctx)
+	defer cancel()
+	return c.saveGrants(ctx, c.platform, grants, to)
+}
+
 // deferRevocation leaves the grants of a consent to the sweep, where another tab
 // spent the link. Most platforms end all grants of a person at once, and the
-// index may not show the connection of the other tab yet.
+// index may not show the connection of the other tab yet. One grant of each person
+// is enough for that.
 func (c *consent) deferRevocation(ctx context.Context, grants []Grant) {
-	if _, err := c.storePending(ctx, c.authorization, grants); err != nil {
+	if _, err := c.storePending(ctx, c.authorization, onePerPerson(grants)); err != nil {
 		c.Log.WarnContext(ctx, "storing the grants of a spent link", "platform", string(c.authorization.Platform), "error", err)
 	}
 }
@@ -213,20 +250,6 @@ func (c *consent) destination(target *Connection) destination {
 
 func (c *consent) revokeUnused(ctx context.Context, grants []Grant) {
 	c.Service.revokeUnused(ctx, c.platform, c.app, grants)
-}
-
-// spendLink takes the link that began a. It must not have expired when the
-// person opened it; it may have expired while they read the consent page.
-func (s *Service) spendLink(ctx context.Context, a Authorization) error {
-	began := a.ExpiresAt.Add(-authorizationLife)
-	_, err := s.Store.TakeTicket(ctx, RecordKey{Kind: LinkKind, ID: a.Link}, "", began)
-	if errors.Is(err, ErrNotFound) {
-		return errLinkGone()
-	}
-	if err != nil {
-		return internal("spending a link", err)
-	}
-	return nil
 }
 
 func errStateInvalid() error {

@@ -13,20 +13,29 @@ type confirmation struct {
 // awaitConfirmation stores what a consent yielded until it is confirmed, spends
 // the link, and returns the confirmation. Nothing is connected yet (I12).
 func (c *consent) awaitConfirmation(ctx context.Context, grants []Grant) (Secret, error) {
-	_, selected, err := c.selectGrants(ctx, c.authorization, grants)
+	target, selected, err := c.selectGrants(ctx, c.authorization, grants)
+	var reserved charge
+	if err == nil {
+		err = c.checkLink(ctx, c.authorization)
+	}
+	if errors.Is(err, LinkGone) {
+		c.deferRevocation(ctx, grants)
+		return Secret{}, err
+	}
+	if err == nil {
+		reserved, err = c.spendAccounts(ctx, c.authorization.Platform, selected, c.destination(target))
+	}
 	var waiting pending
 	if err == nil {
 		waiting, err = c.storePending(ctx, c.authorization, selected)
 	}
 	if err != nil {
+		c.giveBackUnused(ctx, reserved, nil)
 		c.revokeUnused(ctx, grants)
 		return Secret{}, err
 	}
 	// A failure from here on leaves the grants to the sweep. Revoking them at
 	// once could end another pending consent of the same person.
-	if err := c.spendLink(ctx, c.authorization); err != nil {
-		return Secret{}, err
-	}
 	token, err := randomToken(c.Random)
 	if err != nil {
 		return Secret{}, internal("making a confirmation", err)
@@ -36,7 +45,15 @@ func (c *consent) awaitConfirmation(ctx context.Context, grants []Grant) (Secret
 		return Secret{}, err
 	}
 	ticket.Bound = ownerHash(c.authorization.Owner)
-	return token, c.putTicket(ctx, ticket)
+	err = c.spendLink(ctx, c.authorization, func(l *linkStatus, change *Change) {
+		l.Phase, l.Until, l.Accounts, l.Confirmation = linkConfirming, waiting.ConfirmBefore, len(selected), ticket.ID
+		change.Put = append(change.Put, ticket)
+	})
+	if err != nil {
+		c.giveBackUnused(ctx, reserved, nil)
+		return Secret{}, err
+	}
+	return token, nil
 }
 
 // ownerHash is what a confirmation is bound to.
@@ -103,12 +120,8 @@ func (s *Service) confirm(ctx context.Context, ticket Ticket) ([]Connection, err
 	if err != nil {
 		return nil, err
 	}
-	c := &consent{Service: s, platform: p, authorization: waiting.Authorization}
-	target, grants, err := c.selectGrants(ctx, c.authorization, grants)
-	if err != nil {
-		return nil, err
-	}
-	connections, err := c.saveGrants(ctx, p, grants, c.destination(target))
+	c := &consent{Service: s, name: waiting.id, platform: p, authorization: waiting.Authorization}
+	connections, err := c.saveConfirmed(ctx, waiting, grants)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +129,51 @@ func (s *Service) confirm(ctx context.Context, ticket Ticket) ([]Connection, err
 		s.Log.WarnContext(ctx, "deleting a confirmed consent", "error", err)
 	}
 	return connections, nil
+}
+
+// saveConfirmed saves the grants of a pending consent, and records it with the
+// link.
+func (c *consent) saveConfirmed(ctx context.Context, waiting pending, grants []Grant) ([]Connection, error) {
+	if err := c.beginConfirming(ctx); err != nil {
+		return nil, err
+	}
+	target, grants, err := c.selectGrants(ctx, c.authorization, grants)
+	var saved []Connection
+	if err == nil {
+		saved, err = c.saveInTime(ctx, grants, c.destination(target))
+	}
+	recorded := saved
+	if retryable(err) {
+		recorded = nil // another Confirm saves them all again
+	}
+	c.finishLink(ctx, recorded, err, func(l *linkStatus, _ *Change) error {
+		switch {
+		case l.Ended:
+			l.Phase = linkEnded
+		case retryable(err):
+			l.Phase, l.Until, l.Accounts = linkConfirming, waiting.ConfirmBefore, len(waiting.Grants)
+		default:
+			l.Phase = linkFailed
+		}
+		return nil
+	})
+	return saved, err
+}
+
+// beginConfirming records that the consent is being saved, unless EndLink was
+// called. The previous release records nothing of its links.
+func (c *consent) beginConfirming(ctx context.Context) error {
+	err := c.changeLink(ctx, c.authorization.Link, c.Now(), func(l *linkStatus, change *Change) error {
+		if l.Phase == linkEnded || l.Ended {
+			return errNothingToConfirm()
+		}
+		c.savedBy(c.name)(l, change)
+		return nil
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 func errNothingToConfirm() error {

@@ -8,17 +8,19 @@
 //
 // # Where to read
 //
-// Each use case is one file, named after it: link, start, callback, confirm,
-// token, sign, refresh, sweep, import, list, verify, usage, disconnect, notice,
-// app, suspension. Its tests are beside it. Six files hold what several use cases
-// share:
+// Each use case is one file, named after it: link, link_show, start, callback,
+// confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
+// notice, app, suspension. Its tests are beside it. Eight files hold what several
+// use cases share:
 //
-//	grant.go      saves a grant: creates a connection or replaces its credentials
-//	reconcile.go  repairs a record after a crash
-//	lease.go      the lease, and commit, by which most use cases write a record
-//	pending.go    credentials that no connection refers to yet
-//	proof.go      what credentials proved: which get the keys of the app
-//	account.go    whose account renewed tokens are
+//	grant.go        saves a grant: creates a connection or replaces its credentials
+//	reconcile.go    repairs a record after a crash
+//	lease.go        the lease, and commit, by which most use cases write a record
+//	pending.go      credentials that no connection refers to yet
+//	proof.go        what credentials proved: which get the keys of the app
+//	account.go      whose account renewed tokens are
+//	link_status.go  what became of a link
+//	budget.go       how much a link, a consent and an owner may use
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
 // attempt, whose method run is the protocol. outcome.go records how the attempt
@@ -49,6 +51,9 @@
 //	              to them yet
 //	orphaned      of a secret: its writer crashed before it wrote the record
 //	ticket        a record that expires; most are taken once
+//	link status   what became of a connect link; outlives the link by a day
+//	budget        how often one link, consent or owner may use what all share
+//	charge        what one request takes from a budget
 //	exchange      one call that shows a code or a refresh token to the platform
 //	attempt       one try to refresh a connection, by the holder of its lease
 //	mark          Connection.Attempt: written before an exchange, cleared after it
@@ -118,7 +123,8 @@
 //
 // I11. Links and states are random, stored as hashes, expire by our clock, and
 // are taken once. A state is good only in the browser that began it. The code
-// verifier is derived from the state and the cookie, and stored nowhere.
+// verifier is derived from the state and the cookie, and stored nowhere. A link
+// is taken in the transaction that records in its status what becomes of it.
 //
 // I12. A consent that must be confirmed is not a connection before. Only its
 // owner's confirmation, once and in time, saves it; otherwise it is revoked and
@@ -216,6 +222,8 @@
 //	the lease of a consent, before Put         the next caller, once the lease ran out
 //	a commit whose answer was lost             the reader that compares the holder or the consent id
 //	a consent whose link another tab spent     endPending, by the worker: revoked, unless the person has a connection
+//	a consent that spent its link              nothing: its status says after a minute that the outcome is not
+//	                                           known; what was saved stays
 //	a claim, before the message was sent       the next sweep after ClaimLife
 //	markDisconnected                           finishDisconnect, by the worker
 //	a data deletion                            finishDisconnect, by the worker

@@ -70,15 +70,20 @@ const (
 	reasonAccountUnconfirmed = "account_unconfirmed" // the platform has not named the account of renewed tokens yet
 	reasonAppNotApproved     = "app_not_approved"    // posts by hand until the platform approves the app
 	reasonAppReplaced        = "app_replaced"        // the stored app is not the one that was consented to
+	reasonBudgetExceeded     = "budget_exceeded"     // of a link, a consent or an owner
 	reasonCredentialsMissing = "credentials_missing" // the vault has lost them
 	reasonDataDeletion       = "data_deletion"       // the person asked for it, through the platform
+	reasonEndedByOperator    = "ended_by_operator"   // a link
 	reasonForcedTooOften     = "forced_too_often"    // by callers, in a while
 	reasonGrantRefused       = "grant_refused"       // by the platform, which did not say why
+	reasonLinkExpired        = "expired"             // before anything was connected
 	reasonMonthlyPostLimit   = "monthly_post_limit"  // of the app's plan
 	reasonNoRefreshToken     = "no_refresh_token"    // the platform gave none
-	reasonOutcomeUnknown     = "outcome_unknown"     // of the last exchange: its answer was lost
+	reasonNotConfirmed       = "not_confirmed"       // in time
+	reasonOutcomeUnknown     = "outcome_unknown"     // of the last exchange: its answer was lost; of a link: its function crashed
 	reasonRevocationPending  = "revocation_pending"  // the platform could not be asked to end the grant yet
 	reasonRotationLost       = "rotation_lost"       // the answer with the new refresh token was
+	reasonTooManyAccounts    = "too_many_accounts"   // for one consent
 	reasonVerified           = "verified"            // it works after all
 )
 

@@ -363,9 +363,23 @@ func errAccountHeld() *Error {
 	return &Error{Code: AccountMismatch, Message: "the owner has another connection to that account"}
 }
 
+// onePerPerson returns the first grant of each person. Its revocation ends all
+// that the person gave in the same consent, which may be thousands of accounts.
+func onePerPerson(grants []Grant) []Grant {
+	var first []Grant
+	seen := map[string]bool{}
+	for _, g := range grants {
+		if user := userOf(g); user == "" || !seen[user] {
+			seen[user] = true
+			first = append(first, g)
+		}
+	}
+	return first
+}
+
 // revokeUnused revokes grants that no connection will use.
 func (s *Service) revokeUnused(ctx context.Context, p Platform, app App, grants []Grant) {
-	for _, g := range grants {
+	for _, g := range onePerPerson(grants) {
 		if err := s.revokeGrant(ctx, p, app, g); err != nil {
 			s.Log.WarnContext(ctx, "revoking an unused grant", "platform", string(p.Describe().Name), "error", err)
 		}

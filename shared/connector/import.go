@@ -21,8 +21,8 @@ type Imported struct {
 // said that they work. On a platform whose app is in manual mode, an import
 // without credentials makes a connection that posts by hand.
 //
-// It fails with InvalidRequest naming the field, and with what the platform
-// answers; then nothing is stored.
+// It fails with InvalidRequest naming the field, with RateLimited where a budget
+// is used up, and with what the platform answers; then nothing is stored.
 func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error) {
 	p, err := s.platform(r.Platform)
 	if err != nil {
@@ -42,14 +42,13 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 		if app.Mode != ByHand {
 			return Imported{}, Invalid("credentials", "missing")
 		}
-		c, err := s.createManual(ctx, p, r.Owner, r.AccountName)
-		if err != nil {
-			return Imported{}, err
-		}
-		return Imported{Connections: []Connection{c}}, nil
+		return s.importManual(ctx, p, r)
 	}
 	if err := s.CredentialStore.Prepare(ctx); err != nil {
 		return Imported{}, internal("preparing the credential store", err)
+	}
+	if err := s.spendImport(ctx, r); err != nil {
+		return Imported{}, err
 	}
 	grants, err := withCurrentOrPreviousSecret(ctx, s, app, clientRefused, func(app App) ([]Grant, error) {
 		ctx, cancel, err := exchangeContext(ctx)
@@ -65,6 +64,27 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
 	return s.saveImported(ctx, p, app, r, grants)
+}
+
+// spendImport reserves an import, and the verification that it asks for.
+func (s *Service) spendImport(ctx context.Context, r ImportRequest) error {
+	charges := []charge{s.chargeOwner(ImportsPerOwner, r.Owner, 1)}
+	if !r.SkipVerify {
+		charges = append(charges, s.chargeOwner(VerificationsPerOwner, r.Owner, 1))
+	}
+	return s.spend(ctx, charges...)
+}
+
+// importManual makes a connection that posts by hand.
+func (s *Service) importManual(ctx context.Context, p Platform, r ImportRequest) (Imported, error) {
+	if err := s.spend(ctx, s.chargeOwner(ImportsPerOwner, r.Owner, 1)); err != nil {
+		return Imported{}, err
+	}
+	c, err := s.createManual(ctx, p, r.Owner, r.AccountName)
+	if err != nil {
+		return Imported{}, err
+	}
+	return Imported{Connections: []Connection{c}}, nil
 }
 
 // check checks what does not depend on the platform.
@@ -87,7 +107,12 @@ func (r ImportRequest) check() error {
 
 // saveImported saves the grants that a platform made of the credentials of r.
 func (s *Service) saveImported(ctx context.Context, p Platform, app App, r ImportRequest, grants []Grant) (Imported, error) {
+	reserved, err := s.spendAccounts(ctx, r.Platform, grants, destination{owner: r.Owner})
+	if err != nil {
+		return Imported{}, err
+	}
 	var imported Imported
+	defer func() { s.giveBackUnused(ctx, reserved, imported.Connections) }()
 	for _, g := range grants {
 		if r.SkipVerify {
 			g.UserID = provisionalID(p, g.Credentials) // a claim without proof reaches no other connection

@@ -21,6 +21,7 @@ type LinkRequest struct {
 
 // MintedLink is a new connect link.
 type MintedLink struct {
+	ID        string // names the link to ShowLink and EndLink, and opens nothing
 	URL       Secret
 	ExpiresAt time.Time
 }
@@ -40,8 +41,9 @@ type Link struct {
 // of one connection. It is spent when a connection results from it, not when
 // it is opened, since previews open links.
 //
-// It fails with InvalidRequest, ConnectionNotFound, AppNotConfigured, or
-// ManualMode where the app may not ask for consent yet.
+// It fails with InvalidRequest, ConnectionNotFound, AppNotConfigured, RateLimited
+// where the owner has had too many, or ManualMode where the app may not ask for
+// consent yet.
 func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, error) {
 	p, err := s.platform(r.Platform)
 	if err != nil {
@@ -63,6 +65,9 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 	if _, err := s.consentApp(ctx, p); err != nil {
 		return MintedLink{}, err
 	}
+	if err := s.spend(ctx, s.chargeOwner(LinksPerOwner, r.Owner, 1)); err != nil {
+		return MintedLink{}, err
+	}
 
 	token, err := randomToken(s.Random)
 	if err != nil {
@@ -81,10 +86,16 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 	if err != nil {
 		return MintedLink{}, err
 	}
-	if err := s.putTicket(ctx, ticket); err != nil {
+	status, err := newLinkStatus(hash(token), link).ticket()
+	if err != nil {
 		return MintedLink{}, err
 	}
-	return MintedLink{URL: NewSecret(s.PublicURL + "/connect/" + token.Reveal()), ExpiresAt: link.ExpiresAt}, nil
+	if _, err := s.Store.Commit(ctx, Change{Put: []Ticket{ticket, status}}); err != nil {
+		return MintedLink{}, internal("storing a link", err)
+	}
+	return MintedLink{
+		ID: linkID(hash(token)), URL: NewSecret(s.PublicURL + "/connect/" + token.Reveal()), ExpiresAt: link.ExpiresAt,
+	}, nil
 }
 
 // checkLinkRequest checks what does not depend on the platform.

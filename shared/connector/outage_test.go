@@ -28,6 +28,9 @@ func TestOutage(t *testing.T) {
 		w := newWorld(1)
 		w.faultless, w.platform.lifetime, w.platform.names = true, outageLifetime, true
 		setup := w.worker(0, 0)
+		setup.service.Budgets = map[connector.BudgetName]int{
+			connector.ConnectionsPerOwner: outageConnections, connector.ImportsPerOwner: outageConnections, connector.VerificationsPerOwner: outageConnections,
+		}
 		for i := range outageConnections {
 			imported, err := setup.service.Import(t.Context(), connector.ImportRequest{
 				Platform: "rotating", Owner: "owner", Credentials: w.platform.consent(fmt.Sprintf("account-%d", i)),

@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -226,10 +227,8 @@ func (s *Service) revokePending(ctx context.Context, pending pending) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range grants {
-		if g.Credentials.ClientID == "" {
-			continue
-		}
+	consented := slices.DeleteFunc(grants, func(g Grant) bool { return g.Credentials.ClientID == "" })
+	for _, g := range onePerPerson(consented) {
 		err := s.revokeGrant(ctx, p, app, g)
 		if retryable(err) {
 			return err

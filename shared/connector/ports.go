@@ -54,8 +54,9 @@ type Store interface {
 	TakeTicket(ctx context.Context, key RecordKey, bound string, now time.Time) (Ticket, error)
 
 	// Reserve adds n to the counter if that keeps it at or under limit, and
-	// returns the sum; else ErrConflict and the sum as it stands. The counter
-	// is deleted some time after expiresAt.
+	// returns the sum; else ErrConflict and the sum as it stands. A negative n
+	// gives back what was reserved. The counter is deleted some time after
+	// expiresAt. Callers at once do not fail each other.
 	Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error)
 
 	// Breaker returns the breaker of a client, the zero Breaker where none was
@@ -80,8 +81,9 @@ type Store interface {
 // Change is what one transaction writes. Any of its parts may be missing.
 //
 // Commit returns ErrConflict, and writes nothing, if the connection's revision
-// moved, if its id or its account is taken by another connection, or if a
-// ticket of Put exists.
+// moved, if its id or its account is taken by another connection, if a ticket of
+// Put exists, if a ticket of Take does not, or if one of Replace is not as it
+// was read.
 type Change struct {
 	// Before is the connection as it was read, After as it shall be. Without
 	// Before, After is created with revision 1. Without After, Before is
@@ -93,9 +95,22 @@ type Change struct {
 	// account, and is deleted DisconnectedFor later.
 	Before, After *Connection
 
-	Put  []Ticket
-	Drop []RecordKey // tickets to delete; one that is gone is no error
+	Put     []Ticket
+	Take    []Taking
+	Replace []Replacement
+	Drop    []RecordKey // tickets to delete; one that is gone is no error
 }
+
+// Taking deletes a ticket that is bound to nothing and has not expired at an
+// instant. No other call of Commit or TakeTicket gets the same ticket.
+type Taking struct {
+	RecordKey
+	Now time.Time
+}
+
+// Replacement writes New over a ticket that still has the body of Old, which
+// was read. Both have one key. It does not matter whether Old has expired.
+type Replacement struct{ Old, New Ticket }
 
 // DueShards is over how many partitions the index of what is due is spread.
 // One partition takes about 1,000 writes a second.
@@ -121,10 +136,14 @@ type Kind string
 const (
 	ConnectionKind   Kind = "connection"
 	LinkKind         Kind = "link"         // a connect link; Body is a Link
+	LinkStatusKind   Kind = "link_status"  // what became of a connect link, under the link's id
 	StateKind        Kind = "state"        // an authorization in flight; Body is an Authorization
 	DeletionKind     Kind = "deletion"     // the status of a data deletion, read many times
 	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent, bound to its owner
 	PendingKind      Kind = "pending"      // credentials that no connection refers to yet
+	// LinkConnectionsKind is a page of the connections of a link: a list of ids,
+	// under the id of the link and the number of the page.
+	LinkConnectionsKind Kind = "link_connections"
 	// UnrecordedKind is a pending consent of one connection, in the form of the
 	// previous release. This release reads it and writes none.
 	UnrecordedKind Kind = "unrecorded"

@@ -194,8 +194,20 @@ func rotates(p Platform, c Connection) bool {
 }
 
 // reserveForced counts a refresh that a caller forces. It fails with
-// RateLimited where a window has too many.
-func (s *Service) reserveForced(ctx context.Context, id ID) error {
+// RateLimited where a window of the connection or the owner has too many.
+func (s *Service) reserveForced(ctx context.Context, c Connection) error {
+	ofOwner := s.chargeOwner(RefreshesPerOwner, c.Owner, 1)
+	if err := s.spend(ctx, ofOwner); err != nil {
+		return err
+	}
+	err := s.reserveForcedOf(ctx, c.ID)
+	if err != nil {
+		s.giveBack(ctx, ofOwner)
+	}
+	return err
+}
+
+func (s *Service) reserveForcedOf(ctx context.Context, id ID) error {
 	now := s.Now()
 	window := now.Truncate(forcedWindow)
 	ends := window.Add(forcedWindow)
@@ -322,7 +334,7 @@ func (a *attempt) checkPreconditions(ctx context.Context) error {
 	}
 	a.app = app
 	if a.freshness.force {
-		if err := a.reserveForced(ctx, a.connection.ID); err != nil {
+		if err := a.reserveForced(ctx, a.connection); err != nil {
 			return err
 		}
 	}

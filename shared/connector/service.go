@@ -49,6 +49,8 @@ type Service struct {
 	Decoy ID
 	// OnIncident is called for each Incident; nil: they are only logged.
 	OnIncident func(Incident)
+	// Budgets are limits that replace the defaults of Budgets.
+	Budgets map[BudgetName]int
 	// AllowFull lets Token hand out refresh tokens and client secrets.
 	AllowFull bool
 	// WithholdAppKeys keeps the keys of the apps from every caller. They are only

@@ -19,7 +19,8 @@ type Started struct {
 // a connection results from it, so that a preview, a wrong account or a closed
 // tab costs nothing.
 //
-// It fails with LinkGone, AppNotConfigured or ManualMode.
+// It fails with LinkGone, AppNotConfigured, ManualMode, or RateLimited where the
+// link was opened too often.
 func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 	link, err := s.link(ctx, token)
 	if err != nil {
@@ -35,6 +36,9 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 	}
 	app, err := s.consentApp(ctx, p)
 	if err != nil {
+		return Started{}, err
+	}
+	if err := s.spend(ctx, s.chargeLink(StartsPerLink, hash(token))); err != nil {
 		return Started{}, err
 	}
 
@@ -75,6 +79,7 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 	if err := s.putTicket(ctx, ticket); err != nil {
 		return Started{}, err
 	}
+	s.recordStart(ctx, a)
 	return Started{
 		URL:          NewSecret(authorizeURL),
 		CookieName:   BrowserCookie(state, s.secure()),

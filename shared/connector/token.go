@@ -58,7 +58,7 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	if failure == nil {
 		failure = c.usable(p) // it may have been marked needs_reauth meanwhile
 	}
-	if failure != nil && (!servable(c, s.Now()) || AsError(failure).Reason == reasonForcedTooOften) {
+	if failure != nil && (!servable(c, s.Now()) || forcedTooOften(failure)) {
 		return Token{}, failure
 	}
 	t, err := s.token(ctx, p, c, r.Full)
@@ -83,6 +83,13 @@ func (s *Service) findUsable(ctx context.Context, r TokenRequest) (Platform, Con
 		return nil, Connection{}, err
 	}
 	return p, c, cmp.Or(c.usable(p), c.checkScopes(r.Scopes))
+}
+
+// forcedTooOften reports whether a refresh failed because callers forced too many,
+// of the connection or of its owner.
+func forcedTooOften(failure error) bool {
+	reason := AsError(failure).Reason
+	return reason == reasonForcedTooOften || reason == reasonBudgetExceeded
 }
 
 // degradedBy returns the token as it is handed out after a refresh that failed,

@@ -8,7 +8,8 @@ import (
 // Verify asks the platform whether the credentials still work, and returns the
 // connection with the answer on it. Credentials that need it are refreshed
 // first. A connection that was marked needs_reauth, and works after all, is
-// active again.
+// active again. It fails with RateLimited where the owner's connections were
+// verified too often.
 func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	c, err := s.unresting(ctx, id)
 	if err != nil {
@@ -18,10 +19,10 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	if err != nil {
 		return Connection{}, err
 	}
+	if err := s.spendVerification(ctx, p, c); err != nil {
+		return Connection{}, err
+	}
 	if c.Status != NeedsReauth {
-		if err := c.usable(p); err != nil {
-			return Connection{}, err
-		}
 		if c, err = s.refresh(ctx, p, c, freshness{since: s.Now()}); err != nil && !servable(c, s.Now()) {
 			return Connection{}, err
 		}
@@ -59,6 +60,17 @@ func (s *Service) proveForVerify(ctx context.Context, p Platform, c Connection) 
 		c, _, err = s.prove(ctx, p, c, creds)
 	}
 	return c, err
+}
+
+// spendVerification reserves the verification of a connection, if it can be
+// verified.
+func (s *Service) spendVerification(ctx context.Context, p Platform, c Connection) error {
+	if c.Status != NeedsReauth {
+		if err := c.usable(p); err != nil {
+			return err
+		}
+	}
+	return s.spend(ctx, s.chargeOwner(VerificationsPerOwner, c.Owner, 1))
 }
 
 // callVerify calls the platform with the credentials that c refers to.

@@ -2,6 +2,7 @@ package connectortest
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -23,8 +24,8 @@ type Ports struct {
 type Call struct {
 	// Name is the port and the method, such as "Store.Connection" or
 	// "Vault.Put". A Commit is named after what it writes: "Store.Create",
-	// "Store.Update" and "Store.Delete" of a connection, "Store.PutTicket" and
-	// "Store.DropTicket" where it writes no connection.
+	// "Store.Update" and "Store.Delete" of a connection, "Store.PutTicket",
+	// "Store.ReplaceTicket" and "Store.DropTicket" where it writes no connection.
 	Name string
 	// N counts the calls of that name since Wire, from 1.
 	N int
@@ -174,6 +175,8 @@ func commitName(change connector.Change) string {
 		return "Store.Delete"
 	case len(change.Put) > 0:
 		return "Store.PutTicket"
+	case len(change.Replace) > 0:
+		return "Store.ReplaceTicket"
 	}
 	return "Store.DropTicket"
 }
@@ -201,9 +204,15 @@ func (s faultyStore) TakeTicket(ctx context.Context, key connector.RecordKey, bo
 }
 
 func (s faultyStore) Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error) {
-	return around(ctx, s.faults, Call{Name: "Store.Reserve", Counter: counter}, func() (int, error) {
-		return s.Store.Reserve(ctx, counter, n, limit, expiresAt)
+	var sum int // comes with ErrConflict, too
+	_, err := around(ctx, s.faults, Call{Name: "Store.Reserve", Counter: counter}, func() (_ int, err error) {
+		sum, err = s.Store.Reserve(ctx, counter, n, limit, expiresAt)
+		return sum, err
 	})
+	if err != nil && !errors.Is(err, connector.ErrConflict) {
+		return 0, err
+	}
+	return sum, err
 }
 
 func (s faultyStore) Breaker(ctx context.Context, key connector.BreakerKey) (connector.Breaker, error) {

@@ -1,6 +1,7 @@
 package connectortest
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"hash/fnv"
@@ -138,6 +139,12 @@ func (s *Store) Commit(_ context.Context, change connector.Change) (connector.Co
 	for _, t := range change.Put {
 		s.tickets[t.RecordKey] = clone(t)
 	}
+	for _, r := range change.Replace {
+		s.tickets[r.New.RecordKey] = clone(r.New)
+	}
+	for _, taken := range change.Take {
+		delete(s.tickets, taken.RecordKey)
+	}
 	for _, key := range change.Drop {
 		delete(s.tickets, key)
 	}
@@ -160,13 +167,11 @@ func (s *Store) Commit(_ context.Context, change connector.Change) (connector.Co
 	return clone(c), nil
 }
 
-// mayCommit reports whether the revision is right, and whether the id, the
-// account and the tickets of a change are free.
+// mayCommit reports whether the revision is right, whether the id, the account
+// and the tickets of a change are free, and whether its other tickets are there.
 func (s *Store) mayCommit(change connector.Change) bool {
-	for _, t := range change.Put {
-		if _, taken := s.tickets[t.RecordKey]; taken {
-			return false
-		}
+	if !s.mayCommitTickets(change) {
+		return false
 	}
 	if before := change.Before; before != nil {
 		if r, ok := s.connections[before.ID]; !ok || r.connection.Revision != before.Revision {
@@ -182,6 +187,26 @@ func (s *Store) mayCommit(change connector.Change) bool {
 	}
 	holder, held := s.accounts[accountOf(*after)]
 	return after.Status == connector.Disconnected || !held || holder == after.ID
+}
+
+func (s *Store) mayCommitTickets(change connector.Change) bool {
+	for _, t := range change.Put {
+		if _, exists := s.tickets[t.RecordKey]; exists {
+			return false
+		}
+	}
+	for _, taken := range change.Take {
+		t, ok := s.tickets[taken.RecordKey]
+		if !ok || t.Bound != "" || !taken.Now.Before(t.ExpiresAt) {
+			return false
+		}
+	}
+	for _, r := range change.Replace {
+		if t, ok := s.tickets[r.New.RecordKey]; !ok || !bytes.Equal(t.Body, r.Old.Body) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Store) free(id connector.ID) {

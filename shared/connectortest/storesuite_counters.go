@@ -34,3 +34,11 @@ func namesOfCountersAreUnambiguous(t *testing.T, s storeCheck) {
 		s.wantReserved(t, s.owner+counter, 1, 1, 1, nil)
 	}
 }
+
+func reserveGivesBack(t *testing.T, s storeCheck) {
+	counter := s.owner
+	s.wantReserved(t, counter, 10, 10, 10, nil)
+	s.wantReserved(t, counter, -4, 10, 6, nil)
+	s.wantReserved(t, counter, 5, 10, 6, connector.ErrConflict)
+	s.wantReserved(t, counter, 4, 10, 10, nil)
+}

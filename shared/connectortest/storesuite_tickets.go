@@ -197,3 +197,90 @@ func ticketBoundToAnotherValueStays(t *testing.T, s storeCheck) {
 		t.Errorf("TakeTicket after the wrong ones: %v", err)
 	}
 }
+
+// tryReplace replaces a ticket, as it was read, by next.
+func (s storeCheck) tryReplace(t *testing.T, read, next connector.Ticket) error {
+	t.Helper()
+	_, err := s.Commit(t.Context(), connector.Change{Replace: []connector.Replacement{{Old: read, New: next}}})
+	return err
+}
+
+func ticketIsReplacedAsItWasRead(t *testing.T, s storeCheck) {
+	first := s.ticket()
+	first.Bound = ""
+	second, third := first, first
+	second.Body, second.ExpiresAt = []byte(`{"n":2}`), first.ExpiresAt.Add(time.Hour)
+	third.Body = []byte(`{"n":3}`)
+	wantError(t, "replacing a ticket that is not there", s.tryReplace(t, first, second), connector.ErrConflict)
+	s.wantTicket(t, "of a refused replacement", first.RecordKey, false)
+
+	s.putTicket(t, first)
+	if err := s.tryReplace(t, first, second); err != nil {
+		t.Fatalf("replacing a ticket: %v", err)
+	}
+	wantError(t, "replacing it as it was before", s.tryReplace(t, first, third), connector.ErrConflict)
+	got, err := s.Ticket(t.Context(), first.RecordKey, first.ExpiresAt)
+	if err != nil || !reflect.DeepEqual(got, second) {
+		t.Errorf("Ticket = %+v, %v, want %+v", got, err, second)
+	}
+
+	// A refused replacement writes no other part of its change.
+	c, other := s.connection(t, "account"), s.ticket()
+	_, err = s.Commit(t.Context(), connector.Change{
+		After: &c, Put: []connector.Ticket{other}, Replace: []connector.Replacement{{Old: first, New: third}},
+	})
+	wantError(t, "a change beside a refused replacement", err, connector.ErrConflict)
+	s.wantTicket(t, "beside a refused replacement", other.RecordKey, false)
+	_, err = s.Connection(t.Context(), c.ID)
+	wantError(t, "Connection beside a refused replacement", err, connector.ErrNotFound)
+	_, err = s.Commit(t.Context(), connector.Change{
+		After: &c, Put: []connector.Ticket{other}, Replace: []connector.Replacement{{Old: second, New: third}},
+	})
+	if err != nil {
+		t.Fatalf("a change with a replacement: %v", err)
+	}
+	s.wantTicket(t, "beside a replacement", other.RecordKey, true)
+
+	if _, err := s.TakeTicket(t.Context(), first.RecordKey, "", s.now); err != nil {
+		t.Fatalf("TakeTicket: %v", err)
+	}
+	wantError(t, "replacing a ticket that was taken", s.tryReplace(t, third, first), connector.ErrConflict)
+	s.wantTicket(t, "taken", first.RecordKey, false)
+}
+
+func (s storeCheck) tryTake(t *testing.T, key connector.RecordKey, now time.Time) error {
+	t.Helper()
+	_, err := s.Commit(t.Context(), connector.Change{Take: []connector.Taking{{RecordKey: key, Now: now}}})
+	return err
+}
+
+func commitTakesATicketThatIsThere(t *testing.T, s storeCheck) {
+	ticket, bound := s.ticket(), s.ticket()
+	ticket.Bound = ""
+	wantError(t, "taking a ticket that is not there", s.tryTake(t, ticket.RecordKey, s.now), connector.ErrConflict)
+	s.putTicket(t, ticket)
+	s.putTicket(t, bound)
+	wantError(t, "taking a ticket that expired", s.tryTake(t, ticket.RecordKey, ticket.ExpiresAt), connector.ErrConflict)
+	wantError(t, "taking a bound ticket", s.tryTake(t, bound.RecordKey, s.now), connector.ErrConflict)
+	s.wantTicket(t, "that was not taken", ticket.RecordKey, true)
+
+	c := s.connection(t, "account")
+	for _, want := range []error{nil, connector.ErrConflict} {
+		other := s.ticket()
+		_, err := s.Commit(t.Context(), connector.Change{
+			Put: []connector.Ticket{other}, Take: []connector.Taking{{RecordKey: ticket.RecordKey, Now: s.now}},
+		})
+		wantError(t, "a change that takes a ticket", err, want)
+		s.wantTicket(t, "beside a taking", other.RecordKey, want == nil)
+		s.wantTicket(t, "taken", ticket.RecordKey, false)
+	}
+	_, err := s.Commit(t.Context(), connector.Change{After: &c, Take: []connector.Taking{{RecordKey: ticket.RecordKey, Now: s.now}}})
+	wantError(t, "a connection beside a taking", err, connector.ErrConflict)
+	_, err = s.Connection(t.Context(), c.ID)
+	wantError(t, "Connection beside a refused taking", err, connector.ErrNotFound)
+
+	s.putTicket(t, ticket)
+	if err := s.tryTake(t, ticket.RecordKey, s.now); err != nil {
+		t.Errorf("taking a ticket that was put again: %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"platform-api-connector/shared/connector"
@@ -83,14 +84,7 @@ func (h *Handler) connected(r *request, result connector.CallbackResult) (answer
 		return redirect(returnTo(result.ReturnURL, added)), nil
 	}
 	if result.ReturnURL != "" {
-		added := url.Values{"status": {"connected"}}
-		for _, connection := range result.Connections {
-			added.Add("connection_id", string(connection.ID))
-		}
-		if missing := missingScopes(result.Connections); len(missing) > 0 {
-			added.Set("missing_scopes", strings.Join(missing, ","))
-		}
-		return redirect(returnTo(result.ReturnURL, added)), nil
+		return redirect(connectedURL(result)), nil
 	}
 	if r.wantsPage() {
 		return connectedPage(result.Platform, result.Connections)
@@ -100,6 +94,41 @@ func (h *Handler) connected(r *request, result connector.CallbackResult) (answer
 		"connections": viewConnections(result.Connections),
 	})
 }
+
+// maxReturned is the length that a return URL stays under. Browsers, proxies and
+// the servers of products take at least so much.
+const maxReturned = 2 << 10
+
+// connectedURL returns the return URL with the connections. Where they are too
+// many for it, it names the first ones, how many there are, and the link by which
+// GET /links/{id} lists all.
+func connectedURL(result connector.CallbackResult) string {
+	added := url.Values{"status": {"connected"}}
+	for _, connection := range result.Connections {
+		added.Add("connection_id", string(connection.ID))
+	}
+	if missing := missingScopes(result.Connections); len(missing) > 0 {
+		added.Set("missing_scopes", strings.Join(missing, ","))
+	}
+	whole := returnTo(result.ReturnURL, added)
+	if len(whole) < maxReturned {
+		return whole
+	}
+	ids := added["connection_id"]
+	added.Set("connections", strconv.Itoa(len(ids)))
+	added.Set("link", result.Link)
+	const parameter = len("&connection_id=") + len("00000000-0000-4000-8000-000000000000")
+	added["connection_id"] = ids[:1]
+	if len(returnTo(result.ReturnURL, added)) >= maxReturned {
+		added.Del("missing_scopes") // the connections have them, too
+	}
+	room := max(0, maxReturned-1-len(returnTo(result.ReturnURL, added)))
+	added["connection_id"] = ids[:min(len(ids), 1+room/parameter)]
+	return returnTo(result.ReturnURL, added)
+}
+
+// returnParameters are the parameters that the connector alone sets.
+var returnParameters = []string{"status", "error", "connection_id", "connections", "link", "missing_scopes", "confirmation"}
 
 func missingScopes(connections []connector.Connection) []string {
 	var missing []string
@@ -122,7 +151,7 @@ func returnTo(returnURL string, added url.Values) string {
 	for pair := range strings.SplitSeq(u.RawQuery, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		plain, err := url.QueryUnescape(name)
-		if pair != "" && (err != nil || !slices.Contains([]string{"status", "error", "connection_id", "missing_scopes", "confirmation"}, plain)) {
+		if pair != "" && (err != nil || !slices.Contains(returnParameters, plain)) {
 			kept = append(kept, pair)
 		}
 	}

@@ -21,6 +21,8 @@ func (h *Handler) Connections() Function {
 		"GET /platforms/{platform}":      h.showPlatform,
 		"PUT /platforms/{platform}/app":  h.putApp,
 		"POST /links":                    h.mintLink,
+		"GET /links/{id}":                h.showLink,
+		"DELETE /links/{id}":             h.endLink,
 		"POST /connections":              h.importCredentials,
 		"POST /connections/confirm":      h.confirm,
 		"GET /connections":               h.listConnections,
@@ -82,34 +84,6 @@ func (h *Handler) putApp(ctx context.Context, _ *call, r *request) (answer, erro
 	return jsonAnswer(http.StatusOK, viewApp(status))
 }
 
-func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, error) {
-	o, err := r.onlyBody()
-	if err != nil {
-		return answer{}, err
-	}
-	asked := connector.LinkRequest{
-		Platform:     connector.Name(o.text("platform")),
-		Owner:        o.text("owner"),
-		ConnectionID: connector.ID(o.selector("connection_id")),
-		Scopes:       o.list("scopes"),
-		ReturnURL:    o.text("return_url"),
-		ExpiresIn:    seconds(o.number("expires_in", 1, int(connector.MaxLinkLife.Seconds()), 0)),
-		Confirm:      o.flag("confirm", false),
-	}
-	if err := o.end(); err != nil {
-		return answer{}, err
-	}
-	c.setConnection(asked.ConnectionID)
-	link, err := h.service.MintLink(ctx, asked)
-	if err != nil {
-		return answer{}, err
-	}
-	return jsonAnswer(http.StatusCreated, struct {
-		URL       string    `json:"url"`
-		ExpiresAt time.Time `json:"expires_at"`
-	}{link.URL.Reveal(), instant(link.ExpiresAt)})
-}
-
 func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (answer, error) {
 	o, err := r.onlyBody()
 	if err != nil {
@@ -158,10 +132,7 @@ func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, err
 }
 
 func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (answer, error) {
-	if list := r.query["cursor"]; len(list) == 1 && list[0] == "" {
-		// Some callers send an empty cursor for the first page.
-		r.query.Del("cursor")
-	}
+	r.dropEmptyCursor()
 	p := r.parametersOfQuery()
 	filter := connector.Filter{
 		Owner:    p.text("owner", maxParameter),

@@ -98,6 +98,12 @@ func (o *object) selector(name string) string {
 	return *given
 }
 
+// states reports whether the object has the field, and not as null.
+func (o *object) states(name string) bool {
+	raw, there := o.fields[name]
+	return there && string(raw) != "null"
+}
+
 func (o *object) secret(name string) (s connector.Secret) {
 	o.decode(name, &s, "not a string")
 	return s

@@ -51,6 +51,9 @@ const (
 	seededConfirmation = "example-confirmation-0000000000000000000000"
 
 	seededSuspension = "3d9f2b84-6c1e-4a75-9f08-1b2c3d4e5f60"
+	// The id of seededLink, and that of a link that connected seededYouTube.
+	seededLinkID      = "52b9be40-0ecc-8897-a5a7-9d71ef724326"
+	seededConnectedID = "3b1f0c44-77d2-8e90-a5c1-0d9e2f4b6a88"
 )
 
 func seed(t *testing.T, s *stack) {
@@ -81,6 +84,13 @@ func seed(t *testing.T, s *stack) {
 		Scopes: []string{"https://www.googleapis.com/auth/youtube.readonly"}, ExpiresAt: noon.AddDate(0, 0, 1),
 	}
 	s.putTicket(t, connector.LinkKind, seededLink, "", link)
+	for id, status := range map[string]map[string]any{
+		seededLinkID:      {"link": link, "hash": hash(seededLink), "phase": "open"},
+		seededConnectedID: {"link": link, "hash": hash(seededConnectedID), "phase": "connected", "accounts": 1},
+	} {
+		s.putByID(t, connector.LinkStatusKind, id, status)
+	}
+	s.putByID(t, connector.LinkConnectionsKind, seededConnectedID+"/0", []string{seededYouTube})
 	s.putTicket(t, connector.StateKind, seededState, seededBrowser, connector.Authorization{
 		Platform: link.Platform, Owner: link.Owner, Link: hash(seededLink), Scopes: link.Scopes, ReturnURL: link.ReturnURL,
 		RedirectURI: publicURL + "/oauth/youtube/callback", ExpiresAt: link.ExpiresAt,
@@ -130,6 +140,12 @@ func (s *stack) putTicket(t *testing.T, kind connector.Kind, token, bound string
 		ticket.Bound = hash(bound)
 	}
 	put(t, s.store, ticket)
+}
+
+// putByID stores a ticket under an id that stands for no secret.
+func (s *stack) putByID(t *testing.T, kind connector.Kind, id string, body any) {
+	t.Helper()
+	put(t, s.store, connector.Ticket{RecordKey: connector.RecordKey{Kind: kind, ID: id}, Body: encode(t, body), ExpiresAt: noon.AddDate(0, 0, 2)})
 }
 
 func put(t *testing.T, store connector.Store, ticket connector.Ticket) {
@@ -307,7 +323,7 @@ var (
 )
 
 func mask(b []byte) []byte {
-	known := []string{seededYouTube, seededFacebook, seededCycles, seededTwitter, seededTikTok, seededKeys, seededState, seededBrowser, seededConfirmation, seededSuspension, requestID, unknownID}
+	known := []string{seededYouTube, seededFacebook, seededCycles, seededTwitter, seededTikTok, seededKeys, seededState, seededBrowser, seededConfirmation, seededSuspension, seededLinkID, seededConnectedID, requestID, unknownID}
 	b = jitter.ReplaceAll(b, []byte(`"refresh_at": "<jittered>"`))
 	b = signed.ReplaceAll(b, []byte(`oauth_signature=\"<signature>`))
 	b = loop.ReplaceAll(styling.ReplaceAll(b, []byte("<style>")), []byte("http://sandbox"))

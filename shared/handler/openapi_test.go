@@ -75,7 +75,12 @@ func TestOpenAPI_Enums(t *testing.T) {
 	for _, p := range platform.All(platform.Options{}) {
 		platforms = append(platforms, string(p.Describe().Name))
 	}
+	var linkStatuses []string
+	for _, status := range connector.LinkStatuses() {
+		linkStatuses = append(linkStatuses, string(status))
+	}
 	for schema, want := range map[string][]string{
+		"LinkStatus":   linkStatuses,
 		"Code":         codes,
 		"PlatformName": platforms,
 		"Status":       {string(connector.Active), string(connector.NeedsReauth), string(connector.Manual), string(connector.Disconnected)},

@@ -105,6 +105,12 @@ var headings = map[connector.Code]string{
 // For all other codes, the page shows the detail in its support section.
 var userFacingCodes = []connector.Code{connector.AccessDenied, connector.AccountMismatch, connector.ScopeMissing}
 
+// personByReason replaces what the person in the browser should do, where the
+// reason says more than the code.
+var personByReason = map[string]string{
+	"too_many_accounts": "You gave access to more accounts than can be connected at once. Open the connect link again and choose fewer of them on the platform's page.",
+}
+
 // failurePage shows a problem to a person.
 func failurePage(p problemBody) (string, error) {
 	name := "failed"
@@ -116,7 +122,7 @@ func failurePage(p problemBody) (string, error) {
 		Problem    problemBody
 		UserFacing bool
 		Person     string
-	}{head(cmp.Or(headings[p.Code], p.Title)), p, slices.Contains(userFacingCodes, p.Code), codeInfo[p.Code].person})
+	}{head(cmp.Or(headings[p.Code], p.Title)), p, slices.Contains(userFacingCodes, p.Code), cmp.Or(personByReason[p.Reason], codeInfo[p.Code].person)})
 }
 
 // deletionPage shows the status of a data deletion.

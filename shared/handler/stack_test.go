@@ -51,6 +51,7 @@ type stack struct {
 	events    *connectortest.Events
 	sandbox   *sandbox.Sandbox
 	logs      *logs
+	counted   *counted // what it wrote since count
 }
 
 // logs are the log lines of the functions.
@@ -258,6 +259,7 @@ type problem struct {
 	Detail        string   `json:"detail"`
 	Code          string   `json:"code"`
 	Instance      string   `json:"instance"`
+	Reason        string   `json:"reason"`
 	MissingScopes []string `json:"missing_scopes"`
 	ConnectionIDs []string `json:"connection_ids"`
 	RetryAfter    int      `json:"retry_after"`
