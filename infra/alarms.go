@@ -34,7 +34,9 @@ type alarm struct {
 
 // addAlarms adds the alarms and the topic that they notify.
 func (d *deployment) addAlarms() {
-	action := awscloudwatchactions.NewSnsAction(d.alarmTopic())
+	topic := d.alarmTopic()
+	action := awscloudwatchactions.NewSnsAction(topic)
+	d.addSecretTrap(topic)
 	for _, a := range d.alarms() {
 		missing := awscloudwatch.TreatMissingData_NOT_BREACHING
 		if a.missingIsBreaching {
