@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -16,9 +17,9 @@ import (
 // cannot call the connector: no function grants a permission to a whole service
 // or account, except to the API for its own routes.
 //
-// An administrator attaches one of two managed policies to roles of this
-// account: one for token-get, one for the operator's routes. The principals of
-// the settings, which may belong to other accounts, are named in the policy of
+// An administrator attaches managed policies to roles of this account: one for
+// token-get, one for each right of the operator's routes, and one for all of
+// those. The principals of the settings, which may belong to other accounts, are named in the policy of
 // the function token-get itself.
 func (d *deployment) addCallers() {
 	tokenGet := d.functions[blueprint.TokenGet]
@@ -30,29 +31,41 @@ func (d *deployment) addCallers() {
 		})
 	}
 
-	var tokenRoutes, operatorRoutes []string
-	for _, r := range blueprint.Routes() {
-		switch {
-		case r.Auth != blueprint.IAM:
-		case r.Function == blueprint.TokenGet:
-			tokenRoutes = append(tokenRoutes, d.routeARN(r))
-		default:
-			operatorRoutes = append(operatorRoutes, d.routeARN(r))
+	for _, p := range callerPolicies() {
+		var statements []awsiam.PolicyStatement
+		if slices.Contains(p.rights, blueprint.GetTokens) {
+			statements = append(statements, allow([]string{"lambda:InvokeFunction"}, *tokenGet.FunctionArn()))
 		}
+		var routes []string
+		for _, r := range blueprint.Routes() {
+			if r.Auth == blueprint.IAM && slices.Contains(p.rights, r.Right) {
+				routes = append(routes, d.routeARN(r))
+			}
+		}
+		statements = append(statements, allow([]string{"execute-api:Invoke"}, routes...))
+		policy := awsiam.NewManagedPolicy(d.Stack, jsii.String(p.id), &awsiam.ManagedPolicyProps{
+			Description: jsii.String(p.attach),
+			Statements:  &statements,
+		})
+		d.output(p.id+"Arn", p.attach, *policy.ManagedPolicyArn())
 	}
-	tokens := awsiam.NewManagedPolicy(d.Stack, jsii.String("TokenCallerPolicy"), &awsiam.ManagedPolicyProps{
-		Description: jsii.String("Attach to the role of whatever needs tokens: invokes token-get"),
-		Statements: &[]awsiam.PolicyStatement{
-			allow([]string{"lambda:InvokeFunction"}, *tokenGet.FunctionArn()),
-			allow([]string{"execute-api:Invoke"}, tokenRoutes...),
-		},
-	})
-	operator := awsiam.NewManagedPolicy(d.Stack, jsii.String("OperatorPolicy"), &awsiam.ManagedPolicyProps{
-		Description: jsii.String("Attach to the role of the product's backend: links, connections, apps; no tokens"),
-		Statements:  &[]awsiam.PolicyStatement{allow([]string{"execute-api:Invoke"}, operatorRoutes...)},
-	})
-	d.output("TokenCallerPolicyArn", "Attach this policy to roles that may invoke token-get", *tokens.ManagedPolicyArn())
-	d.output("OperatorPolicyArn", "Attach this policy to roles that may call the operator's routes", *operator.ManagedPolicyArn())
+}
+
+// callerPolicy is a managed policy, and what it is attached to.
+type callerPolicy struct {
+	id, attach string
+	rights     []blueprint.Right
+}
+
+func callerPolicies() []callerPolicy {
+	return []callerPolicy{
+		{"TokenCallerPolicy", "Attach to roles that need tokens: invokes token-get", []blueprint.Right{blueprint.GetTokens}},
+		{"LinkMinterPolicy", "Attach to the role that sends people to connect: mints, shows and ends links, confirms; reads no connection", []blueprint.Right{blueprint.MintLinks}},
+		{"ConnectionManagerPolicy", "Attach to the role that manages connections: imports, lists, checks, disconnects, suspends; no tokens", []blueprint.Right{blueprint.ManageConnections}},
+		{"AppManagerPolicy", "Attach to the role that stores the apps of the platforms", []blueprint.Right{blueprint.ManageApps}},
+		{"OperatorPolicy", "Attach to the role of a backend that does all but getting tokens: links, connections, apps",
+			[]blueprint.Right{blueprint.MintLinks, blueprint.ManageConnections, blueprint.ManageApps}},
+	}
 }
 
 // routeARN returns the ARN of a route, with wildcards for its parameters. An id

@@ -135,17 +135,22 @@ func TestNewStack_Grants(t *testing.T) {
 			})
 		}
 	})
-	// The policy for callers gives tokens and nothing else, the operator's
-	// everything but tokens.
+	// Each policy allows exactly the routes of its rights, whatever its wildcards
+	// match: the operator's gives everything but tokens.
 	t.Run("caller_policies", func(t *testing.T) {
 		variables := strings.NewReplacer("{id}", "5f0c7a52-9d3e-4b61-8a7f-2c4e6d8b0a13", "{platform}", "youtube")
 		both(t, func(t *testing.T, s template) {
 			api, _ := s.the(t, "AWS::ApiGatewayV2::Api", "API")
 			tokenGet, _ := s.function(t, blueprint.TokenGet)
-			_, tokens := s.the(t, "AWS::IAM::ManagedPolicy", "TokenCallerPolicy")
-			_, operator := s.the(t, "AWS::IAM::ManagedPolicy", "OperatorPolicy")
+			policies := map[string]resource{}
+			for _, p := range callerPolicies() {
+				_, policies[p.id] = s.the(t, "AWS::IAM::ManagedPolicy", p.id)
+			}
 			for _, r := range blueprint.Routes() {
 				if r.Auth != blueprint.IAM {
+					if r.Right != "" {
+						t.Errorf("%s: the right %q of a public route", r.Key(), r.Right)
+					}
 					continue
 				}
 				path := variables.Replace(r.Path)
@@ -153,20 +158,33 @@ func TestNewStack_Grants(t *testing.T) {
 					t.Errorf("%s: a variable that the policies do not know", r.Key())
 				}
 				called := "arn:{AWS::Partition}:execute-api:{AWS::Region}:{AWS::AccountId}:{" + api + "}/$default/" + r.Method + path
-				if got, want := tokens.allows(t, "execute-api:Invoke", called), r.Function == blueprint.TokenGet; got != want {
-					t.Errorf("%s: a caller may call it: %v, want %v", r.Key(), got, want)
+				granted := 0
+				for _, p := range callerPolicies() {
+					got, want := policies[p.id].allows(t, "execute-api:Invoke", called), slices.Contains(p.rights, r.Right)
+					if got != want {
+						t.Errorf("%s: %s allows it: %v, want %v", r.Key(), p.id, got, want)
+					}
+					if got && len(p.rights) == 1 {
+						granted++
+					}
 				}
-				if got, want := operator.allows(t, "execute-api:Invoke", called), r.Function != blueprint.TokenGet; got != want {
-					t.Errorf("%s: an operator may call it: %v, want %v", r.Key(), got, want)
+				if granted != 1 {
+					t.Errorf("%s: %d policies of one right allow it, want 1", r.Key(), granted)
+				}
+				if (r.Right == blueprint.GetTokens) != (r.Function == blueprint.TokenGet) {
+					t.Errorf("%s has the right %q", r.Key(), r.Right)
 				}
 			}
+			tokens := policies["TokenCallerPolicy"]
 			if !tokens.allows(t, "lambda:InvokeFunction", "{"+tokenGet+".Arn}") {
 				t.Error("a caller may not invoke token-get")
 			}
 			for _, f := range blueprint.Functions() {
 				id, _ := s.function(t, f.Name)
-				if f.Name != blueprint.TokenGet && tokens.allows(t, "lambda:InvokeFunction", "{"+id+".Arn}") || operator.allows(t, "lambda:InvokeFunction", "{"+id+".Arn}") {
-					t.Errorf("%s may be invoked past its routes", f.Name)
+				for name, policy := range policies {
+					if policy.allows(t, "lambda:InvokeFunction", "{"+id+".Arn}") && (f.Name != blueprint.TokenGet || name != "TokenCallerPolicy") {
+						t.Errorf("%s: %s may be invoked past its routes", name, f.Name)
+					}
 				}
 			}
 		})

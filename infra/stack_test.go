@@ -286,7 +286,7 @@ func TestNewStack_Outputs(t *testing.T) {
 		both(t, func(t *testing.T, s template) {
 			want := []string{
 				"PublicUrl", "TableName", "SecretPrefix", "BusName", "BusArn", "RefreshQueueUrl",
-				"RefreshDeadLettersUrl", "ScheduleDeadLettersUrl", "TokenCallerPolicyArn", "OperatorPolicyArn", "AlarmTopicArn",
+				"RefreshDeadLettersUrl", "ScheduleDeadLettersUrl", "TokenCallerPolicyArn", "OperatorPolicyArn", "LinkMinterPolicyArn", "ConnectionManagerPolicyArn", "AppManagerPolicyArn", "AlarmTopicArn",
 			}
 			for _, f := range blueprint.Functions() {
 				want = append(want, camel(f.Name)+"Name", camel(f.Name)+"Arn")

@@ -19,6 +19,18 @@ const (
 	IAM    Auth = "AWS_IAM"
 )
 
+// Right is what a caller may do with the routes that need IAM auth. Each is a
+// managed policy of the deployment.
+type Right string
+
+// The rights.
+const (
+	GetTokens         Right = "get tokens"
+	MintLinks         Right = "mint links"
+	ManageConnections Right = "manage connections"
+	ManageApps        Right = "manage apps"
+)
+
 // Function is one Lambda, built from functions/<Name>.
 type Function struct {
 	Name     string
@@ -38,6 +50,7 @@ type Function struct {
 type Route struct {
 	Method, Path string
 	Auth         Auth
+	Right        Right // of a route with IAM auth
 	Function     string
 	// RatePerSecond and Burst throttle the route.
 	RatePerSecond, Burst int
@@ -112,8 +125,8 @@ func Routes() []Route {
 	public := func(method, path, function string) Route {
 		return Route{Method: method, Path: path, Auth: Public, Function: function, RatePerSecond: 50, Burst: 100}
 	}
-	iam := func(method, path, function string) Route {
-		return Route{Method: method, Path: path, Auth: IAM, Function: function, RatePerSecond: 200, Burst: 400}
+	iam := func(method, path, function string, right Right) Route {
+		return Route{Method: method, Path: path, Auth: IAM, Right: right, Function: function, RatePerSecond: 200, Burst: 400}
 	}
 	routes := []Route{
 		public("GET", "/connect/{link}", OAuthStart),
@@ -129,26 +142,26 @@ func Routes() []Route {
 		}
 	}
 	return append(routes,
-		iam("GET", "/platforms", Connections),
-		iam("GET", "/platforms/{platform}", Connections),
-		iam("PUT", "/platforms/{platform}/app", Connections),
-		iam("POST", "/links", Connections),
-		iam("GET", "/links/{id}", Connections),
-		iam("DELETE", "/links/{id}", Connections),
-		iam("POST", "/connections", Connections),
-		iam("POST", "/connections/confirm", Connections),
-		iam("GET", "/connections", Connections),
-		iam("GET", "/connections/{id}", Connections),
-		iam("GET", "/connections/{id}/token", TokenGet),
-		iam("POST", "/connections/{id}/sign", TokenGet),
-		iam("POST", "/connections/{id}/verify", Connections),
-		iam("POST", "/connections/{id}/refresh", Connections),
-		iam("POST", "/connections/{id}/usage", Connections),
-		iam("DELETE", "/connections/{id}", Connections),
-		iam("POST", "/suspensions", Connections),
-		iam("GET", "/suspensions", Connections),
-		iam("GET", "/suspensions/{id}", Connections),
-		iam("DELETE", "/suspensions/{id}", Connections),
+		iam("GET", "/platforms", Connections, ManageApps),
+		iam("GET", "/platforms/{platform}", Connections, ManageApps),
+		iam("PUT", "/platforms/{platform}/app", Connections, ManageApps),
+		iam("POST", "/links", Connections, MintLinks),
+		iam("GET", "/links/{id}", Connections, MintLinks),
+		iam("DELETE", "/links/{id}", Connections, MintLinks),
+		iam("POST", "/connections", Connections, ManageConnections),
+		iam("POST", "/connections/confirm", Connections, MintLinks),
+		iam("GET", "/connections", Connections, ManageConnections),
+		iam("GET", "/connections/{id}", Connections, ManageConnections),
+		iam("GET", "/connections/{id}/token", TokenGet, GetTokens),
+		iam("POST", "/connections/{id}/sign", TokenGet, GetTokens),
+		iam("POST", "/connections/{id}/verify", Connections, ManageConnections),
+		iam("POST", "/connections/{id}/refresh", Connections, ManageConnections),
+		iam("POST", "/connections/{id}/usage", Connections, ManageConnections),
+		iam("DELETE", "/connections/{id}", Connections, ManageConnections),
+		iam("POST", "/suspensions", Connections, ManageConnections),
+		iam("GET", "/suspensions", Connections, ManageConnections),
+		iam("GET", "/suspensions/{id}", Connections, ManageConnections),
+		iam("DELETE", "/suspensions/{id}", Connections, ManageConnections),
 	)
 }
 
