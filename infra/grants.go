@@ -23,7 +23,11 @@ func (d *deployment) statements(f blueprint.Function, logs awslogs.LogGroup) *[]
 	}
 	services := map[string]bool{}
 	for _, grant := range blueprint.Grants(f.Name) {
-		statements = append(statements, allow(grant.Actions, d.arn(grant.Resource)))
+		statement := allow(grant.Actions, d.arn(grant.Resource))
+		if len(grant.Keys) > 0 {
+			limitKeys(statement, grant.Keys)
+		}
+		statements = append(statements, statement)
 		for _, action := range grant.Actions {
 			service, _, _ := strings.Cut(action, ":")
 			services[service] = true
@@ -53,6 +57,17 @@ func (d *deployment) allowKey(services map[string]bool) awsiam.PolicyStatement {
 	statement := allow([]string{"kms:Decrypt", "kms:GenerateDataKey"}, d.settings.KeyARN)
 	statement.AddCondition(jsii.String("StringEquals"), map[string]any{"kms:ViaService": via})
 	return statement
+}
+
+// limitKeys limits a statement to records whose leading keys match patterns.
+// ForAllValues is true where the key is absent, so that Null has to require it:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
+// (read 2026-11-25). The leading key of an index is that of the index:
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+// (read 2026-11-25).
+func limitKeys(statement awsiam.PolicyStatement, patterns []string) {
+	statement.AddCondition(jsii.String("ForAllValues:StringLike"), map[string]any{"dynamodb:LeadingKeys": patterns})
+	statement.AddCondition(jsii.String("Null"), map[string]any{"dynamodb:LeadingKeys": "false"})
 }
 
 func allow(actions []string, resources ...string) awsiam.PolicyStatement {

@@ -218,6 +218,100 @@ func TestNewStack_Grants(t *testing.T) {
 	})
 }
 
+// TestNewStack_LeadingKeys evaluates the policies of the template over calls of
+// DynamoDB. TestGrants of the blueprint compares the grants with the code, and the
+// local stack refuses in every one of its tests what they do not allow.
+func TestNewStack_LeadingKeys(t *testing.T) {
+	const leadingKeys = "dynamodb:LeadingKeys"
+	may := func(t *testing.T, s template, function, action, index string, keys ...string) bool {
+		_, role := s.the(t, "AWS::IAM::Role", camel(function)+"Role")
+		table, _ := s.the(t, "AWS::DynamoDB::Table", "Table")
+		arn := "{" + table + ".Arn}"
+		if index != "" {
+			arn += "/index/" + index
+		}
+		return role.allowsWith(t, "dynamodb:"+action, arn, map[string][]string{leadingKeys: keys})
+	}
+	t.Run("grants_are_allowed", func(t *testing.T) {
+		both(t, func(t *testing.T, s template) {
+			checked := 0
+			for _, f := range blueprint.Functions() {
+				for _, g := range blueprint.Grants(f.Name) {
+					index, isIndex := strings.CutPrefix(string(g.Resource), "table index ")
+					switch {
+					case g.Resource == blueprint.Table:
+						index = ""
+					case !isIndex:
+						continue
+					}
+					if g.Resource == blueprint.Table && len(g.Keys) == 0 {
+						t.Errorf("%s: a grant on every record", f.Name)
+					}
+					for _, action := range g.Actions {
+						action = strings.TrimPrefix(action, "dynamodb:")
+						if len(g.Keys) == 0 && !may(t, s, f.Name, action, index) {
+							t.Errorf("%s may not %s", f.Name, action)
+						}
+						for _, pattern := range g.Keys {
+							checked++
+							if key := strings.ReplaceAll(pattern, "*", "some/key#1"); !may(t, s, f.Name, action, index, key) {
+								t.Errorf("%s may not %s %s", f.Name, action, key)
+							}
+						}
+					}
+				}
+			}
+			if checked < 60 {
+				t.Errorf("only %d calls were checked", checked)
+			}
+		})
+	})
+	// Whoever takes over a function gets no further than its kinds of record.
+	t.Run("forged_calls_are_refused", func(t *testing.T) {
+		connection, account := "connection#5f0c7a52-9d3e-4b61-8a7f-2c4e6d8b0a13", "account#0123"
+		type call struct {
+			function, action, index string
+			keys                    []string
+		}
+		on := func(function, action string, keys ...string) call { return call{function, action, "", keys} }
+		both(t, func(t *testing.T, s template) {
+			for _, c := range []call{
+				on(blueprint.OAuthStart, "PutItem", connection), on(blueprint.OAuthStart, "UpdateItem", connection),
+				on(blueprint.OAuthStart, "DeleteItem", connection), on(blueprint.OAuthStart, "GetItem", connection),
+				on(blueprint.OAuthStart, "PutItem", account), on(blueprint.OAuthStart, "PutItem", "breaker#youtube"),
+				on(blueprint.OAuthStart, "UpdateItem", "breaker#youtube"), on(blueprint.OAuthStart, "PutItem", "suspensions#all"),
+				on(blueprint.OAuthStart, "UpdateItem", "suspensions#all"), on(blueprint.OAuthStart, "PutItem", "ticket#pending#1"),
+				on(blueprint.OAuthStart, "PutItem", "ticket#confirmation#1"), on(blueprint.OAuthStart, "PutItem", "ticket#link#1"),
+				on(blueprint.OAuthStart, "UpdateItem", "counter#posts/youtube"), on(blueprint.OAuthStart, "GetItem", "ticket#state#1"),
+				on(blueprint.OAuthStart, "PutItem", "ticket#state#1", connection), on(blueprint.OAuthStart, "PutItem"), on(blueprint.OAuthStart, "GetItem"),
+				on(blueprint.OAuthStart, "PutItem", "CONNECTION#1"), on(blueprint.OAuthStart, "PutItem", "xticket#state#1"),
+				on(blueprint.OAuthCallback, "PutItem", "ticket#link#1"), on(blueprint.OAuthCallback, "UpdateItem", "suspensions#all"),
+				on(blueprint.OAuthCallback, "UpdateItem", "breaker#youtube"), on(blueprint.OAuthCallback, "UpdateItem", "counter#posts/youtube"),
+				on(blueprint.TokenGet, "DeleteItem", "ticket#link#1"), on(blueprint.TokenGet, "PutItem", "ticket#state#1"),
+				on(blueprint.TokenGet, "PutItem", connection), on(blueprint.TokenGet, "UpdateItem", "suspensions#all"),
+				on(blueprint.TokenGet, "UpdateItem", "counter#posts/youtube"), on(blueprint.TokenGet, "GetItem", "ticket#confirmation#1"),
+				{blueprint.TokenGet, "Query", "by_owner", nil}, {blueprint.TokenGet, "Scan", "by_owner", nil},
+				{blueprint.TokenGet, "Query", "due", []string{"due#00"}},
+				on(blueprint.Refresh, "PutItem", connection), on(blueprint.Refresh, "GetItem", connection), on(blueprint.Refresh, "DeleteItem", connection),
+				on(blueprint.Refresh, "UpdateItem", "ticket#link#1"), on(blueprint.Refresh, "UpdateItem", account), on(blueprint.Refresh, "UpdateItem", "suspensions#all"),
+				{blueprint.Refresh, "Query", "due", []string{"other#00"}}, {blueprint.Refresh, "Query", "due", nil},
+				{blueprint.Refresh, "Query", "by_owner", []string{"acme"}}, {blueprint.Refresh, "Query", "by_user", []string{"youtube#1"}},
+				on(blueprint.RefreshWorker, "PutItem", connection), on(blueprint.RefreshWorker, "GetItem", "ticket#link#1"),
+				on(blueprint.RefreshWorker, "UpdateItem", "suspensions#all"), {blueprint.RefreshWorker, "Scan", "by_owner", nil},
+				on(blueprint.PlatformNotice, "PutItem", connection), on(blueprint.PlatformNotice, "GetItem", "ticket#link#1"),
+				on(blueprint.PlatformNotice, "UpdateItem", "suspensions#all"), on(blueprint.PlatformNotice, "UpdateItem", "breaker#youtube"),
+				{blueprint.PlatformNotice, "Query", "by_owner", []string{"acme"}}, {blueprint.PlatformNotice, "Query", "by_user", nil},
+				on(blueprint.Connections, "PutItem", "ticket#state#1"), on(blueprint.Connections, "PutItem", "ticket#deletion#1"), on(blueprint.Connections, "PutItem"),
+				{blueprint.Connections, "Scan", "", nil}, {blueprint.Connections, "Query", "due", []string{"due#00"}},
+			} {
+				if may(t, s, c.function, c.action, c.index, c.keys...) {
+					t.Errorf("%s may %s %q %s", c.function, c.action, c.keys, c.index)
+				}
+			}
+		})
+	})
+}
+
 // wildcards are the only resources with a star, and why they may have one.
 var wildcards = []struct{ suffix, reason string }{
 	{"/connections/*", "a secret for each connection, made while the functions run"},
@@ -246,11 +340,65 @@ func excused(s statement, resource string) bool {
 // them, and a question mark for one.
 func (r resource) allows(t *testing.T, action, resource string) bool {
 	t.Helper()
-	return slices.ContainsFunc(r.statements(t), func(s statement) bool {
-		return s.Effect == "Allow" && slices.Contains(texts(s.Action), action) &&
-			slices.ContainsFunc(texts(s.Resource), func(pattern string) bool {
-				expression := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
-				return regexp.MustCompile("^" + expression + "$").MatchString(resource)
-			})
-	})
+	return r.allowsWith(t, action, resource, nil)
+}
+
+// allowsWith evaluates the conditions, too. The context has the values of each
+// condition key of the request. An explicit denial wins over any permission.
+func (r resource) allowsWith(t *testing.T, action, resource string, context map[string][]string) bool {
+	t.Helper()
+	allowed := false
+	for _, s := range r.statements(t) {
+		matches := slices.Contains(texts(s.Action), action) &&
+			slices.ContainsFunc(texts(s.Resource), func(pattern string) bool { return like(pattern, resource) }) &&
+			conditionHolds(t, s.Condition, context)
+		if matches && s.Effect == "Deny" {
+			return false
+		}
+		allowed = allowed || matches && s.Effect == "Allow"
+	}
+	return allowed
+}
+
+// like matches as IAM's StringLike does: a star for any characters, slashes among
+// them, and a question mark for one.
+func like(pattern, value string) bool {
+	expression := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
+	return regexp.MustCompile("(?s)^" + expression + "$").MatchString(value)
+}
+
+// conditionHolds evaluates a condition block as IAM does: every operator and every
+// key must hold, and one of the values suffices.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+func conditionHolds(t *testing.T, condition any, context map[string][]string) bool {
+	t.Helper()
+	operators, _ := condition.(map[string]any)
+	for operator, keys := range operators {
+		for key, value := range keys.(map[string]any) {
+			got, wanted := context[key], texts(value)
+			matches := func(got string) bool {
+				return slices.ContainsFunc(wanted, func(pattern string) bool {
+					if strings.HasSuffix(operator, "StringEquals") || strings.HasSuffix(operator, "ArnEquals") {
+						return pattern == got
+					}
+					return like(pattern, got)
+				})
+			}
+			var holds bool
+			switch operator {
+			case "Null":
+				holds = (len(got) == 0) == (wanted[0] == "true")
+			case "ForAllValues:StringLike": // true of no values at all
+				holds = !slices.ContainsFunc(got, func(got string) bool { return !matches(got) })
+			case "StringEquals", "StringLike", "ArnEquals":
+				holds = len(got) == 1 && matches(got[0])
+			default:
+				t.Fatalf("no operator %q", operator)
+			}
+			if !holds {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -24,6 +24,10 @@ const (
 type Grant struct {
 	Resource Resource
 	Actions  []string
+	// Keys are patterns of the leading keys: of the records that the call reads or
+	// writes or, on an index, of the value of its partition key that it queries. A
+	// Scan has no leading key.
+	Keys []string
 }
 
 // Grants returns exactly the calls that a function makes. A test compares them with
@@ -35,64 +39,87 @@ func Grants(function string) []Grant {
 	// token.
 	case OAuthStart:
 		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}},
-			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
+			onRecords([]string{get}, "ticket#link#*"),
+			onRecords([]string{get, put}, "ticket#link_status#*"),
+			onRecords([]string{put}, "ticket#state#*"),
+			onRecords([]string{update}, "counter#budget/*"),
+			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
 		}
 
 	// It takes the state, and stores the grants as connections or as a pending
 	// consent, or revokes them.
 	case OAuthCallback:
 		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
-			{UserIndex, []string{"dynamodb:Query"}},
-			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
-			{PendingSecrets, []string{"secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
-			{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
-			{SealingKey, []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
-			{EventBus, []string{"events:PutEvents"}},
+			onRecords([]string{get, update, remove}, "ticket#state#*"),
+			onRecords([]string{get, remove}, "ticket#link#*"),
+			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
+			onRecords([]string{put}, "ticket#confirmation#*"),
+			onRecords([]string{get, put, remove}, "ticket#pending#*"),
+			onRecords([]string{get, put, update}, "connection#*"),
+			onRecords([]string{get, put, remove}, "account#*"),
+			onRecords([]string{update}, "counter#budget/*"),
+			queryPersons(),
+			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
+			{Resource: PendingSecrets, Actions: []string{"secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
+			{Resource: ConnectionSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
+			{Resource: SealingKey, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
+			{Resource: EventBus, Actions: []string{"events:PutEvents"}},
 		}
 
 	// It reads one connection of an owner and its credentials, and refreshes
 	// them if needed. It cannot scan the table.
 	case TokenGet:
-		return append(refreshGrants(), Grant{OwnerIndex, []string{"dynamodb:Query"}})
+		return append(refreshGrants(), queryOwners())
 
 	// It queues what is due, and counts connections once an hour. It cannot
 	// read a secret.
 	case Refresh:
 		return []Grant{
-			{DueIndex, []string{"dynamodb:Query"}},
-			{OwnerIndex, []string{"dynamodb:Scan"}},
-			{Table, []string{"dynamodb:UpdateItem"}},
-			{RefreshMessages, []string{"sqs:SendMessage"}},
+			{Resource: DueIndex, Actions: []string{"dynamodb:Query"}, Keys: []string{"due#*"}},
+			{Resource: OwnerIndex, Actions: []string{"dynamodb:Scan"}},
+			onRecords([]string{update}, "connection#*", "ticket#pending#*", "ticket#unrecorded#*"),
+			{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}},
 		}
 
 	// It refreshes due connections, and ends pending consents that expired.
 	case RefreshWorker:
-		return append(refreshGrants(), Grant{PendingSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
+		return append(refreshGrants(),
+			onRecords([]string{remove}, "connection#*"),
+			onRecords([]string{get, remove}, "ticket#pending#*", "ticket#unrecorded#*"),
+			Grant{Resource: PendingSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
 
 	// It serves the operator's routes.
 	case Connections:
 		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
-			{OwnerIndex, []string{"dynamodb:Query", "dynamodb:Scan"}},
-			{UserIndex, []string{"dynamodb:Query"}},
-			{AppSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
-			{PendingSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}},
-			{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
-			{SealingKey, []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
-			{EventBus, []string{"events:PutEvents"}},
+			onRecords([]string{get, put, update, remove}, "connection#*"),
+			onRecords([]string{get, put, remove}, "account#*"),
+			onRecords([]string{get, put, remove}, "ticket#link#*", "ticket#pending#*"),
+			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
+			onRecords([]string{get, put, update, remove}, "ticket#confirmation#*"),
+			onRecords([]string{update}, "counter#budget/*", "counter#forced/*", "counter#posts/*"),
+			onRecords([]string{get, update}, "breaker#*"),
+			onRecords([]string{get, put, update}, "suspensions#all"),
+			queryOwners(),
+			{Resource: OwnerIndex, Actions: []string{"dynamodb:Scan"}},
+			queryPersons(),
+			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
+			{Resource: PendingSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}},
+			{Resource: ConnectionSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
+			{Resource: SealingKey, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
+			{Resource: EventBus, Actions: []string{"events:PutEvents"}},
 		}
 
 	// It marks or deletes the connections of the person in a notice. It can
 	// delete tokens, and cannot read them.
 	case PlatformNotice:
 		return []Grant{
-			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
-			{UserIndex, []string{"dynamodb:Query"}},
-			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
-			{ConnectionSecrets, []string{"secretsmanager:DeleteSecret"}},
-			{EventBus, []string{"events:PutEvents"}},
+			onRecords([]string{get, update, remove}, "connection#*"),
+			onRecords([]string{remove}, "account#*"),
+			onRecords([]string{get, put}, "ticket#deletion#*"),
+			queryPersons(),
+			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
+			{Resource: ConnectionSecrets, Actions: []string{"secretsmanager:DeleteSecret"}},
+			{Resource: EventBus, Actions: []string{"events:PutEvents"}},
 		}
 	}
 	return nil
@@ -102,11 +129,26 @@ func Grants(function string) []Grant {
 // revoking a grant that no connection will use.
 func refreshGrants() []Grant {
 	return []Grant{
-		{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
-		{UserIndex, []string{"dynamodb:Query"}},
-		{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
-		{ConnectionSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
-		{SealingKey, []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
-		{EventBus, []string{"events:PutEvents"}},
+		onRecords([]string{get, update}, "connection#*"),
+		onRecords([]string{get, put, remove}, "account#*"), // a check may find the account
+		onRecords([]string{get, update}, "breaker#*"),
+		onRecords([]string{get}, "suspensions#all"),
+		onRecords([]string{update}, "counter#forced/*", "counter#budget/*"),
+		queryPersons(),
+		{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
+		{Resource: ConnectionSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
+		{Resource: SealingKey, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
+		{Resource: EventBus, Actions: []string{"events:PutEvents"}},
 	}
+}
+
+// queryPersons grants to find what a person authorized. The keys of the index are
+// platforms and persons.
+func queryPersons() Grant {
+	return Grant{Resource: UserIndex, Actions: []string{"dynamodb:Query"}, Keys: []string{"*#*"}}
+}
+
+// queryOwners grants to find the connections of one owner, who may have any name.
+func queryOwners() Grant {
+	return Grant{Resource: OwnerIndex, Actions: []string{"dynamodb:Query"}, Keys: []string{"*"}}
 }

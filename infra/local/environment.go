@@ -91,6 +91,7 @@ func (s settings) of(f blueprint.Function, endpoint string) []string {
 		"AWS_CONFIG_FILE=" + os.DevNull,
 		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
 		"AWS_EC2_METADATA_DISABLED=true",
+		"AWS_SDK_UA_APP_ID=" + functionPrefix + f.Name,
 		"LANG=en_US.UTF-8",
 		"TZ=:UTC",
 	}

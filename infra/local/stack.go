@@ -147,7 +147,8 @@ func (s *stack) serveAWS(context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle(invocationsPath, s.lambda)
 	if s.embedded {
-		mux.Handle("/", awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader, OnEvent: s.showEvent}))
+		cloud := awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader, OnEvent: s.showEvent})
+		mux.Handle("/", enforceGrants(cloud, func(problem string) { s.terminal.notify("%s", problem) }))
 	}
 	s.servers.aws.serve(s.guard.protect(mux), 0)
 	return nil
