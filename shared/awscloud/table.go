@@ -63,6 +63,9 @@ func (t *Table) Commit(ctx context.Context, change connector.Change) (connector.
 	for _, ticket := range change.Put {
 		writes = append(writes, t.putTicket(ticket, nonce))
 	}
+	for _, ticket := range change.Replace {
+		writes = append(writes, types.TransactWriteItem{Put: &types.Put{TableName: t.name, Item: encodeTicket(ticket, nonce)}})
+	}
 	for _, key := range change.Drop {
 		writes = append(writes, types.TransactWriteItem{Delete: &types.Delete{TableName: t.name, Key: keyOf(recordKey(key))}})
 	}

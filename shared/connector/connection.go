@@ -78,6 +78,9 @@ type Connection struct {
 	// ConsentID names the consent that the credentials descend from, through
 	// all their renewals.
 	ConsentID string
+	// ConsentedAt is when that consent began, or the import. It is zero in
+	// records that the previous release wrote.
+	ConsentedAt time.Time
 
 	// Credentials is the reference to the credentials, with their generation.
 	// It is zero for manual connections.
@@ -93,6 +96,10 @@ type Connection struct {
 	// ExpiryNoticeDays is how many days before GrantExpiresAt the last
 	// Connection Expiring was about; zero: none was sent.
 	ExpiryNoticeDays int
+
+	// Purge says that the credentials and the record of a disconnected
+	// connection are to be deleted for good.
+	Purge bool
 }
 
 // provisionalPrefix begins the user id of credentials that were imported

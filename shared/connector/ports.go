@@ -25,9 +25,15 @@ type Store interface {
 	Connections(ctx context.Context, f Filter, cursor string, limit int) (page []Connection, next string, err error)
 
 	// UserConnections returns every connection, of all owners, that a
-	// platform's user authorized, except disconnected ones. The latest writes
-	// may be missing.
+	// platform's user authorized, except disconnected ones: those that may hold
+	// a grant. The latest writes may be missing.
 	UserConnections(ctx context.Context, platform Name, userID string) ([]Connection, error)
+
+	// UserRecords returns the keys of every record of a platform's user: of all
+	// their connections, disconnected ones too, and of the tickets that name
+	// them. The latest writes may be missing, and a key may be that of a record
+	// that is gone.
+	UserRecords(ctx context.Context, platform Name, userID string) ([]RecordKey, error)
 
 	// Commit writes all of the change in one transaction, or nothing. It
 	// returns the connection as it now stands, with its next revision.
@@ -83,8 +89,9 @@ type Change struct {
 	// account, and is deleted DisconnectedFor later.
 	Before, After *Connection
 
-	Put  []Ticket
-	Drop []RecordKey // tickets to delete; one that is gone is no error
+	Put     []Ticket
+	Replace []Ticket    // tickets to write whether or not there is one of that key
+	Drop    []RecordKey // tickets to delete; one that is gone is no error
 }
 
 // DueShards is over how many partitions the index of what is due is spread.
@@ -92,7 +99,7 @@ type Change struct {
 const DueShards = 16
 
 // DisconnectedFor is how long the record of a disconnected connection can
-// still be read: as long as its secret can be recovered.
+// still be read after its last change: as long as its secret can be recovered.
 const DisconnectedFor = 7 * 24 * time.Hour
 
 // RecordKey names a connection or a ticket: in the store, among what is due,
@@ -132,8 +139,12 @@ type Ticket struct {
 	RecordKey
 	// Bound is the hash of a second value that must be shown to take it;
 	// empty where none is asked for.
-	Bound     string
-	Body      []byte // JSON, no secrets
+	Bound string
+	Body  []byte // JSON, no secrets
+	// Platform and UserID name the person of the ticket, for UserRecords. They
+	// are empty where there is none.
+	Platform  Name
+	UserID    string
 	ExpiresAt time.Time
 	// DueAt is when the sweep should act; zero means never.
 	DueAt time.Time

@@ -154,6 +154,12 @@ func (s faultyStore) UserConnections(ctx context.Context, platform connector.Nam
 	})
 }
 
+func (s faultyStore) UserRecords(ctx context.Context, platform connector.Name, userID string) ([]connector.RecordKey, error) {
+	return around(ctx, s.faults, Call{Name: "Store.UserRecords"}, func() ([]connector.RecordKey, error) {
+		return s.Store.UserRecords(ctx, platform, userID)
+	})
+}
+
 func (s faultyStore) Commit(ctx context.Context, change connector.Change) (connector.Connection, error) {
 	return around(ctx, s.faults, Call{Name: commitName(change), Change: change}, func() (connector.Connection, error) {
 		return s.Store.Commit(ctx, change)
@@ -168,7 +174,7 @@ func commitName(change connector.Change) string {
 		return "Store.Create"
 	case change.Before != nil:
 		return "Store.Delete"
-	case len(change.Put) > 0:
+	case len(change.Put)+len(change.Replace) > 0:
 		return "Store.PutTicket"
 	}
 	return "Store.DropTicket"

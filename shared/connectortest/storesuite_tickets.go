@@ -197,3 +197,23 @@ func ticketBoundToAnotherValueStays(t *testing.T, s storeCheck) {
 		t.Errorf("TakeTicket after the wrong ones: %v", err)
 	}
 }
+
+// ticketIsReplaced checks that a replacement is written whether or not there is a
+// ticket, and that all of the one before is gone.
+func ticketIsReplaced(t *testing.T, s storeCheck) {
+	first := s.ticket()
+	first.DueAt = s.now
+	for _, want := range []connector.Ticket{first, {RecordKey: first.RecordKey, Body: []byte(`{}`), ExpiresAt: s.now.Add(time.Hour)}} {
+		for range 2 {
+			if _, err := s.Commit(t.Context(), connector.Change{Replace: []connector.Ticket{want}}); err != nil {
+				t.Fatalf("replacing a ticket: %v", err)
+			}
+		}
+		got, err := s.Ticket(t.Context(), want.RecordKey, s.now)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Ticket = %+v, %v, want %+v", got, err, want)
+		}
+	}
+	s.wantDue(t, s.now.Add(time.Hour), first.RecordKey)
+	wantError(t, "putting a ticket that was replaced", s.tryPutTicket(t, first), connector.ErrConflict)
+}
