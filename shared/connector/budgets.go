@@ -49,6 +49,11 @@ const (
 	// confirmationSlack is how much later the sweep may end it: longer than a
 	// Confirm that began in time can take.
 	confirmationSlack = time.Minute
+	// lateWriterLife is longer than any function runs: what began before has ended
+	// then, or crashed. Lambda ends a function after 15 minutes at most
+	// (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html,
+	// read 2026-11-25).
+	lateWriterLife = 15 * time.Minute
 	// recordWithin is how long the creation of a connection may take before the
 	// sweep looks for its record.
 	recordWithin = time.Minute

@@ -44,7 +44,9 @@ func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destina
 		switch {
 		case err == nil:
 			return s.replaceCredentials(ctx, p, c, g, to.requested)
-		case !errors.Is(err, ErrNotFound) || to.target != nil:
+		case errors.Is(err, ErrNotFound) && to.target != nil:
+			return Connection{}, errConnectionNotFound()
+		case !errors.Is(err, ErrNotFound):
 			return Connection{}, internal("finding the connection", err)
 		}
 		c, err = s.createConnection(ctx, p, g, to)
@@ -118,12 +120,13 @@ func (s *Service) deleteOrphan(ctx context.Context, c Connection) {
 }
 
 // deleteLate deletes credentials that were stored after their connection ended:
-// for good where its record is gone or its person asked for that. The
+// for good where the connection was purged or its person asked for that. The
 // credentials of a connection that has not ended stay.
 func (s *Service) deleteLate(ctx context.Context, c Connection) {
 	fresh, err := s.Store.Connection(ctx, c.ID)
-	if err == nil && fresh.Status == Disconnected || errors.Is(err, ErrNotFound) {
-		purge := err != nil || fresh.StatusReason == reasonDataDeletion
+	disconnected, purged := fresh.ended()
+	if err == nil && disconnected || errors.Is(err, ErrNotFound) {
+		purge := err != nil || purged
 		err = s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, purge)
 	}
 	if err != nil {

@@ -57,12 +57,18 @@ func (p pending) recordKey() RecordKey { return RecordKey{Kind: PendingKind, ID:
 
 // putPending writes the ticket of p. expiresAt is when DynamoDB may delete it.
 func (s *Service) putPending(ctx context.Context, p pending, expiresAt time.Time) error {
-	ticket, err := newTicket(PendingKind, p.id, expiresAt, p)
+	ticket, err := p.ticket(expiresAt)
 	if err != nil {
 		return err
 	}
-	ticket.DueAt = p.RevokeAfter.UTC()
 	return s.putTicket(ctx, ticket)
+}
+
+// ticket returns the ticket of p.
+func (p pending) ticket(expiresAt time.Time) (Ticket, error) {
+	ticket, err := newTicket(PendingKind, p.id, expiresAt, p)
+	ticket.DueAt = p.RevokeAfter.UTC()
+	return ticket, err
 }
 
 // storePending stores the grants of a consent outside of any connection.
@@ -90,6 +96,26 @@ func (s *Service) storePending(ctx context.Context, a Authorization, grants []Gr
 		}
 	}
 	return p, nil
+}
+
+// lateSecretTicket returns the ticket of a connection that is purged: of
+// credentials that a late writer may store, and that no record refers to. It names
+// neither the account nor the person.
+func (s *Service) lateSecretTicket(c Connection) (Ticket, error) {
+	id, err := NewID(s.Random)
+	if err != nil {
+		return Ticket{}, internal("naming a ticket", err)
+	}
+	now := s.Now().UTC()
+	p := pending{
+		id:            string(id),
+		Authorization: Authorization{Platform: c.Platform},
+		Grants:        []pendingGrant{{}},
+		ConfirmBefore: now.Add(pendingLife),
+		ConnectionID:  c.ID,
+		RevokeAfter:   now.Add(lateWriterLife),
+	}
+	return p.ticket(now.Add(pendingLife))
 }
 
 // recordIntent writes the ticket of a connection whose credentials are stored

@@ -185,7 +185,7 @@ func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool
 		creds, _, err = s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	}
 	if err != nil {
-		return Token{}, credentialsError(err)
+		return Token{}, s.credentialsError(ctx, c, err)
 	}
 	var app App
 	if full || p.TokenNeedsApp(creds) {

@@ -44,7 +44,7 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Verification, error) {
 	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
 	if err != nil {
-		return Verification{}, credentialsError(err)
+		return Verification{}, s.credentialsError(ctx, c, err)
 	}
 	app, err := s.app(ctx, c.Platform)
 	if err != nil {
