@@ -71,8 +71,9 @@ type Connection struct {
 	Revision int64
 
 	// UserID is who consented, as the platform's notices name them; often the
-	// account itself. Where the platform was not asked it is a provisional id,
-	// so that an import cannot claim to be another person's. It is not shown.
+	// account itself. Where the platform was not asked, or did not say, it is a
+	// provisional id, so that an import cannot claim to be another person's. It is
+	// not shown.
 	UserID string
 
 	// ConsentID names the consent that the credentials descend from, through
@@ -102,9 +103,9 @@ type Connection struct {
 	Purge bool
 }
 
-// provisionalPrefix begins the user id of credentials that were imported
-// without asking the platform, and their account id where the fields do not
-// tell it. The first verification replaces both.
+// provisionalPrefix begins the user id of credentials that were imported without
+// the platform saying who consented, and their account id where the fields do not
+// tell it. The first verification or check that names them replaces both.
 const provisionalPrefix = "unverified-"
 
 func provisional(id string) bool { return strings.HasPrefix(id, provisionalPrefix) }

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -389,7 +390,7 @@ func (s *Service) revokeGrant(ctx context.Context, p Platform, app App, g Grant)
 		if err != nil {
 			return fmt.Errorf("reading who gave the grant: %w", err)
 		}
-		user = v.Account.ID
+		user = cmp.Or(v.UserID, v.Account.ID)
 	}
 	others, err := s.Store.UserConnections(ctx, p.Describe().Name, user)
 	if err != nil || len(others) > 0 {

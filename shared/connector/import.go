@@ -89,10 +89,11 @@ func (r ImportRequest) check() error {
 func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest, grants []Grant) (Imported, error) {
 	var imported Imported
 	for _, g := range grants {
-		if r.SkipVerify {
-			g.UserID = provisionalID(p, g.Credentials) // a claim without proof reaches no other connection
-		} else {
+		if !r.SkipVerify {
 			g.VerifiedAt = s.Now().UTC()
+		}
+		if r.SkipVerify || g.UserID == "" {
+			g.UserID = provisionalID(p, g.Credentials) // a claim without proof reaches no other connection
 		}
 		if g.Account.ID == "" {
 			g.Account.ID = provisionalID(p, g.Credentials)

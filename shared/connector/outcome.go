@@ -105,6 +105,7 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 		now := a.Now().UTC()
 		a.applyCredentials(c, a.platform, a.renewed, ref)
 		c.updateScopes(a.renewed.Scopes)
+		c.setUser(a.renewed.UserID)
 		c.LastRefreshedAt = now
 		if !changed {
 			c.VerifiedAt = now

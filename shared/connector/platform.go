@@ -50,8 +50,8 @@ type Platform interface {
 	Import(ctx context.Context, app App, fields Fields, verify bool) ([]Grant, error)
 
 	// Refresh renews c or, where nothing can be renewed, checks that it still
-	// works and returns it as it is. What the platform left out of its answer
-	// is carried over. A dead grant is ReauthorizationRequired, a refused app
+	// works and returns it as it is, with the UserID that the answer names. What
+	// the platform left out of its answer is carried over. A dead grant is ReauthorizationRequired, a refused app
 	// AppMisconfigured.
 	Refresh(ctx context.Context, app App, c Credentials) (Credentials, error)
 
@@ -274,9 +274,14 @@ type Account struct {
 
 // Grant is what one account's consent yielded, not yet stored.
 type Grant struct {
-	Account     Account
-	UserID      string // see Connection.UserID
+	Account Account
+	// UserID is who consented, see Connection.UserID. An import leaves it empty
+	// where the platform did not say.
+	UserID      string
 	Credentials Credentials
+	// ConsentedAt is when the consent began, or the import. A Platform leaves it
+	// to its caller.
+	ConsentedAt time.Time
 	// VerifiedAt is when the platform said that the credentials work; zero
 	// where it was not asked. A Platform leaves it to its caller.
 	VerifiedAt time.Time
@@ -291,7 +296,10 @@ type Grant struct {
 // Verification is what a platform said about credentials when asked.
 type Verification struct {
 	Account Account
-	Scopes  []string
+	// UserID is who consented, see Connection.UserID; empty where the platform
+	// did not say.
+	UserID string
+	Scopes []string
 	// Warning is as in Grant.
 	Warning string
 }

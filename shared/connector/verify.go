@@ -66,6 +66,7 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 	verified, err := s.commit(ctx, c, func(c *Connection) error {
 		c.VerifiedAt = s.Now().UTC()
 		c.setAccount(v.Account)
+		c.setUser(v.UserID)
 		c.updateScopes(v.Scopes)
 		if v.Warning != "" || recovered {
 			c.StatusReason = v.Warning
@@ -89,14 +90,17 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 	return verified, nil
 }
 
-// setAccount records the account that the platform named. It is the person, too,
-// where none was known.
+// setAccount records the account that the platform named.
 func (c *Connection) setAccount(account Account) {
-	if account.ID == "" {
-		return
+	if account.ID != "" {
+		c.AccountID, c.AccountName = account.ID, account.Name
 	}
-	if provisional(c.UserID) {
-		c.UserID = account.ID
+}
+
+// setUser records the person that the platform named, who may differ from the one
+// that was recorded: an import does not prove whose its credentials are.
+func (c *Connection) setUser(userID string) {
+	if userID != "" {
+		c.UserID = userID
 	}
-	c.AccountID, c.AccountName = account.ID, account.Name
 }

@@ -319,11 +319,15 @@ func (f *facebook) Refresh(ctx context.Context, app connector.App, c connector.C
 	}
 	if inspected.known {
 		c.Scopes, c.ExpiresAt, c.GrantExpiresAt = inspected.scopes, inspected.expiresAt, inspected.dataAccessUntil
+		c.UserID = inspected.userID
 	}
 	return c, nil
 }
 
-// Verify implements connector.Platform.
+// Verify implements connector.Platform. The account of a Page token is the Page, and
+// debug_token names the person
+// (https://developers.facebook.com/docs/graph-api/reference/debug_token/, read
+// 2026-11-25).
 func (f *facebook) Verify(ctx context.Context, app connector.App, c connector.Credentials) (connector.Verification, error) {
 	found, inspected, err := f.check(ctx, app, c)
 	if err != nil {
@@ -333,7 +337,7 @@ func (f *facebook) Verify(ctx context.Context, app connector.App, c connector.Cr
 	if inspected.known {
 		scopes = inspected.scopes
 	}
-	return connector.Verification{Account: found, Scopes: scopes, Warning: inspected.warning()}, nil
+	return connector.Verification{Account: found, UserID: inspected.userID, Scopes: scopes, Warning: inspected.warning()}, nil
 }
 
 // check returns the account of the Page token, and the inspection of the token

@@ -219,7 +219,7 @@ func (k *tiktok) Verify(ctx context.Context, _ connector.App, c connector.Creden
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	return connector.Verification{Account: user, Scopes: c.Scopes}, nil
+	return connector.Verification{Account: user, UserID: user.ID, Scopes: c.Scopes}, nil
 }
 
 // user returns the account of a token. It requests fields of user.info.basic

@@ -295,7 +295,7 @@ func (x *twitter) Verify(ctx context.Context, app connector.App, c connector.Cre
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	v := connector.Verification{Account: me, Scopes: c.Scopes}
+	v := connector.Verification{Account: me, UserID: me.ID, Scopes: c.Scopes}
 	if isOAuth1(c.Fields) {
 		v.Scopes, v.Warning = keyScopes(level)
 	}
