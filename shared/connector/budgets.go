@@ -35,6 +35,8 @@ const (
 	// DefaultLinkLife and MaxLinkLife are how long a connect link lives.
 	DefaultLinkLife = time.Hour
 	MaxLinkLife     = 7 * 24 * time.Hour
+	// NoticeMemory is how long it is remembered at which route a notice was taken.
+	NoticeMemory = 48 * time.Hour
 	// deletionLife is how long the status of a data deletion can be read.
 	deletionLife = 90 * 24 * time.Hour
 	// previousSecretLife is how long a replaced client secret is used where the

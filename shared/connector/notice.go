@@ -28,9 +28,10 @@ type NoticeResult struct {
 // revoked grant marks every connection of that person needs_reauth, a data
 // deletion purges them. A notice that comes again changes nothing more.
 //
-// It fails with StateInvalid if the notice is not signed by the app,
-// AppNotConfigured if there is none, and InvalidRequest where the platform
-// sends no such notice.
+// Its form, size and time are checked before anything is read. It fails with
+// StateInvalid if the notice is not signed by the app, is too old, or was taken as
+// one of another kind; AppNotConfigured if there is no app; and InvalidRequest where
+// the platform sends no such notice.
 func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw RawNotice) (NoticeResult, error) {
 	p, err := s.platform(name)
 	if err != nil {
@@ -40,18 +41,12 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 	if !ok {
 		return NoticeResult{}, Invalid("platform", "sends no notices")
 	}
-	app, err := s.app(ctx, name)
-	if err != nil {
-		return NoticeResult{}, err
-	}
-	if app.ClientSecret.Empty() {
-		return NoticeResult{}, errAppNotConfigured(p.Describe())
-	}
-	notice, err := withCurrentOrPreviousSecret(ctx, s, app, notSigned, func(app App) (Notice, error) {
-		return noticer.ReadNotice(app, kind, raw)
-	})
+	app, notice, err := s.readNotice(ctx, p, noticer, kind, raw)
 	if err != nil {
 		return NoticeResult{}, internal("reading a notice", err)
+	}
+	if err := s.takeOnce(ctx, name, kind, notice); err != nil {
+		return NoticeResult{}, err
 	}
 	if notice.Delete {
 		return s.deleteUserData(ctx, name, kind, app, notice)
@@ -63,6 +58,58 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 		}
 	}
 	return result, nil
+}
+
+// readNotice checks a notice, and only then reads the app that must have signed it.
+func (s *Service) readNotice(ctx context.Context, p Platform, noticer Noticer, kind string, raw RawNotice) (App, Notice, error) {
+	if len(raw.Body) > maxNotice {
+		return App{}, Notice{}, Invalid("body", fmt.Sprintf("longer than %d bytes", maxNotice))
+	}
+	if err := noticer.CheckNotice(kind, raw); err != nil {
+		return App{}, Notice{}, err
+	}
+	app, err := s.app(ctx, p.Describe().Name)
+	if err != nil {
+		return App{}, Notice{}, err
+	}
+	if app.ClientSecret.Empty() {
+		return App{}, Notice{}, errAppNotConfigured(p.Describe())
+	}
+	notice, err := withCurrentOrPreviousSecret(ctx, s, app, notSigned, func(app App) (Notice, error) {
+		return noticer.ReadNotice(app, kind, raw)
+	})
+	return app, notice, err
+}
+
+// takenNotice is the body of the ticket of a notice.
+type takenNotice struct {
+	Kind string `json:"kind"`
+}
+
+// takeOnce records the kind as which a notice is taken. Where the platform signs
+// kinds alike, whoever has a notice of one kind could send it as one of another.
+// StateInvalid: it was taken as one of another kind.
+func (s *Service) takeOnce(ctx context.Context, name Name, kind string, notice Notice) error {
+	if notice.ID == "" {
+		return nil
+	}
+	id := hash(NewSecret(string(name) + "#" + notice.ID))
+	ticket, err := newTicket(TakenNoticeKind, id, s.Now().Add(NoticeMemory), takenNotice{Kind: kind})
+	if err != nil {
+		return err
+	}
+	if err := s.putTicket(ctx, ticket); !errors.Is(err, ErrConflict) {
+		return err
+	}
+	taken, err := ticketBody[takenNotice](ctx, s, ticket.RecordKey)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err == nil && taken.Kind == kind {
+		return nil
+	}
+	s.Log.WarnContext(ctx, "a notice was refused: it was taken as one of another kind before; where a person says that they sent it, purge their connections", "platform", string(name), "kind", kind, "taken_as", taken.Kind)
+	return &Error{Code: StateInvalid, Message: "the notice was taken as one of another kind"}
 }
 
 // deleteUserData carries out a data deletion, once: the same request again gets

@@ -83,9 +83,15 @@ type Revoker interface {
 
 // Noticer is a Platform that sends notices. Its Description lists their kinds.
 type Noticer interface {
+	// CheckNotice refuses what cannot be a notice of that kind, by its form and its
+	// time alone. It comes before the app is read, whose secret costs a call. The
+	// errors are those of ReadNotice.
+	CheckNotice(kind string, raw RawNotice) error
+
 	// ReadNotice verifies that raw, a notice of that kind, comes from the
-	// platform, and returns what it means. A notice that app did not sign is
-	// StateInvalid. A kind that the platform does not send is InvalidRequest.
+	// platform, and returns what it means. A notice that app did not sign, or that
+	// is too old, is StateInvalid. A kind that the platform does not send is
+	// InvalidRequest.
 	ReadNotice(app App, kind string, raw RawNotice) (Notice, error)
 }
 
@@ -120,6 +126,10 @@ type RawNotice struct {
 
 // Notice is what a platform told us.
 type Notice struct {
+	// ID identifies what the platform signed, where that does not say for which
+	// kind of notice it is: what was taken at one route is then refused at the
+	// others. The platform refuses a notice that is older than NoticeMemory.
+	ID string
 	// UserID is the person that the notice is about, as Grant.UserID. It is
 	// empty for notices that change nothing.
 	UserID string

@@ -122,6 +122,7 @@ const (
 	DeletionKind     Kind = "deletion"     // the status of a data deletion, read many times
 	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent, bound to its owner
 	PendingKind      Kind = "pending"      // credentials that no connection refers to yet
+	TakenNoticeKind  Kind = "notice"       // at which route a notice was taken
 	// UnrecordedKind is a pending consent of one connection, in the form of the
 	// previous release. This release reads it and writes none.
 	UnrecordedKind Kind = "unrecorded"

@@ -74,7 +74,8 @@ func importClaimsAccount(t *testing.T, s *stack) {
 
 func leakedSecretEnded(t *testing.T, s *stack) {
 	app := s.sandbox.AppOf("facebook")
-	leaked := withBody(formType, url.Values{"signed_request": {hostiletest.MetaSigned(app.ClientSecret, `{"algorithm":"HMAC-SHA256","user_id":"1"}`)}}.Encode())
+	leaked := withBody(formType, url.Values{"signed_request": {hostiletest.MetaSigned(app.ClientSecret,
+		fmt.Sprintf(`{"algorithm":"HMAC-SHA256","user_id":"1","issued_at":%d}`, s.clock.Now().Unix()))}}.Encode())
 	put := func(id, secret string) {
 		t.Helper()
 		s.do(t, http.MethodPut, "/platforms/facebook/app", withJSON(t, map[string]any{"client_id": id, "client_secret": secret, "mode": "live"})).decode(t, 200, &struct{}{})
