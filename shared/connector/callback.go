@@ -58,6 +58,9 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	// The code is spent: the work is done even if the browser has gone.
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
+	if err == nil {
+		err = c.checkErased(ctx, c.authorization.Platform, grants)
+	}
 	if err != nil {
 		c.revokeUnused(ctx, grants)
 		return result, internal("exchanging the code", err)
@@ -147,6 +150,7 @@ func (c *consent) redeem(ctx context.Context, code Secret) ([]Grant, error) {
 	for i := range grants {
 		grants[i].Credentials.ClientID = app.ClientID
 		grants[i].VerifiedAt = c.Now().UTC()
+		grants[i].ConsentedAt = c.authorization.began()
 	}
 	return grants, err
 }
@@ -197,8 +201,7 @@ func (c *consent) revokeUnused(ctx context.Context, grants []Grant) {
 // spendLink takes the link that began a. It must not have expired when the
 // person opened it; it may have expired while they read the consent page.
 func (s *Service) spendLink(ctx context.Context, a Authorization) error {
-	began := a.ExpiresAt.Add(-authorizationLife)
-	_, err := s.Store.TakeTicket(ctx, RecordKey{Kind: LinkKind, ID: a.Link}, "", began)
+	_, err := s.Store.TakeTicket(ctx, RecordKey{Kind: LinkKind, ID: a.Link}, "", a.began())
 	if errors.Is(err, ErrNotFound) {
 		return errLinkGone()
 	}

@@ -96,8 +96,11 @@ func (s *Service) confirm(ctx context.Context, ticket Ticket) ([]Connection, err
 	if err != nil {
 		return nil, err
 	}
-	if len(grants) < len(waiting.Grants) {
+	if waiting.Erased || len(grants) < len(waiting.Grants) {
 		return nil, errNothingToConfirm()
+	}
+	if err := s.checkErased(ctx, waiting.Authorization.Platform, grants); err != nil {
+		return nil, s.endErased(ctx, waiting, err)
 	}
 	p, err := s.platform(waiting.Authorization.Platform)
 	if err != nil {
@@ -116,6 +119,23 @@ func (s *Service) confirm(ctx context.Context, ticket Ticket) ([]Connection, err
 		s.Log.WarnContext(ctx, "deleting a confirmed consent", "error", err)
 	}
 	return connections, nil
+}
+
+// endErased ends a consent whose person asked for an erasure after it began, and
+// returns what the caller is told. Where the platform cannot be reached, the sweep
+// ends it. cause may say that this is not known.
+func (s *Service) endErased(ctx context.Context, waiting pending, cause error) error {
+	if !errors.Is(cause, AccessDenied) {
+		return cause
+	}
+	err := s.revokePending(ctx, waiting)
+	if err == nil {
+		err = s.deletePending(ctx, waiting, waiting.recordKey())
+	}
+	if err != nil {
+		s.Log.WarnContext(ctx, "ending a consent after an erasure, to be tried again", "platform", string(waiting.Authorization.Platform), "error", err)
+	}
+	return errNothingToConfirm()
 }
 
 func errNothingToConfirm() error {

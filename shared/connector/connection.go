@@ -114,6 +114,15 @@ func provisional(id string) bool { return strings.HasPrefix(id, provisionalPrefi
 // a connection to.
 func (c Connection) accountUnknown() bool { return c.Status == Manual || provisional(c.AccountID) }
 
+// consentedAt is when the consent to c began. The previous release recorded only
+// when the access token was issued.
+func (c Connection) consentedAt() time.Time {
+	if c.ConsentedAt.IsZero() {
+		return c.IssuedAt
+	}
+	return c.ConsentedAt
+}
+
 // acceptsAccount reports whether a grant for account may be saved on c.
 func (c Connection) acceptsAccount(account Account) bool {
 	return c.AccountID == account.ID || c.accountUnknown()

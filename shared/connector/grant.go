@@ -300,6 +300,7 @@ func applyGrant(c *Connection, g Grant, requested []string) {
 	if user := userOf(g); c.UserID == "" || !provisional(user) {
 		c.UserID = user
 	}
+	c.ConsentedAt = g.ConsentedAt
 	c.setScopes(requested, g.Credentials.Scopes)
 	c.Attempt = Attempt{}
 	c.Failures = 0

@@ -34,6 +34,7 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	if !mayActFor(ctx, r.Owner) {
 		return Imported{}, errConnectionNotFound()
 	}
+	began := s.Now().UTC()
 	app, err := s.app(ctx, r.Platform)
 	if err != nil {
 		return Imported{}, err
@@ -64,6 +65,9 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	}
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
+	for i := range grants {
+		grants[i].ConsentedAt = began
+	}
 	return s.saveImported(ctx, p, r, grants)
 }
 
@@ -104,6 +108,9 @@ func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest,
 		requested := p.Describe().Scopes
 		if g.ScopesUnknown || len(g.Credentials.Scopes) == 0 {
 			requested = nil // what is missing is not known
+		}
+		if err := s.checkErased(ctx, p.Describe().Name, []Grant{g}); err != nil {
+			return Imported{}, err
 		}
 		c, err := s.saveGrant(ctx, p, g, destination{owner: r.Owner, requested: requested})
 		if err != nil {

@@ -2,19 +2,10 @@ package connector
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
 )
-
-// Deletion is what became of a data deletion.
-type Deletion struct {
-	RequestedAt time.Time `json:"requested_at"`
-	Deleted     int       `json:"deleted"` // connections
-}
 
 // NoticeResult is what a notice led to.
 type NoticeResult struct {
@@ -26,7 +17,8 @@ type NoticeResult struct {
 
 // TakeNotice verifies what a platform sent on its own and applies it: a
 // revoked grant marks every connection of that person needs_reauth, a data
-// deletion purges them. A notice that comes again changes nothing more.
+// deletion deletes everything of theirs. A notice that comes again changes nothing
+// more.
 //
 // Its form, size and time are checked before anything is read. It fails with
 // StateInvalid if the notice is not signed by the app, is too old, or was taken as
@@ -112,51 +104,8 @@ func (s *Service) takeOnce(ctx context.Context, name Name, kind string, notice N
 	return &Error{Code: StateInvalid, Message: "the notice was taken as one of another kind"}
 }
 
-// deleteUserData carries out a data deletion, once: the same request again gets
-// the same answer, and does not delete what was connected since.
-func (s *Service) deleteUserData(ctx context.Context, name Name, kind string, app App, notice Notice) (NoticeResult, error) {
-	code, err := s.deletionCode(app, notice)
-	if err != nil {
-		return NoticeResult{}, internal("naming a data deletion", err)
-	}
-	result := NoticeResult{
-		DeletionCode: code,
-		StatusURL:    NewSecret(s.PublicURL + NoticeKind{Name: kind}.StatusPath(name, code.Reveal())),
-	}
-	if _, err := s.DeletionStatus(ctx, code); err == nil {
-		return result, nil
-	}
-	if result.Affected, err = s.applyNotice(ctx, name, notice); err != nil {
-		return NoticeResult{}, err
-	}
-	now := s.Now().UTC()
-	body := Deletion{RequestedAt: now, Deleted: result.Affected}
-	ticket, err := newTicket(DeletionKind, hash(code), now.Add(deletionLife), body)
-	if err != nil {
-		return NoticeResult{}, err
-	}
-	if err := s.putTicket(ctx, ticket); err != nil && !errors.Is(err, ErrConflict) { // the same request, at the same time
-		return NoticeResult{}, err
-	}
-	return result, nil
-}
-
-// deletionCode names a data deletion. It is the same for the same request, and
-// only the app's secret tells it. A request without a time is always a new one.
-func (s *Service) deletionCode(app App, notice Notice) (Secret, error) {
-	if notice.At.IsZero() {
-		return randomToken(s.Random)
-	}
-	request := fmt.Sprintf("data deletion of %s at %d", notice.UserID, notice.At.Unix())
-	key, err := hkdf.Key(sha256.New, []byte(app.ClientSecret.Reveal()), nil, request, 32)
-	if err != nil {
-		return Secret{}, err
-	}
-	return NewSecret(base64.RawURLEncoding.EncodeToString(key)), nil
-}
-
-// applyNotice applies a notice to every connection of its person, and returns
-// how many it changed.
+// applyNotice applies a notice to every connection of its person that may hold a
+// grant, and returns how many it changed.
 func (s *Service) applyNotice(ctx context.Context, name Name, notice Notice) (int, error) {
 	connections, err := s.Store.UserConnections(ctx, name, notice.UserID)
 	if err != nil {
@@ -178,9 +127,6 @@ func (s *Service) applyNotice(ctx context.Context, name Name, notice Notice) (in
 // applyNoticeTo applies a notice to one connection, and reports whether it
 // concerned the connection.
 func (s *Service) applyNoticeTo(ctx context.Context, c Connection, notice Notice) (bool, error) {
-	if notice.Delete {
-		return s.deleteConnectionData(ctx, c, notice)
-	}
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Status != Active || notice.precedes(*c) {
 			return errLate
@@ -204,47 +150,4 @@ func (s *Service) applyNoticeTo(ctx context.Context, c Connection, notice Notice
 // seconds.
 func (n Notice) precedes(c Connection) bool {
 	return !n.At.IsZero() && c.IssuedAt.Truncate(time.Second).After(n.At)
-}
-
-// deleteConnectionData deletes a connection whose person asked for it: the
-// record and the credentials. The platform has ended the grant already. A
-// disconnected record is not found by its person, so it is made due first: the
-// sweep finishes a deletion that failed or crashed.
-func (s *Service) deleteConnectionData(ctx context.Context, c Connection, notice Notice) (bool, error) {
-	marked, err := s.commit(ctx, c, func(c *Connection) error {
-		if notice.precedes(*c) {
-			return errLate
-		}
-		disconnect(c)
-		c.StatusReason, c.RefreshAt = reasonDataDeletion, s.Now().UTC().Add(disconnectWithin)
-		return nil
-	})
-	if errors.Is(err, errLate) {
-		marked, err = s.Store.Connection(ctx, c.ID)
-		if errors.Is(err, ErrNotFound) || err == nil && marked.Status != Disconnected {
-			return false, nil
-		}
-	}
-	if err != nil {
-		return false, internal("disconnecting", err)
-	}
-	if err := s.purge(ctx, marked); err != nil {
-		return false, err
-	}
-	s.publish(ctx, EventDisconnected, marked, reasonDataDeletion)
-	return true, nil
-}
-
-// DeletionStatus returns what became of a data deletion, by its confirmation
-// code; ConnectionNotFound where there is none.
-func (s *Service) DeletionStatus(ctx context.Context, code Secret) (Deletion, error) {
-	gone := &Error{Code: ConnectionNotFound, Message: "no such data deletion"}
-	if !wellFormedToken(code) {
-		return Deletion{}, gone
-	}
-	d, err := ticketBody[Deletion](ctx, s, RecordKey{Kind: DeletionKind, ID: hash(code)})
-	if errors.Is(err, ErrNotFound) {
-		return Deletion{}, gone
-	}
-	return d, err
 }

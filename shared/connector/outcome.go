@@ -121,6 +121,11 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 	if err != nil {
 		return a.connection, err
 	}
+	if a.renewed.UserID != "" {
+		if err := a.eraseNamed(ctx, committed); err != nil {
+			return a.late(ctx, err)
+		}
+	}
 	if changed {
 		a.publish(ctx, EventRefreshed, committed, "")
 	}

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -14,12 +15,14 @@ import (
 // I13):
 //
 //	{"authorization":{…}, "grants":[{"account_id":…, "account_name":…,
-//	 "user_id":…, "warning":…, "verified_at":…}], "confirm_before":…,
-//	 "connection_id":…, "revoke_after":…}
+//	 "user_id":…, "warning":…, "verified_at":…}], "began":…,
+//	 "confirm_before":…, "connection_id":…, "revoke_after":…, "erased":…}
 type pending struct {
 	id            string
 	Authorization Authorization  `json:"authorization"`
 	Grants        []pendingGrant `json:"grants"`
+	// Began is when the consent began, or the import.
+	Began time.Time `json:"began,omitzero"`
 	// ConfirmBefore ends the right to confirm. The previous release knows no
 	// ConnectionID, and leaves a ticket alone until then.
 	ConfirmBefore time.Time `json:"confirm_before"`
@@ -27,6 +30,9 @@ type pending struct {
 	// RevokeAfter is when the sweep may revoke the grants and delete the
 	// credentials.
 	RevokeAfter time.Time `json:"revoke_after,omitzero"`
+	// Erased says that the person asked for a data deletion: only what is left is to
+	// be deleted.
+	Erased bool `json:"erased,omitempty"`
 }
 
 // pendingGrant is a Grant without its credentials.
@@ -53,6 +59,35 @@ func (p pending) credentialsKey(n int) CredentialsKey {
 	return key
 }
 
+// began is when the consent began; zero where that is not known.
+func (p pending) began() time.Time {
+	if p.Began.IsZero() {
+		return p.Authorization.began()
+	}
+	return p.Began
+}
+
+// userID is the person who consented; empty where that is not known. All grants of a
+// consent are of one person.
+func (p pending) userID() string {
+	for _, g := range p.Grants {
+		if user := cmp.Or(g.UserID, g.AccountID); !provisional(user) {
+			return user
+		}
+	}
+	return ""
+}
+
+// anonymous returns what is left of p after an erasure: where credentials may be
+// stored late, and nothing of the person.
+func (p pending) anonymous(now time.Time) pending {
+	return pending{
+		id: p.id, Authorization: Authorization{Platform: p.Authorization.Platform},
+		Grants:        make([]pendingGrant, len(p.Grants)),
+		ConfirmBefore: now, ConnectionID: p.ConnectionID, RevokeAfter: now.Add(lateWriterLife), Erased: true,
+	}
+}
+
 func (p pending) recordKey() RecordKey { return RecordKey{Kind: PendingKind, ID: p.id} }
 
 // putPending writes the ticket of p. expiresAt is when DynamoDB may delete it.
@@ -68,6 +103,9 @@ func (s *Service) putPending(ctx context.Context, p pending, expiresAt time.Time
 func (p pending) ticket(expiresAt time.Time) (Ticket, error) {
 	ticket, err := newTicket(PendingKind, p.id, expiresAt, p)
 	ticket.DueAt = p.RevokeAfter.UTC()
+	if ticket.UserID = p.userID(); ticket.UserID != "" {
+		ticket.Platform = p.Authorization.Platform
+	}
 	return ticket, err
 }
 
@@ -78,7 +116,7 @@ func (s *Service) storePending(ctx context.Context, a Authorization, grants []Gr
 		return pending{}, internal("naming a consent", err)
 	}
 	now := s.Now().UTC()
-	p := pending{id: string(id), Authorization: a, ConfirmBefore: now.Add(confirmationLife)}
+	p := pending{id: string(id), Authorization: a, Began: a.began(), ConfirmBefore: now.Add(confirmationLife)}
 	p.RevokeAfter = p.ConfirmBefore.Add(confirmationSlack)
 	for _, g := range grants {
 		p.Grants = append(p.Grants, pendingGrant{AccountID: g.Account.ID, AccountName: g.Account.Name, UserID: g.UserID, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
@@ -130,6 +168,7 @@ func (s *Service) recordIntent(ctx context.Context, c Connection) (RecordKey, er
 		id:            string(id),
 		Authorization: Authorization{Platform: c.Platform, Owner: c.Owner},
 		Grants:        []pendingGrant{{AccountID: c.AccountID, UserID: c.UserID}},
+		Began:         c.ConsentedAt,
 		ConfirmBefore: expiresAt,
 		ConnectionID:  c.ID,
 		RevokeAfter:   c.CreatedAt.Add(recordWithin),
@@ -182,7 +221,7 @@ func (s *Service) loadPending(ctx context.Context, p pending) ([]Grant, error) {
 		if err != nil {
 			return nil, internal("reading a pending consent", err)
 		}
-		grants = append(grants, Grant{Account: Account{ID: g.AccountID, Name: g.AccountName}, UserID: g.UserID, Credentials: creds, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
+		grants = append(grants, Grant{Account: Account{ID: g.AccountID, Name: g.AccountName}, UserID: g.UserID, Credentials: creds, ConsentedAt: p.began(), Warning: g.Warning, VerifiedAt: g.VerifiedAt})
 	}
 	return grants, nil
 }
@@ -190,12 +229,19 @@ func (s *Service) loadPending(ctx context.Context, p pending) ([]Grant, error) {
 // deletePending deletes the credentials of a pending consent and, last, its
 // ticket.
 func (s *Service) deletePending(ctx context.Context, p pending, ticket RecordKey) error {
+	if err := s.deletePendingCredentials(ctx, p); err != nil {
+		return err
+	}
+	return s.dropTicket(ctx, ticket)
+}
+
+func (s *Service) deletePendingCredentials(ctx context.Context, p pending) error {
 	for n := range p.Grants {
 		if err := s.CredentialStore.Delete(ctx, p.credentialsKey(n), CredentialsRef{}, true); err != nil {
 			return internal("deleting a pending consent", err)
 		}
 	}
-	return s.dropTicket(ctx, ticket)
+	return nil
 }
 
 // endPending revokes and deletes a consent that was not confirmed in time, or

@@ -120,6 +120,8 @@ const (
 	LinkKind         Kind = "link"         // a connect link; Body is a Link
 	StateKind        Kind = "state"        // an authorization in flight; Body is an Authorization
 	DeletionKind     Kind = "deletion"     // the status of a data deletion, read many times
+	ErasureKind      Kind = "erasure"      // a data deletion that is not complete
+	ErasedKind       Kind = "erased"       // when a person asked for a data deletion, under a hash of their id
 	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent, bound to its owner
 	PendingKind      Kind = "pending"      // credentials that no connection refers to yet
 	TakenNoticeKind  Kind = "notice"       // at which route a notice was taken

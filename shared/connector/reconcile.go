@@ -59,6 +59,7 @@ func (s *Service) applyReconciled(c *Connection, creds Credentials) (recovered b
 	if creds.ConsentID != "" {
 		c.ConsentID = creds.ConsentID
 	}
+	c.ConsentedAt = creds.IssuedAt // about when it began
 	if c.Status != NeedsReauth {
 		return false
 	}

@@ -84,6 +84,9 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 	case err != nil:
 		return Connection{}, err
 	}
+	if err := s.eraseNamed(ctx, verified); err != nil {
+		return Connection{}, err
+	}
 	if recovered {
 		s.publish(ctx, EventRecovered, verified, reasonVerified)
 	}
