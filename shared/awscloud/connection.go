@@ -55,6 +55,7 @@ type connectionItem struct {
 	ExpiryNoticeDays int              `dynamodbav:"warned,omitempty"`
 	ConsentedAt      time.Time        `dynamodbav:"consented_at,omitempty"`
 	Purge            bool             `dynamodbav:"purge,omitempty"`
+	ForgetSecret     bool             `dynamodbav:"forget_secret,omitempty"`
 
 	// Write is the nonce of the write that wrote the item.
 	Write string `dynamodbav:"write"`
@@ -88,7 +89,7 @@ func encodeConnection(c connector.Connection, write string) item {
 		AttemptOf: c.Attempt.Generation, AttemptAt: c.Attempt.At, AttemptUncertain: c.Attempt.Uncertain,
 		AttemptCode: c.Attempt.Code, AttemptMessage: c.Attempt.Message, AttemptRetryAt: c.Attempt.RetryAt,
 		ExpiryNoticeDays: c.ExpiryNoticeDays,
-		ConsentedAt:      c.ConsentedAt, Purge: c.Purge,
+		ConsentedAt:      c.ConsentedAt, Purge: c.Purge, ForgetSecret: c.ForgetSecret,
 		Write:   write,
 		Account: accountOf(c),
 	}
@@ -122,7 +123,7 @@ func decodeConnection(from item) (connector.Connection, error) {
 			Code: i.AttemptCode, Message: i.AttemptMessage, RetryAt: i.AttemptRetryAt,
 		},
 		ExpiryNoticeDays: i.ExpiryNoticeDays,
-		ConsentedAt:      i.ConsentedAt, Purge: i.Purge,
+		ConsentedAt:      i.ConsentedAt, Purge: i.Purge, ForgetSecret: i.ForgetSecret,
 	}, err
 }
 

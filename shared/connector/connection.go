@@ -98,6 +98,11 @@ type Connection struct {
 	// Connection Expiring was about; zero: none was sent.
 	ExpiryNoticeDays int
 
+	// ForgetSecret says that the secret may hold credentials of another person, as
+	// former versions: it is deleted for good before credentials are stored there
+	// again.
+	ForgetSecret bool
+
 	// Purge says that the credentials and the record of a disconnected
 	// connection are to be deleted for good.
 	Purge bool

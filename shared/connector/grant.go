@@ -197,7 +197,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 	g.Credentials.ConsentID = r.consent
 	next := c
 	applyGrant(&next, g, r.requested)
-	ref, err := s.CredentialStore.Put(ctx, next.credentialsKey(), c.Credentials, g.Credentials)
+	ref, err := s.putFor(ctx, c, next, g)
 	if errors.Is(err, ErrGone) {
 		ref, err = s.putAgain(ctx, next, g.Credentials)
 	}
@@ -210,6 +210,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 		if c.Credentials.Generation >= ref.Generation {
 			return errLate
 		}
+		c.ForgetSecret = c.ForgetSecret || c.otherPerson(g)
 		applyGrant(c, g, r.requested)
 		s.applyCredentials(c, r.platform, g.Credentials, ref)
 		c.ConsentID = r.consent
@@ -218,6 +219,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 	})
 	switch {
 	case err == nil:
+		committed = s.startSecret(ctx, r.platform, committed, g.Credentials)
 		s.publish(ctx, r.event(), committed, "")
 		return committed, nil
 	case errors.Is(err, ErrConflict):
@@ -281,7 +283,7 @@ func (s *Service) nextGeneration(ctx context.Context, c Connection, g Grant) Gra
 		return g
 	}
 	g.Credentials.Generation = max(c.Credentials.Generation, ref.Generation) + 1
-	if !g.Credentials.renewable() && old.renewable() && old.ClientID == g.Credentials.ClientID && old.ClientID != "" {
+	if !g.Credentials.renewable() && old.renewable() && c.UserID == userOf(g) && old.ClientID == g.Credentials.ClientID && old.ClientID != "" {
 		g.Credentials.Fields = g.Credentials.Fields.Clone()
 		g.Credentials.Fields[refreshToken] = old.Fields[refreshToken]
 		g.Credentials.GrantExpiresAt = old.GrantExpiresAt
@@ -326,7 +328,7 @@ func (s *Service) applyCredentials(c *Connection, p Platform, creds Credentials,
 		c.GrantExpiresAt = creds.IssuedAt.Add(cadence.Lapse)
 	}
 	c.RefreshAt = s.refreshAt(cadence, creds)
-	if s.CredentialStore.Stale(ref) {
+	if s.CredentialStore.Stale(ref) || c.ForgetSecret {
 		c.RefreshAt = s.Now().UTC().Add(restoreAfter)
 	}
 }

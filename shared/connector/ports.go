@@ -166,6 +166,10 @@ type CredentialStore interface {
 	// Put returns ErrGone and stores nothing.
 	Put(ctx context.Context, key CredentialsKey, prev CredentialsRef, c Credentials) (CredentialsRef, error)
 
+	// Hold returns a reference that holds c itself, as Put does where it cannot
+	// store: what is stored under key can then be deleted.
+	Hold(ctx context.Context, key CredentialsKey, c Credentials) (CredentialsRef, error)
+
 	// Rescue stores c where Latest finds it although no record refers to it.
 	// It is called where ref, which Put returned, could not be written into
 	// the record.
