@@ -9,6 +9,7 @@ import (
 
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/connectortest"
+	"platform-api-connector/shared/sandbox"
 )
 
 // followed has the credentials of a connection follow on another person's.
@@ -22,7 +23,12 @@ var followed = map[string]func(t *testing.T, b *bench, c connector.Connection, s
 		return err
 	},
 	"unverified_import": func(t *testing.T, b *bench, c connector.Connection, s *connector.Service) error {
-		_, err := s.Import(t.Context(), connector.ImportRequest{Platform: "facebook", Owner: "acme", Credentials: b.fields(t, c.ID), SkipVerify: true})
+		elsewhere := b.consentedTo(t, connector.LinkRequest{Platform: "facebook", Owner: "beta"}, sandbox.Choice{Pages: []string{c.AccountID}})
+		result, err := b.Callback(t.Context(), elsewhere)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Import(t.Context(), connector.ImportRequest{Platform: "facebook", Owner: "acme", Credentials: b.fields(t, result.Connections[0].ID), SkipVerify: true})
 		return err
 	},
 }
@@ -95,6 +101,20 @@ func TestForget_FormerPerson(t *testing.T) {
 			})
 		}
 	}
+
+	// An import of the very credentials that are there is their person's, and proves no
+	// more.
+	t.Run("same_credentials", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		c := b.connect(t, "facebook")
+		if _, err := b.Import(t.Context(), connector.ImportRequest{Platform: "facebook", Owner: "acme", Credentials: b.fields(t, c.ID), SkipVerify: true}); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.connection(t, c.ID); got.UserID != c.UserID || got.Credentials.Generation != 2 {
+			t.Errorf("the person is %q, want %q", got.UserID, c.UserID)
+		}
+	})
 
 	// The same person's credentials follow as a version, as ever.
 	t.Run("same_person", func(t *testing.T) {

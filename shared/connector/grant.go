@@ -193,7 +193,7 @@ func (r replacement) event() EventType {
 // replaceOnce stores the grant after the credentials of c, and commits it.
 // errLate: c moved meanwhile.
 func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) (Connection, error) {
-	g := s.nextGeneration(ctx, c, r.grant)
+	g := s.nextGeneration(ctx, r.platform, c, r.grant)
 	g.Credentials.ConsentID = r.consent
 	next := c
 	applyGrant(&next, g, r.requested)
@@ -275,14 +275,17 @@ func (s *Service) commitCredentials(ctx context.Context, c Connection, creds Cre
 // nextGeneration returns the grant as it follows on the credentials of c: with
 // a generation after all others. Where the platform left the refresh token out
 // because it gave one before, the grant gets that one, if it is of the same
-// client.
-func (s *Service) nextGeneration(ctx context.Context, c Connection, g Grant) Grant {
+// client and person. An import of the very credentials of c is its person's.
+func (s *Service) nextGeneration(ctx context.Context, p Platform, c Connection, g Grant) Grant {
 	old, ref, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	if err != nil {
 		g.Credentials.Generation = c.Credentials.Generation + 1
 		return g
 	}
 	g.Credentials.Generation = max(c.Credentials.Generation, ref.Generation) + 1
+	if g.UserID == provisionalID(p, old) {
+		g.UserID = c.UserID
+	}
 	if !g.Credentials.renewable() && old.renewable() && c.UserID == userOf(g) && old.ClientID == g.Credentials.ClientID && old.ClientID != "" {
 		g.Credentials.Fields = g.Credentials.Fields.Clone()
 		g.Credentials.Fields[refreshToken] = old.Fields[refreshToken]
@@ -299,9 +302,7 @@ func applyGrant(c *Connection, g Grant, requested []string) {
 	if g.Account.Name != "" {
 		c.AccountName = g.Account.Name
 	}
-	if user := userOf(g); c.UserID == "" || !provisional(user) {
-		c.UserID = user
-	}
+	c.UserID = userOf(g)
 	c.ConsentedAt = g.ConsentedAt
 	c.setScopes(requested, g.Credentials.Scopes)
 	c.Attempt = Attempt{}
