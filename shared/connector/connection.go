@@ -98,8 +98,8 @@ type Connection struct {
 	// Connection Expiring was about; zero: none was sent.
 	ExpiryNoticeDays int
 
-	// ForgetSecret says that the secret may hold credentials of another person, as
-	// former versions: it is deleted for good before credentials are stored there
+	// ForgetSecret says that the secret may hold credentials, as former versions, of
+	// another person or from before an erasure: it is deleted for good before credentials are stored there
 	// again.
 	ForgetSecret bool
 

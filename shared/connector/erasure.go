@@ -354,52 +354,52 @@ func (s *Service) erasePending(ctx context.Context, e erasure, key RecordKey) (b
 }
 
 // checkErased returns the error for grants of a person who asked for an erasure after
-// the consent began.
+// the consent began. It notes an erasure from before with the grants.
 func (s *Service) checkErased(ctx context.Context, platform Name, grants []Grant) error {
-	checked := map[string]bool{}
-	for _, g := range grants {
+	asked := map[string]*erasedAt{}
+	for i, g := range grants {
 		user := userOf(g)
-		if checked[user] {
-			continue
+		at, checked := asked[user]
+		if !checked {
+			var err error
+			if at, err = s.erasureOf(ctx, platform, user); err != nil {
+				return err
+			}
+			asked[user] = at
 		}
-		checked[user] = true
-		e, err := s.erasedSince(ctx, platform, user, g.ConsentedAt)
-		if err != nil {
-			return err
-		}
-		if e != nil {
+		if at != nil && !at.precedes(g.ConsentedAt) {
 			return &Error{Code: AccessDenied, Reason: reasonDataDeletion,
 				Message: "the person asked, through the platform, for the deletion of their data after this authorization began: start again"}
 		}
+		grants[i].erased = at
 	}
 	return nil
 }
 
-// erasedSince returns the erasure that a person asked for after a consent began, nil
-// where there is none.
-func (s *Service) erasedSince(ctx context.Context, platform Name, userID string, consented time.Time) (*erasure, error) {
+// erasureOf returns when a person last asked for an erasure, nil where they did not.
+func (s *Service) erasureOf(ctx context.Context, platform Name, userID string) (*erasedAt, error) {
 	if userID == "" || provisional(userID) {
 		return nil, nil
 	}
 	at, err := ticketBody[erasedAt](ctx, s, erasedKey(platform, userID))
-	if errors.Is(err, ErrNotFound) || err == nil && at.precedes(consented) {
+	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &erasure{Platform: platform, UserID: userID, erasedAt: at}, nil
+	return &at, nil
 }
 
 // eraseNamed deletes a connection whose person the platform has just named, if they
 // asked for an erasure after the consent began: the erasure could not find it.
 // ConnectionNotFound: it was deleted.
 func (s *Service) eraseNamed(ctx context.Context, c Connection) error {
-	e, err := s.erasedSince(ctx, c.Platform, c.UserID, c.consentedAt())
-	if err != nil || e == nil {
+	at, err := s.erasureOf(ctx, c.Platform, c.UserID)
+	if err != nil || at == nil || at.precedes(c.consentedAt()) {
 		return err
 	}
-	if _, err := s.eraseConnection(ctx, *e, c); err != nil {
+	if _, err := s.eraseConnection(ctx, erasure{Platform: c.Platform, UserID: c.UserID, erasedAt: *at}, c); err != nil {
 		return err
 	}
 	return errConnectionNotFound()

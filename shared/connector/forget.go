@@ -6,30 +6,34 @@ import (
 )
 
 // A secret keeps its former versions, and no version can be deleted alone. Where
-// credentials of another person follow in a connection, the secret must not hold
-// both: the new ones go into the record, the secret is deleted for good, and they are
+// credentials of another person follow in a connection, or those of a person who asked
+// for an erasure in between, the secret must not hold both: the new ones go into the record, the secret is deleted for good, and they are
 // stored in a new one, by the worker where that fails.
 
-// otherPerson reports whether the credentials of c are of another person than g, or
-// may be.
-func (c Connection) otherPerson(g Grant) bool {
-	return !c.Credentials.IsZero() && c.UserID != userOf(g)
+// mustForget reports whether no version of the credentials of c may be left once g
+// follows on them.
+func (c Connection) mustForget(g Grant) bool {
+	if c.Credentials.IsZero() {
+		return false
+	}
+	return c.UserID != userOf(g) || g.erased != nil && !g.erased.precedes(c.consentedAt())
 }
 
-// putFor stores the credentials of a grant that follows on c. Those of another person
-// it only holds; where that fails it stores them, and the worker tries again.
+// putFor stores the credentials of a grant that follows on c. Where the former ones must
+// be forgotten it only holds them; where that fails it stores them, and the worker
+// tries again.
 func (s *Service) putFor(ctx context.Context, c, next Connection, g Grant) (CredentialsRef, error) {
-	if c.otherPerson(g) {
+	if c.mustForget(g) {
 		ref, err := s.CredentialStore.Hold(ctx, next.credentialsKey(), g.Credentials)
 		if err == nil {
 			return ref, nil
 		}
-		s.Log.WarnContext(ctx, "sealing credentials of another person into the record", "connection", string(c.ID), "error", err)
+		s.Log.WarnContext(ctx, "sealing credentials into the record, to forget the former ones", "connection", string(c.ID), "error", err)
 	}
 	return s.CredentialStore.Put(ctx, next.credentialsKey(), c.Credentials, g.Credentials)
 }
 
-// startSecret deletes the secret of another person, and stores the credentials that the
+// startSecret deletes the secret that must be forgotten, and stores the credentials that the
 // record holds in a new one. What fails is left to the worker.
 func (s *Service) startSecret(ctx context.Context, p Platform, c Connection, creds Credentials) Connection {
 	if !c.ForgetSecret {
@@ -60,7 +64,7 @@ func (s *Service) forgetSecret(ctx context.Context, c Connection) Connection {
 		})
 	}
 	if err != nil && !errors.Is(err, errLate) {
-		s.Log.WarnContext(ctx, "deleting a secret of another person", "connection", string(c.ID), "error", err)
+		s.Log.WarnContext(ctx, "deleting a secret that must be forgotten", "connection", string(c.ID), "error", err)
 	}
 	if err != nil {
 		return c
@@ -68,9 +72,9 @@ func (s *Service) forgetSecret(ctx context.Context, c Connection) Connection {
 	return forgot
 }
 
-// forgetOther has the record hold the credentials, where a secret of another person is
-// still to be deleted, and deletes it.
-func (a *attempt) forgetOther(ctx context.Context) {
+// forgetFormer has the record hold the credentials, where their secret is still to be
+// forgotten, and deletes it.
+func (a *attempt) forgetFormer(ctx context.Context) {
 	c := a.connection
 	if !c.ForgetSecret {
 		return

@@ -210,7 +210,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 		if c.Credentials.Generation >= ref.Generation {
 			return errLate
 		}
-		c.ForgetSecret = c.ForgetSecret || c.otherPerson(g)
+		c.ForgetSecret = c.ForgetSecret || c.mustForget(g)
 		applyGrant(c, g, r.requested)
 		s.applyCredentials(c, r.platform, g.Credentials, ref)
 		c.ConsentID = r.consent

@@ -109,9 +109,11 @@ func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest,
 		if g.ScopesUnknown || len(g.Credentials.Scopes) == 0 {
 			requested = nil // what is missing is not known
 		}
-		if err := s.checkErased(ctx, p.Describe().Name, []Grant{g}); err != nil {
+		checked := []Grant{g}
+		if err := s.checkErased(ctx, p.Describe().Name, checked); err != nil {
 			return Imported{}, err
 		}
+		g = checked[0]
 		c, err := s.saveGrant(ctx, p, g, destination{owner: r.Owner, requested: requested})
 		if err != nil {
 			return Imported{}, err

@@ -301,6 +301,8 @@ type Grant struct {
 	// Warning is something the person should know, such as a token that will
 	// expire although it should not; it becomes the status reason.
 	Warning string
+	// erased is when the person last asked for an erasure; nil where they did not.
+	erased *erasedAt
 }
 
 // Verification is what a platform said about credentials when asked.

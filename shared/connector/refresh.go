@@ -206,7 +206,7 @@ func (a *attempt) run(ctx context.Context) (Connection, error) {
 	if err := a.reconcile(ctx); err != nil {
 		return a.record(ctx, outcomeNotSent, err)
 	}
-	a.forgetOther(ctx)
+	a.forgetFormer(ctx)
 	a.moveStale(ctx)
 	if !a.stillNeeded() {
 		return a.record(ctx, outcomeNotSent, nil)
