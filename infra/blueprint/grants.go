@@ -66,7 +66,8 @@ func Grants(function string) []Grant {
 			{RefreshMessages, []string{"sqs:SendMessage"}},
 		}
 
-	// It refreshes due connections, and ends pending consents that expired.
+	// It refreshes due connections, ends pending consents that expired, and continues
+	// data deletions.
 	case RefreshWorker:
 		return append(refreshGrants(), Grant{PendingSecrets, []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
 
@@ -83,13 +84,14 @@ func Grants(function string) []Grant {
 			{EventBus, []string{"events:PutEvents"}},
 		}
 
-	// It marks or deletes the connections of the person in a notice. It can
-	// delete tokens, and cannot read them.
+	// It marks the connections of the person in a notice, or deletes them with their
+	// pending consents. It can delete tokens, and cannot read them.
 	case PlatformNotice:
 		return []Grant{
 			{Table, []string{"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}},
 			{UserIndex, []string{"dynamodb:Query"}},
 			{AppSecrets, []string{"secretsmanager:GetSecretValue"}},
+			{PendingSecrets, []string{"secretsmanager:DeleteSecret"}},
 			{ConnectionSecrets, []string{"secretsmanager:DeleteSecret"}},
 			{EventBus, []string{"events:PutEvents"}},
 		}
