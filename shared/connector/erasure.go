@@ -327,18 +327,8 @@ func (s *Service) erasePending(ctx context.Context, e erasure, key RecordKey) (b
 	if e.precedes(p.began()) {
 		return false, nil
 	}
-	if p.ConnectionID != "" {
-		c, err := s.Store.Connection(ctx, p.ConnectionID)
-		if err == nil { // the credentials are those of its record
-			done, err := s.eraseConnection(ctx, e, c)
-			if err != nil || !done {
-				return false, err
-			}
-			return true, s.dropTicket(ctx, key)
-		}
-		if !errors.Is(err, ErrNotFound) {
-			return false, internal("reading a connection", err)
-		}
+	if done, recorded, err := s.eraseRecorded(ctx, e, p); recorded || err != nil {
+		return done, err
 	}
 	if err := s.deletePendingCredentials(ctx, p); err != nil {
 		return false, err
@@ -351,6 +341,25 @@ func (s *Service) erasePending(ctx context.Context, e erasure, key RecordKey) (b
 		return false, internal("deleting a pending consent", err)
 	}
 	return true, nil
+}
+
+// eraseRecorded deletes the connection to which the credentials of p belong, if it got
+// its record.
+func (s *Service) eraseRecorded(ctx context.Context, e erasure, p pending) (done, recorded bool, err error) {
+	if p.ConnectionID == "" {
+		return false, false, nil
+	}
+	c, err := s.Store.Connection(ctx, p.ConnectionID)
+	if errors.Is(err, ErrNotFound) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, internal("reading a connection", err)
+	}
+	if done, err = s.eraseConnection(ctx, e, c); err != nil || !done {
+		return false, true, err
+	}
+	return true, true, s.dropTicket(ctx, p.recordKey())
 }
 
 // checkErased returns the error for grants of a person who asked for an erasure after

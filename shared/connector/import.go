@@ -1,6 +1,9 @@
 package connector
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // ImportRequest brings credentials that a person has already.
 type ImportRequest struct {
@@ -65,9 +68,7 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	}
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	for i := range grants {
-		grants[i].ConsentedAt = began
-	}
+	s.completeImported(p, r, grants, began)
 	return s.saveImported(ctx, p, r, grants)
 }
 
@@ -89,10 +90,12 @@ func (r ImportRequest) check() error {
 	return nil
 }
 
-// saveImported saves the grants that a platform made of the credentials of r.
-func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest, grants []Grant) (Imported, error) {
-	var imported Imported
-	for _, g := range grants {
+// completeImported adds to the grants of an import what a platform leaves to its
+// caller, or could not tell.
+func (s *Service) completeImported(p Platform, r ImportRequest, grants []Grant, began time.Time) {
+	for i := range grants {
+		g := &grants[i]
+		g.ConsentedAt = began
 		if !r.SkipVerify {
 			g.VerifiedAt = s.Now().UTC()
 		}
@@ -105,15 +108,20 @@ func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest,
 		if g.Account.Name == "" {
 			g.Account.Name = r.AccountName
 		}
+	}
+}
+
+// saveImported saves the grants that a platform made of the credentials of r.
+func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest, grants []Grant) (Imported, error) {
+	if err := s.checkErased(ctx, p.Describe().Name, grants); err != nil {
+		return Imported{}, err
+	}
+	var imported Imported
+	for _, g := range grants {
 		requested := p.Describe().Scopes
 		if g.ScopesUnknown || len(g.Credentials.Scopes) == 0 {
 			requested = nil // what is missing is not known
 		}
-		checked := []Grant{g}
-		if err := s.checkErased(ctx, p.Describe().Name, checked); err != nil {
-			return Imported{}, err
-		}
-		g = checked[0]
 		c, err := s.saveGrant(ctx, p, g, destination{owner: r.Owner, requested: requested})
 		if err != nil {
 			return Imported{}, err

@@ -285,8 +285,8 @@ func checkLateError(t *testing.T, at string, w lateWriter, s *steps, err error) 
 	}
 }
 
-// crashing is the error of a write whose process crashed.
-var crashing = errors.New("the process crashed")
+// errCrashed is the error of a write whose process crashed.
+var errCrashed = errors.New("the process crashed")
 
 // pausedWrite is a write that another goroutine makes and that pauses at one step.
 type pausedWrite struct {
@@ -316,7 +316,7 @@ func (b *bench) pause(write func(*connector.Service) error, m int, crashes bool)
 		}, noCache)
 	}
 	go func() {
-		err := crashing
+		err := errCrashed
 		defer func() {
 			if r := recover(); r != nil && r != any(crash{}) {
 				panic(r)
@@ -378,7 +378,7 @@ func purgeAround(t *testing.T, w lateWriter, m int, crashes bool) bool {
 			return true
 		}
 		at := fmt.Sprintf("write paused at step %d and ended at step %d (%s) of the purge", m, n, s.what)
-		if !errors.Is(err, crashing) {
+		if !errors.Is(err, errCrashed) {
 			checkLateError(t, at, w, &steps{}, err)
 			b.wantPurged(t, at, id)
 		}

@@ -59,7 +59,7 @@ func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Ver
 
 // storeVerified stores what a verification found.
 func (s *Service) storeVerified(ctx context.Context, c Connection, v Verification) (Connection, error) {
-	if v.Account.ID != "" && v.Account.ID != c.AccountID && !provisional(c.AccountID) {
+	if v.isOfAnother(c) {
 		return Connection{}, &Error{Code: AccountMismatch, Message: "the credentials are those of another account"}
 	}
 	recovered := c.Status == NeedsReauth
@@ -76,6 +76,9 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 		}
 		return nil
 	})
+	if err == nil {
+		err = s.eraseNamed(ctx, verified)
+	}
 	switch {
 	case errors.Is(err, ErrConflict):
 		return Connection{}, errAccountHeld()
@@ -83,14 +86,15 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 		return Connection{}, errConnectionNotFound()
 	case err != nil:
 		return Connection{}, err
-	}
-	if err := s.eraseNamed(ctx, verified); err != nil {
-		return Connection{}, err
-	}
-	if recovered {
+	case recovered:
 		s.publish(ctx, EventRecovered, verified, reasonVerified)
 	}
 	return verified, nil
+}
+
+// isOfAnother reports whether the platform named another account than that of c.
+func (v Verification) isOfAnother(c Connection) bool {
+	return v.Account.ID != "" && v.Account.ID != c.AccountID && !provisional(c.AccountID)
 }
 
 // setAccount records the account that the platform named.
