@@ -55,7 +55,8 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{put}, "ticket#confirmation#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*"),
-			onRecords([]string{get, put, update}, "connection#*"),
+			onRecords([]string{get, put, update, remove}, "connection#*"),
+			onRecords([]string{get}, "ticket#erased#*"),
 			onRecords([]string{get, put, remove}, "account#*"),
 			onRecords([]string{update}, "counter#budget/*"),
 			queryPersons(),
@@ -77,15 +78,15 @@ func Grants(function string) []Grant {
 		return []Grant{
 			{Resource: DueIndex, Actions: []string{"dynamodb:Query"}, Keys: []string{"due#*"}},
 			{Resource: OwnerIndex, Actions: []string{"dynamodb:Scan"}},
-			onRecords([]string{update}, "connection#*", "ticket#pending#*", "ticket#unrecorded#*"),
+			onRecords([]string{update}, "connection#*", "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*"),
 			{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}},
 		}
 
-	// It refreshes due connections, and ends pending consents that expired.
+	// It refreshes due connections, ends pending consents that expired, and continues
+	// data deletions.
 	case RefreshWorker:
 		return append(refreshGrants(),
-			onRecords([]string{remove}, "connection#*"),
-			onRecords([]string{get, remove}, "ticket#pending#*", "ticket#unrecorded#*"),
+			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*"),
 			Grant{Resource: PendingSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
 
 	// It serves the operator's routes.
@@ -96,6 +97,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put, remove}, "ticket#link#*", "ticket#pending#*"),
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{get, put, update, remove}, "ticket#confirmation#*"),
+			onRecords([]string{get}, "ticket#erased#*"),
 			onRecords([]string{update}, "counter#budget/*", "counter#forced/*", "counter#posts/*"),
 			onRecords([]string{get, update}, "breaker#*"),
 			onRecords([]string{get, put, update}, "suspensions#all"),
@@ -109,15 +111,17 @@ func Grants(function string) []Grant {
 			{Resource: EventBus, Actions: []string{"events:PutEvents"}},
 		}
 
-	// It marks or deletes the connections of the person in a notice. It can
-	// delete tokens, and cannot read them.
+	// It marks the connections of the person in a notice, or deletes them with their
+	// pending consents. It can delete tokens, and cannot read them.
 	case PlatformNotice:
 		return []Grant{
 			onRecords([]string{get, update, remove}, "connection#*"),
 			onRecords([]string{remove}, "account#*"),
-			onRecords([]string{get, put}, "ticket#deletion#*"),
+			onRecords([]string{get, put, remove}, "ticket#deletion#*", "ticket#erasure#*", "ticket#pending#*"),
+			onRecords([]string{get, put}, "ticket#erased#*", "ticket#notice#*"),
 			queryPersons(),
 			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
+			{Resource: PendingSecrets, Actions: []string{"secretsmanager:DeleteSecret"}},
 			{Resource: ConnectionSecrets, Actions: []string{"secretsmanager:DeleteSecret"}},
 			{Resource: EventBus, Actions: []string{"events:PutEvents"}},
 		}
@@ -129,7 +133,8 @@ func Grants(function string) []Grant {
 // revoking a grant that no connection will use.
 func refreshGrants() []Grant {
 	return []Grant{
-		onRecords([]string{get, update}, "connection#*"),
+		onRecords([]string{get, update, remove}, "connection#*"), // a check may find a person who asked for an erasure
+		onRecords([]string{get}, "ticket#erased#*"),
 		onRecords([]string{get, put, remove}, "account#*"), // a check may find the account
 		onRecords([]string{get, update}, "breaker#*"),
 		onRecords([]string{get}, "suspensions#all"),

@@ -56,6 +56,7 @@ func TestStory(t *testing.T) {
 		{"sign_in_place_of_keys", signInPlaceOfKeys},
 		{"list_with_a_cursor", listWithCursor},
 		{"disconnect", disconnectEachPlatform},
+		{"data_deletion_of_a_person", erasePerson},
 		{"due_connection_is_refreshed_through_the_queue", refreshThroughQueue},
 		{"no_secret_in_the_table", findNoSecretInTable},
 		{"start_page", useStartPage},

@@ -57,12 +57,16 @@ type connectionItem struct {
 	AttemptMessage   string         `dynamodbav:"attempt_message,omitempty"`
 	AttemptRetryAt   time.Time      `dynamodbav:"attempt_retry_at,omitempty"`
 	ExpiryNoticeDays int            `dynamodbav:"warned,omitempty"`
+	ConsentedAt      time.Time      `dynamodbav:"consented_at,omitempty"`
+	Purge            bool           `dynamodbav:"purge,omitempty"`
+	ForgetSecret     bool           `dynamodbav:"forget_secret,omitempty"`
 
 	// Write is the nonce of the write that wrote the item.
 	Write string `dynamodbav:"write"`
 
 	// Account is the key of the account's claim, and User the key of the index
-	// by_user. A disconnected connection has neither, and is deleted at Expires.
+	// by_user. A disconnected connection has no claim, and is deleted at Expires.
+	// The previous release removed its User as well.
 	Account string `dynamodbav:"account,omitempty"`
 	User    string `dynamodbav:"user,omitempty"`
 	Expires int64  `dynamodbav:"expires,omitempty"`
@@ -89,8 +93,9 @@ func encodeConnection(c connector.Connection, write string) item {
 		AttemptOf: c.Attempt.Generation, AttemptAt: c.Attempt.At, AttemptUncertain: c.Attempt.Uncertain,
 		AttemptCode: c.Attempt.Code, AttemptMessage: c.Attempt.Message, AttemptRetryAt: c.Attempt.RetryAt,
 		ExpiryNoticeDays: c.ExpiryNoticeDays,
-		Write:            write,
-		Account:          accountOf(c),
+		ConsentedAt:      c.ConsentedAt, Purge: c.Purge, ForgetSecret: c.ForgetSecret,
+		Write:   write,
+		Account: accountOf(c),
 	}
 	if c.Credentials.Bound {
 		i.BoundVersion = boundVersion(c.Credentials)
@@ -100,7 +105,8 @@ func encodeConnection(c connector.Connection, write string) item {
 	}
 	if c.Status == connector.Disconnected {
 		i.Expires = ttl(c.UpdatedAt.Add(connector.DisconnectedFor))
-	} else if c.UserID != "" {
+	}
+	if c.UserID != "" {
 		i.User = userKey(c.Platform, c.UserID)
 	}
 	return encode(i)
@@ -124,6 +130,7 @@ func decodeConnection(from item) (connector.Connection, error) {
 			Code: i.AttemptCode, Message: i.AttemptMessage, RetryAt: i.AttemptRetryAt,
 		},
 		ExpiryNoticeDays: i.ExpiryNoticeDays,
+		ConsentedAt:      i.ConsentedAt, Purge: i.Purge, ForgetSecret: i.ForgetSecret,
 	}
 	c.Credentials.Bound = i.BoundVersion != "" && i.BoundVersion == boundVersion(c.Credentials)
 	return c, err
@@ -140,6 +147,12 @@ func connectionKey(id connector.ID) string { return connectionPrefix + string(id
 // userKey is unambiguous because no platform has a "#" in its name.
 func userKey(platform connector.Name, userID string) string {
 	return string(platform) + "#" + userID
+}
+
+// parseUserKey is the inverse of userKey.
+func parseUserKey(key string) (connector.Name, string) {
+	platform, userID, _ := strings.Cut(key, "#")
+	return connector.Name(platform), userID
 }
 
 // accountItem is the claim to an account. It has an owner for people who look at

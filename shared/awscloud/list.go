@@ -103,7 +103,7 @@ func decodeCursor(s, owner string) (item, error) {
 	}, nil
 }
 
-// keyItem is what the index by_user has of a connection.
+// keyItem is what the index by_user has of a record.
 type keyItem struct {
 	Key string `dynamodbav:"pk"`
 }
@@ -111,33 +111,49 @@ type keyItem struct {
 // UserConnections implements connector.Store. The index may lag behind by a
 // moment. The connections that it names are then read consistently.
 func (t *Table) UserConnections(ctx context.Context, platform connector.Name, userID string) ([]connector.Connection, error) {
+	keys, err := t.UserRecords(ctx, platform, userID)
+	if err != nil {
+		return nil, err
+	}
+	var found []connector.Connection
+	for _, key := range keys {
+		if key.Kind != connector.ConnectionKind {
+			continue
+		}
+		c, err := t.Connection(ctx, connector.ID(key.ID))
+		if errors.Is(err, connector.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if c.Platform == platform && c.UserID == userID && c.Status != connector.Disconnected {
+			found = append(found, c)
+		}
+	}
+	return found, nil
+}
+
+// UserRecords implements connector.Store. The index may lag behind by a moment.
+func (t *Table) UserRecords(ctx context.Context, platform connector.Name, userID string) ([]connector.RecordKey, error) {
 	pages := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{
 		TableName: t.name, IndexName: aws.String("by_user"),
 		KeyConditionExpression:    aws.String("#user = :user"),
 		ExpressionAttributeNames:  map[string]string{"#user": "user"},
 		ExpressionAttributeValues: item{":user": text(userKey(platform, userID))},
 	})
-	var found []connector.Connection
+	var found []connector.RecordKey
 	for pages.HasMorePages() {
 		out, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("listing a user's connections: %w", err)
+			return nil, fmt.Errorf("listing a user's records: %w", err)
 		}
 		for _, i := range out.Items {
 			key, err := decode[keyItem](i)
 			if err != nil {
 				return nil, err
 			}
-			c, err := t.Connection(ctx, connectionID(key.Key))
-			if errors.Is(err, connector.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			if c.Platform == platform && c.UserID == userID && c.Status != connector.Disconnected {
-				found = append(found, c)
-			}
+			found = append(found, parseRecordKey(key.Key))
 		}
 	}
 	return found, nil

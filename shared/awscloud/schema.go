@@ -14,7 +14,8 @@ package awscloud
 //	suspensions#all          every suspension, see suspensionsItem
 //
 // Connections are in all indexes. Tickets that become due are in the index of
-// what is due. Other records are in none.
+// what is due, and tickets that name a person are in the index of persons.
+// Other records are in none.
 type Schema struct {
 	PartitionKey string
 	Indexes      []Index

@@ -69,6 +69,9 @@ func (t *Table) Commit(ctx context.Context, change connector.Change) (connector.
 	for _, taking := range change.Take {
 		writes = append(writes, t.takeTicket(taking))
 	}
+	for _, ticket := range change.Overwrite {
+		writes = append(writes, types.TransactWriteItem{Put: &types.Put{TableName: t.name, Item: encodeTicket(ticket, nonce)}})
+	}
 	for _, key := range change.Drop {
 		writes = append(writes, types.TransactWriteItem{Delete: &types.Delete{TableName: t.name, Key: keyOf(recordKey(key))}})
 	}

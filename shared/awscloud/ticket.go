@@ -23,6 +23,11 @@ type ticketItem struct {
 	DueShard  string    `dynamodbav:"due_shard,omitempty"`
 	DueAt     time.Time `dynamodbav:"due_at,omitempty"`
 
+	// User and ID are the keys of the index by_user, of tickets that name a
+	// person.
+	User string `dynamodbav:"user,omitempty"`
+	ID   string `dynamodbav:"id,omitempty"`
+
 	// Write is the nonce of the write that wrote the item.
 	Write string `dynamodbav:"write"`
 
@@ -40,12 +45,16 @@ func encodeTicket(t connector.Ticket, write string) item {
 	if !t.DueAt.IsZero() {
 		i.DueShard, i.DueAt = shardKey(shardOf(t.ID)), t.DueAt
 	}
+	if t.UserID != "" {
+		i.User, i.ID = userKey(t.Platform, t.UserID), t.ID
+	}
 	return encode(i)
 }
 
 func decodeTicket(key connector.RecordKey, from item) (connector.Ticket, error) {
 	i, err := decode[ticketItem](from)
 	t := connector.Ticket{RecordKey: key, Bound: i.Bound, Body: []byte(i.Body), ExpiresAt: i.ExpiresAt, DueAt: i.DueAt}
+	t.Platform, t.UserID = parseUserKey(i.User)
 	if i.TakenBy != "" {
 		t.ExpiresAt = i.TakenExpiresAt
 	}

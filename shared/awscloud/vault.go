@@ -129,7 +129,12 @@ func (v *Vault) read(ctx context.Context, name, version string) (*secretsmanager
 	return out, nil
 }
 
-// Delete implements credentialstore.Vault.
+// Delete implements credentialstore.Vault. A purge also ends the recovery window
+// of a secret that is scheduled for deletion: Secrets Manager deletes one by force
+// whatever its state, and takes a moment for it
+// (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html,
+// and a report of the same in https://github.com/getmoto/moto/issues/8638, read
+// 2026-11-25).
 func (v *Vault) Delete(ctx context.Context, name string, purge bool) error {
 	input := &secretsmanager.DeleteSecretInput{SecretId: v.secretID(name)}
 	if purge {

@@ -85,7 +85,7 @@ func (a *attempt) askAccount(ctx context.Context) error {
 	case !a.connection.acceptsAccount(v.Account):
 		return &Error{Code: AccountMismatch, Message: "the renewed tokens are those of another account"}
 	}
-	a.account = v.Account
+	a.account, a.userID = v.Account, v.UserID
 	return nil
 }
 
@@ -130,6 +130,7 @@ func (a *attempt) storeConfirmed(ctx context.Context) (Connection, error) {
 			return errLate
 		}
 		a.applyCredentials(c, a.platform, confirmed, ref)
+		c.setUser(a.userID)
 		c.VerifiedAt = a.Now().UTC()
 		c.Failures, c.Attempt = 0, Attempt{}
 		c.Lease.release(a.connection.Lease.Holder)
@@ -141,6 +142,9 @@ func (a *attempt) storeConfirmed(ctx context.Context) (Connection, error) {
 		return a.record(ctx, outcomeLate, err)
 	case err != nil:
 		return c, err
+	}
+	if err := a.eraseNamed(ctx, committed); err != nil {
+		return a.late(ctx, err)
 	}
 	return a.learnAccount(ctx, committed, a.account), nil
 }
@@ -157,7 +161,7 @@ func (a *attempt) recordAccountChanged(ctx context.Context, cause error) (Connec
 		return nil
 	})
 	if errors.Is(err, errLate) {
-		return a.Connection(ctx, a.connection.ID)
+		return a.late(ctx, nil)
 	}
 	if err != nil {
 		return a.connection, err

@@ -31,6 +31,14 @@ type Authorization struct {
 	Verifier Secret `json:"-"`
 }
 
+// began is when the person came to the platform's pages; zero where there was none.
+func (a Authorization) began() time.Time {
+	if a.ExpiresAt.IsZero() {
+		return time.Time{}
+	}
+	return a.ExpiresAt.Add(-authorizationLife)
+}
+
 // randomToken returns 256 random bits in base64url: 43 characters.
 func randomToken(random io.Reader) (Secret, error) {
 	var b [32]byte

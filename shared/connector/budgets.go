@@ -37,6 +37,8 @@ const (
 	// whether it asks for confirmation.
 	DefaultLinkLife = 15 * time.Minute
 	MaxLinkLife     = 7 * 24 * time.Hour
+	// NoticeMemory is how long it is remembered at which route a notice was taken.
+	NoticeMemory = 48 * time.Hour
 	// deletionLife is how long the status of a data deletion can be read.
 	deletionLife = 90 * 24 * time.Hour
 	// previousSecretLife is how long a replaced client secret is used where the
@@ -51,6 +53,11 @@ const (
 	// confirmationSlack is how much later the sweep may end it: longer than a
 	// Confirm that began in time can take.
 	confirmationSlack = time.Minute
+	// lateWriterLife is longer than any function runs: what began before has ended
+	// then, or crashed. Lambda ends a function after 15 minutes at most
+	// (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html,
+	// read 2026-11-25).
+	lateWriterLife = 15 * time.Minute
 	// recordWithin is how long the creation of a connection may take before the
 	// sweep looks for its record.
 	recordWithin = time.Minute

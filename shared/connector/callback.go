@@ -66,6 +66,9 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (result Callb
 	// The code is spent: the work is done even if the browser has gone.
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
+	if err == nil {
+		err = c.checkErased(ctx, c.authorization.Platform, grants)
+	}
 	if err != nil {
 		c.revokeUnused(ctx, grants)
 		return result, internal("exchanging the code", err)
@@ -179,6 +182,7 @@ func (c *consent) redeem(ctx context.Context, code Secret) ([]Grant, error) {
 	for i := range grants {
 		grants[i].Credentials.ClientID = app.ClientID
 		grants[i].VerifiedAt = c.Now().UTC()
+		grants[i].ConsentedAt = c.authorization.began()
 	}
 	return grants, err
 }

@@ -19,6 +19,7 @@ const (
 	maxScopes      = 50
 	maxScope       = 256
 	maxReturnURL   = 2048
+	maxNotice      = 16 << 10 // bytes of a notice
 )
 
 // checkOwner accepts 1 to 128 characters, and none that could forge a log line

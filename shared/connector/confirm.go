@@ -109,12 +109,9 @@ func (s *Service) confirm(ctx context.Context, ticket Ticket) ([]Connection, err
 	if err != nil {
 		return nil, err
 	}
-	grants, err := s.loadPending(ctx, waiting)
+	grants, err := s.grantsToConfirm(ctx, waiting)
 	if err != nil {
 		return nil, err
-	}
-	if len(grants) < len(waiting.Grants) {
-		return nil, errNothingToConfirm()
 	}
 	p, err := s.platform(waiting.Authorization.Platform)
 	if err != nil {
@@ -174,6 +171,37 @@ func (c *consent) beginConfirming(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// grantsToConfirm returns the grants of a pending consent, with all of their
+// credentials. It revokes and deletes those of a person who asked for an erasure after
+// the consent began.
+func (s *Service) grantsToConfirm(ctx context.Context, waiting pending) ([]Grant, error) {
+	grants, err := s.loadPending(ctx, waiting)
+	if err != nil {
+		return nil, err
+	}
+	if waiting.Erased || len(grants) < len(waiting.Grants) {
+		return nil, errNothingToConfirm()
+	}
+	err = s.checkErased(ctx, waiting.Authorization.Platform, grants)
+	if errors.Is(err, AccessDenied) {
+		s.endErased(ctx, waiting)
+		return nil, errNothingToConfirm()
+	}
+	return grants, err
+}
+
+// endErased revokes and deletes a pending consent. Where the platform cannot be
+// reached, the sweep does it.
+func (s *Service) endErased(ctx context.Context, waiting pending) {
+	err := s.revokePending(ctx, waiting)
+	if err == nil {
+		err = s.deletePending(ctx, waiting, waiting.recordKey())
+	}
+	if err != nil {
+		s.Log.WarnContext(ctx, "ending a consent after an erasure, to be tried again", "platform", string(waiting.Authorization.Platform), "error", err)
+	}
 }
 
 func errNothingToConfirm() error {

@@ -71,13 +71,17 @@ type Connection struct {
 	Revision int64
 
 	// UserID is who consented, as the platform's notices name them; often the
-	// account itself. Where the platform was not asked it is a provisional id,
-	// so that an import cannot claim to be another person's. It is not shown.
+	// account itself. Where the platform was not asked, or did not say, it is a
+	// provisional id, so that an import cannot claim to be another person's. It is
+	// not shown.
 	UserID string
 
 	// ConsentID names the consent that the credentials descend from, through
 	// all their renewals.
 	ConsentID string
+	// ConsentedAt is when that consent began, or the import. It is zero in
+	// records that the previous release wrote.
+	ConsentedAt time.Time
 
 	// Client is that of the credentials' BreakerKey.
 	Client string
@@ -96,11 +100,20 @@ type Connection struct {
 	// ExpiryNoticeDays is how many days before GrantExpiresAt the last
 	// Connection Expiring was about; zero: none was sent.
 	ExpiryNoticeDays int
+
+	// ForgetSecret says that the secret may hold credentials, as former versions, of
+	// another person or from before an erasure: it is deleted for good before credentials are stored there
+	// again.
+	ForgetSecret bool
+
+	// Purge says that the credentials and the record of a disconnected
+	// connection are to be deleted for good.
+	Purge bool
 }
 
-// provisionalPrefix begins the user id of credentials that were imported
-// without asking the platform, and their account id where the fields do not
-// tell it. The first verification replaces both.
+// provisionalPrefix begins the user id of credentials that were imported without
+// the platform saying who consented, and their account id where the fields do not
+// tell it. The first verification or check that names them replaces both.
 const provisionalPrefix = "unverified-"
 
 func provisional(id string) bool { return strings.HasPrefix(id, provisionalPrefix) }
@@ -108,6 +121,15 @@ func provisional(id string) bool { return strings.HasPrefix(id, provisionalPrefi
 // accountUnknown reports whether no platform has said yet which account c is
 // a connection to.
 func (c Connection) accountUnknown() bool { return c.Status == Manual || provisional(c.AccountID) }
+
+// consentedAt is when the consent to c began. The previous release recorded only
+// when the access token was issued.
+func (c Connection) consentedAt() time.Time {
+	if c.ConsentedAt.IsZero() {
+		return c.IssuedAt
+	}
+	return c.ConsentedAt
+}
 
 // acceptsAccount reports whether a grant for account may be saved on c.
 func (c Connection) acceptsAccount(account Account) bool {

@@ -57,6 +57,10 @@ type Credentials struct {
 	// refusal of an app that replaced it says nothing about the grant.
 	ClientID string
 
+	// UserID is who consented, where the answer to a Refresh named them. It is
+	// not stored with the credentials.
+	UserID string
+
 	// ConsentID is that of Connection: it tells a renewal from a new consent.
 	// It is empty in credentials that the previous release stored.
 	ConsentID string

@@ -10,7 +10,8 @@ import (
 // where it can, and deletes its credentials: so that they can be recovered for
 // seven days or, with purge, for good and together with the record. The worker
 // tries a platform again that cannot be reached. A second Disconnect is no
-// error and undoes nothing; it finishes a data deletion that was begun.
+// error and undoes nothing; it finishes a purge or a data deletion that was begun.
+// A purge also deletes credentials that can be recovered.
 func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 	c, err := s.Connection(ctx, id)
 	if err != nil {
@@ -18,48 +19,53 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 	}
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	if c.Status != Disconnected {
-		if c, err = s.markDisconnected(ctx, c); err != nil {
-			return err
-		}
+	c, err = s.markDisconnected(ctx, c, purge)
+	if errors.Is(err, errLate) {
+		return nil // another caller purged it
 	}
-	pending := c.StatusReason == reasonRevocationPending
-	switch {
-	case purge:
-		if pending {
-			if err := s.revoke(ctx, c); err != nil {
-				s.Log.WarnContext(ctx, "revoking a grant, for the last time", "connection", string(id), "error", err)
-			}
-		}
-		return s.purge(ctx, c)
-	case pending && c.Failures > 0:
+	if err != nil {
+		return err
+	}
+	if !purge && c.StatusReason == reasonRevocationPending && c.Failures > 0 {
 		return nil // the worker revokes the grant, and needs the credentials for it
 	}
 	return s.finishDisconnect(ctx, c)
 }
 
-// markDisconnected marks a connection as disconnected and publishes that. The
-// record becomes due, so that the sweep finishes the disconnection if this
-// caller does not: it revokes a grant that was active and deletes the
-// credentials.
-func (s *Service) markDisconnected(ctx context.Context, c Connection) (Connection, error) {
-	marked, err := s.commit(ctx, c, func(c *Connection) error {
-		revocable := c.Status == Active
-		disconnect(c)
-		c.RefreshAt = s.Now().UTC().Add(disconnectWithin)
-		if revocable {
-			c.StatusReason = reasonRevocationPending
+// markDisconnected marks a connection as disconnected, or a disconnected one to be
+// purged, and publishes that it was disconnected. The record becomes due, so that
+// the sweep finishes the disconnection if this caller does not: it revokes a grant
+// that was active and deletes the credentials. errLate: the record is gone.
+func (s *Service) markDisconnected(ctx context.Context, c Connection, purge bool) (Connection, error) {
+	disconnected := false
+	marked, err := s.write(ctx, c, func(c Connection) (Connection, error) {
+		disconnected = c.Status != Disconnected
+		switch {
+		case disconnected:
+			revocable := c.Status == Active
+			disconnect(&c)
+			if revocable {
+				c.StatusReason = reasonRevocationPending
+			}
+		case c.Purge || !purge:
+			return c, errAsItWas
 		}
-		return nil
+		c.Purge = purge
+		c.RefreshAt = s.Now().UTC().Add(disconnectWithin)
+		c.UpdatedAt = s.Now().UTC()
+		return c, nil
 	})
-	if errors.Is(err, errLate) {
-		return s.Connection(ctx, c.ID)
+	if errors.Is(err, errAsItWas) {
+		return marked, nil
 	}
-	if err == nil {
+	if err == nil && disconnected {
 		s.publish(ctx, EventDisconnected, marked, "")
 	}
 	return marked, err
 }
+
+// errAsItWas says that a record needs no change. It never leaves the service.
+var errAsItWas = errors.New("as it was")
 
 func disconnect(c *Connection) {
 	c.Status, c.StatusReason = Disconnected, ""
@@ -67,16 +73,41 @@ func disconnect(c *Connection) {
 	c.Lease, c.Attempt = Lease{}, Attempt{}
 }
 
+// ended reports whether c was disconnected, and whether for good: what is stored
+// late for it is then deleted for good, too. The previous release marked only data
+// deletions.
+func (c Connection) ended() (disconnected, purged bool) {
+	return c.Status == Disconnected, c.Status == Disconnected && (c.Purge || c.StatusReason == reasonDataDeletion)
+}
+
 // purge deletes the credentials of a disconnected connection, and then its
-// record.
+// record. The record gives way to a ticket: by that, the sweep deletes what a late
+// writer stores and leaves when it crashes (I10, I13).
 func (s *Service) purge(ctx context.Context, c Connection) error {
-	if err := s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, true); err != nil {
-		return internal("deleting credentials", err)
+	for {
+		if err := s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, true); err != nil {
+			return internal("deleting credentials", err)
+		}
+		ticket, err := s.lateSecretTicket(c)
+		if err != nil {
+			return err
+		}
+		_, err = s.Store.Commit(ctx, Change{Before: &c, Put: []Ticket{ticket}})
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, ErrConflict) || ctx.Err() != nil {
+			return internal("deleting a connection", err)
+		}
+		// Another caller wrote the record, or deleted it.
+		c, err = s.Store.Connection(ctx, c.ID)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return internal("reading a connection", err)
+		}
 	}
-	if _, err := s.Store.Commit(ctx, Change{Before: &c}); err != nil && !errors.Is(err, ErrConflict) {
-		return internal("deleting a connection", err)
-	}
-	return nil
 }
 
 // revoke revokes the grant of a disconnected connection, unless another
@@ -99,7 +130,7 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 		return nil
 	}
 	if err != nil {
-		return credentialsError(err)
+		return s.credentialsError(ctx, c, err)
 	}
 	if c.checkAccount(creds) != nil {
 		return nil // the tokens may be those of another person, whose connection lives
@@ -148,15 +179,21 @@ func (s *Service) postponeRevocation(ctx context.Context, c Connection, cause er
 
 // finishDisconnect revokes the grant of a disconnected connection where that is
 // still to be done. Then, or after too many failures, it deletes the
-// credentials. A data deletion deletes the record as well.
+// credentials. A purge and a data deletion delete the record as well, and revoke
+// once at most.
 func (s *Service) finishDisconnect(ctx context.Context, c Connection) error {
-	switch c.StatusReason {
-	case reasonDataDeletion:
-		return s.purge(ctx, c)
-	case reasonRevocationPending:
-		if err := s.revoke(ctx, c); err != nil && c.Failures < maxRevocations {
+	_, purged := c.ended()
+	if c.StatusReason == reasonRevocationPending {
+		err := s.revoke(ctx, c)
+		switch {
+		case err != nil && purged:
+			s.Log.WarnContext(ctx, "revoking a grant, for the last time", "connection", string(c.ID), "error", err)
+		case err != nil && c.Failures < maxRevocations:
 			return s.postponeRevocation(ctx, c, err)
 		}
+	}
+	if purged {
+		return s.purge(ctx, c)
 	}
 	if err := s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, false); err != nil {
 		return internal("deleting credentials", err)
@@ -166,6 +203,7 @@ func (s *Service) finishDisconnect(ctx context.Context, c Connection) error {
 	}
 	next := c
 	next.StatusReason, next.RefreshAt = "", time.Time{}
+	next.UpdatedAt = s.Now().UTC() // the record lasts as long as the secret can be recovered
 	return s.commitDisconnected(ctx, c, next)
 }
 

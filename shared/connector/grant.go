@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,9 @@ func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destina
 		switch {
 		case err == nil:
 			return s.replaceCredentials(ctx, p, c, g, to.requested)
-		case !errors.Is(err, ErrNotFound) || to.target != nil:
+		case errors.Is(err, ErrNotFound) && to.target != nil:
+			return Connection{}, errConnectionNotFound()
+		case !errors.Is(err, ErrNotFound):
 			return Connection{}, internal("finding the connection", err)
 		}
 		c, err = s.createConnection(ctx, p, g, to)
@@ -118,12 +121,13 @@ func (s *Service) deleteOrphan(ctx context.Context, c Connection) {
 }
 
 // deleteLate deletes credentials that were stored after their connection ended:
-// for good where its record is gone or its person asked for that. The
+// for good where the connection was purged or its person asked for that. The
 // credentials of a connection that has not ended stay.
 func (s *Service) deleteLate(ctx context.Context, c Connection) {
 	fresh, err := s.Store.Connection(ctx, c.ID)
-	if err == nil && fresh.Status == Disconnected || errors.Is(err, ErrNotFound) {
-		purge := err != nil || fresh.StatusReason == reasonDataDeletion
+	disconnected, purged := fresh.ended()
+	if err == nil && disconnected || errors.Is(err, ErrNotFound) {
+		purge := err != nil || purged
 		err = s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, purge)
 	}
 	if err != nil {
@@ -189,11 +193,11 @@ func (r replacement) event() EventType {
 // replaceOnce stores the grant after the credentials of c, and commits it.
 // errLate: c moved meanwhile.
 func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) (Connection, error) {
-	g := s.nextGeneration(ctx, c, r.grant)
+	g := s.nextGeneration(ctx, r.platform, c, r.grant)
 	g.Credentials.ConsentID = r.consent
 	next := c
 	applyGrant(&next, g, r.requested)
-	ref, err := s.CredentialStore.Put(ctx, next.credentialsKey(), c.Credentials, g.Credentials)
+	ref, err := s.putFor(ctx, c, next, g)
 	if errors.Is(err, ErrGone) {
 		ref, err = s.putAgain(ctx, next, g.Credentials)
 	}
@@ -206,6 +210,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 		if c.Credentials.Generation >= ref.Generation {
 			return errLate
 		}
+		c.ForgetSecret = c.ForgetSecret || c.mustForget(g)
 		applyGrant(c, g, r.requested)
 		s.applyCredentials(c, r.platform, g.Credentials, ref)
 		c.ConsentID = r.consent
@@ -214,6 +219,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 	})
 	switch {
 	case err == nil:
+		committed = s.startSecret(ctx, r.platform, committed, g.Credentials)
 		s.publish(ctx, r.event(), committed, "")
 		return committed, nil
 	case errors.Is(err, ErrConflict):
@@ -269,15 +275,18 @@ func (s *Service) commitCredentials(ctx context.Context, c Connection, creds Cre
 // nextGeneration returns the grant as it follows on the credentials of c: with
 // a generation after all others. Where the platform left the refresh token out
 // because it gave one before, the grant gets that one, if it is of the same
-// client.
-func (s *Service) nextGeneration(ctx context.Context, c Connection, g Grant) Grant {
+// client and person. An import of the very credentials of c is its person's.
+func (s *Service) nextGeneration(ctx context.Context, p Platform, c Connection, g Grant) Grant {
 	old, ref, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	if err != nil {
 		g.Credentials.Generation = c.Credentials.Generation + 1
 		return g
 	}
 	g.Credentials.Generation = max(c.Credentials.Generation, ref.Generation) + 1
-	if !g.Credentials.renewable() && old.renewable() && old.ClientID == g.Credentials.ClientID && old.ClientID != "" && !c.accountChanged(old) {
+	if g.UserID == provisionalID(p, old) {
+		g.UserID = c.UserID
+	}
+	if !g.Credentials.renewable() && old.renewable() && c.UserID == userOf(g) && old.ClientID == g.Credentials.ClientID && old.ClientID != "" && !c.accountChanged(old) {
 		g.Credentials.Fields = g.Credentials.Fields.Clone()
 		g.Credentials.Fields[refreshToken] = old.Fields[refreshToken]
 		g.Credentials.GrantExpiresAt = old.GrantExpiresAt
@@ -293,9 +302,8 @@ func applyGrant(c *Connection, g Grant, requested []string) {
 	if g.Account.Name != "" {
 		c.AccountName = g.Account.Name
 	}
-	if user := userOf(g); c.UserID == "" || !provisional(user) {
-		c.UserID = user
-	}
+	c.UserID = userOf(g)
+	c.ConsentedAt = g.ConsentedAt
 	c.setScopes(requested, g.Credentials.Scopes)
 	c.Attempt = Attempt{}
 	c.Failures = 0
@@ -321,7 +329,7 @@ func (s *Service) applyCredentials(c *Connection, p Platform, creds Credentials,
 		c.GrantExpiresAt = creds.IssuedAt.Add(cadence.Lapse)
 	}
 	c.RefreshAt = s.refreshAt(cadence, creds)
-	if s.CredentialStore.Stale(ref) {
+	if s.CredentialStore.Stale(ref) || c.ForgetSecret {
 		c.RefreshAt = s.Now().UTC().Add(restoreAfter)
 	}
 }
@@ -400,7 +408,7 @@ func (s *Service) revokeGrant(ctx context.Context, p Platform, app App, g Grant)
 		if err != nil {
 			return fmt.Errorf("reading who gave the grant: %w", err)
 		}
-		user = v.Account.ID
+		user = cmp.Or(v.UserID, v.Account.ID)
 	}
 	others, err := s.Store.UserConnections(ctx, p.Describe().Name, user)
 	if err != nil || len(others) > 0 {

@@ -1,6 +1,9 @@
 package connector
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // ImportRequest brings credentials that a person has already.
 type ImportRequest struct {
@@ -34,6 +37,7 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	if !mayActFor(ctx, r.Owner) {
 		return Imported{}, errConnectionNotFound()
 	}
+	began := s.Now().UTC()
 	app, err := s.app(ctx, r.Platform)
 	if err != nil {
 		return Imported{}, err
@@ -63,7 +67,8 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	}
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	return s.saveImported(ctx, p, app, r, grants)
+	s.completeImported(p, app, r, grants, began)
+	return s.saveImported(ctx, p, r, grants)
 }
 
 // spendImport reserves an import, and the verification that it asks for.
@@ -105,22 +110,20 @@ func (r ImportRequest) check() error {
 	return nil
 }
 
-// saveImported saves the grants that a platform made of the credentials of r.
-func (s *Service) saveImported(ctx context.Context, p Platform, app App, r ImportRequest, grants []Grant) (Imported, error) {
-	reserved, err := s.spendAccounts(ctx, r.Platform, grants, destination{owner: r.Owner})
-	if err != nil {
-		return Imported{}, err
-	}
-	var imported Imported
-	defer func() { s.giveBackUnused(ctx, reserved, imported.Connections) }()
-	for _, g := range grants {
-		if r.SkipVerify {
-			g.UserID = provisionalID(p, g.Credentials) // a claim without proof reaches no other connection
-		} else {
+// completeImported adds to the grants of an import what a platform leaves to its
+// caller, or could not tell.
+func (s *Service) completeImported(p Platform, app App, r ImportRequest, grants []Grant, began time.Time) {
+	for i := range grants {
+		g := &grants[i]
+		g.ConsentedAt = began
+		if !r.SkipVerify {
 			g.VerifiedAt = s.Now().UTC()
 			if g.Credentials.VerifiedKey == "" && p.AppKey(app, g.Credentials) != "" && knowsSecret(app, r.Credentials) {
 				g.Credentials.KnownSecret = secretFingerprint(app)
 			}
+		}
+		if r.SkipVerify || g.UserID == "" {
+			g.UserID = provisionalID(p, g.Credentials) // a claim without proof reaches no other connection
 		}
 		if g.Account.ID == "" {
 			g.Account.ID = provisionalID(p, g.Credentials)
@@ -128,6 +131,21 @@ func (s *Service) saveImported(ctx context.Context, p Platform, app App, r Impor
 		if g.Account.Name == "" {
 			g.Account.Name = r.AccountName
 		}
+	}
+}
+
+// saveImported saves the grants that a platform made of the credentials of r.
+func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest, grants []Grant) (Imported, error) {
+	if err := s.checkErased(ctx, p.Describe().Name, grants); err != nil {
+		return Imported{}, err
+	}
+	reserved, err := s.spendAccounts(ctx, r.Platform, grants, destination{owner: r.Owner})
+	if err != nil {
+		return Imported{}, err
+	}
+	var imported Imported
+	defer func() { s.giveBackUnused(ctx, reserved, imported.Connections) }()
+	for _, g := range grants {
 		requested := p.Describe().Scopes
 		if g.ScopesUnknown || len(g.Credentials.Scopes) == 0 {
 			requested = nil // what is missing is not known

@@ -142,12 +142,15 @@ func (s *Service) postpone(ctx context.Context, c Connection, until time.Time) e
 
 // awaitLease acquires the lease of a connection as soon as no holder has it and
 // the store answers. It gives up with StoreBudget left before the deadline of
-// ctx, and where the connection is gone.
+// ctx. ErrNotFound: the connection is gone, or was disconnected.
 func (s *Service) awaitLease(ctx context.Context, id ID) (Connection, error) {
 	for try := 0; ; try++ {
 		c, err := s.Store.Connection(ctx, id)
 		if errors.Is(err, ErrNotFound) {
 			return Connection{}, err
+		}
+		if err == nil && c.Status == Disconnected {
+			return Connection{}, ErrNotFound
 		}
 		if err == nil && !c.Lease.Held(s.Now()) {
 			if leased, err := s.acquireLease(ctx, c, c.Attempt); err == nil {
@@ -183,8 +186,14 @@ func (s *Service) release(ctx context.Context, c Connection, holder string, chan
 // again until ctx ends, since what should be written has already happened.
 // ErrConflict: another connection of the owner has the account.
 func (s *Service) commit(ctx context.Context, c Connection, change func(*Connection) error) (Connection, error) {
+	return s.write(ctx, c, func(c Connection) (Connection, error) { return s.changed(c, change) })
+}
+
+// write writes what change makes of c, as commit does. change gets disconnected
+// records too. Beside an error of change it returns the record as it was last read.
+func (s *Service) write(ctx context.Context, c Connection, change func(Connection) (Connection, error)) (Connection, error) {
 	for try := 0; ; try++ {
-		next, err := s.changed(c, change)
+		next, err := change(c)
 		if err != nil {
 			return c, err
 		}

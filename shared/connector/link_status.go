@@ -222,9 +222,6 @@ func (s *Service) spendLink(ctx context.Context, a Authorization, edit func(l *l
 	return err
 }
 
-// began returns when the authorization began.
-func (a Authorization) began() time.Time { return a.ExpiresAt.Add(-authorizationLife) }
-
 // checkLink returns LinkGone if the link that began a was spent or ended, or had
 // expired then.
 func (s *Service) checkLink(ctx context.Context, a Authorization) error {

@@ -2,19 +2,10 @@ package connector
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
 )
-
-// Deletion is what became of a data deletion.
-type Deletion struct {
-	RequestedAt time.Time `json:"requested_at"`
-	Deleted     int       `json:"deleted"` // connections
-}
 
 // NoticeResult is what a notice led to.
 type NoticeResult struct {
@@ -26,11 +17,13 @@ type NoticeResult struct {
 
 // TakeNotice verifies what a platform sent on its own and applies it: a
 // revoked grant marks every connection of that person needs_reauth, a data
-// deletion purges them. A notice that comes again changes nothing more.
+// deletion deletes everything of theirs. A notice that comes again changes nothing
+// more.
 //
-// It fails with StateInvalid if the notice is not signed by the app,
-// AppNotConfigured if there is none, and InvalidRequest where the platform
-// sends no such notice.
+// Its form, size and time are checked before anything is read. It fails with
+// StateInvalid if the notice is not signed by the app, is too old, or was taken as
+// one of another kind; AppNotConfigured if there is no app; and InvalidRequest where
+// the platform sends no such notice.
 func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw RawNotice) (NoticeResult, error) {
 	p, err := s.platform(name)
 	if err != nil {
@@ -40,18 +33,12 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 	if !ok {
 		return NoticeResult{}, Invalid("platform", "sends no notices")
 	}
-	app, err := s.app(ctx, name)
-	if err != nil {
-		return NoticeResult{}, err
-	}
-	if app.ClientSecret.Empty() {
-		return NoticeResult{}, errAppNotConfigured(p.Describe())
-	}
-	notice, err := withCurrentOrPreviousSecret(ctx, s, app, notSigned, func(app App) (Notice, error) {
-		return noticer.ReadNotice(app, kind, raw)
-	})
+	app, notice, err := s.readNotice(ctx, p, noticer, kind, raw)
 	if err != nil {
 		return NoticeResult{}, internal("reading a notice", err)
+	}
+	if err := s.takeOnce(ctx, name, kind, notice); err != nil {
+		return NoticeResult{}, err
 	}
 	if notice.Delete {
 		return s.deleteUserData(ctx, name, kind, app, notice)
@@ -65,51 +52,60 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 	return result, nil
 }
 
-// deleteUserData carries out a data deletion, once: the same request again gets
-// the same answer, and does not delete what was connected since.
-func (s *Service) deleteUserData(ctx context.Context, name Name, kind string, app App, notice Notice) (NoticeResult, error) {
-	code, err := s.deletionCode(app, notice)
+// readNotice checks a notice, and only then reads the app that must have signed it.
+func (s *Service) readNotice(ctx context.Context, p Platform, noticer Noticer, kind string, raw RawNotice) (App, Notice, error) {
+	if len(raw.Body) > maxNotice {
+		return App{}, Notice{}, Invalid("body", fmt.Sprintf("longer than %d bytes", maxNotice))
+	}
+	if err := noticer.CheckNotice(kind, raw); err != nil {
+		return App{}, Notice{}, err
+	}
+	app, err := s.app(ctx, p.Describe().Name)
 	if err != nil {
-		return NoticeResult{}, internal("naming a data deletion", err)
+		return App{}, Notice{}, err
 	}
-	result := NoticeResult{
-		DeletionCode: code,
-		StatusURL:    NewSecret(s.PublicURL + NoticeKind{Name: kind}.StatusPath(name, code.Reveal())),
+	if app.ClientSecret.Empty() {
+		return App{}, Notice{}, errAppNotConfigured(p.Describe())
 	}
-	if _, err := s.DeletionStatus(ctx, code); err == nil {
-		return result, nil
-	}
-	if result.Affected, err = s.applyNotice(ctx, name, notice); err != nil {
-		return NoticeResult{}, err
-	}
-	now := s.Now().UTC()
-	body := Deletion{RequestedAt: now, Deleted: result.Affected}
-	ticket, err := newTicket(DeletionKind, hash(code), now.Add(deletionLife), body)
-	if err != nil {
-		return NoticeResult{}, err
-	}
-	if err := s.putTicket(ctx, ticket); err != nil && !errors.Is(err, ErrConflict) { // the same request, at the same time
-		return NoticeResult{}, err
-	}
-	return result, nil
+	notice, err := withCurrentOrPreviousSecret(ctx, s, app, notSigned, func(app App) (Notice, error) {
+		return noticer.ReadNotice(app, kind, raw)
+	})
+	return app, notice, err
 }
 
-// deletionCode names a data deletion. It is the same for the same request, and
-// only the app's secret tells it. A request without a time is always a new one.
-func (s *Service) deletionCode(app App, notice Notice) (Secret, error) {
-	if notice.At.IsZero() {
-		return randomToken(s.Random)
-	}
-	request := fmt.Sprintf("data deletion of %s at %d", notice.UserID, notice.At.Unix())
-	key, err := hkdf.Key(sha256.New, []byte(app.ClientSecret.Reveal()), nil, request, 32)
-	if err != nil {
-		return Secret{}, err
-	}
-	return NewSecret(base64.RawURLEncoding.EncodeToString(key)), nil
+// takenNotice is the body of the ticket of a notice.
+type takenNotice struct {
+	Kind string `json:"kind"`
 }
 
-// applyNotice applies a notice to every connection of its person, and returns
-// how many it changed.
+// takeOnce records the kind as which a notice is taken. Where the platform signs
+// kinds alike, whoever has a notice of one kind could send it as one of another.
+// StateInvalid: it was taken as one of another kind.
+func (s *Service) takeOnce(ctx context.Context, name Name, kind string, notice Notice) error {
+	if notice.ID == "" {
+		return nil
+	}
+	id := hash(NewSecret(string(name) + "#" + notice.ID))
+	ticket, err := newTicket(TakenNoticeKind, id, s.Now().Add(NoticeMemory), takenNotice{Kind: kind})
+	if err != nil {
+		return err
+	}
+	if err := s.putTicket(ctx, ticket); !errors.Is(err, ErrConflict) {
+		return err
+	}
+	taken, err := ticketBody[takenNotice](ctx, s, ticket.RecordKey)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err == nil && taken.Kind == kind {
+		return nil
+	}
+	s.Log.WarnContext(ctx, "a notice was refused: it was taken as one of another kind before; where a person says that they sent it, purge their connections", "platform", string(name), "kind", kind, "taken_as", taken.Kind)
+	return &Error{Code: StateInvalid, Message: "the notice was taken as one of another kind"}
+}
+
+// applyNotice applies a notice to every connection of its person that may hold a
+// grant, and returns how many it changed.
 func (s *Service) applyNotice(ctx context.Context, name Name, notice Notice) (int, error) {
 	connections, err := s.Store.UserConnections(ctx, name, notice.UserID)
 	if err != nil {
@@ -131,9 +127,6 @@ func (s *Service) applyNotice(ctx context.Context, name Name, notice Notice) (in
 // applyNoticeTo applies a notice to one connection, and reports whether it
 // concerned the connection.
 func (s *Service) applyNoticeTo(ctx context.Context, c Connection, notice Notice) (bool, error) {
-	if notice.Delete {
-		return s.deleteConnectionData(ctx, c, notice)
-	}
 	marked, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Status != Active || notice.precedes(*c) {
 			return errLate
@@ -157,47 +150,4 @@ func (s *Service) applyNoticeTo(ctx context.Context, c Connection, notice Notice
 // seconds.
 func (n Notice) precedes(c Connection) bool {
 	return !n.At.IsZero() && c.IssuedAt.Truncate(time.Second).After(n.At)
-}
-
-// deleteConnectionData deletes a connection whose person asked for it: the
-// record and the credentials. The platform has ended the grant already. A
-// disconnected record is not found by its person, so it is made due first: the
-// sweep finishes a deletion that failed or crashed.
-func (s *Service) deleteConnectionData(ctx context.Context, c Connection, notice Notice) (bool, error) {
-	marked, err := s.commit(ctx, c, func(c *Connection) error {
-		if notice.precedes(*c) {
-			return errLate
-		}
-		disconnect(c)
-		c.StatusReason, c.RefreshAt = reasonDataDeletion, s.Now().UTC().Add(disconnectWithin)
-		return nil
-	})
-	if errors.Is(err, errLate) {
-		marked, err = s.Store.Connection(ctx, c.ID)
-		if errors.Is(err, ErrNotFound) || err == nil && marked.Status != Disconnected {
-			return false, nil
-		}
-	}
-	if err != nil {
-		return false, internal("disconnecting", err)
-	}
-	if err := s.purge(ctx, marked); err != nil {
-		return false, err
-	}
-	s.publish(ctx, EventDisconnected, marked, reasonDataDeletion)
-	return true, nil
-}
-
-// DeletionStatus returns what became of a data deletion, by its confirmation
-// code; ConnectionNotFound where there is none.
-func (s *Service) DeletionStatus(ctx context.Context, code Secret) (Deletion, error) {
-	gone := &Error{Code: ConnectionNotFound, Message: "no such data deletion"}
-	if !wellFormedToken(code) {
-		return Deletion{}, gone
-	}
-	d, err := ticketBody[Deletion](ctx, s, RecordKey{Kind: DeletionKind, ID: hash(code)})
-	if errors.Is(err, ErrNotFound) {
-		return Deletion{}, gone
-	}
-	return d, err
 }

@@ -95,6 +95,8 @@ type timelessPlatform struct {
 	userID string
 }
 
+func (p timelessPlatform) CheckNotice(string, connector.RawNotice) error { return nil }
+
 func (p timelessPlatform) ReadNotice(connector.App, string, connector.RawNotice) (connector.Notice, error) {
 	return connector.Notice{UserID: p.userID, Revoked: true, Reason: "deauthorized"}, nil
 }

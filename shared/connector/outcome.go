@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,9 +58,25 @@ func (a *attempt) abort(ctx context.Context, cause error) (Connection, error) {
 	})
 	if err != nil {
 		a.Log.WarnContext(ctx, "releasing a lease", "connection", string(a.connection.ID), "error", err)
-		return a.connection, cause
+		return a.late(ctx, cause)
 	}
 	return released, cause
+}
+
+// late returns what the caller of an attempt is told that could not be recorded:
+// cause, with the record as it is now, or that there is no such connection any
+// more. The connection that it then returns is one that hands out nothing.
+func (a *attempt) late(ctx context.Context, cause error) (Connection, error) {
+	fresh, err := a.Store.Connection(ctx, a.connection.ID)
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && fresh.Status == Disconnected:
+		ended := a.connection
+		disconnect(&ended)
+		return ended, errConnectionNotFound()
+	case err != nil:
+		return a.connection, cmp.Or(cause, internal("reading a connection", err))
+	}
+	return fresh, cause
 }
 
 // storeRenewed stores what an exchange brought: first the credentials, then the
@@ -104,6 +121,11 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 	if err != nil {
 		return a.connection, err
 	}
+	if a.renewed.UserID != "" {
+		if err := a.eraseNamed(ctx, committed); err != nil {
+			return a.late(ctx, err)
+		}
+	}
 	if committed.accountChanged(a.renewed) {
 		a.reportAccountChanged(ctx, committed)
 		return committed, errReauth(ReasonAccountChanged)
@@ -123,6 +145,7 @@ func (a *attempt) applyRenewed(c *Connection, ref CredentialsRef) {
 	now := a.Now().UTC()
 	a.applyCredentials(c, a.platform, a.renewed, ref)
 	c.updateScopes(a.renewed.Scopes)
+	c.setUser(a.renewed.UserID)
 	c.LastRefreshedAt = now
 	c.Failures, c.Attempt = 0, Attempt{}
 	switch {
@@ -138,16 +161,13 @@ func (a *attempt) applyRenewed(c *Connection, ref CredentialsRef) {
 // credentials are deleted: deleted stays deleted, purged stays purged (I10).
 func (a *attempt) discardLate(ctx context.Context) (Connection, error) {
 	c := a.connection
-	fresh, err := a.Store.Connection(ctx, c.ID)
-	if err == nil && fresh.Status != Disconnected {
-		return fresh, nil
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return c, internal("reading a connection", err)
+	fresh, err := a.late(ctx, nil)
+	if !errors.Is(err, ConnectionNotFound) {
+		return fresh, err
 	}
 	a.revokeUnused(ctx, a.platform, a.app, []Grant{{Account: Account{ID: c.AccountID}, UserID: c.UserID, Credentials: a.renewed}})
 	a.deleteLate(ctx, c)
-	return c, errConnectionNotFound()
+	return fresh, err
 }
 
 // recordFailure records an exchange whose failure passes by itself, or by a
@@ -182,6 +202,9 @@ func (a *attempt) recordFailure(ctx context.Context, o outcome, e *Error) (Conne
 		}
 		return nil
 	})
+	if errors.Is(err, errLate) {
+		return a.late(ctx, e)
+	}
 	if err != nil {
 		return a.connection, errors.Join(e, err)
 	}
@@ -197,9 +220,9 @@ func (a *attempt) mayBeSpent() bool {
 // markNeedsReauth marks a connection that only a new consent helps, unless the
 // platform refused credentials that are no longer the newest (I5).
 func (a *attempt) markNeedsReauth(ctx context.Context, cause *Error) (Connection, error) {
-	fresh, err := a.Store.Connection(ctx, a.connection.ID)
+	fresh, err := a.late(ctx, nil)
 	if err != nil {
-		return a.connection, notFound(err)
+		return fresh, err
 	}
 	fresh, newest, err := a.Service.reconcile(ctx, a.platform, fresh, a.connection.Lease.Holder)
 	if err != nil && !errors.Is(err, ReauthorizationRequired) {
@@ -234,7 +257,7 @@ func (a *attempt) markNeedsReauth(ctx context.Context, cause *Error) (Connection
 		return nil
 	})
 	if errors.Is(err, errLate) {
-		return a.Connection(ctx, a.connection.ID)
+		return a.late(ctx, nil)
 	}
 	if err != nil {
 		return a.connection, err

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -15,12 +16,14 @@ import (
 // I13):
 //
 //	{"authorization":{…}, "grants":[{"account_id":…, "account_name":…,
-//	 "user_id":…, "warning":…, "verified_at":…}], "confirm_before":…,
-//	 "connection_id":…, "revoke_after":…}
+//	 "user_id":…, "warning":…, "verified_at":…}], "began":…,
+//	 "confirm_before":…, "connection_id":…, "revoke_after":…, "erased":…}
 type pending struct {
 	id            string
 	Authorization Authorization  `json:"authorization"`
 	Grants        []pendingGrant `json:"grants"`
+	// Began is when the consent began, or the import.
+	Began time.Time `json:"began,omitzero"`
 	// ConfirmBefore ends the right to confirm. The previous release knows no
 	// ConnectionID, and leaves a ticket alone until then.
 	ConfirmBefore time.Time `json:"confirm_before"`
@@ -28,6 +31,9 @@ type pending struct {
 	// RevokeAfter is when the sweep may revoke the grants and delete the
 	// credentials.
 	RevokeAfter time.Time `json:"revoke_after,omitzero"`
+	// Erased says that the person asked for a data deletion: only what is left is to
+	// be deleted.
+	Erased bool `json:"erased,omitempty"`
 }
 
 // pendingGrant is a Grant without its credentials.
@@ -54,16 +60,54 @@ func (p pending) credentialsKey(n int) CredentialsKey {
 	return key
 }
 
+// began is when the consent began; zero where that is not known.
+func (p pending) began() time.Time {
+	if p.Began.IsZero() {
+		return p.Authorization.began()
+	}
+	return p.Began
+}
+
+// userID is the person who consented; empty where that is not known. All grants of a
+// consent are of one person.
+func (p pending) userID() string {
+	for _, g := range p.Grants {
+		if user := cmp.Or(g.UserID, g.AccountID); !provisional(user) {
+			return user
+		}
+	}
+	return ""
+}
+
+// anonymous returns what is left of p after an erasure: where credentials may be
+// stored late, and nothing of the person.
+func (p pending) anonymous(now time.Time) pending {
+	return pending{
+		id: p.id, Authorization: Authorization{Platform: p.Authorization.Platform},
+		Grants:        make([]pendingGrant, len(p.Grants)),
+		ConfirmBefore: now, ConnectionID: p.ConnectionID, RevokeAfter: now.Add(lateWriterLife), Erased: true,
+	}
+}
+
 func (p pending) recordKey() RecordKey { return RecordKey{Kind: PendingKind, ID: p.id} }
 
 // putPending writes the ticket of p. expiresAt is when DynamoDB may delete it.
 func (s *Service) putPending(ctx context.Context, p pending, expiresAt time.Time) error {
-	ticket, err := newTicket(PendingKind, p.id, expiresAt, p)
+	ticket, err := p.ticket(expiresAt)
 	if err != nil {
 		return err
 	}
-	ticket.DueAt = p.RevokeAfter.UTC()
 	return s.putTicket(ctx, ticket)
+}
+
+// ticket returns the ticket of p.
+func (p pending) ticket(expiresAt time.Time) (Ticket, error) {
+	ticket, err := newTicket(PendingKind, p.id, expiresAt, p)
+	ticket.DueAt = p.RevokeAfter.UTC()
+	if ticket.UserID = p.userID(); ticket.UserID != "" {
+		ticket.Platform = p.Authorization.Platform
+	}
+	return ticket, err
 }
 
 // storePending stores the grants of a consent outside of any connection.
@@ -73,7 +117,7 @@ func (s *Service) storePending(ctx context.Context, a Authorization, grants []Gr
 		return pending{}, internal("naming a consent", err)
 	}
 	now := s.Now().UTC()
-	p := pending{id: string(id), Authorization: a, ConfirmBefore: now.Add(confirmationLife)}
+	p := pending{id: string(id), Authorization: a, Began: a.began(), ConfirmBefore: now.Add(confirmationLife)}
 	p.RevokeAfter = p.ConfirmBefore.Add(confirmationSlack)
 	for _, g := range grants {
 		p.Grants = append(p.Grants, pendingGrant{AccountID: g.Account.ID, AccountName: g.Account.Name, UserID: g.UserID, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
@@ -93,6 +137,26 @@ func (s *Service) storePending(ctx context.Context, a Authorization, grants []Gr
 	return p, nil
 }
 
+// lateSecretTicket returns the ticket of a connection that is purged: of
+// credentials that a late writer may store, and that no record refers to. It names
+// neither the account nor the person.
+func (s *Service) lateSecretTicket(c Connection) (Ticket, error) {
+	id, err := NewID(s.Random)
+	if err != nil {
+		return Ticket{}, internal("naming a ticket", err)
+	}
+	now := s.Now().UTC()
+	p := pending{
+		id:            string(id),
+		Authorization: Authorization{Platform: c.Platform},
+		Grants:        []pendingGrant{{}},
+		ConfirmBefore: now.Add(pendingLife),
+		ConnectionID:  c.ID,
+		RevokeAfter:   now.Add(lateWriterLife),
+	}
+	return p.ticket(now.Add(pendingLife))
+}
+
 // recordIntent writes the ticket of a connection whose credentials are stored
 // next. The transaction that creates the record deletes the ticket.
 func (s *Service) recordIntent(ctx context.Context, c Connection) (RecordKey, error) {
@@ -105,6 +169,7 @@ func (s *Service) recordIntent(ctx context.Context, c Connection) (RecordKey, er
 		id:            string(id),
 		Authorization: Authorization{Platform: c.Platform, Owner: c.Owner},
 		Grants:        []pendingGrant{{AccountID: c.AccountID, UserID: c.UserID}},
+		Began:         c.ConsentedAt,
 		ConfirmBefore: expiresAt,
 		ConnectionID:  c.ID,
 		RevokeAfter:   c.CreatedAt.Add(recordWithin),
@@ -157,7 +222,7 @@ func (s *Service) loadPending(ctx context.Context, p pending) ([]Grant, error) {
 		if err != nil {
 			return nil, internal("reading a pending consent", err)
 		}
-		grants = append(grants, Grant{Account: Account{ID: g.AccountID, Name: g.AccountName}, UserID: g.UserID, Credentials: creds, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
+		grants = append(grants, Grant{Account: Account{ID: g.AccountID, Name: g.AccountName}, UserID: g.UserID, Credentials: creds, ConsentedAt: p.began(), Warning: g.Warning, VerifiedAt: g.VerifiedAt})
 	}
 	return grants, nil
 }
@@ -165,12 +230,19 @@ func (s *Service) loadPending(ctx context.Context, p pending) ([]Grant, error) {
 // deletePending deletes the credentials of a pending consent and, last, its
 // ticket.
 func (s *Service) deletePending(ctx context.Context, p pending, ticket RecordKey) error {
+	if err := s.deletePendingCredentials(ctx, p); err != nil {
+		return err
+	}
+	return s.dropTicket(ctx, ticket)
+}
+
+func (s *Service) deletePendingCredentials(ctx context.Context, p pending) error {
 	for n := range p.Grants {
 		if err := s.CredentialStore.Delete(ctx, p.credentialsKey(n), CredentialsRef{}, true); err != nil {
 			return internal("deleting a pending consent", err)
 		}
 	}
-	return s.dropTicket(ctx, ticket)
+	return nil
 }
 
 // endPending revokes and deletes a consent that was not confirmed in time, or

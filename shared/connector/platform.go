@@ -52,8 +52,9 @@ type Platform interface {
 	// Refresh renews c or, where nothing can be renewed, checks that it still
 	// works and returns it as it is. What the platform left out of its answer
 	// is carried over. A dead grant is ReauthorizationRequired, a refused app
-	// AppMisconfigured. Where the answer names the account of the tokens, the
-	// result has it as AccountID. c has no AccountID.
+	// AppMisconfigured. Where the answer names the account of the tokens, or the
+	// person who consented, the result has them as AccountID and UserID. c has
+	// neither.
 	Refresh(ctx context.Context, app App, c Credentials) (Credentials, error)
 
 	// Verify calls the platform's simplest authenticated endpoint. An access
@@ -113,9 +114,15 @@ type Revoker interface {
 
 // Noticer is a Platform that sends notices. Its Description lists their kinds.
 type Noticer interface {
+	// CheckNotice refuses what cannot be a notice of that kind, by its form and its
+	// time alone. It comes before the app is read, whose secret costs a call. The
+	// errors are those of ReadNotice.
+	CheckNotice(kind string, raw RawNotice) error
+
 	// ReadNotice verifies that raw, a notice of that kind, comes from the
-	// platform, and returns what it means. A notice that app did not sign is
-	// StateInvalid. A kind that the platform does not send is InvalidRequest.
+	// platform, and returns what it means. A notice that app did not sign, or that
+	// is too old, is StateInvalid. A kind that the platform does not send is
+	// InvalidRequest.
 	ReadNotice(app App, kind string, raw RawNotice) (Notice, error)
 }
 
@@ -150,6 +157,10 @@ type RawNotice struct {
 
 // Notice is what a platform told us.
 type Notice struct {
+	// ID identifies what the platform signed, where that does not say for which
+	// kind of notice it is: what was taken at one route is then refused at the
+	// others. The platform refuses a notice that is older than NoticeMemory.
+	ID string
 	// UserID is the person that the notice is about, as Grant.UserID. It is
 	// empty for notices that change nothing.
 	UserID string
@@ -308,9 +319,14 @@ type Account struct {
 
 // Grant is what one account's consent yielded, not yet stored.
 type Grant struct {
-	Account     Account
-	UserID      string // see Connection.UserID
+	Account Account
+	// UserID is who consented, see Connection.UserID. An import leaves it empty
+	// where the platform did not say.
+	UserID      string
 	Credentials Credentials
+	// ConsentedAt is when the consent began, or the import. A Platform leaves it
+	// to its caller.
+	ConsentedAt time.Time
 	// VerifiedAt is when the platform said that the credentials work; zero
 	// where it was not asked. A Platform leaves it to its caller.
 	VerifiedAt time.Time
@@ -320,12 +336,17 @@ type Grant struct {
 	// Warning is something the person should know, such as a token that will
 	// expire although it should not; it becomes the status reason.
 	Warning string
+	// erased is when the person last asked for an erasure; nil where they did not.
+	erased *erasedAt
 }
 
 // Verification is what a platform said about credentials when asked.
 type Verification struct {
 	Account Account
-	Scopes  []string
+	// UserID is who consented, see Connection.UserID; empty where the platform
+	// did not say.
+	UserID string
+	Scopes []string
 	// Warning is as in Grant.
 	Warning string
 }

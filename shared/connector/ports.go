@@ -25,9 +25,15 @@ type Store interface {
 	Connections(ctx context.Context, f Filter, cursor string, limit int) (page []Connection, next string, err error)
 
 	// UserConnections returns every connection, of all owners, that a
-	// platform's user authorized, except disconnected ones. The latest writes
-	// may be missing.
+	// platform's user authorized, except disconnected ones: those that may hold
+	// a grant. The latest writes may be missing.
 	UserConnections(ctx context.Context, platform Name, userID string) ([]Connection, error)
+
+	// UserRecords returns the keys of every record of a platform's user: of all
+	// their connections, disconnected ones too, and of the tickets that name
+	// them. The latest writes may be missing, and a key may be that of a record
+	// that is gone.
+	UserRecords(ctx context.Context, platform Name, userID string) ([]RecordKey, error)
 
 	// Commit writes all of the change in one transaction, or nothing. It
 	// returns the connection as it now stands, with its next revision.
@@ -95,10 +101,11 @@ type Change struct {
 	// account, and is deleted DisconnectedFor later.
 	Before, After *Connection
 
-	Put     []Ticket
-	Take    []Taking
-	Replace []Replacement
-	Drop    []RecordKey // tickets to delete; one that is gone is no error
+	Put       []Ticket
+	Take      []Taking
+	Replace   []Replacement
+	Overwrite []Ticket    // tickets to write whether or not there is one of that key
+	Drop      []RecordKey // tickets to delete; one that is gone is no error
 }
 
 // Taking deletes a ticket that is bound to nothing and has not expired at an
@@ -117,7 +124,7 @@ type Replacement struct{ Old, New Ticket }
 const DueShards = 16
 
 // DisconnectedFor is how long the record of a disconnected connection can
-// still be read: as long as its secret can be recovered.
+// still be read after its last change: as long as its secret can be recovered.
 const DisconnectedFor = 7 * 24 * time.Hour
 
 // RecordKey names a connection or a ticket: in the store, among what is due,
@@ -139,11 +146,14 @@ const (
 	LinkStatusKind   Kind = "link_status"  // what became of a connect link, under the link's id
 	StateKind        Kind = "state"        // an authorization in flight; Body is an Authorization
 	DeletionKind     Kind = "deletion"     // the status of a data deletion, read many times
+	ErasureKind      Kind = "erasure"      // a data deletion that is not complete
+	ErasedKind       Kind = "erased"       // when a person asked for a data deletion, under a hash of their id
 	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent, bound to its owner
 	PendingKind      Kind = "pending"      // credentials that no connection refers to yet
 	// LinkConnectionsKind is a page of the connections of a link: a list of ids,
 	// under the id of the link and the number of the page.
 	LinkConnectionsKind Kind = "link_connections"
+	TakenNoticeKind     Kind = "notice" // at which route a notice was taken
 	// UnrecordedKind is a pending consent of one connection, in the form of the
 	// previous release. This release reads it and writes none.
 	UnrecordedKind Kind = "unrecorded"
@@ -161,8 +171,12 @@ type Ticket struct {
 	RecordKey
 	// Bound is the hash of a second value that must be shown to take it;
 	// empty where none is asked for.
-	Bound     string
-	Body      []byte // JSON, no secrets
+	Bound string
+	Body  []byte // JSON, no secrets
+	// Platform and UserID name the person of the ticket, for UserRecords. They
+	// are empty where there is none.
+	Platform  Name
+	UserID    string
 	ExpiresAt time.Time
 	// DueAt is when the sweep should act; zero means never.
 	DueAt time.Time
@@ -180,6 +194,10 @@ type CredentialStore interface {
 	// the zero reference for new credentials. Where prev was deleted meanwhile
 	// Put returns ErrGone and stores nothing.
 	Put(ctx context.Context, key CredentialsKey, prev CredentialsRef, c Credentials) (CredentialsRef, error)
+
+	// Hold returns a reference that holds c itself, as Put does where it cannot
+	// store: what is stored under key can then be deleted.
+	Hold(ctx context.Context, key CredentialsKey, c Credentials) (CredentialsRef, error)
 
 	// Rescue stores c where Latest finds it although no record refers to it.
 	// It is called where ref, which Put returned, could not be written into

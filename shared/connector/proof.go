@@ -124,7 +124,7 @@ func (s *Service) readCredentials(ctx context.Context, c Connection) (Credential
 		creds, _, err = s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	}
 	if err != nil {
-		return Credentials{}, credentialsError(err)
+		return Credentials{}, s.credentialsError(ctx, c, err)
 	}
 	return creds, nil
 }

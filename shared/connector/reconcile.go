@@ -19,7 +19,7 @@ import (
 func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holder string) (Connection, Credentials, error) {
 	creds, ref, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
 	if err != nil {
-		return c, Credentials{}, credentialsError(err)
+		return c, Credentials{}, s.credentialsError(ctx, c, err)
 	}
 	if ref.Generation <= c.Credentials.Generation {
 		return c, creds, nil
@@ -66,6 +66,7 @@ func (s *Service) applyReconciled(c *Connection, creds Credentials) EventType {
 	if creds.ConsentID != "" {
 		c.ConsentID = creds.ConsentID
 	}
+	c.ConsentedAt = creds.IssuedAt // about when it began
 	if c.Status != NeedsReauth {
 		return ""
 	}
@@ -107,8 +108,14 @@ func (s *Service) reconcileConsent(ctx context.Context, p Platform, c Connection
 	return released, err
 }
 
-func credentialsError(err error) error {
+// credentialsError returns the error for credentials of c that cannot be read. A
+// connection that ended meanwhile has none, and needs no new consent.
+func (s *Service) credentialsError(ctx context.Context, c Connection, err error) error {
 	if errors.Is(err, ErrNotFound) {
+		fresh, readErr := s.Store.Connection(ctx, c.ID)
+		if errors.Is(readErr, ErrNotFound) || readErr == nil && fresh.Status == Disconnected {
+			return errConnectionNotFound()
+		}
 		return &Error{Code: ReauthorizationRequired, Reason: reasonCredentialsMissing, Message: "the credentials are gone from the vault: send a connect link with this connection_id", Err: err}
 	}
 	return internal("reading credentials", err)

@@ -146,6 +146,7 @@ type attempt struct {
 	turn        turn
 	renewed     Credentials // by the platform
 	account     Account     // of the credentials, once the platform named it
+	userID      string      // likewise
 }
 
 // attempt acquires the lease of c and runs an attempt. ErrConflict: another
@@ -227,6 +228,7 @@ func (a *attempt) run(ctx context.Context) (Connection, error) {
 	if err := a.reconcile(ctx); err != nil {
 		return a.record(ctx, outcomeNotSent, err)
 	}
+	a.forgetFormer(ctx)
 	a.moveStale(ctx)
 	confirm := a.onlyConfirms()
 	if !confirm && !a.stillNeeded() {
@@ -284,27 +286,40 @@ func (a *attempt) moveStale(ctx context.Context) {
 	if !a.CredentialStore.Stale(c.Credentials) {
 		return
 	}
-	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, a.credentials)
-	if err == nil && a.CredentialStore.Stale(ref) {
+	a.connection = a.storeStale(ctx, a.platform, c, a.credentials)
+}
+
+// storeStale stores the credentials of a stale reference, and returns the connection as
+// it is then. A failure is logged.
+func (s *Service) storeStale(ctx context.Context, p Platform, c Connection, creds Credentials) Connection {
+	ref, err := s.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, creds)
+	if err == nil && s.CredentialStore.Stale(ref) {
 		err = errors.New("the credential store still takes no writes")
 	}
+	moved := c
 	if err == nil {
-		c, err = a.commit(ctx, c, func(c *Connection) error {
-			if c.Credentials.Generation != ref.Generation {
-				return errLate
-			}
-			a.applyCredentials(c, a.platform, a.credentials, ref)
-			return nil
-		})
+		moved, err = s.recordMoved(ctx, p, c, creds, ref)
 	}
 	if errors.Is(err, errLate) {
-		a.deleteLate(ctx, c)
+		s.deleteLate(ctx, c)
 	}
 	if err != nil {
-		a.Log.WarnContext(ctx, "moving stale credentials", "connection", string(c.ID), "error", err)
-		return
+		s.Log.WarnContext(ctx, "moving stale credentials", "connection", string(c.ID), "error", err)
+		return c
 	}
-	a.connection = c
+	return moved
+}
+
+// recordMoved makes the record refer to where its credentials are now. errLate: it
+// refers to others.
+func (s *Service) recordMoved(ctx context.Context, p Platform, c Connection, creds Credentials, ref CredentialsRef) (Connection, error) {
+	return s.commit(ctx, c, func(c *Connection) error {
+		if c.Credentials.Generation != ref.Generation {
+			return errLate
+		}
+		s.applyCredentials(c, p, creds, ref)
+		return nil
+	})
 }
 
 // stillNeeded reports whether the credentials must be renewed. A connection with
@@ -373,7 +388,7 @@ func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 		return outcomeAppRefused, errAppReplaced(nil)
 	}
 	sent := a.credentials
-	sent.AccountID = ""
+	sent.AccountID, sent.UserID = "", ""
 	renewed, err := withCurrentOrPreviousSecret(ctx, a.Service, a.app, clientRefused, func(app App) (Credentials, error) {
 		ctx, cancel := context.WithTimeout(ctx, ExchangeBudget)
 		defer cancel()

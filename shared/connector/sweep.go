@@ -115,10 +115,11 @@ const (
 	Failed       DueResult = "failed"
 	Expired      DueResult = "expired"   // a consent that was not confirmed in time
 	Resting      DueResult = "suspended" // it stays due; the platform was not called
+	Erased       DueResult = "erased"    // a run of a data deletion
 )
 
 // HandleDue does what QueueDue queued: it refreshes a connection that is due,
-// finishes a disconnection, or ends a pending consent. A failure that is
+// finishes a disconnection, ends a pending consent, or continues a data deletion. A failure that is
 // recorded on the connection is a result; an error means that it could not be
 // recorded, and that the message should be delivered again.
 func (s *Service) HandleDue(ctx context.Context, due RecordKey) (DueResult, error) {
@@ -127,6 +128,8 @@ func (s *Service) HandleDue(ctx context.Context, due RecordKey) (DueResult, erro
 		return s.refreshDue(ctx, ID(due.ID))
 	case PendingKind, UnrecordedKind:
 		return s.endPending(ctx, due)
+	case ErasureKind:
+		return s.eraseDue(ctx, due)
 	case "":
 		return s.handleUntyped(ctx, due.ID)
 	}

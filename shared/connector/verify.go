@@ -77,7 +77,7 @@ func (s *Service) spendVerification(ctx context.Context, p Platform, c Connectio
 func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Verification, error) {
 	creds, err := s.CredentialStore.Get(ctx, c.credentialsKey(), c.Credentials)
 	if err != nil {
-		return Verification{}, credentialsError(err)
+		return Verification{}, s.credentialsError(ctx, c, err)
 	}
 	app, err := s.app(ctx, c.Platform)
 	if err != nil {
@@ -92,13 +92,14 @@ func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Ver
 
 // storeVerified stores what a verification found.
 func (s *Service) storeVerified(ctx context.Context, c Connection, v Verification) (Connection, error) {
-	if v.Account.ID != "" && v.Account.ID != c.AccountID && !provisional(c.AccountID) {
+	if v.isOfAnother(c) {
 		return Connection{}, &Error{Code: AccountMismatch, Message: "the credentials are those of another account"}
 	}
 	recovered := c.Status == NeedsReauth
 	verified, err := s.commit(ctx, c, func(c *Connection) error {
 		c.VerifiedAt = s.Now().UTC()
 		c.setAccount(v.Account)
+		c.setUser(v.UserID)
 		c.updateScopes(v.Scopes)
 		if v.Warning != "" || recovered {
 			c.StatusReason = v.Warning
@@ -108,6 +109,9 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 		}
 		return nil
 	})
+	if err == nil {
+		err = s.eraseNamed(ctx, verified)
+	}
 	switch {
 	case errors.Is(err, ErrConflict):
 		return Connection{}, errAccountHeld()
@@ -115,24 +119,32 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 		return Connection{}, errConnectionNotFound()
 	case err != nil:
 		return Connection{}, err
-	}
-	if recovered {
+	case recovered:
 		s.publish(ctx, EventRecovered, verified, reasonVerified)
 	}
 	return verified, nil
 }
 
-// setAccount records the account that the platform named. It is the person, too,
-// where none was known.
+// isOfAnother reports whether the platform named another account than that of c.
+func (v Verification) isOfAnother(c Connection) bool {
+	return v.Account.ID != "" && v.Account.ID != c.AccountID && !provisional(c.AccountID)
+}
+
+// setAccount records the account that the platform named.
 func (c *Connection) setAccount(account Account) {
 	if account.ID == "" {
 		return
 	}
-	if provisional(c.UserID) {
-		c.UserID = account.ID
-	}
 	c.AccountID = account.ID
 	if account.Name != "" {
 		c.AccountName = account.Name
+	}
+}
+
+// setUser records the person that the platform named, who may differ from the one
+// that was recorded: an import does not prove whose its credentials are.
+func (c *Connection) setUser(userID string) {
+	if userID != "" {
+		c.UserID = userID
 	}
 }

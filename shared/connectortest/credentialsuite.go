@@ -64,6 +64,7 @@ func TestCredentialStore(t *testing.T, open func(t *testing.T) StoreUnderTest) {
 		{"stand_in_while_writes_are_refused", standInWhileWritesAreRefused},
 		{"stand_in_before_the_first_version", standInBeforeTheFirstVersion},
 		{"stand_in_belongs_to_its_key", standInBelongsToItsKey},
+		{"held_credentials_outlast_what_is_stored", heldCredentialsOutlastWhatIsStored},
 		{"rescue_is_found_by_latest", rescueIsFoundByLatest},
 		{"errors_hold_no_secret", errorsHoldNoSecret},
 	} {
@@ -409,4 +410,30 @@ func errorsHoldNoSecret(t *testing.T, s credentialsCheck) {
 			}
 		}
 	}
+}
+
+// heldCredentialsOutlastWhatIsStored checks that a reference from Hold holds the
+// credentials whatever is stored, and that they are stored anew after a deletion.
+func heldCredentialsOutlastWhatIsStored(t *testing.T, s credentialsCheck) {
+	s.put(t, connector.CredentialsRef{}, generation(1))
+	held := generation(2)
+	ref, err := s.Hold(t.Context(), s.key, held)
+	if err != nil || ref.Generation != 2 || !s.Stale(ref) {
+		t.Fatalf("Hold = %+v, %v, want a stale reference of generation 2", ref, err)
+	}
+	for _, moment := range []string{"while older ones are stored", "after they were deleted"} {
+		got, latest, err := s.Latest(t.Context(), s.key, ref)
+		if err != nil || !sameCredentials(got, held) || latest.Generation != 2 {
+			t.Errorf("Latest %s = generation %d, %v, want the held ones", moment, latest.Generation, err)
+		}
+		s.wantGet(t, ref, held)
+		if err := s.Delete(t.Context(), s.key, ref, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stored := s.put(t, ref, held)
+	if s.Stale(stored) {
+		t.Error("the credentials were held again, not stored")
+	}
+	s.wantGet(t, stored, held)
 }

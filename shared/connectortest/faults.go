@@ -25,7 +25,7 @@ type Call struct {
 	// Name is the port and the method, such as "Store.Connection" or
 	// "Vault.Put". A Commit is named after what it writes: "Store.Create",
 	// "Store.Update" and "Store.Delete" of a connection, "Store.PutTicket",
-	// "Store.ReplaceTicket" and "Store.DropTicket" where it writes no connection.
+	// "Store.ReplaceTicket", "Store.OverwriteTicket" and "Store.DropTicket" where it writes no connection.
 	Name string
 	// N counts the calls of that name since Wire, from 1.
 	N int
@@ -159,6 +159,12 @@ func (s faultyStore) UserConnections(ctx context.Context, platform connector.Nam
 	})
 }
 
+func (s faultyStore) UserRecords(ctx context.Context, platform connector.Name, userID string) ([]connector.RecordKey, error) {
+	return around(ctx, s.faults, Call{Name: "Store.UserRecords"}, func() ([]connector.RecordKey, error) {
+		return s.Store.UserRecords(ctx, platform, userID)
+	})
+}
+
 func (s faultyStore) Commit(ctx context.Context, change connector.Change) (connector.Connection, error) {
 	return around(ctx, s.faults, Call{Name: commitName(change), Change: change}, func() (connector.Connection, error) {
 		return s.Store.Commit(ctx, change)
@@ -177,6 +183,8 @@ func commitName(change connector.Change) string {
 		return "Store.PutTicket"
 	case len(change.Replace) > 0:
 		return "Store.ReplaceTicket"
+	case len(change.Overwrite) > 0:
+		return "Store.OverwriteTicket"
 	}
 	return "Store.DropTicket"
 }

@@ -2,8 +2,10 @@ package connectortest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"reflect"
@@ -129,6 +131,27 @@ func (s *Store) UserConnections(_ context.Context, platform connector.Name, user
 	return found, nil
 }
 
+// UserRecords implements connector.Store.
+func (s *Store) UserRecords(_ context.Context, platform connector.Name, userID string) ([]connector.RecordKey, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []connector.RecordKey
+	for id, r := range s.connections {
+		if r.connection.Platform == platform && r.connection.UserID == userID {
+			found = append(found, connector.RecordKey{Kind: connector.ConnectionKind, ID: string(id)})
+		}
+	}
+	for key, t := range s.tickets {
+		if t.Platform == platform && t.UserID == userID {
+			found = append(found, key)
+		}
+	}
+	slices.SortFunc(found, func(a, b connector.RecordKey) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
+	})
+	return found, nil
+}
+
 // Commit implements connector.Store.
 func (s *Store) Commit(_ context.Context, change connector.Change) (connector.Connection, error) {
 	s.mu.Lock()
@@ -144,6 +167,9 @@ func (s *Store) Commit(_ context.Context, change connector.Change) (connector.Co
 	}
 	for _, taken := range change.Take {
 		delete(s.tickets, taken.RecordKey)
+	}
+	for _, t := range change.Overwrite {
+		s.tickets[t.RecordKey] = clone(t)
 	}
 	for _, key := range change.Drop {
 		delete(s.tickets, key)
@@ -301,6 +327,22 @@ func (s *Store) Reserve(_ context.Context, counter string, n, limit int, _ time.
 	}
 	s.counters[counter] += n
 	return s.counters[counter], nil
+}
+
+// Text returns every record as one text, to be searched for what must not be
+// stored.
+func (s *Store) Text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	for _, r := range s.connections {
+		fmt.Fprintf(&b, "%+v\nsealed: %s\n", r.connection, r.connection.Credentials.Sealed)
+	}
+	for _, t := range s.tickets {
+		fmt.Fprintf(&b, "%+v\nbody: %s\n", t, t.Body)
+	}
+	fmt.Fprintf(&b, "%+v\n%+v\n%+v\n", s.accounts, s.counters, s.breakers)
+	return b.String()
 }
 
 // clone returns a copy that shares no memory with v, whose times are as a

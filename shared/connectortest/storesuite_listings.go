@@ -206,3 +206,57 @@ func userConnections(t *testing.T, s storeCheck) {
 	delete(want, gone.ID)
 	wantFound("after one was disconnected")
 }
+
+// userRecords checks that every record of a person is found: also disconnected
+// connections, and tickets.
+func userRecords(t *testing.T, s storeCheck) {
+	user := "user of " + s.owner
+	c := s.connection(t, "account")
+	c.Platform, c.UserID = "facebook", user
+	c = s.create(t, c)
+	other := s.connection(t, "another account")
+	other.Platform, other.UserID = "facebook", user+"#"
+	s.create(t, other)
+	ticket := s.ticket()
+	ticket.Kind, ticket.Platform, ticket.UserID = connector.PendingKind, "facebook", user
+	elsewhere := s.ticket()
+	elsewhere.Platform, elsewhere.UserID = "tiktok", user
+	if _, err := s.Commit(t.Context(), connector.Change{Put: []connector.Ticket{ticket, elsewhere, s.ticket()}}); err != nil {
+		t.Fatal(err)
+	}
+	wantRecords := func(moment string, want ...connector.RecordKey) {
+		t.Helper()
+		eventually(t, func() string {
+			got, err := s.UserRecords(t.Context(), "facebook", user)
+			found := map[connector.RecordKey]bool{}
+			for _, key := range got {
+				found[key] = true
+			}
+			wanted := map[connector.RecordKey]bool{}
+			for _, key := range want {
+				wanted[key] = true
+			}
+			if err != nil || len(got) != len(want) || !reflect.DeepEqual(found, wanted) {
+				return fmt.Sprintf("UserRecords %s: %v, %v, want %v", moment, got, err, want)
+			}
+			return ""
+		})
+	}
+	wantRecords("at first", keyOf(c.ID), ticket.RecordKey)
+	got, err := s.Ticket(t.Context(), ticket.RecordKey, s.now)
+	if err != nil || !reflect.DeepEqual(got, ticket) {
+		t.Errorf("Ticket = %+v, %v, want %+v", got, err, ticket)
+	}
+
+	c = s.disconnect(t, c)
+	wantRecords("after the connection was disconnected", keyOf(c.ID), ticket.RecordKey)
+
+	anonymous := ticket
+	anonymous.Platform, anonymous.UserID = "", ""
+	if _, err := s.Commit(t.Context(), connector.Change{Overwrite: []connector.Ticket{anonymous}}); err != nil {
+		t.Fatal(err)
+	}
+	wantRecords("after the ticket was replaced by one without the person", keyOf(c.ID))
+	s.delete(t, c)
+	wantRecords("after the connection was deleted")
+}

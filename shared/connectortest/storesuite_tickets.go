@@ -284,3 +284,23 @@ func commitTakesATicketThatIsThere(t *testing.T, s storeCheck) {
 		t.Errorf("taking a ticket that was put again: %v", err)
 	}
 }
+
+// ticketIsOverwritten checks that an overwritten ticket is written whether or not there is a
+// ticket, and that all of the one before is gone.
+func ticketIsOverwritten(t *testing.T, s storeCheck) {
+	first := s.ticket()
+	first.DueAt = s.now
+	for _, want := range []connector.Ticket{first, {RecordKey: first.RecordKey, Body: []byte(`{}`), ExpiresAt: s.now.Add(time.Hour)}} {
+		for range 2 {
+			if _, err := s.Commit(t.Context(), connector.Change{Overwrite: []connector.Ticket{want}}); err != nil {
+				t.Fatalf("overwriting a ticket: %v", err)
+			}
+		}
+		got, err := s.Ticket(t.Context(), want.RecordKey, s.now)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Ticket = %+v, %v, want %+v", got, err, want)
+		}
+	}
+	s.wantDue(t, s.now.Add(time.Hour), first.RecordKey)
+	wantError(t, "putting a ticket that was overwritten", s.tryPutTicket(t, first), connector.ErrConflict)
+}

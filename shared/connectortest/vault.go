@@ -97,6 +97,20 @@ func (v *Vault) Names(prefix string) []string {
 	return names
 }
 
+// Text returns every secret as one text, with all versions, also of secrets that
+// can be recovered.
+func (v *Vault) Text() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var b strings.Builder
+	for name, s := range v.secrets {
+		for i, value := range s.versions {
+			fmt.Fprintf(&b, "%s %s (scheduled for deletion: %v): %s\n", name, versionName(i), s.scheduled, value.Reveal())
+		}
+	}
+	return b.String()
+}
+
 // Delete implements credentialstore.Vault.
 func (v *Vault) Delete(_ context.Context, name string, purge bool) error {
 	v.mu.Lock()

@@ -28,6 +28,7 @@ func TestVault(t *testing.T, open func(t *testing.T) credentialstore.Vault) {
 		{"any_text_is_stored", anyTextIsStored},
 		{"deleted_is_not_found", deletedIsNotFound},
 		{"purged_is_gone", purgedIsGone},
+		{"purge_of_deleted_is_for_good", purgeOfDeletedIsForGood},
 		{"delete_of_absent_is_no_error", deleteOfAbsentIsNoError},
 		{"delete_again_is_no_error", deleteAgainIsNoError},
 		{"concurrent_first_puts_all_succeed", concurrentFirstPutsAllSucceed},
@@ -185,6 +186,19 @@ func purgedIsGone(t *testing.T, v vaultCheck) {
 	}
 	v.wantNotFound(t, "")
 	v.wantNotFound(t, version)
+}
+
+// purgeOfDeletedIsForGood checks that a secret that could be recovered is gone
+// after a purge: its name is free again.
+func purgeOfDeletedIsForGood(t *testing.T, v vaultCheck) {
+	v.put(t, "test-value")
+	for _, purge := range []bool{false, true} {
+		if err := v.Delete(t.Context(), v.name, purge); err != nil {
+			t.Fatalf("Delete with purge %v: %v", purge, err)
+		}
+	}
+	version := v.put(t, "test-value-2")
+	v.wantValue(t, "", "test-value-2", version)
 }
 
 func deleteOfAbsentIsNoError(t *testing.T, v vaultCheck) {

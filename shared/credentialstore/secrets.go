@@ -173,6 +173,19 @@ func (s *Secrets) Put(ctx context.Context, key connector.CredentialsKey, prev co
 	}
 }
 
+// Hold implements connector.CredentialStore.
+func (s *Secrets) Hold(ctx context.Context, key connector.CredentialsKey, c connector.Credentials) (connector.CredentialsRef, error) {
+	value, err := encode(key, c)
+	if err != nil {
+		return connector.CredentialsRef{}, err
+	}
+	sealed, err := s.sealer.Seal(ctx, value, sealPurpose(key, c.Generation))
+	if err != nil {
+		return connector.CredentialsRef{}, err
+	}
+	return connector.CredentialsRef{Generation: c.Generation, Sealed: sealed}, nil
+}
+
 // putSecret writes a version of a secret. The secret is created only where no
 // version was referred to before: a deleted one must not come back.
 func (s *Secrets) putSecret(ctx context.Context, key connector.CredentialsKey, prev connector.CredentialsRef, value connector.Secret) (string, error) {

@@ -74,7 +74,8 @@ func importClaimsAccount(t *testing.T, s *stack) {
 
 func leakedSecretEnded(t *testing.T, s *stack) {
 	app := s.sandbox.AppOf("facebook")
-	leaked := withBody(formType, url.Values{"signed_request": {hostiletest.MetaSigned(app.ClientSecret, `{"algorithm":"HMAC-SHA256","user_id":"1"}`)}}.Encode())
+	leaked := withBody(formType, url.Values{"signed_request": {hostiletest.MetaSigned(app.ClientSecret,
+		fmt.Sprintf(`{"algorithm":"HMAC-SHA256","user_id":"1","issued_at":%d}`, s.clock.Now().Unix()))}}.Encode())
 	put := func(id, secret string) {
 		t.Helper()
 		s.do(t, http.MethodPut, "/platforms/facebook/app", withJSON(t, map[string]any{"client_id": id, "client_secret": secret, "mode": "live"})).decode(t, 200, &struct{}{})
@@ -94,25 +95,27 @@ func oldDeletionReplayed(t *testing.T, s *stack) {
 	s.clock.Advance(time.Minute)
 	form := withBody(formType, url.Values{"signed_request": {hostiletest.MetaSigned(app.ClientSecret,
 		fmt.Sprintf(`{"algorithm":"HMAC-SHA256","user_id":"%s","issued_at":%d}`, person, s.clock.Now().Unix()))}}.Encode())
-	replay := func() {
+	send := func() reply {
 		t.Helper()
-		s.do(t, http.MethodPost, "/platforms/facebook/data-deletion", form).decode(t, 200, &struct{}{})
+		return s.do(t, http.MethodPost, "/platforms/facebook/data-deletion", form)
 	}
-	replay()
+	send().decode(t, 200, &struct{}{})
 	s.do(t, http.MethodGet, "/connections/"+first).refused(t, 404, connector.ConnectionNotFound)
 
 	s.clock.Advance(time.Minute)
 	again := s.connect(t, "facebook", "acme", sandbox.Choice{})[0]
-	s.clock.Advance(91 * 24 * time.Hour) // until the status page of the deletion has expired
-	replay()
-	if got := status(t, s, again); got != "active" {
-		t.Errorf("after the status page expired, a replay made a newer connection %s", got)
-	}
 	s.do(t, http.MethodPut, "/platforms/facebook/app", withJSON(t, map[string]any{
 		"client_id": app.ClientID, "client_secret": "test-new-secret",
 	})).decode(t, 200, &struct{}{})
-	replay()
+	send().decode(t, 200, &struct{}{}) // under another confirmation code
 	if got := status(t, s, again); got != "active" {
 		t.Errorf("after the app's secret was replaced, a replay made a connection that is newer %s", got)
+	}
+	for _, later := range []time.Duration{24 * time.Hour, 91 * 24 * time.Hour} { // the status page expires after 90 days
+		s.clock.Advance(later)
+		send().refused(t, 401, connector.InvalidRequest)
+		if got := status(t, s, again); got != "active" {
+			t.Errorf("%v later a replay made a newer connection %s", later, got)
+		}
 	}
 }

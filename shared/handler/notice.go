@@ -63,11 +63,17 @@ func (h *Handler) deletion(ctx context.Context, _ *call, r *request) (answer, er
 	if r.wantsPage() {
 		return deletionPage(d)
 	}
+	status := "completed"
+	if d.InProgress {
+		status = "in_progress"
+	}
 	return jsonAnswer(http.StatusOK, struct {
 		Status      string    `json:"status"`
 		RequestedAt time.Time `json:"requested_at"`
+		CompletedAt time.Time `json:"completed_at,omitzero"`
 		Deleted     int       `json:"deleted"`
-	}{"deleted", instant(d.RequestedAt), d.Deleted})
+		Consents    int       `json:"consents"`
+	}{status, instant(d.RequestedAt), instant(d.CompletedAt), d.Deleted, d.Consents})
 }
 
 // unsigned returns the error for a notice without a valid signature.

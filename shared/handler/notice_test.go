@@ -72,7 +72,7 @@ func testPlatformNoticeDataDeletion(t *testing.T) {
 	}
 	target := strings.TrimPrefix(deleted.URL, publicURL)
 	s.do(t, http.MethodGet, target).decode(t, 200, &shown)
-	if shown.Status != "deleted" || shown.Deleted == 0 {
+	if shown.Status != "in_progress" || shown.Deleted == 0 {
 		t.Errorf("status %+v", shown)
 	}
 	page := s.do(t, http.MethodGet, target, with("accept", browserUse))

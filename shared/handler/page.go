@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"platform-api-connector/shared/connector"
 )
@@ -127,11 +126,11 @@ func failurePage(p problemBody) (string, error) {
 
 // deletionPage shows the status of a data deletion.
 func deletionPage(d connector.Deletion) (answer, error) {
+	d.RequestedAt, d.CompletedAt = instant(d.RequestedAt), instant(d.CompletedAt)
 	return pageAnswer(http.StatusOK, "deletion", struct {
 		pageHead
-		RequestedAt time.Time
-		Deleted     int
-	}{head("Data deletion"), instant(d.RequestedAt), d.Deleted})
+		connector.Deletion
+	}{head("Data deletion"), d})
 }
 
 // wantsPage reports whether the client prefers HTML to JSON. Browsers state

@@ -196,6 +196,8 @@ func (revoker) Revoke(context.Context, connector.App, connector.Credentials, str
 
 type noticer struct{ fixedPlatform }
 
+func (noticer) CheckNotice(string, connector.RawNotice) error { return nil }
+
 func (noticer) ReadNotice(connector.App, string, connector.RawNotice) (connector.Notice, error) {
 	return connector.Notice{}, nil
 }
@@ -203,6 +205,10 @@ func (noticer) ReadNotice(connector.App, string, connector.RawNotice) (connector
 type revokerAndNoticer struct {
 	revoker
 	notices noticer
+}
+
+func (p revokerAndNoticer) CheckNotice(kind string, raw connector.RawNotice) error {
+	return p.notices.CheckNotice(kind, raw)
 }
 
 func (p revokerAndNoticer) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {

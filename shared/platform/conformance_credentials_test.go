@@ -168,10 +168,14 @@ func checkForeignApp(t *testing.T, row row) {
 
 func checkVerify(t *testing.T, row row) {
 	w := newWorld(t, row)
-	c := w.connect().Credentials
+	granted := w.connect()
+	c := granted.Credentials
 	v, err := w.platform.Verify(t.Context(), w.app, c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if v.UserID != granted.UserID || v.UserID == "" {
+		t.Errorf("the person is %q, at the consent %q", v.UserID, granted.UserID)
 	}
 	if v.Account.ID != row.account || v.Account.Name == "" || v.Warning != "" {
 		t.Errorf("got %+v", v)

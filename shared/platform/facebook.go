@@ -2,10 +2,6 @@ package platform
 
 import (
 	"context"
-	"crypto/hmac"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -328,11 +324,15 @@ func (f *facebook) Refresh(ctx context.Context, app connector.App, c connector.C
 	c.AccountID = found.ID
 	if inspected.known {
 		c.Scopes, c.ExpiresAt, c.GrantExpiresAt = inspected.scopes, inspected.expiresAt, inspected.dataAccessUntil
+		c.UserID = inspected.userID
 	}
 	return c, nil
 }
 
-// Verify implements connector.Platform.
+// Verify implements connector.Platform. The account of a Page token is the Page, and
+// debug_token names the person
+// (https://developers.facebook.com/docs/graph-api/reference/debug_token/, read
+// 2026-11-25).
 func (f *facebook) Verify(ctx context.Context, app connector.App, c connector.Credentials) (connector.Verification, error) {
 	found, inspected, err := f.check(ctx, app, c)
 	if err != nil {
@@ -342,7 +342,7 @@ func (f *facebook) Verify(ctx context.Context, app connector.App, c connector.Cr
 	if inspected.known {
 		scopes = inspected.scopes
 	}
-	return connector.Verification{Account: found, Scopes: scopes, Warning: inspected.warning()}, nil
+	return connector.Verification{Account: found, UserID: inspected.userID, Scopes: scopes, Warning: inspected.warning()}, nil
 }
 
 // check returns the account of the Page token, and the inspection of the token
@@ -397,61 +397,4 @@ func (f *facebook) Full(app connector.App, c connector.Credentials) connector.Fi
 // AppKey implements connector.Platform.
 func (f *facebook) AppKey(app connector.App, c connector.Credentials) string {
 	return facebookShape.appKey(app, c.Fields)
-}
-
-// ReadNotice implements connector.Noticer
-// (https://developers.facebook.com/docs/development/create-an-app/app-dashboard/data-deletion-callback,
-// read 2026-11-23).
-func (f *facebook) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
-	if kind != facebookDeauthorize && kind != facebookDeletion {
-		return connector.Notice{}, connector.Invalid("notice", "neither deauthorize nor data-deletion")
-	}
-	if app.ClientSecret.Empty() {
-		return connector.Notice{}, f.noApp()
-	}
-	form, err := url.ParseQuery(string(raw.Body))
-	if err != nil || len(form["signed_request"]) != 1 {
-		return connector.Notice{}, connector.Invalid("signed_request", "missing")
-	}
-	userID, issuedAt, err := readSignedRequest(app.ClientSecret, form.Get("signed_request"))
-	if err != nil {
-		return connector.Notice{}, f.notSigned(err)
-	}
-	if kind == facebookDeauthorize {
-		return connector.Notice{UserID: userID, Revoked: true, Reason: "deauthorized", At: issuedAt}, nil
-	}
-	return connector.Notice{UserID: userID, Delete: true, Reason: "data_deletion", At: issuedAt}, nil
-}
-
-// readSignedRequest verifies a signed_request, which is base64url(signature) "."
-// base64url(JSON), and returns the person and the time in it. The signature
-// covers the second part as it was sent.
-func readSignedRequest(secret connector.Secret, signed string) (userID string, issuedAt time.Time, err error) {
-	encoded, payload, ok := strings.Cut(signed, ".")
-	if !ok {
-		return "", time.Time{}, errors.New("no dot")
-	}
-	given, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(encoded, "="))
-	if err != nil || !hmac.Equal(given, signature(secret, []byte(payload))) {
-		return "", time.Time{}, errors.New("signature does not match")
-	}
-	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
-	if err != nil {
-		return "", time.Time{}, errors.New("payload is not base64url")
-	}
-	var body struct {
-		Algorithm string          `json:"algorithm"`
-		UserID    identifier      `json:"user_id"`
-		IssuedAt  json.RawMessage `json:"issued_at"`
-	}
-	if err := decode(b, &body); err != nil {
-		return "", time.Time{}, err
-	}
-	switch {
-	case body.Algorithm != "HMAC-SHA256":
-		return "", time.Time{}, errors.New("another algorithm")
-	case !accountPattern.MatchString(string(body.UserID)):
-		return "", time.Time{}, errors.New("no user id")
-	}
-	return string(body.UserID), parseUnixTime(body.IssuedAt), nil
 }

@@ -1,10 +1,14 @@
 package platform_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,20 +27,43 @@ func testFacebookReadNoticeSignedAndForged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(connector.Notice{UserID: "100000000000001", Revoked: true, Reason: "deauthorized", At: w.now}, got); diff != "" {
+	if diff := cmp.Diff(connector.Notice{ID: got.ID, UserID: "100000000000001", Revoked: true, Reason: "deauthorized", At: w.now}, got); diff != "" {
 		t.Errorf("deauthorize (-want +got):\n%s", diff)
 	}
+	id := got.ID
 	got, err = noticer.ReadNotice(w.app, "data-deletion", notice(signed))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(connector.Notice{UserID: "100000000000001", Delete: true, Reason: "data_deletion", At: w.now}, got); diff != "" {
+	if id == "" || got.ID != id {
+		t.Errorf("the signed request has the ids %q and %q", id, got.ID)
+	}
+	if diff := cmp.Diff(connector.Notice{ID: id, UserID: "100000000000001", Delete: true, Reason: "data_deletion", At: w.now}, got); diff != "" {
 		t.Errorf("data-deletion (-want +got):\n%s", diff)
 	}
 
 	signature, payload, _ := strings.Cut(signed, ".")
 	other := base64.RawURLEncoding.EncodeToString([]byte(`{"algorithm":"HMAC-SHA256","user_id":"1"}`))
+	sign := func(payload string, at time.Time) string {
+		encoded := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, payload, at.Unix()))
+		mac := hmac.New(sha256.New, []byte(w.app.ClientSecret.Reveal()))
+		mac.Write([]byte(encoded))
+		return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)) + "." + encoded
+	}
+	const form = `{"algorithm":"HMAC-SHA256","user_id":"1","issued_at":%d}`
+	for _, at := range []time.Time{w.now.Add(-24 * time.Hour), w.now.Add(5 * time.Minute)} {
+		if _, err := noticer.ReadNotice(w.app, "data-deletion", notice(sign(form, at))); err != nil {
+			t.Errorf("signed at %v: %v", at, err)
+		}
+	}
 	for name, forged := range map[string]string{
+		"a day old":         sign(form, w.now.Add(-24*time.Hour-time.Second)),
+		"from the future":   sign(form, w.now.Add(5*time.Minute+time.Second)),
+		"without a time":    sign(`{"algorithm":"HMAC-SHA256","user_id":"1"}%.0d`, w.now),
+		"with a code":       sign(`{"algorithm":"HMAC-SHA256","user_id":"1","issued_at":%d,"code":"test"}`, w.now),
+		"with a user token": sign(`{"algorithm":"HMAC-SHA256","user_id":"1","issued_at":%d,"oauth_token":"test"}`, w.now),
+		"too long":          sign(`{"algorithm":"HMAC-SHA256","user_id":"1","issued_at":%d,"x":"`+strings.Repeat("x", 4096)+`"}`, w.now),
+
 		"another payload":   signature + "." + other,
 		"no signature":      "." + payload,
 		"a cut signature":   signature[:20] + "." + payload,

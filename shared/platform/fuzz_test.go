@@ -70,19 +70,26 @@ func FuzzReadSignedRequest(f *testing.F) {
 	} {
 		f.Add(sign(payload), payload)
 	}
+	f.Add(sign(`{"algorithm":"HMAC-SHA256","user_id":"1","code":"test"}`), `{"algorithm":"HMAC-SHA256","user_id":"1","oauth_token":"test"}`)
 	f.Add(".", "")
 	f.Add("a.b", "{}")
 	f.Fuzz(func(t *testing.T, signed, payload string) {
-		if _, _, err := readSignedRequest(connector.NewSecret("another-secret"), signed); err == nil {
+		if r, err := parseSignedRequest(signed); err == nil && r.signedWith(connector.NewSecret("another-secret")) {
 			t.Error("what another app signed was taken")
 		}
-		id, _, err := readSignedRequest(secret, sign(payload))
+		r, err := parseSignedRequest(sign(payload))
 		if err != nil {
 			return
 		}
 		var body map[string]any
-		if json.Unmarshal([]byte(payload), &body) != nil || !accountPattern.MatchString(id) {
-			t.Errorf("took %q from %q", id, payload)
+		if json.Unmarshal([]byte(payload), &body) != nil || !accountPattern.MatchString(r.userID) {
+			t.Errorf("took %q from %q", r.userID, payload)
+		}
+		if body["code"] != nil || body["oauth_token"] != nil {
+			t.Errorf("took %q, which was made for a browser", payload)
+		}
+		if !r.signedWith(secret) {
+			t.Error("what the app signed was refused")
 		}
 	})
 }
@@ -98,15 +105,20 @@ func FuzzTikTokSignature(f *testing.F) {
 	f.Add("t=1,t=2,s=00", int64(-301), "x")
 	f.Add(",,,", int64(1)<<62, "x")
 	f.Fuzz(func(t *testing.T, forged string, off int64, body string) {
-		if err := checkTikTokSignature(connector.NewSecret("another-secret"), forged, []byte(body), now); err == nil {
+		if signed, err := parseTikTokSignature(forged); err == nil && signed.signs(connector.NewSecret("another-secret"), []byte(body)) {
 			t.Error("what another app signed was taken")
 		}
-		at := now.Unix() + off
-		err := checkTikTokSignature(secret, header(at, body), []byte(body), now)
-		if inside := off >= -300 && off <= 300; inside != (err == nil) {
-			t.Errorf("%d seconds off: %v", off, err)
+		signed, err := parseTikTokSignature(header(now.Unix()+off, body))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if checkTikTokSignature(secret, header(at, body), []byte(body+" "), now) == nil {
+		if inside := off >= -300 && off <= 300; inside != (signed.checkTime(now) == nil) {
+			t.Errorf("%d seconds off: %v", off, signed.checkTime(now))
+		}
+		if !signed.signs(secret, []byte(body)) {
+			t.Error("what the app signed was refused")
+		}
+		if signed.signs(secret, []byte(body+" ")) {
 			t.Error("another body was taken")
 		}
 	})

@@ -221,7 +221,7 @@ func (k *tiktok) Refresh(ctx context.Context, app connector.App, c connector.Cre
 	}
 	renewed := k.applyTokens(c, t)
 	if openID := stringOrNumber(t.members["open_id"]); accountPattern.MatchString(openID) {
-		renewed.AccountID = openID
+		renewed.AccountID, renewed.UserID = openID, openID
 	}
 	return renewed, nil
 }
@@ -232,7 +232,7 @@ func (k *tiktok) Verify(ctx context.Context, _ connector.App, c connector.Creden
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	return connector.Verification{Account: user, Scopes: c.Scopes}, nil
+	return connector.Verification{Account: user, UserID: user.ID, Scopes: c.Scopes}, nil
 }
 
 // user returns the account of a token. It requests fields of user.info.basic
@@ -339,40 +339,70 @@ func (k *tiktok) apiError(r reply) *connector.Error {
 	return k.unavailable("refused the request in a way that we do not know", cause)
 }
 
+// CheckNotice implements connector.Noticer.
+func (k *tiktok) CheckNotice(kind string, raw connector.RawNotice) error {
+	_, _, err := k.parseNotice(kind, raw)
+	return err
+}
+
 // ReadNotice implements connector.Noticer
 // (https://developers.tiktok.com/doc/webhooks-events/, read 2026-11-23).
 func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
-	if kind != tiktokWebhook {
-		return connector.Notice{}, connector.Invalid("notice", "not a webhook")
+	signed, event, err := k.parseNotice(kind, raw)
+	if err != nil {
+		return connector.Notice{}, err
 	}
 	if app.ClientSecret.Empty() {
 		return connector.Notice{}, k.noApp()
 	}
-	if err := checkTikTokSignature(app.ClientSecret, raw.Header["tiktok-signature"], raw.Body, k.now()); err != nil {
-		return connector.Notice{}, k.notSigned(err)
-	}
-	var event struct {
-		ClientKey  string          `json:"client_key"`
-		Event      string          `json:"event"`
-		CreateTime json.RawMessage `json:"create_time"`
-		OpenID     identifier      `json:"user_openid"`
-		Content    json.RawMessage `json:"content"` // JSON in a string
-	}
-	if err := decode(raw.Body, &event); err != nil {
-		return connector.Notice{}, connector.Invalid("body", "not an event")
+	if !signed.signs(app.ClientSecret, raw.Body) {
+		return connector.Notice{}, k.notSigned(errors.New("signature does not match"))
 	}
 	if event.ClientKey != app.ClientID {
 		return connector.Notice{}, k.notSigned(errors.New("another client_key"))
 	}
 	notice := connector.Notice{At: parseUnixTime(event.CreateTime)}
-	if event.Event != "authorization.removed" {
-		return notice, nil
+	if event.Event == tiktokRemoved {
+		notice.UserID, notice.Revoked, notice.Reason = string(event.OpenID), true, removalReason(stringOrNumber(event.Content))
 	}
-	if !accountPattern.MatchString(string(event.OpenID)) {
-		return connector.Notice{}, connector.Invalid("user_openid", "missing")
-	}
-	notice.UserID, notice.Revoked, notice.Reason = string(event.OpenID), true, removalReason(stringOrNumber(event.Content))
 	return notice, nil
+}
+
+// tiktokEvent is the body of a webhook.
+type tiktokEvent struct {
+	ClientKey  string          `json:"client_key"`
+	Event      string          `json:"event"`
+	CreateTime json.RawMessage `json:"create_time"`
+	OpenID     identifier      `json:"user_openid"`
+	Content    json.RawMessage `json:"content"` // JSON in a string
+}
+
+// tiktokRemoved is the event of a person who removed the app.
+const tiktokRemoved = "authorization.removed"
+
+// parseNotice reads a notice and checks everything but the signature.
+func (k *tiktok) parseNotice(kind string, raw connector.RawNotice) (tiktokSignature, tiktokEvent, error) {
+	if kind != tiktokWebhook {
+		return tiktokSignature{}, tiktokEvent{}, connector.Invalid("notice", "not a webhook")
+	}
+	signed, err := parseTikTokSignature(raw.Header["tiktok-signature"])
+	if err == nil {
+		err = signed.checkTime(k.now())
+	}
+	if err != nil {
+		return tiktokSignature{}, tiktokEvent{}, k.notSigned(err)
+	}
+	var event tiktokEvent
+	if err := decode(raw.Body, &event); err != nil {
+		return tiktokSignature{}, tiktokEvent{}, connector.Invalid("body", "not an event")
+	}
+	if event.ClientKey == "" {
+		return tiktokSignature{}, tiktokEvent{}, k.notSigned(errors.New("no client_key"))
+	}
+	if event.Event == tiktokRemoved && !accountPattern.MatchString(string(event.OpenID)) {
+		return tiktokSignature{}, tiktokEvent{}, connector.Invalid("user_openid", "missing")
+	}
+	return signed, event, nil
 }
 
 // removalReason returns the reason for which an authorization was removed
@@ -397,28 +427,49 @@ func removalReason(content string) string {
 	return "authorization_removed"
 }
 
-// checkTikTokSignature verifies "t=<seconds>,s=<hex>", where s is the
-// HMAC-SHA256 of t, a dot and the body
+// tiktokSignature is the header "t=<seconds>,s=<hex>", where s is the HMAC-SHA256
+// of t, a dot and the body
 // (https://developers.tiktok.com/doc/webhooks-verification, read 2026-11-23).
-func checkTikTokSignature(secret connector.Secret, header string, body []byte, now time.Time) error {
+type tiktokSignature struct {
+	time string // as it was sent: the signature covers that
+	at   time.Time
+	mac  []byte
+}
+
+// maxTikTokSignature is longer than any such header.
+const maxTikTokSignature = 256
+
+func parseTikTokSignature(header string) (tiktokSignature, error) {
+	if len(header) > maxTikTokSignature {
+		return tiktokSignature{}, errors.New("signature header too long")
+	}
 	values := map[string]string{}
 	for part := range strings.SplitSeq(header, ",") {
 		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
 		if _, again := values[name]; !ok || again {
-			return errors.New("signature header malformed")
+			return tiktokSignature{}, errors.New("signature header malformed")
 		}
 		values[name] = value
 	}
-	parseSeconds, err := strconv.ParseInt(values["t"], 10, 64)
+	seconds, err := strconv.ParseInt(values["t"], 10, 64)
 	if err != nil {
-		return errors.New("signature header without a time")
+		return tiktokSignature{}, errors.New("signature header without a time")
 	}
 	given, err := hex.DecodeString(values["s"])
-	if err != nil || !hmac.Equal(given, signature(secret, append([]byte(values["t"]+"."), body...))) {
-		return errors.New("signature does not match")
+	if err != nil || len(given) != sha256.Size {
+		return tiktokSignature{}, errors.New("signature header without a signature")
 	}
-	if off := now.Sub(time.Unix(parseSeconds, 0)).Abs(); off > noticeWindow {
+	return tiktokSignature{time: values["t"], at: time.Unix(seconds, 0), mac: given}, nil
+}
+
+func (s tiktokSignature) checkTime(now time.Time) error {
+	if now.Sub(s.at).Abs() > noticeWindow {
 		return errors.New("signature too old")
 	}
 	return nil
+}
+
+// signs reports whether the app of that secret signed body.
+func (s tiktokSignature) signs(secret connector.Secret, body []byte) bool {
+	return hmac.Equal(s.mac, signature(secret, append([]byte(s.time+"."), body...)))
 }

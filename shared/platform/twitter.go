@@ -282,7 +282,7 @@ func (x *twitter) Refresh(ctx context.Context, app connector.App, c connector.Cr
 		if err != nil {
 			return connector.Credentials{}, err
 		}
-		c.Scopes, c.AccountID = v.Scopes, v.Account.ID
+		c.Scopes, c.AccountID, c.UserID = v.Scopes, v.Account.ID, v.UserID
 		return c, nil
 	}
 	if c.Fields["refresh_token"].Empty() {
@@ -305,7 +305,7 @@ func (x *twitter) Verify(ctx context.Context, app connector.App, c connector.Cre
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	v := connector.Verification{Account: me, Scopes: c.Scopes}
+	v := connector.Verification{Account: me, UserID: me.ID, Scopes: c.Scopes}
 	if isOAuth1(c.Fields) {
 		v.Scopes, v.Warning = keyScopes(level)
 	}

@@ -230,7 +230,7 @@ func (y *youtube) Verify(ctx context.Context, _ connector.App, c connector.Crede
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	return connector.Verification{Account: channel, Scopes: c.Scopes}, nil
+	return connector.Verification{Account: channel, UserID: channel.ID, Scopes: c.Scopes}, nil
 }
 
 // channel returns the channel of a token. The call costs one unit of quota

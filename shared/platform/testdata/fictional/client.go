@@ -129,7 +129,7 @@ func (f *fictional) Refresh(ctx context.Context, app connector.App, c connector.
 // Verify implements connector.Platform.
 func (f *fictional) Verify(ctx context.Context, _ connector.App, c connector.Credentials) (connector.Verification, error) {
 	me, err := f.me(ctx, c)
-	return connector.Verification{Account: me, Scopes: c.Scopes}, err
+	return connector.Verification{Account: me, UserID: me.ID, Scopes: c.Scopes}, err
 }
 
 // Revoke implements connector.Revoker.

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"platform-api-connector/shared/config"
+	"platform-api-connector/shared/sandbox"
+)
+
+// erasePerson has a person with a connection, a disconnected one, a pending consent and
+// a consent page open ask for the deletion of their data.
+func erasePerson(t *testing.T) {
+	w := newWorld(t, nil)
+	person := w.box.People("facebook")[0]
+	one := sandbox.Choice{Pages: []string{person.Pages[0].ID}}
+	connected := w.connect("facebook", "acme", one)[0]
+	disconnected := w.connect("facebook", "beta", one)[0]
+	w.must(http.MethodDelete, "/connections/"+disconnected, nil)
+	pending := w.consent(object{"platform": "facebook", "owner": "acme", "confirm": true}, one).Get("confirmation")
+	b := w.browser()
+	open := b.authorize(w.link(object{"platform": "facebook", "owner": "acme"}), one)
+	if secrets := w.secretNames(); len(secrets) != 3 {
+		t.Fatalf("secrets before: %v", secrets)
+	}
+
+	post := func(kind, signed string) (int, string) {
+		return w.send(http.MethodPost, "/platforms/facebook/"+kind, url.Values{"signed_request": {signed}}.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	}
+	signed := w.box.SignedRequest(person.ID)
+	status, answer := post("data-deletion", signed)
+	var taken struct {
+		URL  string
+		Code string `json:"confirmation_code"`
+	}
+	if err := json.Unmarshal([]byte(answer), &taken); err != nil || status != 200 || taken.Code == "" {
+		t.Fatalf("the data deletion: %d %s", status, answer)
+	}
+	if status, answer := post("deauthorize", signed); status != 401 {
+		t.Errorf("the same signed request as a deauthorization: %d %s", status, answer)
+	}
+	if secrets := w.secretNames(); len(secrets) > 0 {
+		t.Errorf("secrets that are left or can be recovered: %v", secrets)
+	}
+	w.expectError(404, "ConnectionNotFound", http.MethodGet, "/connections/"+connected, nil)
+	w.expectError(404, "ConnectionNotFound", http.MethodGet, "/connections/"+disconnected, nil)
+	w.expectError(404, "ConnectionNotFound", http.MethodPost, "/connections/confirm", object{"confirmation": pending, "owner": "acme"})
+	if query := b.followCallback(open); query.Get("error") != "AccessDenied" {
+		t.Errorf("the consent page that was open ended with %v", query)
+	}
+	shown := w.must(http.MethodGet, strings.TrimPrefix(taken.URL, w.s.servers.front.url), nil)
+	if shown["status"] != "in_progress" || shown["deleted"] != 2.0 || shown["consents"] != 1.0 {
+		t.Errorf("the status is %v", shown)
+	}
+	for _, item := range w.itemsWith(person.ID) {
+		if !strings.HasPrefix(item, "ticket#erasure#") { // until the second search
+			t.Errorf("the table names the person in %s", item)
+		}
+	}
+
+	again := w.connect("facebook", "acme", one)[0]
+	w.token(object{"connection_id": again})
+}
+
+// secretNames returns the names of the secrets of connections and pending consents,
+// also of those that can be recovered.
+func (w *world) secretNames() []string {
+	w.t.Helper()
+	prefix := w.s.settings.values[config.SecretPrefix]
+	client := secretsmanager.NewFromConfig(newCloud(w.s.settings, w.s.endpoint).config)
+	out, err := client.ListSecrets(w.t.Context(), &secretsmanager.ListSecretsInput{IncludePlannedDeletion: aws.Bool(true)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var names []string
+	for _, secret := range out.SecretList {
+		name := strings.TrimPrefix(aws.ToString(secret.Name), prefix+"/")
+		if strings.HasPrefix(name, "connections/") || strings.HasPrefix(name, "pending/") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// itemsWith returns the keys of the items of the table that contain text.
+func (w *world) itemsWith(text string) []string {
+	w.t.Helper()
+	client := dynamodb.NewFromConfig(newCloud(w.s.settings, w.s.endpoint).config)
+	out, err := client.Scan(w.t.Context(), &dynamodb.ScanInput{TableName: aws.String("platform-connector")})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var keys []string
+	for _, item := range out.Items {
+		b, err := json.Marshal(item)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var key struct {
+			PK struct{ Value string } `json:"pk"`
+		}
+		if err := json.Unmarshal(b, &key); err != nil {
+			w.t.Fatal(err)
+		}
+		if strings.Contains(string(b), text) {
+			keys = append(keys, key.PK.Value)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,93 @@
+package connector
+
+import (
+	"context"
+	"errors"
+)
+
+// A secret keeps its former versions, and no version can be deleted alone. Where
+// credentials of another person follow in a connection, or those of a person who asked
+// for an erasure in between, the secret must not hold both: the new ones go into the record, the secret is deleted for good, and they are
+// stored in a new one, by the worker where that fails.
+
+// mustForget reports whether no version of the credentials of c may be left once g
+// follows on them.
+func (c Connection) mustForget(g Grant) bool {
+	if c.Credentials.IsZero() {
+		return false
+	}
+	return c.UserID != userOf(g) || g.erased != nil && !g.erased.precedes(c.consentedAt())
+}
+
+// putFor stores the credentials of a grant that follows on c. Where the former ones must
+// be forgotten it only holds them; where that fails it stores them, and the worker
+// tries again.
+func (s *Service) putFor(ctx context.Context, c, next Connection, g Grant) (CredentialsRef, error) {
+	if c.mustForget(g) {
+		ref, err := s.CredentialStore.Hold(ctx, next.credentialsKey(), g.Credentials)
+		if err == nil {
+			return ref, nil
+		}
+		s.Log.WarnContext(ctx, "sealing credentials into the record, to forget the former ones", "connection", string(c.ID), "error", err)
+	}
+	return s.CredentialStore.Put(ctx, next.credentialsKey(), c.Credentials, g.Credentials)
+}
+
+// startSecret deletes the secret that must be forgotten, and stores the credentials that the
+// record holds in a new one. What fails is left to the worker.
+func (s *Service) startSecret(ctx context.Context, p Platform, c Connection, creds Credentials) Connection {
+	if !c.ForgetSecret {
+		return c
+	}
+	c = s.forgetSecret(ctx, c)
+	if c.ForgetSecret || !s.CredentialStore.Stale(c.Credentials) {
+		return c
+	}
+	return s.storeStale(ctx, p, c, creds)
+}
+
+// forgetSecret deletes the secret of a connection whose record holds the credentials
+// themselves. What fails is left to the worker.
+func (s *Service) forgetSecret(ctx context.Context, c Connection) Connection {
+	if !c.ForgetSecret || !s.CredentialStore.Stale(c.Credentials) {
+		return c
+	}
+	err := s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, true)
+	forgot := c
+	if err == nil {
+		forgot, err = s.commit(ctx, c, func(now *Connection) error {
+			if now.Credentials.Generation != c.Credentials.Generation {
+				return errLate
+			}
+			now.ForgetSecret = false
+			return nil
+		})
+	}
+	if err != nil && !errors.Is(err, errLate) {
+		s.Log.WarnContext(ctx, "deleting a secret that must be forgotten", "connection", string(c.ID), "error", err)
+	}
+	if err != nil {
+		return c
+	}
+	return forgot
+}
+
+// forgetFormer has the record hold the credentials, where their secret is still to be
+// forgotten, and deletes it.
+func (a *attempt) forgetFormer(ctx context.Context) {
+	c := a.connection
+	if !c.ForgetSecret {
+		return
+	}
+	if !a.CredentialStore.Stale(c.Credentials) {
+		ref, err := a.CredentialStore.Hold(ctx, c.credentialsKey(), a.credentials)
+		if err == nil {
+			c, err = a.recordMoved(ctx, a.platform, c, a.credentials, ref)
+		}
+		if err != nil {
+			a.Log.WarnContext(ctx, "sealing credentials into the record", "connection", string(c.ID), "error", err)
+			return
+		}
+	}
+	a.connection = a.forgetSecret(ctx, c)
+}
