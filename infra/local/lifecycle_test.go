@@ -87,9 +87,8 @@ func TestCommand_Shutdown(t *testing.T) {
 			}
 			stopLoad()
 			<-command.ended
-			if _, err := http.Get(urls["addr"]); err == nil {
-				t.Error("the command still listens")
-			}
+			// Its processes have ended, so that its ports are free. Another test may
+			// listen on one of them already.
 			if c.command[0] == binary && c.signal != syscall.SIGKILL && command.err != nil {
 				t.Errorf("ended with %v\n%s", command.err, command.output)
 			}
