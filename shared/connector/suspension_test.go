@@ -476,6 +476,15 @@ func TestService_Suspend_Rest(t *testing.T) {
 	})
 }
 
+// newCachedBench returns a bench whose service has a SuspensionCache, as a function
+// has. Hooks are then called from several goroutines.
+func newCachedBench(t *testing.T) *bench {
+	t.Helper()
+	b := newBench(t)
+	b.SuspensionCache = &connector.SuspensionCache{}
+	return b
+}
+
 func TestSuspensionCache(t *testing.T) {
 	t.Parallel()
 	type reads struct{ n atomic.Int32 }
@@ -490,7 +499,7 @@ func TestSuspensionCache(t *testing.T) {
 	t.Run("two_processes", func(t *testing.T) {
 		t.Parallel()
 		for offset := time.Duration(0); offset < 2*time.Second; offset += 100 * time.Millisecond {
-			b := newBench(t)
+			b := newCachedBench(t)
 			c := b.connect(t, "youtube")
 			other := b.on(b.process(nil))
 			if _, err := other.token(t, c.ID); err != nil {
@@ -523,7 +532,7 @@ func TestSuspensionCache(t *testing.T) {
 	})
 	t.Run("one_read_a_second", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t)
+		b := newCachedBench(t)
 		c := b.connect(t, "youtube")
 		var r reads
 		other := b.on(b.process(counting(&r)))
@@ -539,7 +548,7 @@ func TestSuspensionCache(t *testing.T) {
 	})
 	t.Run("one_read_of_concurrent_callers", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t)
+		b := newCachedBench(t)
 		c := b.connect(t, "youtube")
 		var r reads
 		other := b.on(b.process(counting(&r)))
@@ -562,7 +571,7 @@ func TestSuspensionCache(t *testing.T) {
 	// Callers, suspensions and the clock at once. Run it with -race.
 	t.Run("concurrent_use", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t)
+		b := newCachedBench(t)
 		c := b.connect(t, "youtube")
 		other := b.on(b.process(nil))
 		ctx, stop := context.WithCancel(t.Context())
@@ -593,7 +602,7 @@ func TestSuspensionCache(t *testing.T) {
 	// The read costs no time of its own: it is under way beside that of the record.
 	t.Run("read_beside_the_record", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t)
+		b := newCachedBench(t)
 		c := b.connect(t, "youtube")
 		began := make(chan struct{})
 		other := b.on(b.process(connectortest.Chain(
@@ -626,7 +635,7 @@ func TestSuspensionCache(t *testing.T) {
 	})
 	t.Run("unknown_state", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t)
+		b := newCachedBench(t)
 		c := b.connect(t, "youtube")
 		var down atomic.Bool
 		other := b.on(b.process(connectortest.On("Store.Suspensions", func(_ int, next func() error) error {
@@ -666,7 +675,7 @@ func TestSuspensionCache(t *testing.T) {
 			slow int // reads
 			want error
 		}{"once": {1, nil}, "twice": {2, nil}, "always": {100, connector.Internal}} {
-			b := newBench(t)
+			b := newCachedBench(t)
 			c := b.connect(t, "youtube")
 			other := b.on(b.process(connectortest.On("Store.Suspensions", func(n int, next func() error) error {
 				err := next()
@@ -682,7 +691,7 @@ func TestSuspensionCache(t *testing.T) {
 	})
 	t.Run("caller_leaves", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t)
+		b := newCachedBench(t)
 		c := b.connect(t, "youtube")
 		ctx, leave := context.WithCancel(t.Context())
 		other := b.on(b.process(func(ctx context.Context, call connectortest.Call, next func() error) error {
@@ -699,7 +708,7 @@ func TestSuspensionCache(t *testing.T) {
 	})
 	t.Run("crash", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t)
+		b := newCachedBench(t)
 		c := b.connect(t, "youtube")
 		other := b.on(b.process(crashAt("Store.Suspensions", 1)))
 		wantCrash(t, func() { other.token(t, c.ID) })
@@ -709,7 +718,7 @@ func TestSuspensionCache(t *testing.T) {
 	})
 	t.Run("clock_goes_back", func(t *testing.T) {
 		t.Parallel()
-		b := newBench(t)
+		b := newCachedBench(t)
 		c := b.connect(t, "youtube")
 		other := b.on(b.process(nil))
 		if _, err := other.token(t, c.ID); err != nil {
