@@ -9,13 +9,14 @@
 // # Where to read
 //
 // Each use case is one file, named after it: link, start, callback, confirm,
-// token, refresh, sweep, import, list, verify, usage, disconnect, notice, app.
-// Its tests are beside it. Four files hold what several use cases share:
+// token, refresh, sweep, import, list, verify, usage, disconnect, notice, erasure,
+// app. Its tests are beside it. Five files hold what several use cases share:
 //
 //	grant.go      saves a grant: creates a connection or replaces its credentials
 //	reconcile.go  repairs a record after a crash
 //	lease.go      the lease, and every conditional write of a record
 //	pending.go    credentials that no connection refers to yet
+//	forget.go     deletes the former versions of a secret
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
 // attempt, whose method run is the protocol. outcome.go records how the attempt
@@ -44,6 +45,8 @@
 //	              holder acquired the lease, or the connection is gone
 //	pending       of a consent: its credentials are stored, and no connection refers
 //	              to them yet
+//	purge         delete the credentials and the record of a connection for good
+//	erasure       delete everything of a person for good, as they asked the platform to
 //	orphaned      of a secret: its writer crashed before it wrote the record
 //	ticket        a record that expires; most are taken once
 //	exchange      one call that shows a code or a refresh token to the platform
@@ -96,8 +99,9 @@
 // I9. A single-use refresh token whose exchange has no known outcome is not
 // shown again while the access token works.
 //
-// I10. A deleted connection stays deleted, and a purged secret stays purged. A
-// grant that arrives later is revoked.
+// I10. A deleted connection stays deleted, and a purged secret stays purged: each
+// late writer purges what it stored, and is told that there is no such connection.
+// A grant that arrives later is revoked.
 //
 // I11. Links and states are random, stored as hashes, expire by our clock, and
 // are taken once. A state is good only in the browser that began it. The code
@@ -109,7 +113,15 @@
 //
 // I13. Every secret belongs to a record. A ticket is written before the secret
 // that no record refers to yet, and is deleted once one does. By the tickets that
-// are left, the sweep finds secrets without a record and deletes them.
+// are left, the sweep finds secrets without a record and deletes them. A purge
+// leaves a ticket for what a late writer may store.
+//
+// I14. After the second run of an erasure no record names the person, and no secret
+// holds a token of theirs, in any version, unless they consented after they asked.
+// A consent that began before is refused meanwhile.
+//
+// I15. A secret holds, in all of its versions, credentials of one person, or the
+// record says that it is to be deleted.
 //
 // # Outcomes of an attempt
 //
@@ -131,7 +143,7 @@
 //
 //	lease       free → held            acquireLease, if no holder has it at that moment
 //	            held → free            release by its holder; the commit of its result;
-//	                                   markDisconnected and deleteConnectionData, whoever holds it
+//	                                   markDisconnected and eraseConnection, whoever holds it
 //	            held → held by other   acquireLease, once it ran out
 //	mark        none → uncertain       acquireLease, on platforms that rotate refresh tokens
 //	            uncertain → none       commitRenewed; applyGrant; markNeedsReauth
@@ -145,7 +157,8 @@
 //	            needs_reauth → active  applyGrant (a consent or an import); applyReconciled (a crashed consent);
 //	                                   storeVerified (the platform says that it works)
 //	            manual → active        applyGrant
-//	            any → disconnected     markDisconnected; deleteConnectionData
+//	            any → disconnected     markDisconnected; eraseConnection
+//	            disconnected → purged  markDisconnected, eraseConnection; then purge deletes the record
 //
 // # Crashed here, repaired there
 //
@@ -163,8 +176,11 @@
 //	a commit whose answer was lost             the reader that compares the holder or the consent id
 //	a consent whose link another tab spent     endPending, by the worker: revoked, unless the person has a connection
 //	a claim, before the message was sent       the next sweep after ClaimLife
-//	markDisconnected                           finishDisconnect, by the worker
-//	a data deletion                            finishDisconnect, by the worker
+//	markDisconnected, also to purge            finishDisconnect, by the worker
+//	Put, late, after a purge                   endPending, by the ticket that the purge left
+//	recordErasure                              eraseDue, by the worker
+//	the mark of a connection to be erased      finishDisconnect, by the worker
+//	Hold, before the former secret was deleted the next refresh: forgetFormer
 //	a consent that was confirmed               endPending: its grants have connections, so that only the
 //	                                           pending credentials are deleted
 //
