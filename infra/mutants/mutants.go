@@ -571,5 +571,88 @@ func mutants() []mutant {
 			Find:    `if errors.Is(err, LinkGone) {`,
 			Replace: `if false {`,
 		},
+
+		// Purges and erasures.
+		{
+			Name:    "purge-not-marked",
+			Guard:   "A purge is marked before anything is deleted, so that late writers and the sweep purge.",
+			File:    dir + "disconnect.go",
+			Find:    `c.Purge = purge`,
+			Replace: `c.Purge = false && purge`,
+		},
+		{
+			Name:    "purge-leaves-no-ticket",
+			Guard:   "A purge leaves a ticket for a secret that a late writer creates before it crashes.",
+			File:    dir + "disconnect.go",
+			Find:    `Put: []Ticket{ticket}}`,
+			Replace: `Put: []Ticket{ticket}[:0]}`,
+		},
+		{
+			Name:    "erasure-runs-once",
+			Guard:   "An erasure searches once more for what the index of persons did not show.",
+			File:    dir + "erasure.go",
+			Find:    `deleted, e.ReceivedAt.Add(lateWriterLife))`,
+			Replace: `deleted, time.Time{})`,
+		},
+		{
+			Name:    "erased-consent-saved",
+			Guard:   "A callback of a consent that began before an erasure is refused.",
+			File:    dir + "callback.go",
+			Find:    `err = c.checkErased(ctx, c.authorization.Platform, grants)`,
+			Replace: `err = nil`,
+		},
+		{
+			Name:    "erased-consent-confirmed",
+			Guard:   "A consent that began before an erasure cannot be confirmed.",
+			File:    dir + "confirm.go",
+			Find:    `err = s.checkErased(ctx, waiting.Authorization.Platform, grants)`,
+			Replace: `err = nil`,
+		},
+		{
+			Name:    "erasure-ends-newer-consent",
+			Guard:   "An erasure has no effect on a consent that began after it.",
+			File:    dir + "erasure.go",
+			Find:    `return consented.After(e.ReceivedAt) || `,
+			Replace: `return false && `,
+		},
+		{
+			Name:    "erased-consent-leaves-no-ticket",
+			Guard:   "The ticket of an erased consent stays without the person, for credentials that a late writer stores.",
+			File:    dir + "erasure.go",
+			Find:    `Change{Overwrite: []Ticket{anonymous}}`,
+			Replace: `Change{Drop: []RecordKey{anonymous.RecordKey}}`,
+		},
+		{
+			Name:    "person-named-late-not-erased",
+			Guard:   "A connection whose person becomes known after their erasure is deleted.",
+			File:    dir + "verify.go",
+			Find:    `err = s.eraseNamed(ctx, verified)`,
+			Replace: `err = nil`,
+		},
+		{
+			Name:    "former-versions-stay",
+			Guard:   "No former version of a secret holds credentials of another person.",
+			File:    dir + "grant.go",
+			Find:    `c.ForgetSecret = c.ForgetSecret || c.mustForget(g)`,
+			Replace: `_ = c.mustForget(g)`,
+		},
+		{
+			Name:    "notice-at-two-routes",
+			Guard:   "What was taken as a notice of one kind is refused as one of another.",
+			File:    dir + "notice.go",
+			Find:    `if err == nil && taken.Kind == kind {`,
+			Replace: `if true {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "notice-checked-late",
+			Guard:   "The form and the time of a notice are checked before the app is read.",
+			File:    dir + "notice.go",
+			Find:    `if err := noticer.CheckNotice(kind, raw); err != nil {`,
+			Replace: `if err := error(nil); err != nil {`,
+
+			Packages: []string{"./shared/handler"},
+		},
 	}
 }

@@ -10,13 +10,14 @@
 //
 // Each use case is one file, named after it: link, link_show, start, callback,
 // confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
-// notice, app, suspension. Its tests are beside it. Eight files hold what several
+// notice, erasure, app, suspension. Its tests are beside it. Nine files hold what several
 // use cases share:
 //
 //	grant.go        saves a grant: creates a connection or replaces its credentials
 //	reconcile.go    repairs a record after a crash
 //	lease.go        the lease, and commit, by which most use cases write a record
 //	pending.go      credentials that no connection refers to yet
+//	forget.go       deletes the former versions of a secret
 //	proof.go        what credentials proved: which get the keys of the app
 //	account.go      whose account renewed tokens are
 //	link_status.go  what became of a link
@@ -49,6 +50,8 @@
 //	              holder acquired the lease, or the connection is gone
 //	pending       of a consent: its credentials are stored, and no connection refers
 //	              to them yet
+//	purge         delete the credentials and the record of a connection for good
+//	erasure       delete everything of a person for good, as they asked the platform to
 //	orphaned      of a secret: its writer crashed before it wrote the record
 //	ticket        a record that expires; most are taken once
 //	link status   what became of a connect link; outlives the link by a day
@@ -117,9 +120,10 @@
 // I9. A single-use refresh token whose exchange has no known outcome is not
 // shown again while the access token works.
 //
-// I10. A deleted connection stays deleted, and a purged secret stays purged. A
-// grant that arrives later is revoked, once, unless the platform cannot do that or
-// the person has another connection.
+// I10. A deleted connection stays deleted, and a purged secret stays purged: each
+// late writer purges what it stored, and is told that there is no such connection.
+// A grant that arrives later is revoked, once, unless the platform cannot do that
+// or the person has another connection.
 //
 // I11. Links and states are random, stored as hashes, expire by our clock, and
 // are taken once. A state is good only in the browser that began it. The code
@@ -132,7 +136,15 @@
 //
 // I13. Every secret belongs to a record. A ticket is written before the secret
 // that no record refers to yet, and is deleted once one does. By the tickets that
-// are left, the sweep finds secrets without a record and deletes them.
+// are left, the sweep finds secrets without a record and deletes them. A purge
+// leaves a ticket for what a late writer may store.
+//
+// I14. After the second run of an erasure no record names the person, and no secret
+// holds a token of theirs, in any version, unless they consented after they asked.
+// A consent that began before is refused meanwhile.
+//
+// I15. A secret holds, in all of its versions, credentials of one person, or the
+// record says that it is to be deleted.
 //
 // I14. Tokens that an exchange of imported credentials returned are used for a
 // known account only after the platform named that account. The credentials are
@@ -175,7 +187,7 @@
 //	lease       free → held            acquireLease, if the record did not move since awaitTurn or
 //	                                   awaitLease read that no holder has it
 //	            held → free            release by its holder; the commit of its result;
-//	                                   markDisconnected and deleteConnectionData, whoever holds it
+//	                                   markDisconnected and eraseConnection, whoever holds it
 //	            held → held by other   acquireLease, once it ran out; a holder whose lease ran out
 //	                                   and that no other replaced may still record its outcome
 //	mark        none → uncertain       acquireLease, on platforms that rotate refresh tokens
@@ -194,7 +206,8 @@
 //	            needs_reauth → active  applyGrant (a consent or an import); applyReconciled (a crashed consent);
 //	                                   storeVerified (the platform says that it works)
 //	            manual → active        applyGrant
-//	            any → disconnected     markDisconnected; deleteConnectionData
+//	            any → disconnected     markDisconnected; eraseConnection
+//	            disconnected → purged  markDisconnected, eraseConnection; then purge deletes the record
 //
 // commit sets no RefreshAt on a connection that is marked needs_reauth: nothing of
 // it is due. Whoever makes it active again sets one, by applyCredentials or, in
@@ -225,8 +238,11 @@
 //	a consent that spent its link              nothing: its status says after a minute that the outcome is not
 //	                                           known; what was saved stays
 //	a claim, before the message was sent       the next sweep after ClaimLife
-//	markDisconnected                           finishDisconnect, by the worker
-//	a data deletion                            finishDisconnect, by the worker
+//	markDisconnected, also to purge            finishDisconnect, by the worker
+//	Put, late, after a purge                   endPending, by the ticket that the purge left
+//	recordErasure                              eraseDue, by the worker
+//	the mark of a connection to be erased      finishDisconnect, by the worker
+//	Hold, before the former secret was deleted the next refresh: forgetFormer
 //	a consent that was confirmed               endPending: its grants have connections, so that only the
 //	                                           pending credentials are deleted
 //
