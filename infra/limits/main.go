@@ -30,7 +30,7 @@ import (
 const mustStayUnreserved = 100
 
 // usualQuota is the quota of an account that AWS has not limited:
-// https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+// https://docs.aws.amazon.com/lambda/latest/operatorguide/scaling-concurrency.html
 // (read 2026-11-25).
 const usualQuota = 1000
 
