@@ -128,7 +128,7 @@ func (d *deployment) alarms() []alarm {
 		},
 		{
 			id:          "DecoyUsed",
-			description: "A caller asked for the token of the decoy connection, which no honest caller does: somebody reads your listings, your table or your configuration. The log of token-get names the caller. POST /suspensions stops all tokens until you know more.",
+			description: "A caller asked for the token of the decoy connection, which no honest caller does: somebody reads your listings, your table or your configuration. The error line in the log of token-get names the caller. POST /suspensions stops all tokens until you know more.",
 			metric:      d.metric(metrics.DecoyUsed, "Sum", nil),
 			above:       0, periods: 1,
 		},
@@ -146,7 +146,7 @@ func (d *deployment) alarms() []alarm {
 		},
 		{
 			id:          "FunctionThrottles",
-			description: "Lambda has throttled invocations for 15 minutes: raise the concurrency limit of the account.",
+			description: "Lambda has throttled invocations for 15 minutes. If it throttled a function that anybody can call, that function reached its own limit: look for a rush of requests, or a slow platform. Otherwise raise the concurrency limit of the account.",
 			metric:      d.functionSum("Throttles"),
 			above:       0, periods: 3,
 		},

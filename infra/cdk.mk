@@ -39,7 +39,7 @@ deploy: prepared limits ## Deploy to the AWS account of the environment (STAGE=d
 
 # The functions that anybody can call reserve a part of the account's concurrency.
 limits: setup
-	@go run ./infra/limits -stage $(STAGE) $(CONTEXT)
+	@go run ./infra/limits -c stage=$(STAGE) $(CONTEXT)
 
 destroy: prepared ## Remove the stack; what stays is in the README (STAGE=dev)
 	$(CDK) destroy --app $(APP) -c stage=$(STAGE) $(CONTEXT)

@@ -17,7 +17,7 @@ type skippedRule struct {
 func (d *deployment) skippedRules() map[string][]skippedRule {
 	skipped := map[string][]skippedRule{
 		"AWS::Lambda::Function": {
-			{"CKV_AWS_115", "The worker is capped at its queue; the API's functions by the throttles of their routes; refresh, if the account has concurrency to reserve (reserveConcurrency)"},
+			{"CKV_AWS_115", "The worker is capped at its queue; refresh and the functions that anybody can call have a cap of their own (reserveConcurrency, the default in prod); token-get and connections, which need a signature, by the throttles of their routes"},
 			{"CKV_AWS_116", "Only refresh is invoked asynchronously, and its next sweep repeats what a failed one missed; the queue and the schedule have dead-letter queues"},
 			{"CKV_AWS_117", "Calls the platforms on the internet and AWS by its public endpoints; a VPC would add a NAT gateway's cost and protect nothing"},
 			{"CKV_AWS_173", "The environment holds names and URLs, no secrets; it is encrypted with Lambda's own key"},

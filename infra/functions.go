@@ -53,8 +53,8 @@ func (d *deployment) addFunction(f blueprint.Function) {
 		props.RetryAttempts = jsii.Number(0)
 		props.MaxEventAge = seconds(schedule.Every)
 	}
-	if f.MaxConcurrency > 0 && f.Name != blueprint.RefreshQueue().Function && d.settings.ReserveConcurrency {
-		props.ReservedConcurrentExecutions = jsii.Number(f.MaxConcurrency)
+	if f.Reserved() > 0 && d.settings.ReserveConcurrency {
+		props.ReservedConcurrentExecutions = jsii.Number(f.Reserved())
 	}
 	function := awslambda.NewFunction(d.Stack, jsii.String(id), props)
 	// The CDK adds a dependency on the role, but the ARN of the role already

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/shared/config"
 	"platform-api-connector/shared/platform"
 )
@@ -77,7 +78,7 @@ func (s Settings) Prod() bool { return s.Stage == "prod" }
 
 // Name returns the name of a part of the deployment.
 func (s Settings) Name(part string) string {
-	return "platform-api-connector-" + s.Stage + "-" + part
+	return blueprint.ResourceName(s.Stage, part)
 }
 
 // SecretPrefix returns the prefix of the names of all secrets.

@@ -56,10 +56,48 @@ func TestNewStack_SecretTrap(t *testing.T) {
 			"root user":               {read(name+"sealing-key", map[string]any{"type": "Root"}), true},
 			"secret of another stack": {read("other/"+name+"connections/1", session("arn:aws:iam::123456789012:role/Admin")), false},
 			"another call":            {other, false},
+			"user with MFA": {read(name+"connections/1", map[string]any{
+				"type": "IAMUser", "sessionContext": map[string]any{"attributes": map[string]any{"mfaAuthenticated": "true"}},
+			}), true},
+			"federated user":                  {read(name+"connections/1", session("arn:aws:iam::123456789012:user/eve")), true},
+			"account that is not ours":        {read(arn+"connections/1-AbCdEf", map[string]any{"type": "AWSAccount", "accountId": "210987654321"}), true},
+			"role of the name, elsewhere":     {read(name+"connections/1", session(strings.Replace(role, "{", "{Other", 1))), true},
+			"prefix without its slash":        {read(strings.TrimSuffix(name, "/")+"2/connections/1", session("arn:aws:iam::123456789012:role/Admin")), false},
+			"refused read of the sealing key": {refused(read(name+"sealing-key", session("arn:aws:iam::123456789012:role/Admin"))), true},
 		} {
 			if got := matchesPattern(pattern, row.event); got != row.rings {
 				t.Errorf("%s: rings %t, want %t", situation, got, row.rings)
 			}
+		}
+	})
+}
+
+// refused returns an event of a call that IAM denied.
+func refused(event map[string]any) map[string]any {
+	event["detail"].(map[string]any)["errorCode"] = "AccessDenied"
+	return event
+}
+
+// TestNewStack_SecretTrap_Topic checks that the rule, and no other rule, may notify
+// the topic that the alarms notify.
+func TestNewStack_SecretTrap_Topic(t *testing.T) {
+	both(t, func(t *testing.T, s template) {
+		id, rule := s.the(t, "AWS::Events::Rule", "SecretTrap")
+		topic, _ := s.the(t, "AWS::SNS::Topic", "Alarms")
+		targets, _ := rule.Properties["Targets"].([]any)
+		if len(targets) != 1 || text(at(targets[0], "Arn")) != "{"+topic+"}" {
+			t.Errorf("the rule notifies %v, want the topic alone", targets)
+		}
+		var allowed []string
+		for _, policy := range s.of("AWS::SNS::TopicPolicy") {
+			for _, statement := range policy.statements(t) {
+				if text(at(statement.Principal, "Service")) == "events.amazonaws.com" {
+					allowed = append(allowed, text(at(statement.Condition, "ArnEquals", "aws:SourceArn")))
+				}
+			}
+		}
+		if len(allowed) != 1 || allowed[0] != "{"+id+".Arn}" {
+			t.Errorf("rules that may publish: %q, want only %s", allowed, id)
 		}
 	})
 }

@@ -107,14 +107,25 @@ func Functions() []Function {
 	}
 }
 
-// ReservedConcurrency returns how much of the account's concurrency a deployment
-// reserves that reserves any. The event source limits the worker without.
+// ResourceName returns the name of a part of the deployment of a stage on AWS.
+func ResourceName(stage, part string) string {
+	return "platform-api-connector-" + stage + "-" + part
+}
+
+// Reserved returns what a deployment reserves for f if it reserves any concurrency.
+// The queue limits the worker without: a limit on that function would lose messages.
+func (f Function) Reserved() int {
+	if f.Name == RefreshQueue().Function {
+		return 0
+	}
+	return f.MaxConcurrency
+}
+
+// ReservedConcurrency returns the sum of what such a deployment reserves.
 func ReservedConcurrency() int {
 	sum := 0
 	for _, f := range Functions() {
-		if f.Name != RefreshQueue().Function {
-			sum += f.MaxConcurrency
-		}
+		sum += f.Reserved()
 	}
 	return sum
 }

@@ -40,10 +40,11 @@ func signedMethods() []string { return []string{"GET", "POST", "PUT", "PATCH", "
 // credentials have no signed requests, where the request is not one to the
 // platform's API, or where the platform has not verified the credentials yet.
 func (s *Service) Sign(ctx context.Context, r SignRequest) (Secret, error) {
+	selected := TokenRequest{ConnectionID: r.ConnectionID}
 	if err := r.check(); err != nil {
-		return Secret{}, err
+		return Secret{}, s.refuseDecoy(ctx, selected, Connection{}, err)
 	}
-	p, c, err := s.findUsable(ctx, TokenRequest{ConnectionID: r.ConnectionID})
+	p, c, err := s.findUsable(ctx, selected)
 	if err != nil {
 		return Secret{}, err
 	}

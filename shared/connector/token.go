@@ -48,7 +48,7 @@ type Token struct {
 // is not allowed, and what the platform answers to a refresh.
 func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	if err := s.checkTokenRequest(r); err != nil {
-		return Token{}, err
+		return Token{}, s.refuseDecoy(ctx, r, Connection{}, err)
 	}
 	p, c, err := s.findUsable(ctx, r)
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Service) Token(ctx context.Context, r TokenRequest) (Token, error) {
 // credentials may be used now. Token and Sign use it.
 func (s *Service) findUsable(ctx context.Context, r TokenRequest) (Platform, Connection, error) {
 	c, err := s.findUnsuspended(ctx, r)
-	if err != nil {
+	if err = s.refuseDecoy(ctx, r, c, err); err != nil {
 		return nil, Connection{}, err
 	}
 	p, err := s.platform(c.Platform)
@@ -145,7 +145,8 @@ func servable(c Connection, now time.Time) bool {
 	return c.Status == Active && c.alive(now)
 }
 
-// findUnsuspended returns the connection that r selects, unless it is suspended.
+// findUnsuspended returns the connection that r selects, also beside the error where
+// it is suspended or disconnected.
 // Another owner's connection looks absent, suspended or not.
 func (s *Service) findUnsuspended(ctx context.Context, r TokenRequest) (Connection, error) {
 	// The right comes before any read, whose time would tell what the owner has.
@@ -161,11 +162,7 @@ func (s *Service) findUnsuspended(ctx context.Context, r TokenRequest) (Connecti
 	case err != nil:
 		return Connection{}, err
 	case c.Status == Disconnected:
-		return Connection{}, errConnectionNotFound()
-	case c.ID == s.Decoy:
-		// The answer is that of an ordinary connection whose grant is gone.
-		s.reportIncident(ctx, DecoyUsed, "connection", string(c.ID))
-		return Connection{}, errReauth(reasonGrantRefused)
+		return c, errConnectionNotFound()
 	}
 	return c, s.checkSuspended(ctx, c)
 }

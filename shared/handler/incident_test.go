@@ -2,12 +2,16 @@ package handler_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/handler"
 	"platform-api-connector/shared/sandbox"
 )
 
@@ -90,21 +94,46 @@ func (s *stack) changeState(t *testing.T, callback string, change func([]byte) [
 	}
 }
 
-// Any request for the token of the decoy rings, and is answered as for a grant that
-// is gone. A look at its record does not ring.
+// Each way to ask for the token of the decoy rings once. The answer is the one that
+// an ordinary connection with a dead grant has for the same request.
 func TestIncident_DecoyUsed(t *testing.T) {
 	t.Parallel()
+	direct := func(payload string) func(*testing.T, *stack, string) {
+		return func(t *testing.T, s *stack, id string) {
+			s.invokeAs(t, tokenGet, strings.NewReplacer("ID", id, "ACCOUNT", s.account(t, id)).Replace(payload))
+		}
+	}
 	for name, use := range map[string]func(t *testing.T, s *stack, id string){
-		"by_id": func(t *testing.T, s *stack, id string) { s.invoke(t, "token-get", `{"connection_id":"`+id+`"}`) },
-		"by_owner": func(t *testing.T, s *stack, _ string) {
-			s.invoke(t, "token-get", `{"owner":"vault","platform":"twitter"}`)
-		},
-		"full": func(t *testing.T, s *stack, id string) {
-			s.invoke(t, "token-get", `{"connection_id":"`+id+`","full":true}`)
-		},
-		"by_request": func(t *testing.T, s *stack, id string) { s.do(t, http.MethodGet, "/connections/"+id+"/token") },
+		"by_id":              direct(`{"connection_id":"ID"}`),
+		"by_owner":           direct(`{"owner":"vault","platform":"twitter"}`),
+		"by_account":         direct(`{"owner":"vault","platform":"twitter","account_id":"ACCOUNT"}`),
+		"by_id_and_owner":    direct(`{"connection_id":"ID","owner":"vault"}`),
+		"with_another_owner": direct(`{"connection_id":"ID","owner":"acme"}`),
+		"forced":             direct(`{"connection_id":"ID","force_refresh":true}`),
+		"lacking_scopes":     direct(`{"connection_id":"ID","scopes":["no.such.scope"]}`),
+		"full":               direct(`{"connection_id":"ID","full":true}`),
+		"by_request":         func(t *testing.T, s *stack, id string) { s.do(t, http.MethodGet, "/connections/"+id+"/token") },
 		"signature": func(t *testing.T, s *stack, id string) {
 			s.do(t, http.MethodPost, "/connections/"+id+"/sign", signing(t, http.MethodGet, usersMe, nil))
+		},
+		"full_where_it_is_off": func(t *testing.T, s *stack, id string) {
+			s.service.AllowFull = false
+			s.invokeAs(t, tokenGet, `{"connection_id":"`+id+`","full":true}`)
+		},
+		"malformed_signature": func(t *testing.T, s *stack, id string) {
+			s.do(t, http.MethodPost, "/connections/"+id+"/sign", signing(t, "TRACE", usersMe, nil))
+		},
+		"disconnected": func(t *testing.T, s *stack, id string) {
+			s.do(t, http.MethodDelete, "/connections/"+id)
+			s.invokeAs(t, tokenGet, `{"connection_id":"`+id+`"}`)
+		},
+		"suspended": func(t *testing.T, s *stack, id string) {
+			s.suspend(t, map[string]any{"all": true, "reason": "incident 42"})
+			s.invokeAs(t, tokenGet, `{"connection_id":"`+id+`"}`)
+		},
+		"confined_caller": func(t *testing.T, s *stack, id string) {
+			s.confine(handler.Callers{acmesAlias: {"acme"}})
+			s.invokeAs(t, acmesAlias, `{"connection_id":"`+id+`"}`)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +150,90 @@ func TestIncident_DecoyUsed(t *testing.T) {
 			if len(*seen) != 1 || (*seen)[0] != connector.DecoyUsed {
 				t.Errorf("incidents: %v, want one %s", *seen, connector.DecoyUsed)
 			}
-			s.do(t, http.MethodGet, "/connections/"+id+"/token").refused(t, http.StatusConflict, connector.ReauthorizationRequired)
 		})
+	}
+}
+
+// The answers for the decoy are those of an ordinary connection that the platform
+// refused, byte for byte but for the id: whoever asks must not learn that it rang.
+func TestIncident_DecoyUsed_Answer(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(t *testing.T, s *stack, id string){
+		"refused": func(*testing.T, *stack, string) {},
+		"suspended": func(t *testing.T, s *stack, _ string) {
+			s.suspend(t, map[string]any{"all": true, "reason": "incident 42"})
+		},
+		"disconnected": func(t *testing.T, s *stack, id string) {
+			s.do(t, http.MethodDelete, "/connections/"+id)
+		},
+		"confined_caller": func(_ *testing.T, s *stack, _ string) {
+			s.confine(handler.Callers{tokenGet: {"acme"}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var answers []string
+			for _, decoy := range []bool{false, true} {
+				s := newStack(t)
+				id := s.importKeys(t, "vault", false)
+				if decoy {
+					s.service.Decoy = connector.ID(id)
+				} else {
+					s.markRefused(t, id)
+				}
+				prepare(t, s, id)
+				for _, payload := range []string{`{"connection_id":"` + id + `"}`, `{"owner":"vault","platform":"twitter"}`} {
+					answers = append(answers, s.invokeAs(t, tokenGet, payload))
+				}
+				r := s.do(t, http.MethodGet, "/connections/"+id+"/token")
+				answers = append(answers, fmt.Sprint(r.StatusCode), strings.ReplaceAll(r.Body, id, "ID"))
+			}
+			half := len(answers) / 2
+			if diff := cmp.Diff(answers[:half], answers[half:]); diff != "" {
+				t.Errorf("the decoy (+) is not answered as an ordinary connection (-):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The log line of the request is an error, and names the caller and the decoy, also
+// where the request does not name it.
+func TestIncident_DecoyUsed_Log(t *testing.T) {
+	t.Parallel()
+	for name, payload := range map[string]string{
+		"by_id": `{"connection_id":"ID"}`, "by_owner": `{"owner":"vault","platform":"twitter"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t)
+			id := s.importKeys(t, "vault", false)
+			s.service.Decoy = connector.ID(id)
+			answer := s.invokeAs(t, tokenGet, strings.ReplaceAll(payload, "ID", id))
+			var found bool
+			for _, line := range s.logs.lines(t) {
+				text := fmt.Sprint(line["error"])
+				found = found || line["level"] == "ERROR" && line["caller"] == tokenGet && strings.Contains(text, "decoy") && strings.Contains(text, id)
+			}
+			if !found {
+				t.Errorf("no error line names the caller and the decoy: %v", s.logs.lines(t))
+			}
+			if strings.Contains(answer, "decoy") {
+				t.Errorf("the answer is %q", answer)
+			}
+		})
+	}
+}
+
+// markRefused marks a connection as one whose grant the platform refused.
+func (s *stack) markRefused(t *testing.T, id string) {
+	t.Helper()
+	c, err := s.store.Connection(t.Context(), connector.ID(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := c
+	refused.Status, refused.StatusReason = connector.NeedsReauth, "grant_refused"
+	if _, err := s.store.Commit(t.Context(), connector.Change{Before: &c, After: &refused}); err != nil {
+		t.Fatal(err)
 	}
 }

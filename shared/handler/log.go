@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -45,13 +46,13 @@ func outcome(failed *connector.Error) string {
 }
 
 // severity returns the level of an invocation's log line: an error for a
-// defect, a warning for a failure that an operator can act on, and info for
+// defect or a use of the decoy, a warning for a failure that an operator can act on, and info for
 // everything else.
 func severity(failed *connector.Error) slog.Level {
 	switch {
 	case failed == nil:
 		return slog.LevelInfo
-	case failed.Code == connector.Internal:
+	case failed.Code == connector.Internal, errors.Is(failed, connector.ErrDecoyUsed):
 		return slog.LevelError
 	case failed.Code.AppRefused(), failed.Code.TryLater():
 		return slog.LevelWarn

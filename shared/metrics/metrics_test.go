@@ -285,6 +285,17 @@ func TestMeter_NeedsReauth(t *testing.T) {
 	}
 }
 
+func TestMeter_Incidents(t *testing.T) {
+	t.Parallel()
+	for _, incident := range []connector.Incident{connector.ForeignCookie, connector.DecoyUsed} {
+		h := newHarness(t)
+		h.service.OnIncident(incident)
+		if diff := cmp.Diff(map[string]float64{string(incident): 1}, h.written(t)); diff != "" {
+			t.Errorf("written (-want +got):\n%s", diff)
+		}
+	}
+}
+
 func TestMeter_Tokens(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
