@@ -21,7 +21,7 @@ import (
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html
 // (read 2026-11-25).
 func (d *deployment) addSecretTrap(topic awssns.ITopic) {
-	rule := awsevents.NewCfnRule(d.Stack, jsii.String("SecretTrap"), &awsevents.CfnRuleProps{
+	awsevents.NewCfnRule(d.Stack, jsii.String("SecretTrap"), &awsevents.CfnRuleProps{
 		Name:         jsii.String(d.settings.Name("secret-trap")),
 		Description:  jsii.String("A principal that is no function of the deployment read one of its secrets"),
 		State:        jsii.String("ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"),
@@ -38,11 +38,13 @@ func (d *deployment) addSecretTrap(topic awssns.ITopic) {
 		}},
 	})
 	// The topic of the settings has a policy of its own, which must allow this.
+	// A condition would allow nothing: EventBridge supports none in the policy of a
+	// topic, https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sns-permissions
+	// (read 2026-11-25).
 	topic.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
 		Principals: &[]awsiam.IPrincipal{awsiam.NewServicePrincipal(jsii.String("events.amazonaws.com"), nil)},
 		Actions:    jsii.Strings("sns:Publish"),
 		Resources:  &[]*string{topic.TopicArn()},
-		Conditions: &map[string]any{"ArnEquals": map[string]any{"aws:SourceArn": rule.AttrArn()}},
 	}))
 }
 

@@ -51,7 +51,7 @@ func Grants(function string) []Grant {
 	case OAuthCallback:
 		return []Grant{
 			onRecords([]string{get, update, remove}, "ticket#state#*"),
-			onRecords([]string{get, remove}, "ticket#link#*"),
+			onRecords([]string{get, update, remove}, "ticket#link#*"), // the previous release updates it
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{put}, "ticket#confirmation#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*"),
