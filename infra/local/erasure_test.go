@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -67,6 +68,36 @@ func erasePerson(t *testing.T) {
 
 	again := w.connect("facebook", "acme", one)[0]
 	w.token(object{"connection_id": again})
+}
+
+// purgeDuringRefresh purges a connection while the platform's answer to its refresh is
+// under way, be it new tokens or a refusal.
+func purgeDuringRefresh(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, refused := range []bool{false, true} {
+		id := w.connect("tiktok", "acme", sandbox.Choice{})[0]
+		if refused {
+			w.box.Kill("tiktok", "", 0)
+		}
+		exchanges, release := w.box.Count("tiktok", "token/refresh_token"), make(chan struct{})
+		w.box.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "token/refresh_token", Kind: sandbox.Slow, Release: release})
+		ended := make(chan string, 1)
+		go func() {
+			status, answer := w.send(http.MethodPost, "/connections/"+id+"/refresh", "{}", "Content-Type", "application/json")
+			ended <- fmt.Sprintf("%d %s", status, answer)
+		}()
+		waitFor(t, "the refresh to reach the platform", func() bool { return w.box.Count("tiktok", "token/refresh_token") > exchanges })
+		if status, answer := w.send(http.MethodDelete, "/connections/"+id+"?purge=true", ""); status != http.StatusNoContent {
+			t.Errorf("refused %v: the purge: %d %s", refused, status, answer)
+		}
+		close(release)
+		if answer := <-ended; !strings.HasPrefix(answer, "404 ") || !strings.Contains(answer, "ConnectionNotFound") {
+			t.Errorf("refused %v: the refresh: %s", refused, answer)
+		}
+		if secrets := w.secretNames(); len(secrets) > 0 {
+			t.Errorf("refused %v: secrets that are left or can be recovered: %v", refused, secrets)
+		}
+	}
 }
 
 // secretNames returns the names of the secrets of connections and pending consents,

@@ -80,9 +80,15 @@ func checkNotices(t *testing.T, row row) {
 		raw.Header[strings.ToLower(name)] = value
 	}
 	for _, kind := range w.platform.Describe().Notices {
+		if err := noticer.CheckNotice(kind.Name, raw); err != nil {
+			t.Errorf("%s: the check: %v", kind.Name, err)
+		}
 		got, err := noticer.ReadNotice(w.app, kind.Name, raw)
 		if err != nil {
 			t.Errorf("%s: %v", kind.Name, err)
+		}
+		if len(w.platform.Describe().Notices) > 1 && got.ID == "" {
+			t.Errorf("%s: one notice is read as each of several kinds, and has no id", kind.Name)
 		}
 		if got.UserID != row.account || got.Delete != kind.Deletion || got.Revoked == kind.Deletion || got.Reason == "" || !got.At.Equal(w.now) {
 			t.Errorf("%s: got %+v", kind.Name, got)
@@ -94,6 +100,11 @@ func checkNotices(t *testing.T, row row) {
 	}
 	_, err := noticer.ReadNotice(w.app, "no-such-kind", raw)
 	w.fails(err, connector.InvalidRequest, false)
+	w.fails(noticer.CheckNotice("no-such-kind", raw), connector.InvalidRequest, false)
+	w.now = w.now.Add(connector.NoticeMemory)
+	for _, kind := range w.platform.Describe().Notices {
+		w.fails(noticer.CheckNotice(kind.Name, raw), connector.StateInvalid, false) // older than is remembered
+	}
 }
 
 //go:embed guides/*.json

@@ -75,6 +75,7 @@ type facebook struct {
 	*platform
 	// declined has the scopes that each person refused at their last consent.
 	declined map[string][]string
+	notices  int // that were signed
 }
 
 func newFacebook(s *Sandbox) dialect {
@@ -90,7 +91,7 @@ func newFacebook(s *Sandbox) dialect {
 			{ID: "200000000000004", Name: "Sandbox Library", Username: "sandbox.library", InstagramID: "17841400000000004", InstagramUsername: "sandbox_library"},
 		}},
 		&Person{ID: "100000000000003", Name: "Somebody without Pages"},
-	), map[string][]string{}}
+	), map[string][]string{}, 0}
 }
 
 func (f *facebook) routes() []route {
@@ -510,7 +511,8 @@ func notVisible(id string) reply {
 
 // SignedRequest returns the signed_request that Facebook posts to the
 // deauthorize and data-deletion callbacks: base64url of the HMAC-SHA256 under
-// the app's secret over the base64url payload, a dot, the payload
+// the app's secret over the base64url payload, a dot, the payload. No two are equal;
+// whether Facebook's own differ within a second is not documented
 // (https://developers.facebook.com/docs/development/create-an-app/app-dashboard/data-deletion-callback,
 // 2026-11-23).
 func (s *Sandbox) SignedRequest(userID string) string {
@@ -525,7 +527,11 @@ func (f *facebook) notice(_, userID string) Notice {
 }
 
 func (f *facebook) signedRequest(userID string) string {
-	payload, err := json.Marshal(object{"algorithm": "HMAC-SHA256", "issued_at": f.sandbox.now().Unix(), "user_id": userID})
+	f.notices++
+	payload, err := json.Marshal(object{
+		"algorithm": "HMAC-SHA256", "issued_at": f.sandbox.now().Unix(), "user_id": userID,
+		"sandbox_notice": f.notices,
+	})
 	if err != nil {
 		panic("sandbox: encoding a notice: " + err.Error())
 	}
