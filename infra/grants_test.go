@@ -285,7 +285,7 @@ func TestNewStack_LeadingKeys(t *testing.T) {
 				on(blueprint.OAuthStart, "UpdateItem", "counter#posts/youtube"), on(blueprint.OAuthStart, "GetItem", "ticket#state#1"),
 				on(blueprint.OAuthStart, "PutItem", "ticket#state#1", connection), on(blueprint.OAuthStart, "PutItem"), on(blueprint.OAuthStart, "GetItem"),
 				on(blueprint.OAuthStart, "PutItem", "CONNECTION#1"), on(blueprint.OAuthStart, "PutItem", "xticket#state#1"),
-				on(blueprint.OAuthCallback, "PutItem", "ticket#link#1"), on(blueprint.OAuthCallback, "UpdateItem", "suspensions#all"),
+				on(blueprint.OAuthCallback, "UpdateItem", "suspensions#all"),
 				on(blueprint.OAuthCallback, "UpdateItem", "breaker#youtube"), on(blueprint.OAuthCallback, "UpdateItem", "counter#posts/youtube"),
 				on(blueprint.TokenGet, "DeleteItem", "ticket#link#1"), on(blueprint.TokenGet, "PutItem", "ticket#state#1"),
 				on(blueprint.TokenGet, "PutItem", connection), on(blueprint.TokenGet, "UpdateItem", "suspensions#all"),

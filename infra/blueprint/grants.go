@@ -51,7 +51,8 @@ func Grants(function string) []Grant {
 	case OAuthCallback:
 		return []Grant{
 			onRecords([]string{get, update, remove}, "ticket#state#*"),
-			onRecords([]string{get, update, remove}, "ticket#link#*"), // the previous release updates it
+			// It puts a link again after a failure. The previous release updates it.
+			onRecords([]string{get, put, update, remove}, "ticket#link#*"),
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{put}, "ticket#confirmation#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*"),
@@ -135,6 +136,7 @@ func refreshGrants() []Grant {
 	return []Grant{
 		onRecords([]string{get, update, remove}, "connection#*"), // a check may find a person who asked for an erasure
 		onRecords([]string{get}, "ticket#erased#*"),
+		onRecords([]string{put}, "ticket#pending#*"),       // for the late writers of a purge
 		onRecords([]string{get, put, remove}, "account#*"), // a check may find the account
 		onRecords([]string{get, update}, "breaker#*"),
 		onRecords([]string{get}, "suspensions#all"),
