@@ -387,8 +387,8 @@ func mutants() []mutant {
 		{
 			Name:    "secret-lost-drops-grant",
 			Guard:   "New credentials are stored anew where the secret is gone and the connection is not.",
-			File:    dir + "outcome.go",
-			Find:    `ref, err = a.putAgain(ctx, c, a.renewed)`,
+			File:    dir + "grant.go",
+			Find:    `ref, err = s.CredentialStore.Put(ctx, c.credentialsKey(), CredentialsRef{}, creds)`,
 			Replace: `err = errConnectionNotFound()`,
 		},
 		{

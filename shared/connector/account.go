@@ -118,12 +118,12 @@ func (a *attempt) storeConfirmed(ctx context.Context) (Connection, error) {
 	c, confirmed := a.connection, a.credentials
 	confirmed.AccountID, confirmed.AccountOwed = a.account.ID, false
 	confirmed.Generation++
-	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, confirmed)
-	if errors.Is(err, ErrGone) {
+	ref, err := a.putLiving(ctx, c, c.Credentials, confirmed)
+	if errors.Is(err, ConnectionNotFound) {
 		return a.record(ctx, outcomeLate, err)
 	}
 	if err != nil {
-		return c, internal("storing credentials", err)
+		return c, err
 	}
 	committed, err := a.commitCredentials(ctx, c, confirmed, ref, func(c *Connection) error {
 		if c.Credentials.Generation >= ref.Generation {

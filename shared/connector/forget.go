@@ -7,8 +7,9 @@ import (
 
 // A secret keeps its former versions, and no version can be deleted alone. Where
 // credentials of another person follow in a connection, or those of a person who asked
-// for an erasure in between, the secret must not hold both: the new ones go into the record, the secret is deleted for good, and they are
-// stored in a new one, by the worker where that fails.
+// for an erasure in between, the secret must not hold both: the new ones go into the
+// record, the secret is deleted for good, and they are stored in a new one, by the
+// worker where that fails.
 
 // mustForget reports whether no version of the credentials of c may be left once g
 // follows on them.
@@ -30,7 +31,7 @@ func (s *Service) putFor(ctx context.Context, c, next Connection, g Grant) (Cred
 		}
 		s.Log.WarnContext(ctx, "sealing credentials into the record, to forget the former ones", "connection", string(c.ID), "error", err)
 	}
-	return s.CredentialStore.Put(ctx, next.credentialsKey(), c.Credentials, g.Credentials)
+	return s.putLiving(ctx, next, c.Credentials, g.Credentials)
 }
 
 // startSecret deletes the secret that must be forgotten, and stores the credentials that the

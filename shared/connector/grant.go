@@ -198,9 +198,6 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 	next := c
 	applyGrant(&next, g, r.requested)
 	ref, err := s.putFor(ctx, c, next, g)
-	if errors.Is(err, ErrGone) {
-		ref, err = s.putAgain(ctx, next, g.Credentials)
-	}
 	if err != nil {
 		s.releaseOnly(ctx, c, r.holder)
 		return Connection{}, err
@@ -232,17 +229,21 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 	return next, err
 }
 
-// putAgain stores credentials of a connection whose secret is gone: anew where
-// the secret was lost, and not at all where the connection was disconnected.
-func (s *Service) putAgain(ctx context.Context, c Connection, creds Credentials) (CredentialsRef, error) {
-	fresh, err := s.Store.Connection(ctx, c.ID)
-	if errors.Is(err, ErrNotFound) || err == nil && fresh.Status == Disconnected {
-		return CredentialsRef{}, errConnectionNotFound()
+// putLiving stores credentials that follow on the reference prev of c, and stores
+// them anew where their secret was lost. It is ConnectionNotFound, and nothing is
+// stored, where the connection was disconnected.
+func (s *Service) putLiving(ctx context.Context, c Connection, prev CredentialsRef, creds Credentials) (CredentialsRef, error) {
+	ref, err := s.CredentialStore.Put(ctx, c.credentialsKey(), prev, creds)
+	if errors.Is(err, ErrGone) {
+		fresh, readErr := s.Store.Connection(ctx, c.ID)
+		switch {
+		case errors.Is(readErr, ErrNotFound), readErr == nil && fresh.Status == Disconnected:
+			return CredentialsRef{}, errConnectionNotFound()
+		case readErr != nil:
+			return CredentialsRef{}, internal("reading a connection", readErr)
+		}
+		ref, err = s.CredentialStore.Put(ctx, c.credentialsKey(), CredentialsRef{}, creds)
 	}
-	if err != nil {
-		return CredentialsRef{}, internal("reading a connection", err)
-	}
-	ref, err := s.CredentialStore.Put(ctx, c.credentialsKey(), CredentialsRef{}, creds)
 	if err != nil {
 		return CredentialsRef{}, internal("storing credentials", err)
 	}

@@ -83,15 +83,12 @@ func (a *attempt) late(ctx context.Context, cause error) (Connection, error) {
 // record, then the event (I1).
 func (a *attempt) storeRenewed(ctx context.Context) (Connection, error) {
 	c := a.connection
-	ref, err := a.CredentialStore.Put(ctx, c.credentialsKey(), c.Credentials, a.renewed)
-	if errors.Is(err, ErrGone) {
-		ref, err = a.putAgain(ctx, c, a.renewed)
-	}
+	ref, err := a.putLiving(ctx, c, c.Credentials, a.renewed)
 	if errors.Is(err, ConnectionNotFound) {
 		return a.record(ctx, outcomeLate, err)
 	}
 	if err != nil {
-		return c, internal("storing credentials", err)
+		return c, err
 	}
 	return a.commitRenewed(ctx, ref)
 }

@@ -173,6 +173,32 @@ func TestOutcome_Renewed(t *testing.T) {
 		}
 	})
 
+	// An import's first exchange stores twice: the renewed credentials, then with
+	// them the account that the platform named.
+	t.Run("secret_deleted_while_the_account_is_confirmed", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "twitter", Owner: "globex", Credentials: b.full(t, b.connect(t, "twitter").ID)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := imported.Connections[0].ID
+		b.expire(t, id)
+		late := b.process(beforeCall("Vault.Put", 2, func() {
+			if err := b.vault.Delete(t.Context(), "connections/"+string(id), true); err != nil {
+				t.Error(err)
+			}
+		}))
+		if _, err := late.Token(t.Context(), connector.TokenRequest{ConnectionID: id}); err != nil {
+			t.Errorf("the refresh: %v", err)
+		}
+		b.wantActive(t, id)
+		b.expire(t, id)
+		if _, err := b.token(t, id); err != nil {
+			t.Errorf("the next refresh: %v", err)
+		}
+	})
+
 	// The first credentials of the connection are sealed, so that the
 	// first write of its secret creates it. A purge in the meantime must not leave
 	// the created secret (I13).
