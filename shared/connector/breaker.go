@@ -123,15 +123,15 @@ func (s *Service) allow(ctx context.Context, key BreakerKey, owner string, now t
 	for _, c := range tripped {
 		c.OpenUntil = now.Add(breakerProbe).UTC()
 	}
-	t.breaker, err = s.Store.PutBreaker(ctx, t.breaker)
+	probed, err := s.Store.PutBreaker(ctx, t.breaker)
 	if errors.Is(err, ErrConflict) {
-		busy := *tripped[0]
-		busy.OpenUntil = now.Add(time.Second).UTC()
-		return t, &busy, nil
+		tripped[0].OpenUntil = now.Add(time.Second).UTC()
+		return t, tripped[0], nil
 	}
 	if err != nil {
 		return t, nil, internal("writing a breaker", err)
 	}
+	t.breaker = probed
 	return t, nil, nil
 }
 

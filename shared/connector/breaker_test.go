@@ -114,6 +114,13 @@ func TestBreaker_Opens(t *testing.T) {
 	})
 }
 
+// hurried always has just too little time left to wait a second for an exchange.
+type hurried struct{ context.Context }
+
+func (hurried) Deadline() (time.Time, bool) {
+	return time.Now().Add(connector.ExchangeBudget + connector.StoreBudget + time.Second/2), true
+}
+
 func TestBreaker_Probe(t *testing.T) {
 	t.Parallel()
 
@@ -129,6 +136,24 @@ func TestBreaker_Probe(t *testing.T) {
 		}, nil)
 		if result, err := probing.HandleDue(t.Context(), dueKey(ids[1])); err != nil || result != connector.Refreshed {
 			t.Errorf("the probe: %s, %v; want %s", result, err, connector.Refreshed)
+		}
+	})
+
+	// Of two callers that read the open breaker at the same time, the one that is too
+	// late, and has no time to wait, is told why the breaker is open.
+	t.Run("two_at_once", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		ids := b.owners(t, "youtube", 3)
+		b.sandbox.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.WrongClient})
+		b.wantHandled(t, "the refusal", ids[0], connector.Failed, 1)
+		b.clock.Advance(11 * time.Minute)
+		late := b.process(beforeCall("Store.PutBreaker", 1, func() {
+			b.wantHandled(t, "the probe", ids[1], connector.Refreshed, 1)
+		}))
+		_, err := late.Token(hurried{t.Context()}, connector.TokenRequest{ConnectionID: ids[2]})
+		if e := connector.AsError(err); e == nil || e.Code != connector.AppMisconfigured || e.RetryAfter != time.Second {
+			t.Errorf("got %+v, again after %v, want %s, to be tried again after a second", e, e.RetryAfter, connector.AppMisconfigured)
 		}
 	})
 
