@@ -118,8 +118,6 @@ func (s *Service) allow(ctx context.Context, key BreakerKey, owner string, now t
 	if len(tripped) == 0 {
 		return t, nil, nil
 	}
-	t.breaker.Owners = slices.Clone(t.breaker.Owners)
-	tripped = t.circuits()
 	for _, c := range tripped {
 		c.OpenUntil = now.Add(breakerProbe).UTC()
 	}
@@ -138,7 +136,6 @@ func (s *Service) allow(ctx context.Context, key BreakerKey, owner string, now t
 // recordCall records how a call went that the breaker allowed. A failure to write
 // is logged: the breaker saves calls, and nothing depends on it.
 func (s *Service) recordCall(ctx context.Context, t turn, outcome error) {
-	t.breaker.Owners = slices.Clone(t.breaker.Owners)
 	e := AsError(outcome)
 	if e != nil && (e.Code == PlatformUnavailable || e.Code == RateLimited || e.Code == AppMisconfigured) {
 		s.recordFailedCall(&t, e)
@@ -170,7 +167,7 @@ func (s *Service) recordFailedCall(t *turn, e *Error) {
 	}
 	b := &t.breaker
 	if !slices.Contains(b.FailedOwners, t.owner) && len(b.FailedOwners) < breakerThreshold {
-		b.FailedOwners = append(slices.Clone(b.FailedOwners), t.owner)
+		b.FailedOwners = append(b.FailedOwners, t.owner)
 	}
 	b.Failures = len(b.FailedOwners)
 	switch {
@@ -190,13 +187,8 @@ func (t *turn) ownCircuit(now time.Time) *Circuit {
 	if i < 0 {
 		owners := &t.breaker.Owners
 		if len(*owners) >= maxOwnerCircuits {
-			first := 0
-			for n, o := range *owners {
-				if o.OpenUntil.Before((*owners)[first].OpenUntil) {
-					first = n
-				}
-			}
-			*owners = slices.Delete(*owners, first, first+1)
+			first := slices.MinFunc(*owners, func(a, b OwnerCircuit) int { return a.OpenUntil.Compare(b.OpenUntil) })
+			*owners = slices.DeleteFunc(*owners, func(o OwnerCircuit) bool { return o.Owner == first.Owner })
 		}
 		*owners = append(*owners, OwnerCircuit{Owner: t.owner, Circuit: Circuit{OpenUntil: now.UTC()}})
 		i = len(*owners) - 1
@@ -221,7 +213,6 @@ func (s *Service) putBreaker(ctx context.Context, b Breaker) {
 // releaseProbe lets the next caller probe at once, where the result of this one
 // says nothing about the client.
 func (s *Service) releaseProbe(ctx context.Context, t turn) {
-	t.breaker.Owners = slices.Clone(t.breaker.Owners)
 	tripped := t.circuits()
 	if len(tripped) == 0 {
 		return
