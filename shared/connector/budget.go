@@ -85,7 +85,7 @@ func (s *Service) chargeOwner(name BudgetName, owner string, n int) charge {
 func (s *Service) spend(ctx context.Context, charges ...charge) error {
 	for i, c := range charges {
 		if _, err := s.reserveCharge(ctx, c); err != nil {
-			s.giveBack(ctx, charges[:i]...)
+			s.refund(ctx, charges[:i]...)
 			s.logBudget(ctx, err, c.budget)
 			return err
 		}
@@ -113,12 +113,12 @@ func (s *Service) reserveCharge(ctx context.Context, c charge) (left int, err er
 			c.budget, left, limit, windowText(b.Window), c.n, c.budget)}
 }
 
-// giveBack returns charges, of which nothing was used, to their budgets.
-func (s *Service) giveBack(ctx context.Context, charges ...charge) {
+// refund returns charges, of which nothing was used, to their budgets.
+func (s *Service) refund(ctx context.Context, charges ...charge) {
 	for _, c := range charges {
 		c.n = -c.n
 		if _, err := s.reserveCharge(ctx, c); err != nil {
-			s.Log.WarnContext(ctx, "giving back to a budget", "budget", string(c.budget), "error", err)
+			s.Log.WarnContext(ctx, "refunding a budget", "budget", string(c.budget), "error", err)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func (s *Service) logBudget(ctx context.Context, err error, name BudgetName) {
 
 // spendAccounts reserves a new connection for each grant, before any secret is
 // created. It fails where they are more accounts than one consent may connect. A
-// target is not new. The caller gives back the charge of the connections that
+// target is not new. The caller refunds the charge of the connections that
 // turn out not to be new.
 func (s *Service) spendAccounts(ctx context.Context, name Name, grants []Grant, to destination) (charge, error) {
 	if to.target != nil {
@@ -198,15 +198,15 @@ func (s *Service) countNew(ctx context.Context, name Name, grants []Grant, owner
 	return count, nil
 }
 
-// giveBackUnused gives back what was reserved for connections that were not
+// refundUnused refunds what was reserved for connections that were not
 // created.
-func (s *Service) giveBackUnused(ctx context.Context, c charge, saved []Connection) {
+func (s *Service) refundUnused(ctx context.Context, c charge, saved []Connection) {
 	for _, connection := range saved {
 		if connection.Revision == 1 {
 			c.n--
 		}
 	}
 	if c.n > 0 {
-		s.giveBack(ctx, c)
+		s.refund(ctx, c)
 	}
 }

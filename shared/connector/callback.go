@@ -211,7 +211,7 @@ func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, er
 		err = c.spendLink(ctx, c.authorization, c.savedBy(c.name))
 	}
 	if errors.Is(err, LinkGone) {
-		c.giveBackUnused(ctx, reserved, nil)
+		c.refundUnused(ctx, reserved, nil)
 		c.deferRevocation(ctx, grants)
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, er
 		saved, err = c.saveInTime(ctx, selected, c.destination(target))
 	}
 	c.finishLink(ctx, saved, err, (*linkStatus).reopen)
-	c.giveBackUnused(ctx, reserved, saved)
+	c.refundUnused(ctx, reserved, saved)
 	if err != nil && len(saved) == 0 {
 		c.revokeUnused(ctx, grants)
 	}

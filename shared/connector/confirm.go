@@ -30,7 +30,7 @@ func (c *consent) awaitConfirmation(ctx context.Context, grants []Grant) (Secret
 		waiting, err = c.storePending(ctx, c.authorization, selected)
 	}
 	if err != nil {
-		c.giveBackUnused(ctx, reserved, nil)
+		c.refundUnused(ctx, reserved, nil)
 		c.revokeUnused(ctx, grants)
 		return Secret{}, err
 	}
@@ -50,7 +50,7 @@ func (c *consent) awaitConfirmation(ctx context.Context, grants []Grant) (Secret
 		change.Put = append(change.Put, ticket)
 	})
 	if err != nil {
-		c.giveBackUnused(ctx, reserved, nil)
+		c.refundUnused(ctx, reserved, nil)
 		return Secret{}, err
 	}
 	return token, nil

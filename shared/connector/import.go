@@ -144,7 +144,7 @@ func (s *Service) saveImported(ctx context.Context, p Platform, r ImportRequest,
 		return Imported{}, err
 	}
 	var imported Imported
-	defer func() { s.giveBackUnused(ctx, reserved, imported.Connections) }()
+	defer func() { s.refundUnused(ctx, reserved, imported.Connections) }()
 	for _, g := range grants {
 		requested := p.Describe().Scopes
 		if g.ScopesUnknown || len(g.Credentials.Scopes) == 0 {

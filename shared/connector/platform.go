@@ -37,7 +37,7 @@ type Platform interface {
 	// account, with the lasting form of its credentials. A grant that lacks
 	// scopes is returned with those it has. It fails with ScopeMissing where
 	// too little was granted to know the account. Beside an error it returns
-	// what the platform did grant, to be given back; who consented may be
+	// what the platform did grant, to be revoked; who consented may be
 	// unknown then.
 	Exchange(ctx context.Context, app App, a Authorization, code Secret) ([]Grant, error)
 

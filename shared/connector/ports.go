@@ -60,8 +60,8 @@ type Store interface {
 	TakeTicket(ctx context.Context, key RecordKey, bound string, now time.Time) (Ticket, error)
 
 	// Reserve adds n to the counter if that keeps it at or under limit, and
-	// returns the sum; else ErrConflict and the sum as it stands. A negative n
-	// gives back what was reserved. The counter is deleted some time after
+	// returns the sum; else ErrConflict and the present sum. A negative n
+	// refunds what was reserved. The counter is deleted some time after
 	// expiresAt. Callers at once do not fail each other.
 	Reserve(ctx context.Context, counter string, n, limit int, expiresAt time.Time) (int, error)
 

@@ -203,7 +203,7 @@ func (s *Service) reserveForced(ctx context.Context, c Connection) error {
 	}
 	err := s.reserveForcedOf(ctx, c.ID)
 	if err != nil {
-		s.giveBack(ctx, ofOwner)
+		s.refund(ctx, ofOwner)
 	}
 	return err
 }
