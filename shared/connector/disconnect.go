@@ -48,14 +48,14 @@ func (s *Service) markDisconnected(ctx context.Context, c Connection, purge bool
 				c.StatusReason = reasonRevocationPending
 			}
 		case c.Purge || !purge:
-			return c, errAsItWas
+			return c, errUnchanged
 		}
 		c.Purge = purge
 		c.RefreshAt = s.Now().UTC().Add(disconnectWithin)
 		c.UpdatedAt = s.Now().UTC()
 		return c, nil
 	})
-	if errors.Is(err, errAsItWas) {
+	if errors.Is(err, errUnchanged) {
 		return marked, nil
 	}
 	if err == nil && disconnected {
@@ -63,9 +63,6 @@ func (s *Service) markDisconnected(ctx context.Context, c Connection, purge bool
 	}
 	return marked, err
 }
-
-// errAsItWas says that a record needs no change. It never leaves the service.
-var errAsItWas = errors.New("as it was")
 
 func disconnect(c *Connection) {
 	c.Status, c.StatusReason = Disconnected, ""

@@ -289,7 +289,7 @@ func (s *Service) eraseConnection(ctx context.Context, e erasure, c Connection) 
 	connected := false
 	marked, err := s.write(ctx, c, func(c Connection) (Connection, error) {
 		if c.Platform != e.Platform || c.UserID != e.UserID || e.precedes(c.consentedAt()) {
-			return c, errAsItWas
+			return c, errUnchanged
 		}
 		connected = c.Status != Disconnected
 		disconnect(&c)
@@ -298,7 +298,7 @@ func (s *Service) eraseConnection(ctx context.Context, e erasure, c Connection) 
 		c.UpdatedAt = s.Now().UTC()
 		return c, nil
 	})
-	if errors.Is(err, errAsItWas) || errors.Is(err, errLate) {
+	if errors.Is(err, errUnchanged) || errors.Is(err, errLate) {
 		return false, nil
 	}
 	if err != nil {

@@ -59,6 +59,10 @@ func (a Attempt) err(now time.Time) error {
 // service but as the cause of another error.
 var errLate = errors.New("late")
 
+// errUnchanged is what a change returns where there is nothing to write. It never
+// leaves the service.
+var errUnchanged = errors.New("unchanged")
+
 // acquireLease acquires the sole right to refresh c, as it was read, and
 // writes the mark of the exchange with it. ErrConflict: another writer was
 // first.

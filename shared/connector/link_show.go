@@ -103,7 +103,7 @@ func (s *Service) EndLink(ctx context.Context, id string) error {
 		case l.Phase == linkConfirming:
 			change.Drop = append(change.Drop, RecordKey{Kind: ConfirmationKind, ID: l.Confirmation})
 		default:
-			return errLinkUnchanged
+			return errUnchanged
 		}
 		l.Phase, l.Until = linkEnded, time.Time{}
 		return nil

@@ -98,13 +98,11 @@ func (s *Service) readLinkStatus(ctx context.Context, id string) (linkStatus, Ti
 	return l, ticket, err
 }
 
-// errLinkUnchanged ends changeLink without a write, and without an error.
-var errLinkUnchanged = errors.New("nothing to write")
-
 // changeLink writes the status of a link as edit changes it, together with what
 // edit adds to the change. It reads again where another writer was first. It
 // returns ErrNotFound for a link that has no status: one of the previous release
-// that is spent or expired at the given instant.
+// that is spent or expired at the given instant. Where edit returns errUnchanged,
+// nothing is written.
 func (s *Service) changeLink(ctx context.Context, hash string, at time.Time, edit func(l *linkStatus, change *Change) error) error {
 	for try := 1; ; try++ {
 		l, read, err := s.readLinkStatus(ctx, linkID(hash))
@@ -116,7 +114,7 @@ func (s *Service) changeLink(ctx context.Context, hash string, at time.Time, edi
 		}
 		var change Change
 		err = edit(&l, &change)
-		if errors.Is(err, errLinkUnchanged) {
+		if errors.Is(err, errUnchanged) {
 			return nil
 		}
 		if err != nil {
@@ -168,7 +166,7 @@ func (s *Service) recordStart(ctx context.Context, a Authorization) {
 	err := s.changeLink(ctx, a.Link, s.Now(), func(l *linkStatus, _ *Change) error {
 		// Starts of the same second write the same.
 		if l.Phase != linkOpen || l.Code == "" && a.ExpiresAt.Sub(l.Until) < time.Second {
-			return errLinkUnchanged
+			return errUnchanged
 		}
 		l.Until, l.Code, l.Reason = a.ExpiresAt, "", ""
 		return nil
@@ -188,7 +186,7 @@ func (s *Service) recordFailure(ctx context.Context, a Authorization, failure er
 	defer cancel()
 	err := s.changeLink(ctx, a.Link, s.Now(), func(l *linkStatus, _ *Change) error {
 		if l.Phase != linkOpen {
-			return errLinkUnchanged
+			return errUnchanged
 		}
 		l.fail(failure)
 		return nil
@@ -256,7 +254,7 @@ func (c *consent) finishLink(ctx context.Context, saved []Connection, failure er
 	if err == nil {
 		err = c.changeLink(ctx, hash, c.Now(), func(l *linkStatus, change *Change) error {
 			if l.Phase != linkSpent || l.By != c.name {
-				return errLinkUnchanged
+				return errUnchanged
 			}
 			l.Accounts, l.Until, change.Put = len(saved), time.Time{}, pages
 			if failure == nil {

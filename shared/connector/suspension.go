@@ -246,12 +246,11 @@ func (x Suspension) size() int {
 // is reports whether other has the same id.
 func (x Suspension) is(other Suspension) bool { return x.ID == other.ID }
 
-// errUnchanged says that there is nothing to write. It never leaves the service.
-var errUnchanged = errors.New("unchanged")
-
-// changeSuspensions writes what change makes of the list. Where the record moved,
-// or the answer to a write was lost, change is called again, with again set.
+// changeSuspensions writes what change makes of the list, unless it returns
+// errUnchanged. Where the record moved, or the answer to a write was lost, change is
+// called again, with again set.
 func (s *Service) changeSuspensions(ctx context.Context, change func(list []Suspension, again bool) ([]Suspension, error)) error {
+	defer s.SuspensionCache.forget()
 	var failure error
 	for try := range suspensionWrites {
 		if try > 0 {
@@ -264,18 +263,16 @@ func (s *Service) changeSuspensions(ctx context.Context, change func(list []Susp
 			return internal("reading the suspensions", errors.Join(failure, err))
 		}
 		list, err := change(before.List, try > 0)
-		if err == nil {
-			_, failure = s.Store.PutSuspensions(ctx, Suspensions{List: list, Revision: before.Revision})
-			err = failure
-			if failure != nil {
-				continue
-			}
+		if errors.Is(err, errUnchanged) {
+			return nil
 		}
-		s.SuspensionCache.forget()
-		if err != nil && !errors.Is(err, errUnchanged) {
+		if err != nil {
 			return err
 		}
-		return nil
+		_, failure = s.Store.PutSuspensions(ctx, Suspensions{List: list, Revision: before.Revision})
+		if failure == nil {
+			return nil
+		}
 	}
 	return internal("writing the suspensions", failure)
 }
