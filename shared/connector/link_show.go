@@ -2,8 +2,6 @@ package connector
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -59,7 +57,7 @@ func (s *Service) ShowLink(ctx context.Context, id, cursor string, limit int) (L
 	if limit < 1 || limit > maxPage {
 		return LinkState{}, Invalid("limit", fmt.Sprintf("not between 1 and %d", maxPage))
 	}
-	from, err := readLinkCursor(cursor, id)
+	from, err := linkPosition(cursor, id)
 	if err != nil {
 		return LinkState{}, err
 	}
@@ -77,7 +75,7 @@ func (s *Service) ShowLink(ctx context.Context, id, cursor string, limit int) (L
 			return LinkState{}, err
 		}
 		if to < l.Accounts {
-			state.Next = writeLinkCursor(id, to)
+			state.Next = writeCursor(linkCursor{id, to})
 		}
 	}
 	return state, nil
@@ -209,21 +207,13 @@ type linkCursor struct {
 	At   int    `json:"at"`
 }
 
-func writeLinkCursor(id string, at int) string {
-	b, _ := json.Marshal(linkCursor{id, at}) // a string and a number always encode
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-func readLinkCursor(cursor, id string) (at int, err error) {
+// linkPosition reads a cursor of the link.
+func linkPosition(cursor, id string) (at int, err error) {
 	if cursor == "" {
 		return 0, nil
 	}
 	var position linkCursor
-	b, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err == nil {
-		err = json.Unmarshal(b, &position)
-	}
-	if err != nil || position.Link != id || position.At < 0 {
+	if !readCursor(cursor, &position) || position.Link != id || position.At < 0 {
 		return 0, Invalid("cursor", "not one that this link returned")
 	}
 	return position.At, nil

@@ -102,11 +102,11 @@ func (s *Service) connectionsOfOwners(ctx context.Context, f Filter, cursor stri
 			return nil, "", internal("listing connections", err)
 		}
 		if len(page) == limit && len(more) > 0 {
-			return page, ownersCursor{Owner: ownerHash(owner)}.String(), nil
+			return page, writeCursor(ownersCursor{Owner: ownerHash(owner)}), nil
 		}
 		page = append(page, more...)
 		if rest != "" {
-			return page, ownersCursor{ownerHash(owner), rest}.String(), nil
+			return page, writeCursor(ownersCursor{ownerHash(owner), rest}), nil
 		}
 		after = ""
 	}
@@ -121,8 +121,7 @@ func (o Owners) after(cursor string) (owners []string, after string, err error) 
 		return owners, "", nil
 	}
 	var at ownersCursor
-	b, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil || json.Unmarshal(b, &at) != nil {
+	if !readCursor(cursor, &at) {
 		return nil, "", errCursor()
 	}
 	i := slices.IndexFunc(owners, func(owner string) bool { return ownerHash(owner) == at.Owner })
@@ -132,11 +131,18 @@ func (o Owners) after(cursor string) (owners []string, after string, err error) 
 	return owners[i:], at.After, nil
 }
 
-// String returns the cursor as callers get it.
-func (c ownersCursor) String() string {
-	b, err := json.Marshal(c)
+// writeCursor returns a position in a listing as callers get it.
+func writeCursor(position any) string {
+	b, err := json.Marshal(position)
 	if err != nil {
-		panic(err) // strings can be encoded
+		panic(err) // strings and numbers can be encoded
 	}
 	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// readCursor reads into position what writeCursor returned. It reports whether cursor
+// has that form.
+func readCursor(cursor string, position any) bool {
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	return err == nil && json.Unmarshal(b, position) == nil
 }
