@@ -64,13 +64,6 @@ func hash(s Secret) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// bindToBrowser returns what the ticket of a state is bound to: the value in the
-// browser's cookie and the body of the ticket. Who can write to the table, and does
-// not know that value, cannot change the owner of an authorization in flight.
-func bindToBrowser(browser Secret, body []byte) string {
-	return hash(NewSecret(browser.Reveal() + "\n" + string(body)))
-}
-
 // codeVerifier derives the PKCE code verifier (RFC 7636, 4.1) of one
 // authorization: 43 characters of base64url.
 func codeVerifier(state, browser Secret) (Secret, error) {

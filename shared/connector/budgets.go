@@ -53,6 +53,11 @@ const (
 	// confirmationSlack is how much later the sweep may end it: longer than a
 	// Confirm that began in time can take.
 	confirmationSlack = time.Minute
+	// consentSlack is how much later than its holder the sweep continues a consent.
+	consentSlack = 5 * time.Second
+	// consentMemory is how long a consent that is done is remembered: longer than
+	// another tab of its link can take.
+	consentMemory = day
 	// lateWriterLife is longer than any function runs: what began before has ended
 	// then, or crashed. Lambda ends a function after 15 minutes at most
 	// (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html,

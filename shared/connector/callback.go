@@ -1,7 +1,6 @@
 package connector
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -21,15 +20,16 @@ type CallbackRequest struct {
 // beside an error, once the state was accepted and if the link has one; nothing
 // is added to it yet.
 type CallbackResult struct {
-	ReturnURL   string
-	Platform    Description
+	ReturnURL string
+	Platform  Description
+	// Connections are the first ones, 100 at most. Accounts is how many there are.
 	Connections []Connection
+	Accounts    int
 	// Confirmation is what Confirm takes; empty where the link does not ask
 	// for that. With it there are no Connections yet.
 	Confirmation Secret
 	// Link is the id of the link, which lists the connections.
-	Link       string
-	CookieName string // to be cleared; empty where the state was not accepted
+	Link string
 }
 
 // Callback ends an authorization: it takes the state, redeems the code and
@@ -39,62 +39,35 @@ type CallbackResult struct {
 // came too late or for another account is revoked, unless that would end
 // another connection.
 //
+// What the code yielded is stored before anything else. After a failure that
+// passes, Callback fails with the code of that failure, and the sweep or the next
+// callback of the same browser continues. A callback that comes again from the
+// browser that began the authorization gets the first answer again.
+//
 // It fails with StateInvalid, AccessDenied, ScopeMissing, AccountMismatch,
 // LinkGone, RateLimited where a budget is used up, and what the platform answers
 // to the code.
-func (s *Service) Callback(ctx context.Context, r CallbackRequest) (result CallbackResult, err error) {
-	c, err := s.takeAuthorization(ctx, r)
+func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResult, error) {
+	c, err := s.findConsent(ctx, r)
 	if err != nil {
 		return CallbackResult{}, err
 	}
-	defer func() { s.recordFailure(ctx, c.authorization, err) }()
-	result = CallbackResult{
-		ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(),
-		Link: linkID(c.authorization.Link), CookieName: BrowserCookie(r.State, s.secure()),
+	result := CallbackResult{
+		ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(), Link: linkID(c.record.Link),
 	}
-	if r.Error != "" {
-		return result, c.platform.AuthorizationError(r.Error)
-	}
-	if r.Code.Empty() {
-		return result, Invalid("code", "missing")
-	}
-	if c.authorization.Confirm && c.authorization.ReturnURL == "" {
-		return result, Invalid("return_url", "there is none that the confirmation could be sent to")
-	}
-	grants, err := c.redeem(ctx, r.Code)
-
-	// The code is spent: the work is done even if the browser has gone.
+	// The code is spent soon: the work is done even if the browser has gone.
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	if err == nil {
-		err = c.checkErased(ctx, c.authorization.Platform, grants)
+	if err := c.bringToAnswer(ctx, r); err != nil {
+		return result, err
 	}
-	if err != nil {
-		c.revokeUnused(ctx, grants)
-		return result, internal("exchanging the code", err)
-	}
-	if c.authorization.Confirm {
-		result.Confirmation, err = c.awaitConfirmation(ctx, grants)
-	} else {
-		result.Connections, err = c.connect(ctx, grants)
-	}
-	return result, err
+	return c.answer(ctx, r, result)
 }
 
-// consent is an authorization that came back, with what its grants need.
-type consent struct {
-	*Service
-	name          string // tells it from the other consents of its link
-	platform      Platform
-	app           App
-	authorization Authorization
-}
-
-// takeAuthorization returns the consent whose authorization the state names,
-// once, to the browser that began it. A callback without that browser's cookie
-// leaves the state alone: it may be a link preview, and no other browser can use
-// it.
-func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (*consent, error) {
+// findConsent returns the consent that the state names, to the browser that began
+// it. A callback without that browser's cookie leaves the state alone: it may be a
+// link preview, and no other browser can use it.
+func (s *Service) findConsent(ctx context.Context, r CallbackRequest) (*consent, error) {
 	p, err := s.platform(r.Platform)
 	if err != nil {
 		return nil, err
@@ -103,45 +76,29 @@ func (s *Service) takeAuthorization(ctx context.Context, r CallbackRequest) (*co
 	if browser.Empty() || r.Issuer != "" && !slices.Contains(p.Describe().Issuers, r.Issuer) {
 		return nil, errStateInvalid()
 	}
-	a, err := s.takeState(ctx, r, browser)
+	c, err := s.readConsent(ctx, hash(r.State))
+	if errors.Is(err, ErrNotFound) || err == nil && !s.Now().Before(c.record.ExpiresAt) {
+		return nil, errStateInvalid()
+	}
 	if err != nil {
 		return nil, err
 	}
-	a.State = r.State
-	if a.Verifier, err = codeVerifier(r.State, browser); err != nil {
+	if c.record.Platform != r.Platform {
+		return nil, errStateInvalid()
+	}
+	bound, err := bindToBrowser(browser, c.record.Authorization)
+	if err != nil {
+		return nil, err
+	}
+	if c.ticket.Bound != bound {
+		s.reportIncident(ctx, ForeignCookie, "platform", string(c.record.Platform))
+		return nil, errStateInvalid()
+	}
+	c.authorization.State = r.State
+	if c.authorization.Verifier, err = codeVerifier(r.State, browser); err != nil {
 		return nil, internal("ending an authorization", err)
 	}
-	if s.checkReturnURL(a.ReturnURL) != nil {
-		a.ReturnURL = "" // its origin was removed from RETURN_ORIGINS meanwhile
-	}
-	return &consent{Service: s, name: hash(r.State), platform: p, authorization: a}, nil
-}
-
-// takeState takes the ticket of a state that is bound to browser.
-func (s *Service) takeState(ctx context.Context, r CallbackRequest, browser Secret) (a Authorization, err error) {
-	ticket, err := s.Store.Ticket(ctx, RecordKey{Kind: StateKind, ID: hash(r.State)}, s.Now())
-	if err != nil {
-		return a, stateError(err)
-	}
-	if err := decodeBody(ticket, &a); err != nil {
-		return a, err
-	}
-	if a.Platform != r.Platform {
-		return a, errStateInvalid()
-	}
-	// The previous release binds a state to the value of the cookie alone.
-	if ticket.Bound != bindToBrowser(browser, ticket.Body) && ticket.Bound != hash(browser) {
-		s.reportIncident(ctx, ForeignCookie, "platform", string(a.Platform))
-		return a, errStateInvalid()
-	}
-	taken, err := s.Store.TakeTicket(ctx, ticket.RecordKey, ticket.Bound, s.Now())
-	if err != nil {
-		return a, stateError(err)
-	}
-	if !bytes.Equal(taken.Body, ticket.Body) {
-		return a, errStateInvalid()
-	}
-	return a, nil
+	return c, nil
 }
 
 // browser returns the value of the cookie that belongs to the state; empty
@@ -157,112 +114,167 @@ func (r CallbackRequest) browser(secure bool) Secret {
 	return cookie
 }
 
-// redeem exchanges the code, once, and returns what was granted; beside an
-// error, too.
-func (c *consent) redeem(ctx context.Context, code Secret) ([]Grant, error) {
-	app, err := c.consentApp(ctx, c.platform)
-	if err != nil {
-		return nil, err
+// bringToAnswer returns once the browser can be answered. Of several callbacks at
+// once one redeems the code, and the others wait for it.
+func (c *consent) bringToAnswer(ctx context.Context, r CallbackRequest) error {
+	for try := 0; !c.record.answered(); try++ {
+		free := c.record.Phase == consentOpen || !c.Now().Before(c.record.Until)
+		switch {
+		case c.record.Phase == consentOpen && r.Error == "" && r.Code.Empty():
+			return Invalid("code", "missing")
+		case free && insufficientTime(ctx), remaining(ctx) < StoreBudget:
+			return errUnfinished()
+		case free:
+			err := c.proceed(ctx, r)
+			if !errors.Is(err, errLate) {
+				return err
+			}
+		default:
+			if err := c.pause(ctx, try); err != nil {
+				return internal("waiting for a consent", err)
+			}
+		}
+		if err := c.reread(ctx); err != nil {
+			return err
+		}
 	}
-	c.app = app
+	return nil
+}
+
+// proceed takes the state and redeems the code, or continues a consent that
+// another caller began. errLate: another caller does that.
+func (c *consent) proceed(ctx context.Context, r CallbackRequest) error {
+	if c.record.Phase != consentOpen {
+		return c.resume(ctx)
+	}
+	if err := c.take(ctx, r.browser(c.secure())); err != nil {
+		return err
+	}
+	switch {
+	case r.Error != "":
+		return c.fail(ctx, c.platform.AuthorizationError(r.Error), nil)
+	case c.record.Confirm && c.authorization.ReturnURL == "":
+		return c.fail(ctx, Invalid("return_url", "there is none that the confirmation could be sent to"), nil)
+	}
+	if err := c.redeem(ctx, r.Code); err != nil {
+		return c.fail(ctx, internal("exchanging the code", err), nil)
+	}
+	if err := c.storeRedeemed(ctx); err != nil {
+		return err
+	}
+	return c.complete(ctx)
+}
+
+// redeem exchanges the code, once.
+func (c *consent) redeem(ctx context.Context, code Secret) error {
+	if err := c.readApp(ctx); err != nil {
+		return err
+	}
 	if err := c.CredentialStore.Prepare(ctx); err != nil {
-		return nil, internal("preparing the credential store", err)
+		return internal("preparing the credential store", err)
 	}
-	grants, err := withCurrentOrPreviousSecret(ctx, c.Service, app, clientRefused, func(app App) ([]Grant, error) {
+	redeemed, err := withCurrentOrPreviousSecret(ctx, c.Service, c.app, clientRefused, func(app App) (Credentials, error) {
 		ctx, cancel, err := exchangeContext(ctx)
 		if err != nil {
-			return nil, err
+			return Credentials{}, err
 		}
 		defer cancel()
 		if err := c.spendExchange(ctx); err != nil {
-			return nil, err
+			return Credentials{}, err
 		}
-		return c.platform.Exchange(ctx, app, c.authorization, code)
+		return c.platform.Redeem(ctx, app, c.authorization, code)
 	})
-	for i := range grants {
-		grants[i].Credentials.ClientID = app.ClientID
-		grants[i].VerifiedAt = c.Now().UTC()
-		grants[i].ConsentedAt = c.authorization.began()
-	}
-	return grants, err
+	redeemed.ClientID, redeemed.Generation = c.app.ClientID, 1
+	c.credentials = redeemed
+	return err
+}
+
+func (c *consent) readApp(ctx context.Context) error {
+	app, err := c.consentApp(ctx, c.platform)
+	c.app = app
+	return err
 }
 
 // spendExchange reserves the exchange of a code. Whoever has a link can make codes
 // up, and each is a call to the platform in the name of the app.
 func (c *consent) spendExchange(ctx context.Context) error {
 	return c.spend(ctx,
-		c.chargeLink(ExchangesPerLink, c.authorization.Link),
-		c.chargeOwner(ExchangesPerOwner, c.authorization.Owner, 1))
+		c.chargeLink(ExchangesPerLink, c.record.Link),
+		c.chargeOwner(ExchangesPerOwner, c.record.Owner, 1))
 }
 
-// connect spends the link and saves what a consent yielded. Where nothing could
-// be saved the grants are revoked, and the link is good again. What was saved
-// before a failure stays: most platforms would end it together with the rest.
-func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, error) {
-	target, selected, err := c.selectGrants(ctx, c.authorization, grants)
-	var reserved charge
-	if err == nil {
-		err = c.checkLink(ctx, c.authorization)
-	}
-	if err == nil {
-		reserved, err = c.spendAccounts(ctx, c.authorization.Platform, selected, c.destination(target))
-	}
-	if err == nil {
-		err = c.spendLink(ctx, c.authorization, c.savedBy(c.name))
-	}
-	if errors.Is(err, LinkGone) {
-		c.refundUnused(ctx, reserved, nil)
-		c.deferRevocation(ctx, grants)
-		return nil, err
-	}
-	var saved []Connection
-	if err == nil {
-		saved, err = c.saveInTime(ctx, selected, c.destination(target))
-	}
-	c.finishLink(ctx, saved, err, (*linkStatus).reopen)
-	c.refundUnused(ctx, reserved, saved)
-	if err != nil && len(saved) == 0 {
-		c.revokeUnused(ctx, grants)
-	}
+// storeRedeemed stores what the code yielded: sealed into the record, so that it
+// takes one write. Where the record cannot be written, the vault gets it, where
+// resume finds it.
+func (c *consent) storeRedeemed(ctx context.Context) error {
+	key := c.credentialsKey()
+	ref, err := c.CredentialStore.Hold(ctx, key, c.credentials)
 	if err != nil {
-		return nil, err
+		_, putErr := c.CredentialStore.Put(ctx, key, CredentialsRef{}, c.credentials)
+		return internal("sealing what a code yielded", errors.Join(err, putErr))
 	}
-	return saved, nil
-}
-
-// saveInTime saves grants, and leaves time to record which.
-func (c *consent) saveInTime(ctx context.Context, grants []Grant, to destination) ([]Connection, error) {
-	ctx, cancel := rescueContext(ctx)
+	next := c.record
+	next.Phase, next.RedeemedAt = consentRedeemed, c.Now().UTC()
+	next.Credentials = &consentCredentials{Generation: ref.Generation, Sealed: ref.Sealed}
+	writeCtx, cancel := rescueContext(ctx)
 	defer cancel()
-	return c.saveGrants(ctx, c.platform, grants, to)
-}
-
-// deferRevocation leaves the grants of a consent to the sweep, where another tab
-// spent the link. Most platforms end all grants of a person at once, and the
-// index may not show the connection of the other tab yet. One grant of each person
-// is enough for that.
-func (c *consent) deferRevocation(ctx context.Context, grants []Grant) {
-	if _, err := c.storePending(ctx, c.authorization, onePerPerson(grants)); err != nil {
-		c.Log.WarnContext(ctx, "storing the grants of a spent link", "platform", string(c.authorization.Platform), "error", err)
+	if err = c.write(writeCtx, next, Change{}); err == nil {
+		return nil
 	}
+	if rescueErr := c.CredentialStore.Rescue(ctx, key, ref, c.credentials); rescueErr != nil {
+		c.Log.ErrorContext(ctx, "rescuing what a code yielded", "platform", string(c.record.Platform), "error", rescueErr)
+	}
+	return internal("storing what a code yielded", err)
 }
 
-// destination is where the grants of the consent are saved.
-func (c *consent) destination(target *Connection) destination {
-	return destination{owner: c.authorization.Owner, requested: c.authorization.Scopes, target: target}
+// answer returns the result for the browser: the same each time.
+func (c *consent) answer(ctx context.Context, r CallbackRequest, result CallbackResult) (CallbackResult, error) {
+	var err error
+	switch {
+	case c.record.Failure != nil:
+		return result, c.record.Failure.err()
+	case c.record.Confirm:
+		result.Confirmation, err = deriveConfirmation(r.State, r.browser(c.secure()))
+		return result, err
+	}
+	result.Connections, result.Accounts = c.saved, len(c.saved)
+	if len(c.saved) == 0 {
+		result.Connections, result.Accounts, err = c.connectedByLink(ctx)
+	}
+	result.Connections = result.Connections[:min(len(result.Connections), maxPage)]
+	return result, err
 }
 
-func (c *consent) revokeUnused(ctx context.Context, grants []Grant) {
-	c.Service.revokeUnused(ctx, c.platform, c.app, grants)
+// connectedByLink returns the first connections of the link, and how many there
+// are. It waits for another tab that is still saving them.
+func (c *consent) connectedByLink(ctx context.Context) ([]Connection, int, error) {
+	for try := 0; ; try++ {
+		l, _, err := c.readLinkStatus(ctx, linkID(c.record.Link))
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return nil, 0, errStateInvalid()
+		case err != nil:
+			return nil, 0, err
+		case l.Phase == linkConnected || l.Phase == linkFailed:
+			found, err := c.linkConnections(ctx, linkID(l.Hash), 0, min(l.Accounts, maxPage))
+			return found, l.Accounts, err
+		case l.Phase != linkSpent:
+			return nil, 0, errLinkGone()
+		case remaining(ctx) < StoreBudget:
+			return nil, 0, errUnfinished()
+		}
+		if err := c.pause(ctx, try); err != nil {
+			return nil, 0, internal("waiting for a consent", err)
+		}
+	}
 }
 
 func errStateInvalid() error {
-	return &Error{Code: StateInvalid, Message: "this authorization is unknown, expired, already used, or was begun in another browser: start again"}
+	return &Error{Code: StateInvalid, Message: "this authorization is unknown, expired, or was begun in another browser: start again"}
 }
 
-func stateError(err error) error {
-	if errors.Is(err, ErrNotFound) {
-		return errStateInvalid()
-	}
-	return internal("reading a state", err)
+// errUnfinished says that another caller, or the sweep, continues the consent.
+func errUnfinished() error {
+	return &Error{Code: PlatformUnavailable, Reason: reasonUnfinished, RetryAfter: consentSlack,
+		Message: "the authorization arrived and is not finished yet: reload this page in a moment"}
 }

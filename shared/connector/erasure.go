@@ -262,7 +262,11 @@ func (s *Service) erase(ctx context.Context, e erasure) (erased, error) {
 			problems = append(problems, err)
 			continue
 		}
-		done, err := s.erasePending(ctx, e, key)
+		erase := s.erasePending
+		if key.Kind == StateKind {
+			erase = s.eraseConsent
+		}
+		done, err := erase(ctx, e, key)
 		if done {
 			deleted.consents++
 		}
@@ -343,6 +347,36 @@ func (s *Service) erasePending(ctx context.Context, e erasure, key RecordKey) (b
 	return true, nil
 }
 
+// eraseConsent deletes what the code of a consent yielded, unless the consent began
+// later. The consent then fails: it can no longer be confirmed or continued.
+func (s *Service) eraseConsent(ctx context.Context, e erasure, key RecordKey) (bool, error) {
+	c, err := s.readConsent(ctx, key.ID)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if c.record.Credentials == nil || e.precedes(c.record.began()) {
+		return false, nil
+	}
+	next := c.record
+	next.Phase, next.Failure = consentDone, newConsentFailure(errErased())
+	next.Credentials, next.Person = nil, ""
+	if err := c.write(ctx, next, Change{}); err != nil {
+		return false, internal("deleting a consent", err)
+	}
+	if err := s.CredentialStore.Delete(ctx, c.credentialsKey(), CredentialsRef{}, true); err != nil {
+		return false, internal("deleting what a code yielded", err)
+	}
+	return true, nil
+}
+
+func errErased() *Error {
+	return &Error{Code: AccessDenied, Reason: reasonDataDeletion,
+		Message: "the person asked, through the platform, for the deletion of their data after this authorization began: start again"}
+}
+
 // eraseRecorded deletes the connection to which the credentials of p belong, if it got
 // its record.
 func (s *Service) eraseRecorded(ctx context.Context, e erasure, p pending) (done, recorded bool, err error) {
@@ -377,8 +411,7 @@ func (s *Service) checkErased(ctx context.Context, platform Name, grants []Grant
 			asked[user] = at
 		}
 		if at != nil && !at.precedes(g.ConsentedAt) {
-			return &Error{Code: AccessDenied, Reason: reasonDataDeletion,
-				Message: "the person asked, through the platform, for the deletion of their data after this authorization began: start again"}
+			return errErased()
 		}
 		grants[i].erased = at
 	}

@@ -84,6 +84,7 @@ const (
 	reasonRevocationPending  = "revocation_pending"  // the platform could not be asked to end the grant yet
 	reasonRotationLost       = "rotation_lost"       // the answer with the new refresh token was
 	reasonTooManyAccounts    = "too_many_accounts"   // for one consent
+	reasonUnfinished         = "unfinished"          // a consent: it is continued
 	reasonVerified           = "verified"            // it works after all
 )
 

@@ -14,20 +14,7 @@ type destination struct {
 	owner     string
 	requested []string    // scopes; nil where it is not known what was asked for
 	target    *Connection // the connection to renew; nil: the one of the account, or a new one
-}
-
-// saveGrants saves grants one by one. Beside an error it returns the connections
-// that were saved before it.
-func (s *Service) saveGrants(ctx context.Context, p Platform, grants []Grant, to destination) ([]Connection, error) {
-	var saved []Connection
-	for _, g := range grants {
-		c, err := s.saveGrant(ctx, p, g, to)
-		if err != nil {
-			return saved, err
-		}
-		saved = append(saved, c)
-	}
-	return saved, nil
+	consent   *consent    // whose grants they are; nil for an import
 }
 
 // saveGrant saves a grant: on the target, or on the connection that the owner
@@ -35,6 +22,9 @@ func (s *Service) saveGrants(ctx context.Context, p Platform, grants []Grant, to
 // before the record refers to them (I1). Callback, Confirm and Import use it.
 func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destination) (Connection, error) {
 	for {
+		if err := to.consent.readLink(ctx); err != nil {
+			return Connection{}, err
+		}
 		var c Connection
 		var err error
 		if to.target != nil {
@@ -43,8 +33,10 @@ func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destina
 			c, err = s.Store.FindAccount(ctx, to.owner, p.Describe().Name, g.Account.ID)
 		}
 		switch {
+		case err == nil && to.consent.savedBefore(c, g):
+			return c, nil
 		case err == nil:
-			return s.replaceCredentials(ctx, p, c, g, to.requested)
+			return s.replaceCredentials(ctx, p, c, g, to)
 		case errors.Is(err, ErrNotFound) && to.target != nil:
 			return Connection{}, errConnectionNotFound()
 		case !errors.Is(err, ErrNotFound):
@@ -54,9 +46,13 @@ func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destina
 		if !errors.Is(err, ErrConflict) {
 			return c, err
 		}
-		// Another consent connected the same account at the same time.
+		// Another consent connected the same account at the same time, or spent the
+		// link.
 		if ctx.Err() != nil {
 			return Connection{}, internal("storing a connection", ctx.Err())
+		}
+		if err := to.consent.checkOwn(ctx); err != nil {
+			return Connection{}, err
 		}
 	}
 }
@@ -68,14 +64,14 @@ func (s *Service) createConnection(ctx context.Context, p Platform, g Grant, to 
 	if err != nil {
 		return Connection{}, internal("naming a connection", err)
 	}
-	consent, err := s.newName()
+	consent, err := s.consentID(to)
 	if err != nil {
 		return Connection{}, err
 	}
 	now := s.Now().UTC()
 	c := Connection{ID: id, Platform: p.Describe().Name, Owner: to.owner, ConsentID: consent, CreatedAt: now, UpdatedAt: now}
 	applyGrant(&c, g, to.requested)
-	intent, err := s.recordIntent(ctx, c)
+	intent, err := s.recordIntent(ctx, c, to.consent != nil)
 	if err != nil {
 		return Connection{}, err
 	}
@@ -86,14 +82,28 @@ func (s *Service) createConnection(ctx context.Context, p Platform, g Grant, to 
 		return Connection{}, internal("storing credentials", err)
 	}
 	s.applyCredentials(&c, p, creds, ref)
-	created, err := s.Store.Commit(ctx, Change{After: &c, Drop: []RecordKey{intent}})
+	change := Change{After: &c, Drop: []RecordKey{intent}}
+	written, err := to.consent.spendLink(&change, c.ID)
+	if err != nil {
+		return Connection{}, err
+	}
+	created, err := s.Store.Commit(ctx, change)
 	if err != nil {
 		if created, err = s.afterFailedCreate(ctx, c, err); err != nil {
 			return Connection{}, err
 		}
 	}
+	written()
 	s.publish(ctx, EventConnected, created, "")
 	return created, nil
+}
+
+// consentID returns the ConsentID of what is saved there.
+func (s *Service) consentID(to destination) (string, error) {
+	if to.consent != nil {
+		return to.consent.name(), nil
+	}
+	return s.newName()
 }
 
 // afterFailedCreate returns the connection where its write succeeded although
@@ -138,7 +148,7 @@ func (s *Service) deleteLate(ctx context.Context, c Connection) {
 // replaceCredentials saves a grant on an existing connection. It acquires the
 // lease first, so that no refresh of the old grant ends after it. Without a
 // lease it still saves the grant, which must not be lost.
-func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connection, g Grant, requested []string) (Connection, error) {
+func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connection, g Grant, to destination) (Connection, error) {
 	leased, err := s.awaitLease(ctx, c.ID)
 	switch {
 	case err == nil:
@@ -146,11 +156,11 @@ func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connecti
 	case errors.Is(err, ErrNotFound):
 		return Connection{}, errConnectionNotFound()
 	}
-	consent, err := s.newName()
+	consent, err := s.consentID(to)
 	if err != nil {
 		return Connection{}, err
 	}
-	r := replacement{platform: p, grant: g, requested: requested, consent: consent, holder: leased.Lease.Holder, was: c.Status}
+	r := replacement{platform: p, grant: g, requested: to.requested, consent: consent, holder: leased.Lease.Holder, was: c.Status}
 	for {
 		saved, err := s.replaceOnce(ctx, c, r)
 		if err == nil || !errors.Is(err, errLate) {

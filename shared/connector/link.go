@@ -82,6 +82,7 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 		Confirm:      r.Confirm,
 		ExpiresAt:    s.Now().Add(cmp.Or(r.ExpiresIn, DefaultLinkLife)).UTC(),
 	}
+	// The previous release opens and spends links by this ticket.
 	ticket, err := newTicket(LinkKind, hash(token), link.ExpiresAt, link)
 	if err != nil {
 		return MintedLink{}, err
@@ -130,16 +131,21 @@ func (s *Service) checkTarget(ctx context.Context, r LinkRequest) error {
 	return err
 }
 
-// link returns what an unspent connect link stands for.
-func (s *Service) link(ctx context.Context, token Secret) (Link, error) {
+// openLink returns what a connect link stands for that can be opened.
+func (s *Service) openLink(ctx context.Context, token Secret) (Link, error) {
 	if !wellFormedToken(token) {
 		return Link{}, errLinkGone()
 	}
-	link, err := ticketBody[Link](ctx, s, RecordKey{Kind: LinkKind, ID: hash(token)})
-	if errors.Is(err, ErrNotFound) {
+	l, _, err := s.readLinkStatus(ctx, linkID(hash(token)))
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Link{}, errLinkGone()
+	case err != nil:
+		return Link{}, err
+	case l.Phase != linkOpen, l.Hash != hash(token), !s.Now().Before(l.Link.ExpiresAt):
 		return Link{}, errLinkGone()
 	}
-	return link, err
+	return l.Link, nil
 }
 
 func errLinkGone() error {

@@ -66,9 +66,7 @@ func (s *Service) ShowLink(ctx context.Context, id, cursor string, limit int) (L
 		return LinkState{}, err
 	}
 	state := LinkState{ID: id, Link: l.Link, Failure: l.Code, Reason: l.Reason, Accounts: l.Accounts}
-	if err := s.judgeLink(ctx, l, &state); err != nil {
-		return LinkState{}, err
-	}
+	s.judgeLink(l, &state)
 	if l.Phase == linkConnected || l.Phase == linkFailed {
 		to := min(from+limit, l.Accounts)
 		if state.Connections, err = s.linkConnections(ctx, id, from, to); err != nil {
@@ -91,7 +89,7 @@ func (s *Service) EndLink(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	err = s.changeLink(ctx, l.Hash, s.Now(), func(l *linkStatus, change *Change) error {
+	err = s.changeLink(ctx, l.Hash, func(l *linkStatus, change *Change) error {
 		switch {
 		case l.Phase == linkSpent && !l.Ended:
 			l.Ended = true
@@ -99,7 +97,7 @@ func (s *Service) EndLink(ctx context.Context, id string) error {
 		case l.Phase == linkOpen:
 			change.Drop = append(change.Drop, RecordKey{Kind: LinkKind, ID: l.Hash})
 		case l.Phase == linkConfirming:
-			change.Drop = append(change.Drop, RecordKey{Kind: ConfirmationKind, ID: l.Confirmation})
+			change.Drop = append(change.Drop, RecordKey{Kind: ConsentConfirmationKind, ID: l.Confirmation}, RecordKey{Kind: ConfirmationKind, ID: l.Confirmation})
 		default:
 			return errUnchanged
 		}
@@ -127,7 +125,7 @@ func (s *Service) ownLink(ctx context.Context, id string) (linkStatus, error) {
 func errNoSuchLink() error { return &Error{Code: ConnectionNotFound, Message: "no such link"} }
 
 // judgeLink sets the status of a link, and why it ended.
-func (s *Service) judgeLink(ctx context.Context, l linkStatus, state *LinkState) error {
+func (s *Service) judgeLink(l linkStatus, state *LinkState) {
 	waiting := s.Now().Before(l.Until)
 	ended := func(reason string) { state.Status, state.Reason = LinkEnded, reason }
 	switch l.Phase {
@@ -143,37 +141,25 @@ func (s *Service) judgeLink(ctx context.Context, l linkStatus, state *LinkState)
 			ended(reasonNotConfirmed)
 		}
 	case linkSpent:
-		// Its function crashed, unless it is still at work.
-		if state.Status = LinkUnderWay; !waiting {
-			ended(reasonOutcomeUnknown)
-		}
+		state.Status = LinkUnderWay // the sweep completes it where its function crashed
 	default:
-		return s.judgeOpenLink(ctx, l, state)
+		s.judgeOpenLink(l, state)
 	}
-	return nil
 }
 
 // judgeOpenLink sets the status of a link that was not spent.
-func (s *Service) judgeOpenLink(ctx context.Context, l linkStatus, state *LinkState) error {
+func (s *Service) judgeOpenLink(l linkStatus, state *LinkState) {
 	now := s.Now()
-	_, err := s.Store.Ticket(ctx, RecordKey{Kind: LinkKind, ID: l.Hash}, now)
-	expired := !now.Before(l.Link.ExpiresAt)
 	switch {
-	case err != nil && !errors.Is(err, ErrNotFound):
-		return internal("reading a link", err)
-	case err != nil && !expired:
-		// A function of the previous release took it, and wrote no status.
-		state.Status, state.Reason = LinkEnded, reasonOutcomeUnknown
 	case now.Before(l.Until):
 		state.Status = LinkUnderWay
-	case expired:
+	case !now.Before(l.Link.ExpiresAt):
 		state.Status, state.Reason = LinkEnded, reasonLinkExpired
 	case l.Code != "":
 		state.Status = LinkFailed
 	default:
 		state.Status = LinkOpen
 	}
-	return nil
 }
 
 // linkConnections returns the connections of a link from one number to another,

@@ -100,15 +100,11 @@ func (s *Service) readLinkStatus(ctx context.Context, id string) (linkStatus, Ti
 
 // changeLink writes the status of a link as edit changes it, together with what
 // edit adds to the change. It reads again where another writer was first. It
-// returns ErrNotFound for a link that has no status: one of the previous release
-// that is spent or expired at the given instant. Where edit returns errUnchanged,
+// returns ErrNotFound for a link that has none. Where edit returns errUnchanged,
 // nothing is written.
-func (s *Service) changeLink(ctx context.Context, hash string, at time.Time, edit func(l *linkStatus, change *Change) error) error {
+func (s *Service) changeLink(ctx context.Context, hash string, edit func(l *linkStatus, change *Change) error) error {
 	for try := 1; ; try++ {
 		l, read, err := s.readLinkStatus(ctx, linkID(hash))
-		if errors.Is(err, ErrNotFound) {
-			l, err = s.statusOfPreviousRelease(ctx, hash, at)
-		}
 		if err != nil {
 			return err
 		}
@@ -128,42 +124,23 @@ func (s *Service) changeLink(ctx context.Context, hash string, at time.Time, edi
 }
 
 // commitLink writes a status together with a change. read is the ticket of the
-// status as it was; its zero value: there was none.
+// status as it was.
 func (s *Service) commitLink(ctx context.Context, l linkStatus, read Ticket, change Change) error {
 	next, err := l.ticket()
 	if err != nil {
 		return err
 	}
-	if read.ID == "" {
-		change.Put = append(change.Put, next)
-	} else {
-		change.Replace = append(change.Replace, Replacement{Old: read, New: next})
-	}
+	change.Replace = append(change.Replace, Replacement{Old: read, New: next})
 	if _, err = s.Store.Commit(ctx, change); err != nil {
 		return internal("writing the status of a link", err)
 	}
 	return nil
 }
 
-// statusOfPreviousRelease returns the status of a link that the previous release
-// minted, which stored none.
-func (s *Service) statusOfPreviousRelease(ctx context.Context, hash string, at time.Time) (linkStatus, error) {
-	ticket, err := s.Store.Ticket(ctx, RecordKey{Kind: LinkKind, ID: hash}, at)
-	if errors.Is(err, ErrNotFound) {
-		return linkStatus{}, ErrNotFound
-	}
-	if err != nil {
-		return linkStatus{}, internal("reading a link", err)
-	}
-	var link Link
-	err = decodeBody(ticket, &link)
-	return newLinkStatus(hash, link), err
-}
-
 // recordStart records that an authorization began. The authorization works
 // without that record.
 func (s *Service) recordStart(ctx context.Context, a Authorization) {
-	err := s.changeLink(ctx, a.Link, s.Now(), func(l *linkStatus, _ *Change) error {
+	err := s.changeLink(ctx, a.Link, func(l *linkStatus, _ *Change) error {
 		// Starts of the same second write the same.
 		if l.Phase != linkOpen || l.Code == "" && a.ExpiresAt.Sub(l.Until) < time.Second {
 			return errUnchanged
@@ -184,7 +161,7 @@ func (s *Service) recordFailure(ctx context.Context, a Authorization, failure er
 	}
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	err := s.changeLink(ctx, a.Link, s.Now(), func(l *linkStatus, _ *Change) error {
+	err := s.changeLink(ctx, a.Link, func(l *linkStatus, _ *Change) error {
 		if l.Phase != linkOpen {
 			return errUnchanged
 		}
@@ -196,93 +173,40 @@ func (s *Service) recordFailure(ctx context.Context, a Authorization, failure er
 	}
 }
 
-// spendLink takes the link that began a, and writes the status of the link as
-// edit changes it, in one transaction. The link must not have expired when the
-// person opened it; it may have expired while they read the consent page.
-func (s *Service) spendLink(ctx context.Context, a Authorization, edit func(l *linkStatus, change *Change)) error {
-	began := a.began()
-	err := s.changeLink(ctx, a.Link, began, func(l *linkStatus, change *Change) error {
-		// Functions of the previous release take links without writing a status.
-		if err := s.checkLink(ctx, a); err != nil {
-			return err
+// finishLink records what a consent saved. LinkGone: another consent has the link.
+func (s *Service) finishLink(ctx context.Context, by, hash string, saved []Connection, failure error) error {
+	ids := make([]ID, len(saved))
+	for i, c := range saved {
+		ids[i] = c.ID
+	}
+	pages, err := s.pagesOf(hash, ids)
+	if err != nil {
+		return err
+	}
+	for len(pages) > linkPages {
+		if _, err := s.Store.Commit(ctx, Change{Overwrite: pages[:linkPages]}); err != nil {
+			return internal("writing the connections of a link", err)
 		}
-		if l.Phase != linkOpen {
+		pages = pages[linkPages:]
+	}
+	err = s.changeLink(ctx, hash, func(l *linkStatus, change *Change) error {
+		switch {
+		case l.By == by && (l.Phase == linkConnected || l.Phase == linkFailed):
+			return errUnchanged
+		case l.Phase != linkOpen && l.By != by, l.Phase == linkEnded:
 			return errLinkGone()
 		}
-		l.Code, l.Reason = "", ""
-		edit(l, change)
-		change.Take = append(change.Take, Taking{RecordKey: RecordKey{Kind: LinkKind, ID: a.Link}, Now: began})
+		l.Phase, l.By, l.Accounts, l.Until = linkConnected, by, len(saved), time.Time{}
+		l.Code, l.Reason, change.Overwrite = "", "", pages
+		if failure != nil {
+			l.Phase = linkFailed
+			l.fail(failure)
+		}
 		return nil
 	})
 	if errors.Is(err, ErrNotFound) {
-		return errLinkGone()
-	}
-	return err
-}
-
-// checkLink returns LinkGone if the link that began a was spent or ended, or had
-// expired then.
-func (s *Service) checkLink(ctx context.Context, a Authorization) error {
-	_, err := s.Store.Ticket(ctx, RecordKey{Kind: LinkKind, ID: a.Link}, a.began())
-	if errors.Is(err, ErrNotFound) {
-		return errLinkGone()
-	}
-	if err != nil {
-		return internal("reading a link", err)
-	}
-	return nil
-}
-
-// savedBy returns the edit of a status by which a consent begins to save its
-// connections. by names the consent.
-func (s *Service) savedBy(by string) func(*linkStatus, *Change) {
-	return func(l *linkStatus, _ *Change) {
-		l.Phase, l.By, l.Until, l.Accounts = linkSpent, by, s.Now().Add(linkSaving).UTC(), 0
-		l.Code, l.Reason = "", ""
-	}
-}
-
-// finishLink records what a consent saved after it spent the link. Where nothing
-// was saved because of a failure, unsaved sets the phase.
-func (c *consent) finishLink(ctx context.Context, saved []Connection, failure error, unsaved func(*linkStatus, *Change) error) {
-	hash := c.authorization.Link
-	pages, err := pagesOf(hash, saved, c.Now().Add(MaxLinkLife+linkStatusLife))
-	for err == nil && len(pages) > linkPages {
-		_, err = c.Store.Commit(ctx, Change{Put: pages[:linkPages]})
-		pages = pages[linkPages:]
-	}
-	if err == nil {
-		err = c.changeLink(ctx, hash, c.Now(), func(l *linkStatus, change *Change) error {
-			if l.Phase != linkSpent || l.By != c.name {
-				return errUnchanged
-			}
-			l.Accounts, l.Until, change.Put = len(saved), time.Time{}, pages
-			if failure == nil {
-				l.Phase = linkConnected
-				return nil
-			}
-			l.fail(failure)
-			if len(saved) > 0 {
-				l.Phase = linkFailed
-				return nil
-			}
-			return unsaved(l, change)
-		})
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		c.Log.ErrorContext(ctx, "recording what became of a link", "error", err)
-	}
-}
-
-// reopen makes a link good again, unless EndLink was called meanwhile.
-func (l *linkStatus) reopen(change *Change) error {
-	if l.Ended {
-		l.Phase = linkEnded
 		return nil
 	}
-	l.Phase = linkOpen
-	link, err := newTicket(LinkKind, l.Hash, l.Link.ExpiresAt, l.Link)
-	change.Put = append(change.Put, link)
 	return err
 }
 
@@ -290,14 +214,10 @@ func (l *linkStatus) reopen(change *Change) error {
 // the table has 400 KB at most
 // (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html,
 // read 2026-11-25).
-func pagesOf(hash string, saved []Connection, expiresAt time.Time) ([]Ticket, error) {
+func (s *Service) pagesOf(hash string, ids []ID) ([]Ticket, error) {
 	var pages []Ticket
-	for chunk := range slices.Chunk(saved, linkPage) {
-		var ids []ID
-		for _, c := range chunk {
-			ids = append(ids, c.ID)
-		}
-		page, err := newTicket(LinkConnectionsKind, pageID(linkID(hash), len(pages)), expiresAt, ids)
+	for chunk := range slices.Chunk(ids, linkPage) {
+		page, err := newTicket(LinkConnectionsKind, pageID(linkID(hash), len(pages)), s.Now().Add(MaxLinkLife+linkStatusLife), chunk)
 		if err != nil {
 			return nil, err
 		}

@@ -17,7 +17,8 @@ import (
 //
 //	{"authorization":{…}, "grants":[{"account_id":…, "account_name":…,
 //	 "user_id":…, "warning":…, "verified_at":…}], "began":…,
-//	 "confirm_before":…, "connection_id":…, "revoke_after":…, "erased":…}
+//	 "confirm_before":…, "connection_id":…, "revoke_after":…, "of_consent":…,
+//	 "erased":…}
 type pending struct {
 	id            string
 	Authorization Authorization  `json:"authorization"`
@@ -31,6 +32,9 @@ type pending struct {
 	// RevokeAfter is when the sweep may revoke the grants and delete the
 	// credentials.
 	RevokeAfter time.Time `json:"revoke_after,omitzero"`
+	// OfConsent says that a consent has the same credentials, and revokes them if
+	// need be.
+	OfConsent bool `json:"of_consent,omitempty"`
 	// Erased says that the person asked for a data deletion: only what is left is to
 	// be deleted.
 	Erased bool `json:"erased,omitempty"`
@@ -110,33 +114,6 @@ func (p pending) ticket(expiresAt time.Time) (Ticket, error) {
 	return ticket, err
 }
 
-// storePending stores the grants of a consent outside of any connection.
-func (s *Service) storePending(ctx context.Context, a Authorization, grants []Grant) (pending, error) {
-	id, err := NewID(s.Random)
-	if err != nil {
-		return pending{}, internal("naming a consent", err)
-	}
-	now := s.Now().UTC()
-	p := pending{id: string(id), Authorization: a, Began: a.began(), ConfirmBefore: now.Add(confirmationLife)}
-	p.RevokeAfter = p.ConfirmBefore.Add(confirmationSlack)
-	for _, g := range grants {
-		p.Grants = append(p.Grants, pendingGrant{AccountID: g.Account.ID, AccountName: g.Account.Name, UserID: g.UserID, Warning: g.Warning, VerifiedAt: g.VerifiedAt})
-	}
-	if err := s.putPending(ctx, p, now.Add(pendingLife)); err != nil {
-		return pending{}, err
-	}
-	for n, g := range grants {
-		ref, err := s.CredentialStore.Put(ctx, p.credentialsKey(n), CredentialsRef{}, g.Credentials)
-		if err == nil && s.CredentialStore.Stale(ref) {
-			err = errors.New("the credential store takes no writes, and no record can hold sealed credentials")
-		}
-		if err != nil {
-			return pending{}, internal("storing a pending consent", err)
-		}
-	}
-	return p, nil
-}
-
 // lateSecretTicket returns the ticket of a connection that is purged: of
 // credentials that a late writer may store, and that no record refers to. It names
 // neither the account nor the person.
@@ -159,7 +136,9 @@ func (s *Service) lateSecretTicket(c Connection) (Ticket, error) {
 
 // recordIntent writes the ticket of a connection whose credentials are stored
 // next. The transaction that creates the record deletes the ticket.
-func (s *Service) recordIntent(ctx context.Context, c Connection) (RecordKey, error) {
+// Where the credentials are those of a consent, the consent is continued or
+// revoked, and what is stored here is only deleted.
+func (s *Service) recordIntent(ctx context.Context, c Connection, ofConsent bool) (RecordKey, error) {
 	id, err := NewID(s.Random)
 	if err != nil {
 		return RecordKey{}, internal("naming a consent", err)
@@ -173,6 +152,7 @@ func (s *Service) recordIntent(ctx context.Context, c Connection) (RecordKey, er
 		ConfirmBefore: expiresAt,
 		ConnectionID:  c.ID,
 		RevokeAfter:   c.CreatedAt.Add(recordWithin),
+		OfConsent:     ofConsent,
 	}
 	return p.recordKey(), s.putPending(ctx, p, expiresAt)
 }
@@ -287,6 +267,9 @@ func (s *Service) endPending(ctx context.Context, key RecordKey) (DueResult, err
 // not revoked: the importer still has them. An error says that it may
 // succeed later.
 func (s *Service) revokePending(ctx context.Context, pending pending) error {
+	if pending.OfConsent {
+		return nil
+	}
 	grants, err := s.loadPending(ctx, pending)
 	if err != nil {
 		return err
@@ -316,4 +299,109 @@ func (s *Service) revokePending(ctx context.Context, pending pending) error {
 func retryable(err error) bool {
 	e := AsError(err)
 	return e != nil && (e.Code == Internal || e.Code.TryLater())
+}
+
+// confirmPending confirms a pending consent of the previous release.
+func (s *Service) confirmPending(ctx context.Context, token Secret, owner string) ([]Connection, error) {
+	ticket, err := s.Store.TakeTicket(ctx, RecordKey{Kind: ConfirmationKind, ID: hash(token)}, ownerHash(owner), s.Now())
+	if errors.Is(err, ErrNotFound) {
+		return nil, errNothingToConfirm()
+	}
+	if err != nil {
+		return nil, internal("taking a confirmation", err)
+	}
+	ctx, cancel := detachedContext(ctx)
+	defer cancel()
+	connections, err := s.savePending(ctx, ticket)
+	if retryable(err) {
+		if putErr := s.putTicket(ctx, ticket); putErr != nil {
+			s.Log.WarnContext(ctx, "storing a confirmation again", "error", putErr)
+		}
+	}
+	return connections, err
+}
+
+// savePending saves the grants of a pending consent of the previous release, which
+// stored the credentials of each, and records them with the link.
+func (s *Service) savePending(ctx context.Context, ticket Ticket) ([]Connection, error) {
+	var named confirmation
+	if err := decodeBody(ticket, &named); err != nil {
+		return nil, err
+	}
+	waiting, err := s.pending(ctx, RecordKey{Kind: PendingKind, ID: named.Pending})
+	if errors.Is(err, ErrNotFound) {
+		return nil, errNothingToConfirm()
+	}
+	if err != nil {
+		return nil, err
+	}
+	grants, err := s.grantsToConfirm(ctx, waiting)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.platform(waiting.Authorization.Platform)
+	if err != nil {
+		return nil, err
+	}
+	err = s.changeLink(ctx, waiting.Authorization.Link, func(l *linkStatus, _ *Change) error {
+		if l.Phase == linkEnded {
+			return errNothingToConfirm()
+		}
+		l.By = waiting.id
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	target, selected, err := s.selectGrants(ctx, waiting.Authorization, grants)
+	if err != nil {
+		return nil, err
+	}
+	to := destination{owner: waiting.Authorization.Owner, requested: waiting.Authorization.Scopes, target: target}
+	var saved []Connection
+	for _, g := range selected {
+		c, err := s.saveGrant(ctx, p, g, to)
+		if err != nil {
+			return nil, err
+		}
+		saved = append(saved, c)
+	}
+	if err := s.finishLink(ctx, waiting.id, waiting.Authorization.Link, saved, nil); err != nil {
+		s.Log.WarnContext(ctx, "recording what became of a link", "error", err)
+	}
+	if err := s.deletePending(ctx, waiting, waiting.recordKey()); err != nil {
+		s.Log.WarnContext(ctx, "deleting a confirmed consent", "error", err)
+	}
+	return saved, nil
+}
+
+// grantsToConfirm returns the grants of a pending consent, with all of their
+// credentials. It revokes and deletes those of a person who asked for an erasure after
+// the consent began.
+func (s *Service) grantsToConfirm(ctx context.Context, waiting pending) ([]Grant, error) {
+	grants, err := s.loadPending(ctx, waiting)
+	if err != nil {
+		return nil, err
+	}
+	if waiting.Erased || len(grants) < len(waiting.Grants) {
+		return nil, errNothingToConfirm()
+	}
+	err = s.checkErased(ctx, waiting.Authorization.Platform, grants)
+	if errors.Is(err, AccessDenied) {
+		s.endErased(ctx, waiting)
+		return nil, errNothingToConfirm()
+	}
+	return grants, err
+}
+
+// endErased revokes and deletes a pending consent. Where the platform cannot be
+// reached, the sweep does it.
+func (s *Service) endErased(ctx context.Context, waiting pending) {
+	err := s.revokePending(ctx, waiting)
+	if err == nil {
+		err = s.deletePending(ctx, waiting, waiting.recordKey())
+	}
+	if err != nil {
+		s.Log.WarnContext(ctx, "ending a consent after an erasure, to be tried again", "platform", string(waiting.Authorization.Platform), "error", err)
+	}
 }

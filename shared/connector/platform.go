@@ -33,13 +33,18 @@ type Platform interface {
 	// error repeats nothing of it.
 	AuthorizationError(code string) *Error
 
-	// Exchange redeems code once and returns what was granted: one Grant an
-	// account, with the lasting form of its credentials. A grant that lacks
-	// scopes is returned with those it has. It fails with ScopeMissing where
-	// too little was granted to know the account. Beside an error it returns
-	// what the platform did grant, to be revoked; who consented may be
-	// unknown then.
-	Exchange(ctx context.Context, app App, a Authorization, code Secret) ([]Grant, error)
+	// Redeem redeems code, once, and returns what it yielded. It asks the platform
+	// for nothing else, since the code is spent and what it yielded exists in the
+	// memory of this process alone.
+	Redeem(ctx context.Context, app App, a Authorization, code Secret) (Credentials, error)
+
+	// Grants returns what was granted with credentials that Redeem returned: one
+	// Grant an account, with the lasting form of its credentials. It spends
+	// nothing, so that it can be called again after a failure. A grant that lacks
+	// scopes is returned with those it has. It fails with ScopeMissing where too
+	// little was granted to know the account. Beside an error it returns what the
+	// platform did grant, to be revoked; who consented may be unknown then.
+	Grants(ctx context.Context, app App, redeemed Credentials) ([]Grant, error)
 
 	// Import checks credentials that a person brought and returns their
 	// grants. Fields that are missing or unknown are InvalidRequest, naming

@@ -144,12 +144,14 @@ const (
 	ConnectionKind   Kind = "connection"
 	LinkKind         Kind = "link"         // a connect link; Body is a Link
 	LinkStatusKind   Kind = "link_status"  // what became of a connect link, under the link's id
-	StateKind        Kind = "state"        // an authorization in flight; Body is an Authorization
+	StateKind        Kind = "state"        // an authorization, with what became of it: a consent
 	DeletionKind     Kind = "deletion"     // the status of a data deletion, read many times
 	ErasureKind      Kind = "erasure"      // a data deletion that is not complete
 	ErasedKind       Kind = "erased"       // when a person asked for a data deletion, under a hash of their id
-	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent, bound to its owner
-	PendingKind      Kind = "pending"      // credentials that no connection refers to yet
+	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent of the previous release, bound to its owner
+	// ConsentConfirmationKind is the right to confirm a consent, bound to its owner.
+	ConsentConfirmationKind Kind = "consent_confirmation"
+	PendingKind             Kind = "pending" // credentials that no connection refers to yet
 	// LinkConnectionsKind is a page of the connections of a link: a list of ids,
 	// under the id of the link and the number of the page.
 	LinkConnectionsKind Kind = "link_connections"

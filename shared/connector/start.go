@@ -22,7 +22,7 @@ type Started struct {
 // It fails with LinkGone, AppNotConfigured, ManualMode, or RateLimited where the
 // link was opened too often.
 func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
-	link, err := s.link(ctx, token)
+	link, err := s.openLink(ctx, token)
 	if err != nil {
 		return Started{}, err
 	}
@@ -71,11 +71,13 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 	if err != nil {
 		return Started{}, internal("building the authorize URL", err)
 	}
-	ticket, err := newTicket(StateKind, hash(state), a.ExpiresAt, a)
+	ticket, err := newTicket(StateKind, hash(state), a.ExpiresAt, consentRecord{Authorization: a})
 	if err != nil {
 		return Started{}, err
 	}
-	ticket.Bound = bindToBrowser(browser, ticket.Body)
+	if ticket.Bound, err = bindToBrowser(browser, a); err != nil {
+		return Started{}, err
+	}
 	if err := s.putTicket(ctx, ticket); err != nil {
 		return Started{}, err
 	}

@@ -116,6 +116,7 @@ const (
 	Expired      DueResult = "expired"   // a consent that was not confirmed in time
 	Resting      DueResult = "suspended" // it stays due; the platform was not called
 	Erased       DueResult = "erased"    // a run of a data deletion
+	Completed    DueResult = "completed" // a consent whose function did not complete it
 )
 
 // HandleDue does what QueueDue queued: it refreshes a connection that is due,
@@ -126,6 +127,8 @@ func (s *Service) HandleDue(ctx context.Context, due RecordKey) (DueResult, erro
 	switch due.Kind {
 	case ConnectionKind:
 		return s.refreshDue(ctx, ID(due.ID))
+	case StateKind:
+		return s.continueConsent(ctx, due)
 	case PendingKind, UnrecordedKind:
 		return s.endPending(ctx, due)
 	case ErasureKind:

@@ -44,9 +44,6 @@ func (h *Handler) callback(ctx context.Context, c *call, r *request) (answer, er
 	if err != nil && result.ReturnURL != "" {
 		a = redirect(returnTo(result.ReturnURL, url.Values{"error": {string(connector.AsError(err).Code)}}))
 	}
-	if result.CookieName != "" {
-		a.cookies = []string{setCookie(result.CookieName, "", 0, h.secure)}
-	}
 	if len(result.Connections) == 1 {
 		c.setConnection(result.Connections[0].ID)
 	}
@@ -87,11 +84,13 @@ func (h *Handler) connected(r *request, result connector.CallbackResult) (answer
 		return redirect(connectedURL(result)), nil
 	}
 	if r.wantsPage() {
-		return connectedPage(result.Platform, result.Connections)
+		return connectedPage(result.Platform, result.Connections, result.Accounts)
 	}
 	return jsonAnswer(http.StatusOK, map[string]any{
 		"status":      "connected",
 		"connections": viewConnections(result.Connections),
+		"accounts":    result.Accounts,
+		"link":        result.Link,
 	})
 }
 
@@ -111,11 +110,11 @@ func connectedURL(result connector.CallbackResult) string {
 		added.Set("missing_scopes", strings.Join(missing, ","))
 	}
 	whole := returnTo(result.ReturnURL, added)
-	if len(whole) < maxReturned {
+	if len(whole) < maxReturned && len(result.Connections) == result.Accounts {
 		return whole
 	}
 	ids := added["connection_id"]
-	added.Set("connections", strconv.Itoa(len(ids)))
+	added.Set("connections", strconv.Itoa(result.Accounts))
 	added.Set("link", result.Link)
 	const parameter = len("&connection_id=") + len("00000000-0000-4000-8000-000000000000")
 	added["connection_id"] = ids[:1]

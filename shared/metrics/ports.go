@@ -90,9 +90,16 @@ type platform struct {
 	name  connector.Name
 }
 
-// Exchange implements connector.Platform.
-func (p platform) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
-	grants, err := p.Platform.Exchange(ctx, app, a, code)
+// Redeem implements connector.Platform.
+func (p platform) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (connector.Credentials, error) {
+	redeemed, err := p.Platform.Redeem(ctx, app, a, code)
+	p.recordCall(err)
+	return redeemed, err
+}
+
+// Grants implements connector.Platform.
+func (p platform) Grants(ctx context.Context, app connector.App, redeemed connector.Credentials) ([]connector.Grant, error) {
+	grants, err := p.Platform.Grants(ctx, app, redeemed)
 	p.recordCall(err)
 	return grants, err
 }

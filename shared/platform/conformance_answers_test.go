@@ -49,7 +49,7 @@ func checkMalformed(t *testing.T, row row) {
 			code := w.consent(a, sandbox.Choice{})
 			fault.Platform, fault.Endpoint = row.name, "token"
 			w.box.Fault(fault)
-			_, err := w.platform.Exchange(t.Context(), w.app, a, code)
+			_, err := exchange(t.Context(), w.platform, w.app, a, code)
 			w.fails(err, connector.PlatformUnavailable, true)
 			if got := w.box.Count(row.name, "token"); got != 1 {
 				t.Errorf("the code was sent %d times", got)
@@ -87,12 +87,12 @@ func checkErrorIn200(t *testing.T, row row) {
 	a := w.authorization()
 	code := w.consent(a, sandbox.Choice{})
 	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.ErrorIn200})
-	if _, err := w.platform.Exchange(t.Context(), w.app, a, code); err == nil || errors.Is(err, connector.PlatformUnavailable) {
+	if _, err := exchange(t.Context(), w.platform, w.app, a, code); err == nil || errors.Is(err, connector.PlatformUnavailable) {
 		t.Errorf("got %v, want the platform's refusal", err)
 	}
 	for beside, good := range map[string]bool{`"invalid_grant"`: false, `""`: true, `null`: true} {
 		w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"error": json.RawMessage(beside)}})
-		if _, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{})); good != (err == nil) {
+		if _, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{})); good != (err == nil) {
 			t.Errorf("the error %s beside a token: got %v", beside, err)
 		}
 	}
@@ -108,7 +108,7 @@ func checkRedirect(t *testing.T, row row) {
 		a := w.authorization()
 		code := w.consent(a, sandbox.Choice{})
 		w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Elsewhere, Location: elsewhere.URL, Status: status})
-		_, err := w.platform.Exchange(t.Context(), w.app, a, code)
+		_, err := exchange(t.Context(), w.platform, w.app, a, code)
 		w.fails(err, connector.PlatformUnavailable, false)
 	}
 }
@@ -120,14 +120,14 @@ func checkTimeout(t *testing.T, row row) {
 	a := w.authorization()
 	code := w.consent(a, sandbox.Choice{})
 	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Slow, Release: release})
-	_, err := w.platform.Exchange(t.Context(), w.app, a, code)
+	_, err := exchange(t.Context(), w.platform, w.app, a, code)
 	w.fails(err, connector.PlatformUnavailable, true)
 	if got := w.box.Count(row.name, "token"); got != 1 {
 		t.Errorf("the code was sent %d times", got)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = w.platform.Exchange(ctx, w.app, a, code)
+	_, err = exchange(ctx, w.platform, w.app, a, code)
 	w.fails(err, connector.PlatformUnavailable, false)
 }
 
@@ -137,7 +137,7 @@ func checkRefusedConnection(t *testing.T, row row) {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 		}}}
 	})
-	_, err := w.platform.Exchange(t.Context(), w.app, w.authorization(), connector.NewSecret("test-code"))
+	_, err := exchange(t.Context(), w.platform, w.app, w.authorization(), connector.NewSecret("test-code"))
 	w.fails(err, connector.PlatformUnavailable, false)
 }
 
@@ -162,7 +162,7 @@ func checkRefusals(t *testing.T, row row) {
 				fault.Endpoint = "token"
 				a := w.authorization()
 				code := w.consent(a, sandbox.Choice{})
-				call = func() error { _, err := w.platform.Exchange(t.Context(), w.app, a, code); return err }
+				call = func() error { _, err := exchange(t.Context(), w.platform, w.app, a, code); return err }
 			}
 			w.box.Fault(fault)
 			e := w.fails(call(), test.want, false)

@@ -74,7 +74,7 @@ func checkExchange(t *testing.T, row row) {
 	w := newWorld(t, row)
 	a := w.authorization()
 	code := w.consent(a, sandbox.Choice{})
-	if _, err := w.platform.Exchange(t.Context(), w.app, a, code); err != nil {
+	if _, err := exchange(t.Context(), w.platform, w.app, a, code); err != nil {
 		t.Fatal(err)
 	}
 	call := w.box.Calls(row.name, "token")[0]
@@ -109,7 +109,7 @@ func checkExchange(t *testing.T, row row) {
 func checkGrants(t *testing.T, row row) {
 	w := newWorld(t, row)
 	a := w.authorization()
-	grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+	grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func checkNarrowerScopes(t *testing.T, row row) {
 		}
 		w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"scope": granted}})
 	}
-	grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, choice))
+	grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, choice))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func checkLaterConsent(t *testing.T, row row) {
 		withheld = without(all, w.platform.Describe().Required)[0]
 	}
 	narrow := w.authorization(without(all, []string{withheld})...)
-	grants, err := w.platform.Exchange(t.Context(), w.app, narrow, w.consent(narrow, sandbox.Choice{}))
+	grants, err := exchange(t.Context(), w.platform, w.app, narrow, w.consent(narrow, sandbox.Choice{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,15 +210,15 @@ func checkCodeOnce(t *testing.T, row row) {
 	w := newWorld(t, row)
 	a := w.authorization()
 	code := w.consent(a, sandbox.Choice{})
-	if _, err := w.platform.Exchange(t.Context(), w.app, a, code); err != nil {
+	if _, err := exchange(t.Context(), w.platform, w.app, a, code); err != nil {
 		t.Fatal(err)
 	}
-	_, err := w.platform.Exchange(t.Context(), w.app, a, code)
+	_, err := exchange(t.Context(), w.platform, w.app, a, code)
 	w.fails(err, connector.StateInvalid, false)
 
 	stolen := w.authorization()
 	stolen.Verifier = connector.NewSecret("another-verifier-0123456789-0123456789-012345")
-	_, err = w.platform.Exchange(t.Context(), w.app, stolen, w.consent(a, sandbox.Choice{}))
+	_, err = exchange(t.Context(), w.platform, w.app, stolen, w.consent(a, sandbox.Choice{}))
 	if row.pkce && err == nil {
 		t.Error("a code was redeemed with another verifier")
 	}

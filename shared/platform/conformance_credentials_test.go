@@ -243,7 +243,7 @@ func checkConcurrent(t *testing.T, row row) {
 	var group sync.WaitGroup
 	for _, code := range codes {
 		group.Go(func() {
-			grants, err := w.platform.Exchange(t.Context(), w.app, a, code)
+			grants, err := exchange(t.Context(), w.platform, w.app, a, code)
 			if err != nil {
 				t.Errorf("Exchange: %v", err)
 				return

@@ -81,7 +81,7 @@ func checkRefreshNamesAccount(t *testing.T, row row) {
 	w := newWorld(t, row)
 	for account, choice := range map[string]sandbox.Choice{row.account: {}, row.others: {Account: w.box.People(row.name)[1].ID}} {
 		a := w.authorization()
-		grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, choice))
+		grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, choice))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,7 @@ func checkImportOfTwoAccounts(t *testing.T, row row) {
 	w := newWorld(t, row)
 	mixed := w.pasted()
 	a := w.authorization()
-	grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Account: w.box.People(row.name)[1].ID}))
+	grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{Account: w.box.People(row.name)[1].ID}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func (w *world) consent(a connector.Authorization, choice sandbox.Choice) connec
 func (w *world) connect() connector.Grant {
 	w.t.Helper()
 	a := w.authorization()
-	grants, err := w.platform.Exchange(w.t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+	grants, err := exchange(w.t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{}))
 	if err != nil {
 		w.t.Fatalf("Exchange: %v", err)
 	}
@@ -177,4 +177,13 @@ func (w *world) noSecretInURLs() {
 			}
 		}
 	}
+}
+
+// exchange redeems a code and returns what was granted.
+func exchange(ctx context.Context, p connector.Platform, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+	redeemed, err := p.Redeem(ctx, app, a, code)
+	if err != nil {
+		return nil, err
+	}
+	return p.Grants(ctx, app, redeemed)
 }

@@ -49,7 +49,11 @@ func Example() {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	grants, err := youtube.Exchange(ctx, app, authorization, connector.NewSecret(callback.Query().Get("code")))
+	redeemed, err := youtube.Redeem(ctx, app, authorization, connector.NewSecret(callback.Query().Get("code")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	grants, err := youtube.Grants(ctx, app, redeemed)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -107,21 +107,29 @@ func (f *facebook) AuthorizeURL(app connector.App, a connector.Authorization) (s
 		oauth2.SetAuthURLParam("auth_type", "rerequest")), nil
 }
 
-// Exchange implements connector.Platform. The code is
-// exchanged for a short-lived user token, this token for a long-lived one, and the
-// long-lived one for the Page tokens. A Page token expires
-// with the user token that it was requested with.
-func (f *facebook) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
-	c := client{id: app.ClientID, secret: app.ClientSecret}
-	short, err := f.userToken(ctx, query(
-		"client_id", c.id,
-		"client_secret", c.secret.Reveal(),
+// Redeem implements connector.Platform. A code yields a short-lived user token.
+func (f *facebook) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (connector.Credentials, error) {
+	token, err := f.userToken(ctx, query(
+		"client_id", app.ClientID,
+		"client_secret", app.ClientSecret.Reveal(),
 		"redirect_uri", a.RedirectURI,
 		"code", code.Reveal(),
 	))
 	if err != nil {
-		return nil, err
+		return connector.Credentials{}, err
 	}
+	return connector.Credentials{Fields: connector.Fields{userAccessToken: token}, IssuedAt: f.now().UTC()}, nil
+}
+
+// userAccessToken is the field of a user token, which no connection has.
+const userAccessToken = "user_access_token"
+
+// Grants implements connector.Platform. The short-lived user token is exchanged
+// for a long-lived one, and that one for the Page tokens. A Page token expires
+// with the user token that it was requested with.
+func (f *facebook) Grants(ctx context.Context, app connector.App, redeemed connector.Credentials) ([]connector.Grant, error) {
+	c := client{id: app.ClientID, secret: app.ClientSecret}
+	short := redeemed.Fields[userAccessToken]
 	long, err := f.extend(ctx, c, short)
 	switch {
 	case err == nil:
@@ -130,21 +138,9 @@ func (f *facebook) Exchange(ctx context.Context, app connector.App, a connector.
 		// and cannot be extended.
 		long = short
 	default:
-		return nil, afterRedemption(err)
+		return []connector.Grant{{Credentials: redeemed}}, err
 	}
-	grants, err := f.grants(ctx, c, long, connector.Fields{})
-	return grants, afterRedemption(err)
-}
-
-// afterRedemption returns err for a failure after the code was redeemed. The code
-// is spent then, also where Facebook refuses the client.
-func afterRedemption(err error) error {
-	if err == nil {
-		return nil
-	}
-	e := *connector.AsError(err)
-	e.ClientRefused = false
-	return &e
+	return f.grants(ctx, c, long, connector.Fields{})
 }
 
 // extend exchanges a user token for a long-lived one

@@ -78,14 +78,14 @@ func testFacebookExchangePagesOfABusinessPortfolio(t *testing.T) {
 		w := newWorld(t, facebookRow)
 		w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().BusinessTokens = tokens })
 		a := w.authorization()
-		grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"business_management"}}))
+		grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"business_management"}}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := accounts(grants); len(got) != 2 {
 			t.Errorf("without business_management: %v", got)
 		}
-		grants, err = w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+		grants, err = exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func testFacebookExchangePagesOfABusinessPortfolio(t *testing.T) {
 			t.Errorf("businesses were asked for %q", got)
 		}
 		w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: "businesses", Kind: sandbox.HTML})
-		grants, err = w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+		grants, err = exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{}))
 		if err != nil || len(grants) != 2 {
 			t.Errorf("trouble with portfolios: got %v, error %v", accounts(grants), err)
 		}
@@ -106,7 +106,7 @@ func testFacebookExchangePagesOfABusinessPortfolio(t *testing.T) {
 
 func testFacebookExchangePagesInSeveralLists(t *testing.T) {
 	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
-	grants, err := graphOf(t, map[string]string{
+	grants, err := exchange(t.Context(), graphOf(t, map[string]string{
 		"oauth/access_token": `{"access_token":"test-user-token"}`,
 		"me":                 `{"id":"1","name":"Test"}`,
 		"me/permissions":     `{"data":[{"permission":"pages_show_list","status":"granted"},{"permission":"business_management","status":"granted"}]}`,
@@ -117,7 +117,7 @@ func testFacebookExchangePagesInSeveralLists(t *testing.T) {
 		"43":                 `{"id":"43","access_token":"test-43"}`,
 		"44":                 `{"id":"99","access_token":"test-99"}`,
 		"45":                 `{"id":"45"}`,
-	}).Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code"))
+	}), app, connector.Authorization{}, connector.NewSecret("test-code"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func accounts(grants []connector.Grant) []string {
 func testFacebookExchangeSelectedPagesAlone(t *testing.T) {
 	w := newWorld(t, facebookRow)
 	a := w.authorization()
-	grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Pages: []string{"200000000000002"}}))
+	grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{Pages: []string{"200000000000002"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func testFacebookExchangeSelectedPagesAlone(t *testing.T) {
 		"a person without Pages": {Account: "100000000000003"},
 		"no Page chosen":         {Pages: []string{}},
 	} {
-		consented, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, choice))
+		consented, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, choice))
 		if e := w.fails(err, connector.AccessDenied, false); e.Reason != "no_page" {
 			t.Errorf("%s: reason %q", name, e.Reason)
 		}
@@ -163,7 +163,7 @@ func testFacebookExchangeSelectedPagesAlone(t *testing.T) {
 			t.Errorf("%s: the consent to revoke is %+v", name, consented)
 		}
 	}
-	_, err = w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"pages_show_list"}}))
+	_, err = exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"pages_show_list"}}))
 	if e := w.fails(err, connector.ScopeMissing, false); !slices.Contains(e.MissingScopes, "pages_show_list") {
 		t.Errorf("missing scopes %v", e.MissingScopes)
 	}
@@ -217,10 +217,10 @@ func testFacebookExchangeUserTokenCannotBeExtended(t *testing.T) {
 			p := find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}})
 			app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret"), Extras: connector.Fields{}}
 			app.Extras.Set("config_id", test.configuration)
-			grants, err := p.Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code"))
+			grants, err := exchange(t.Context(), p, app, connector.Authorization{}, connector.NewSecret("test-code"))
 			if test.code != "" {
 				// The code was redeemed and must not be sent again.
-				if e := connector.AsError(err); e == nil || e.Code != test.code || e.ClientRefused {
+				if e := connector.AsError(err); e == nil || e.Code != test.code {
 					t.Errorf("got %v, want %s", err, test.code)
 				}
 				return
@@ -280,7 +280,7 @@ func testFacebookExchangeListsOfSeveralPages(t *testing.T) {
 			t.Cleanup(graph.Close)
 			p := find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}})
 			app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
-			grants, err := p.Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code"))
+			grants, err := exchange(t.Context(), p, app, connector.Authorization{}, connector.NewSecret("test-code"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -304,7 +304,7 @@ func testFacebookExchangeEndlessLists(t *testing.T) {
 			"me/permissions":     `{"data":[{"permission":"pages_show_list","status":"granted"}]}`,
 			"me/accounts":        `{"data":[` + strings.Repeat(row, rows)[1:] + `]}`,
 		})
-		if _, err := p.Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, want) {
+		if _, err := exchange(t.Context(), p, app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, want) {
 			t.Errorf("%d rows: %v, want %v", rows, err, want)
 		}
 	}
@@ -545,7 +545,7 @@ func testFacebookExchangeNoListOfPermissions(t *testing.T) {
 		"me/accounts":        `{"data":[{"id":"42","name":"Page","access_token":"test-page-token"}]}`,
 		"debug_token":        `{"data":{"is_valid":true,"expires_at":0,"scopes":["pages_show_list","pages_manage_posts"]}}`,
 	}
-	grants, err := graphOf(t, answers).Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code"))
+	grants, err := exchange(t.Context(), graphOf(t, answers), app, connector.Authorization{}, connector.NewSecret("test-code"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -553,12 +553,12 @@ func testFacebookExchangeNoListOfPermissions(t *testing.T) {
 		t.Errorf("granted scopes (-want +got):\n%s", diff)
 	}
 	delete(answers, "debug_token")
-	if _, err := graphOf(t, answers).Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.PlatformUnavailable) {
+	if _, err := exchange(t.Context(), graphOf(t, answers), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.PlatformUnavailable) {
 		t.Errorf("with neither: %v", err)
 	}
 	answers["debug_token"] = `{"data":{"is_valid":true,"scopes":["pages_show_list"]}}`
 	answers["me/permissions"] = `{"error":{"message":"slow down","type":"OAuthException","code":17}}`
-	if _, err := graphOf(t, answers).Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.RateLimited) {
+	if _, err := exchange(t.Context(), graphOf(t, answers), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.RateLimited) {
 		t.Errorf("throttled: %v", err)
 	}
 }
@@ -645,7 +645,7 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 			a := w.authorization()
 			code := w.consent(a, sandbox.Choice{})
 			w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: "token", Kind: sandbox.Body, Text: test.body, Status: 400})
-			_, err := w.platform.Exchange(t.Context(), w.app, a, code)
+			_, err := exchange(t.Context(), w.platform, w.app, a, code)
 			w.fails(err, test.code, false)
 		})
 	}

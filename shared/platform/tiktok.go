@@ -108,8 +108,8 @@ func (k *tiktok) AuthorizationError(code string) *connector.Error {
 	return k.wire.AuthorizationError(code)
 }
 
-// Exchange implements connector.Platform.
-func (k *tiktok) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+// Redeem implements connector.Platform.
+func (k *tiktok) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (connector.Credentials, error) {
 	t, err := k.token(ctx, call{url: tiktokTokens, form: query(
 		"client_key", app.ClientID,
 		"client_secret", app.ClientSecret.Reveal(),
@@ -119,19 +119,23 @@ func (k *tiktok) Exchange(ctx context.Context, app connector.App, a connector.Au
 		"redirect_uri", a.RedirectURI,
 	)}, k.tokenErrorDecoder(true, nil))
 	if err != nil {
-		return nil, err
+		return connector.Credentials{}, err
 	}
-	openID := stringOrNumber(t.members["open_id"])
+	return k.applyTokens(connector.Credentials{Scopes: a.Scopes}, t), nil
+}
+
+// Grants implements connector.Platform.
+func (k *tiktok) Grants(ctx context.Context, _ connector.App, c connector.Credentials) ([]connector.Grant, error) {
+	openID := c.Fields.Get("open_id")
 	if !accountPattern.MatchString(openID) {
-		return nil, k.malformed(http.MethodPost, "no open_id")
+		return []connector.Grant{{Credentials: c}}, k.malformed(http.MethodPost, "no open_id")
 	}
-	c := k.applyTokens(connector.Credentials{Scopes: a.Scopes}, t)
 	grant := connector.Grant{Account: connector.Account{ID: openID}, UserID: openID, Credentials: c}
 	if !slices.Contains(c.Scopes, tiktokBasic) {
 		// The answer names the account. Only its name needs the scope.
 		return []connector.Grant{grant}, nil
 	}
-	user, err := k.user(ctx, t.access)
+	user, err := k.user(ctx, c.Fields["access_token"])
 	if err != nil {
 		return []connector.Grant{grant}, err
 	}

@@ -73,7 +73,7 @@ func testTikTokExchangeAccounts(t *testing.T) {
 	spoil := func(fault sandbox.Fault) ([]connector.Grant, error) {
 		fault.Platform = "tiktok"
 		w.box.Fault(fault)
-		return w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+		return exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{}))
 	}
 	_, err := spoil(sandbox.Fault{Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"open_id"}})
 	w.fails(err, connector.PlatformUnavailable, true)

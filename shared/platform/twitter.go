@@ -122,10 +122,10 @@ func (x *twitter) AuthorizeURL(app connector.App, a connector.Authorization) (st
 	}, a, oauth2.S256ChallengeOption(a.Verifier.Reveal())), nil
 }
 
-// Exchange implements connector.Platform. X's codes expire after 30 seconds
+// Redeem implements connector.Platform. X's codes expire after 30 seconds
 // (https://docs.x.com/fundamentals/authentication/oauth-2-0/authorization-code,
 // read 2026-11-23).
-func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+func (x *twitter) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (connector.Credentials, error) {
 	t, err := x.token(ctx, authenticated(client{id: app.ClientID, secret: app.ClientSecret}, call{url: twitterTokens, form: query(
 		"grant_type", "authorization_code",
 		"code", code.Reveal(),
@@ -133,9 +133,13 @@ func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.A
 		"redirect_uri", a.RedirectURI,
 	)}), x.tokenEndpointErrors(true))
 	if err != nil {
-		return nil, err
+		return connector.Credentials{}, err
 	}
-	c := x.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, twitterLifetime)
+	return x.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, twitterLifetime), nil
+}
+
+// Grants implements connector.Platform.
+func (x *twitter) Grants(ctx context.Context, app connector.App, c connector.Credentials) ([]connector.Grant, error) {
 	unknown := []connector.Grant{{Credentials: c}}
 	for _, scope := range []string{"tweet.read", "users.read"} {
 		if !slices.Contains(c.Scopes, scope) {
@@ -147,7 +151,7 @@ func (x *twitter) Exchange(ctx context.Context, app connector.App, a connector.A
 		return unknown, err
 	}
 	grant := connector.Grant{Account: me, UserID: me.ID, Credentials: c}
-	if t.refresh.Empty() {
+	if c.Fields["refresh_token"].Empty() {
 		grant.Warning = "no_refresh_token: X gave no refresh token, so this ends within hours; connect again with offline.access"
 	}
 	return []connector.Grant{grant}, nil

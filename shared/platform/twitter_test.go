@@ -307,7 +307,7 @@ func testTwitterRefreshErrorsOfTheTokenEndpoint(t *testing.T) {
 			a := w.authorization()
 			code := w.consent(a, sandbox.Choice{})
 			w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Body, Text: test.body, Status: test.status, Times: 2})
-			_, err := w.platform.Exchange(t.Context(), w.app, a, code)
+			_, err := exchange(t.Context(), w.platform, w.app, a, code)
 			w.fails(err, test.forCode, false)
 			_, err = w.platform.Refresh(t.Context(), w.app, c)
 			w.fails(err, test.forRenew, false)
@@ -324,7 +324,7 @@ func testTwitterExchangeMissingScopes(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.box.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"scope": left}})
-		grants, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{}))
+		grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{}))
 		if e := w.fails(err, connector.ScopeMissing, false); !slices.Contains(e.MissingScopes, scope) {
 			t.Errorf("without %s: missing scopes %v", scope, e.MissingScopes)
 		}
@@ -389,7 +389,7 @@ func testTwitterRefreshClientIdIsNotFormEncoded(t *testing.T) {
 	t.Cleanup(api.Close)
 	p := find(t, "twitter", platform.Options{Endpoints: map[string]string{"https://api.x.com": api.URL}})
 	app := connector.App{ClientID: "a b", ClientSecret: connector.NewSecret("c+d/e=:%f")}
-	if _, err := p.Exchange(t.Context(), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.PlatformUnavailable) {
+	if _, err := exchange(t.Context(), p, app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.PlatformUnavailable) {
 		t.Errorf("got %v", err)
 	}
 	if user != "a b" || password != "c+d/e=:%f" {

@@ -110,8 +110,8 @@ func (y *youtube) AuthorizationError(code string) *connector.Error {
 	return y.wire.AuthorizationError(code)
 }
 
-// Exchange implements connector.Platform.
-func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+// Redeem implements connector.Platform.
+func (y *youtube) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (connector.Credentials, error) {
 	t, err := y.token(ctx, call{url: googleTokens, form: query(
 		"grant_type", "authorization_code",
 		"code", code.Reveal(),
@@ -121,9 +121,13 @@ func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.A
 		"client_secret", app.ClientSecret.Reveal(),
 	)}, y.tokenErrorDecoder(true, nil))
 	if err != nil {
-		return nil, err
+		return connector.Credentials{}, err
 	}
-	c := y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, googleLifetime)
+	return y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, googleLifetime), nil
+}
+
+// Grants implements connector.Platform.
+func (y *youtube) Grants(ctx context.Context, _ connector.App, c connector.Credentials) ([]connector.Grant, error) {
 	unknown := []connector.Grant{{Credentials: c}}
 	// A person can untick each scope of Google's consent
 	// (https://developers.google.com/identity/protocols/oauth2/resources/granular-permissions,
@@ -131,13 +135,13 @@ func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.A
 	if !slices.ContainsFunc(c.Scopes, readsChannels) {
 		return unknown, y.scopeMissing([]string{youtubeReadonly}, nil)
 	}
-	channel, err := y.channel(ctx, t.access)
+	channel, err := y.channel(ctx, c.Fields["access_token"])
 	if err != nil {
 		return unknown, err
 	}
 	grant := connector.Grant{Account: channel, UserID: channel.ID, Credentials: c}
 	switch {
-	case t.refresh.Empty():
+	case c.Fields["refresh_token"].Empty():
 		grant.Warning = "no_refresh_token: Google gave no refresh token, so this ends within the hour; " +
 			"remove the app at myaccount.google.com/permissions and connect again"
 	case c.GrantExpiresAt.Sub(c.IssuedAt) > googleTesting:

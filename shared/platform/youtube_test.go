@@ -53,7 +53,7 @@ func testYouTubeExchangeMissingScopes(t *testing.T) {
 	a := w.authorization()
 	readonly := "https://www.googleapis.com/auth/youtube.readonly"
 	fresh := newWorld(t, youtubeRow)
-	_, err = fresh.platform.Exchange(t.Context(), fresh.app, a, fresh.consent(a, sandbox.Choice{Untick: []string{readonly}}))
+	_, err = exchange(t.Context(), fresh.platform, fresh.app, a, fresh.consent(a, sandbox.Choice{Untick: []string{readonly}}))
 	if e := fresh.fails(err, connector.ScopeMissing, false); !slices.Contains(e.MissingScopes, readonly) {
 		t.Errorf("missing scopes %v", e.MissingScopes)
 	}
@@ -92,7 +92,7 @@ func testYouTubeExchangeTimeBasedAccess(t *testing.T) {
 func testYouTubeExchangeAccountWithoutChannel(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	a := w.authorization()
-	_, err := w.platform.Exchange(t.Context(), w.app, a, w.consent(a, sandbox.Choice{Account: "100000000000000000003"}))
+	_, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{Account: "100000000000000000003"}))
 	if e := w.fails(err, connector.AccessDenied, false); e.Reason != "no_channel" {
 		t.Errorf("reason %q", e.Reason)
 	}

@@ -63,8 +63,8 @@ func (f *fictional) AuthorizeURL(app connector.App, a connector.Authorization) (
 	}, a, oauth2.S256ChallengeOption(a.Verifier.Reveal())), nil
 }
 
-// Exchange implements connector.Platform.
-func (f *fictional) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+// Redeem implements connector.Platform.
+func (f *fictional) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (connector.Credentials, error) {
 	t, err := f.token(ctx, call{url: fictionalTokens, form: query(
 		"grant_type", "authorization_code",
 		"code", code.Reveal(),
@@ -74,9 +74,13 @@ func (f *fictional) Exchange(ctx context.Context, app connector.App, a connector
 		"client_secret", app.ClientSecret.Reveal(),
 	)}, f.tokenErrorDecoder(true, nil))
 	if err != nil {
-		return nil, err
+		return connector.Credentials{}, err
 	}
-	c := f.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, fictionalLifetime)
+	return f.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, fictionalLifetime), nil
+}
+
+// Grants implements connector.Platform.
+func (f *fictional) Grants(ctx context.Context, _ connector.App, c connector.Credentials) ([]connector.Grant, error) {
 	me, err := f.me(ctx, c)
 	if err != nil {
 		return []connector.Grant{{Credentials: c}}, err

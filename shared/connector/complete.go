@@ -1,0 +1,461 @@
+package connector
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+)
+
+// This file completes a consent whose code was redeemed: it asks the platform for
+// the accounts, and saves them or waits for Confirm. Callback, Confirm and the
+// sweep use it. Each step can be done again by another caller after a crash.
+
+// resume continues a consent whose holder crashed or gave up. errLate: another
+// caller does.
+func (c *consent) resume(ctx context.Context) error {
+	if err := c.takeOver(ctx); err != nil {
+		return err
+	}
+	return c.continueRedeemed(ctx)
+}
+
+// continueRedeemed reads what the code yielded, and completes the consent. Where
+// the record could not be written, the vault has it.
+func (c *consent) continueRedeemed(ctx context.Context) error {
+	creds, ref, err := c.CredentialStore.Latest(ctx, c.credentialsKey(), c.record.Credentials.ref())
+	switch {
+	case errors.Is(err, ErrNotFound) && c.record.Phase == consentTaken:
+		return c.fail(ctx, &Error{Code: PlatformUnavailable, Reason: reasonOutcomeUnknown,
+			Message: "the platform's answer to the authorization was lost: open the link again"}, nil)
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrMismatch):
+		return c.fail(ctx, internal("reading what a code yielded", err), nil)
+	case err != nil:
+		return c.postpone(ctx, internal("reading what a code yielded", err))
+	}
+	c.credentials = creds
+	if len(ref.Sealed) == 0 {
+		if err := c.storeRedeemed(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.CredentialStore.Delete(ctx, c.credentialsKey(), CredentialsRef{}, true); err != nil {
+		return c.postpone(ctx, internal("deleting what a code yielded", err))
+	}
+	return c.complete(ctx)
+}
+
+// complete saves the accounts of a redeemed consent, or makes it wait for Confirm.
+func (c *consent) complete(ctx context.Context) error {
+	grants, err := c.grants(ctx)
+	if err == nil {
+		err = c.checkErased(ctx, c.record.Platform, grants)
+	}
+	var target *Connection
+	var selected []Grant
+	if err == nil {
+		c.userID = userOf(grants[0])
+		target, selected, err = c.selectGrants(ctx, c.record.Authorization, grants)
+	}
+	if err == nil && !c.record.Spent {
+		err = c.readLink(ctx)
+	}
+	var reserved charge
+	if err == nil && !c.record.Spent && !c.record.Confirmed {
+		reserved, err = c.spendAccounts(ctx, c.record.Platform, selected, c.destination(target))
+	}
+	if err == nil {
+		c.selected = len(selected)
+		err = c.saveOrWait(ctx, selected, target)
+		if c.record.Phase != consentWaiting {
+			c.refundUnused(ctx, reserved, c.saved)
+		}
+	}
+	switch {
+	case err == nil, errors.Is(err, errLate):
+		return err
+	case errors.Is(err, LinkGone):
+		return c.lose(ctx, grants)
+	case retryable(err) && !ofBudget(err):
+		return c.postpone(ctx, err)
+	case len(c.saved) > 0:
+		return c.finish(ctx, err) // most platforms would end what was saved together with the rest
+	}
+	return c.fail(ctx, err, grants)
+}
+
+// grants asks the platform what was granted. Beside an error it returns what is to
+// be revoked.
+func (c *consent) grants(ctx context.Context) ([]Grant, error) {
+	if !c.app.Configured() {
+		if err := c.readApp(ctx); err != nil {
+			return nil, err
+		}
+	}
+	grants, err := withCurrentOrPreviousSecret(ctx, c.Service, c.app, clientRefused, func(app App) ([]Grant, error) {
+		ctx, cancel, err := exchangeContext(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer cancel()
+		return c.platform.Grants(ctx, app, c.credentials)
+	})
+	for i := range grants {
+		grants[i].Credentials.ClientID = c.credentials.ClientID
+		grants[i].VerifiedAt = c.Now().UTC()
+		grants[i].ConsentedAt = c.record.began()
+	}
+	if err != nil {
+		return grants, internal("asking what was granted", err)
+	}
+	return grants, nil
+}
+
+// saveOrWait saves the grants, or makes the consent wait for Confirm.
+func (c *consent) saveOrWait(ctx context.Context, selected []Grant, target *Connection) error {
+	if c.record.Confirm && !c.record.Confirmed {
+		return c.wait(ctx)
+	}
+	for _, g := range selected {
+		if remaining(ctx) < StoreBudget {
+			return errUnfinished()
+		}
+		saved, err := c.saveInTime(ctx, g, c.destination(target))
+		if err != nil {
+			return err
+		}
+		c.saved = append(c.saved, saved)
+	}
+	if c.record.Phase == consentDone {
+		return nil
+	}
+	return c.finish(ctx, nil)
+}
+
+// saveInTime saves a grant, and leaves time to record it.
+func (c *consent) saveInTime(ctx context.Context, g Grant, to destination) (Connection, error) {
+	ctx, cancel := rescueContext(ctx)
+	defer cancel()
+	return c.saveGrant(ctx, c.platform, g, to)
+}
+
+// savedBefore reports whether the consent needs not be saved on an existing
+// connection: it was, before a crash, or a consent that began later was.
+func (c *consent) savedBefore(existing Connection, g Grant) bool {
+	if c == nil {
+		return false
+	}
+	later := c.resumed && existing.Status == Active && existing.ConsentedAt.After(g.ConsentedAt)
+	return existing.ConsentID == c.name() || later
+}
+
+// readLink reads the link, which the next connection will spend. LinkGone: the
+// link was spent by another consent, it was ended, or it had expired when the
+// person opened it.
+func (c *consent) readLink(ctx context.Context) error {
+	if c == nil || c.record.Spent {
+		return nil
+	}
+	l, ticket, err := c.readLinkStatus(ctx, linkID(c.record.Link))
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return errLinkGone()
+	case err != nil:
+		return err
+	case l.Phase == linkOpen && c.record.began().Before(l.Link.ExpiresAt):
+	case (l.Phase == linkConfirming || l.Phase == linkSpent) && l.By == c.id && !l.Ended:
+	default:
+		return errLinkGone()
+	}
+	c.link, c.linkTicket = l, ticket
+	return nil
+}
+
+// checkOwn returns errLate if another caller continued the consent.
+func (c *consent) checkOwn(ctx context.Context) error {
+	if c == nil {
+		return nil
+	}
+	was := string(c.ticket.Body)
+	if err := c.reread(ctx); err != nil {
+		return err
+	}
+	if string(c.ticket.Body) != was {
+		return errLate
+	}
+	return nil
+}
+
+// spendLink adds to the transaction that saves the first connection of the consent
+// that the link is spent by it. The only connection also ends the consent. written
+// is called once the transaction succeeded.
+func (c *consent) spendLink(change *Change, id ID) (written func(), err error) {
+	if c == nil || c.record.Spent || c.record.Phase == consentDone {
+		return func() {}, nil
+	}
+	next, l := c.record, c.link
+	next.Spent, next.Accounts, next.Person = true, c.selected, personHash(c.record.Platform, c.userID)
+	l.By, l.Code, l.Reason = c.id, "", ""
+	if c.selected == 1 {
+		l.Phase, l.Accounts, l.Until = linkConnected, 1, time.Time{}
+		pages, err := c.pagesOf(l.Hash, []ID{id})
+		if err != nil {
+			return nil, err
+		}
+		change.Overwrite = append(change.Overwrite, pages...)
+		next.Phase, next.Credentials = consentDone, nil
+	} else {
+		l.Phase, l.Until, l.Accounts = linkSpent, c.Now().Add(linkSaving).UTC(), 0
+	}
+	status, err := l.ticket()
+	if err != nil {
+		return nil, err
+	}
+	change.Replace = append(change.Replace, Replacement{Old: c.linkTicket, New: status})
+	added, ticket, err := c.changeTo(next, *change)
+	if err != nil {
+		return nil, err
+	}
+	*change = added
+	return func() { _ = c.wrote(next, ticket) }, nil
+}
+
+// finish records what was saved: first with the link, and then with the consent.
+// failure is why it was not all, nil where it was.
+func (c *consent) finish(ctx context.Context, failure error) error {
+	if err := c.finishLink(ctx, c.id, c.record.Link, c.saved, failure); err != nil {
+		if errors.Is(err, LinkGone) {
+			return err
+		}
+		return c.postpone(ctx, err)
+	}
+	next := c.record
+	next.Phase, next.Credentials, next.Spent, next.Accounts = consentDone, nil, true, len(c.saved)
+	next.Person = personHash(c.record.Platform, c.userID)
+	if failure != nil {
+		next.Failure = newConsentFailure(failure)
+	}
+	if err := c.write(ctx, next, Change{}); err != nil {
+		return err
+	}
+	return failure
+}
+
+// wait makes the consent wait for Confirm, and the link with it. Nothing is
+// connected yet (I12).
+func (c *consent) wait(ctx context.Context) error {
+	for {
+		next, l := c.record, c.link
+		next.Phase, next.Accounts, next.Person = consentWaiting, c.selected, personHash(c.record.Platform, c.userID)
+		next.ConfirmBefore = c.Now().UTC().Add(confirmationLife)
+		ticket, err := newTicket(ConsentConfirmationKind, next.Confirmation, next.ConfirmBefore, confirmation{Consent: c.id})
+		if err != nil {
+			return err
+		}
+		ticket.Bound = ownerHash(c.record.Owner)
+		l.Phase, l.By, l.Until, l.Accounts, l.Confirmation, l.Code, l.Reason = linkConfirming, c.id, next.ConfirmBefore, c.selected, ticket.ID, "", ""
+		status, err := l.ticket()
+		if err != nil {
+			return err
+		}
+		err = c.write(ctx, next, Change{Put: []Ticket{ticket}, Replace: []Replacement{{Old: c.linkTicket, New: status}}})
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		if err := c.readLink(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// lose ends a consent whose link is gone. Where another tab connected the same
+// person, the grant is discarded: to revoke it would end that connection, too.
+// Otherwise it is revoked: later, since the index of persons may not show another
+// connection of this person yet.
+func (c *consent) lose(ctx context.Context, grants []Grant) error {
+	winner, ended, err := c.winner(ctx)
+	if err != nil {
+		return c.postpone(ctx, err)
+	}
+	next := c.record
+	next.Phase = consentDone
+	gone := errLinkGone()
+	switch {
+	case ended:
+		return c.fail(ctx, gone, grants)
+	case winner.Person != "" && c.userID != "" && winner.Person == personHash(c.record.Platform, c.userID):
+		next.Credentials = nil
+		if c.record.Confirm {
+			next.Failure = newConsentFailure(gone)
+		}
+	default:
+		next.Failure, next.Until = newConsentFailure(gone), c.Now().UTC().Add(confirmationLife+confirmationSlack)
+	}
+	if err := c.write(ctx, next, Change{}); err != nil {
+		return err
+	}
+	if next.Failure != nil {
+		return gone
+	}
+	return nil
+}
+
+// winner returns the record of the consent that has the link. ended says that none
+// has: the link was ended, or had expired.
+func (c *consent) winner(ctx context.Context) (r consentRecord, ended bool, err error) {
+	l, _, err := c.readLinkStatus(ctx, linkID(c.record.Link))
+	if errors.Is(err, ErrNotFound) {
+		return consentRecord{}, true, nil
+	}
+	if err != nil {
+		return consentRecord{}, false, err
+	}
+	if l.By == "" || l.By == c.id || l.Phase == linkEnded {
+		return consentRecord{}, true, nil
+	}
+	other, err := c.readConsent(ctx, l.By)
+	if errors.Is(err, ErrNotFound) {
+		return consentRecord{}, false, nil // of the previous release
+	}
+	if err != nil {
+		return consentRecord{}, false, err
+	}
+	return other.record, false, nil
+}
+
+// fail ends a consent with a failure, which it returns. What was granted is
+// revoked: now or, where the platform cannot be reached, by the sweep.
+func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
+	next := c.record
+	next.Phase, next.Failure, next.Until = consentDone, newConsentFailure(cause), c.Now().UTC().Add(recordWithin)
+	if err := c.write(ctx, next, Change{}); err != nil {
+		c.Log.WarnContext(ctx, "recording the failure of a consent, to be tried again", "platform", string(next.Platform), "error", err)
+		return cause
+	}
+	c.recordFailure(ctx, c.record.Authorization, cause)
+	if c.record.Credentials != nil {
+		if err := c.revokeGranted(ctx, grants); err != nil {
+			c.Log.WarnContext(ctx, "revoking an unused grant, to be tried again", "platform", string(next.Platform), "error", err)
+		}
+	}
+	return cause
+}
+
+// revokeGranted revokes what the person consented to, and forgets what the code
+// yielded. An error says that it may succeed later.
+func (c *consent) revokeGranted(ctx context.Context, grants []Grant) error {
+	for _, g := range onePerPerson(grants) {
+		err := c.revokeGrant(ctx, c.platform, c.app, g)
+		if retryable(err) {
+			return err
+		}
+		if err != nil {
+			c.Log.WarnContext(ctx, "revoking an unused grant", "platform", string(c.record.Platform), "error", err)
+		}
+	}
+	next := c.record
+	next.Credentials = nil
+	return c.write(ctx, next, Change{})
+}
+
+// postpone leaves the consent to the next callback of its browser, or to the
+// sweep, and returns cause. After a day of tries the consent fails.
+func (c *consent) postpone(ctx context.Context, cause error) error {
+	now := c.Now().UTC()
+	if !c.record.RedeemedAt.IsZero() && now.After(c.record.RedeemedAt.Add(revokePendingFor)) {
+		return c.fail(ctx, cause, nil)
+	}
+	next := c.record
+	next.Tries++
+	next.Holder, next.Until = "", now
+	_, next.RetryAt = c.backoff(next.Tries, AsError(cause).RetryAfter)
+	if err := c.write(ctx, next, Change{}); err != nil {
+		c.Log.WarnContext(ctx, "postponing a consent", "platform", string(next.Platform), "error", err)
+		return cause
+	}
+	c.Log.WarnContext(ctx, "a consent is not finished, to be tried again", "platform", string(next.Platform), "error", cause)
+	c.recordFailure(ctx, c.record.Authorization, cause)
+	return cause
+}
+
+// continueConsent is the sweep's part: it completes a consent whose function
+// crashed or met a failure that passes, ends one that was not confirmed in time,
+// and revokes what no connection will use.
+func (s *Service) continueConsent(ctx context.Context, key RecordKey) (DueResult, error) {
+	c, err := s.readConsent(ctx, key.ID)
+	if errors.Is(err, ErrNotFound) {
+		return Gone, nil
+	}
+	if err != nil {
+		return Failed, err
+	}
+	due := c.record.dueAt()
+	switch {
+	case due.IsZero():
+		return Gone, nil
+	case s.Now().Before(due):
+		return NotDue, nil
+	case insufficientTime(ctx):
+		return Failed, errInsufficientTime()
+	}
+	result := Completed
+	switch c.record.Phase {
+	case consentWaiting:
+		result, err = Expired, c.expire(ctx)
+	case consentDone:
+		result, err = Expired, c.revokeLater(ctx)
+	default:
+		err = c.resume(ctx)
+	}
+	switch {
+	case errors.Is(err, errLate):
+		return Busy, nil
+	case err == nil, c.record.Phase == consentDone:
+		return result, nil
+	case errors.Is(err, Internal):
+		return Failed, err
+	}
+	return Failed, nil
+}
+
+// expire ends a consent that was not confirmed in time.
+func (c *consent) expire(ctx context.Context) error {
+	next := c.record
+	next.Phase, next.Until = consentDone, c.Now().UTC().Add(recordWithin)
+	next.Failure = newConsentFailure(&Error{Code: LinkGone, Reason: reasonNotConfirmed, Message: "the authorization was not confirmed in time: ask for a new link"})
+	if err := c.write(ctx, next, Change{}); err != nil {
+		return err
+	}
+	return c.revokeLater(ctx)
+}
+
+// revokeLater revokes what a consent that is done did not save. It is tried for a
+// day; then what the code yielded is deleted without it.
+func (c *consent) revokeLater(ctx context.Context) error {
+	creds, _, err := c.CredentialStore.Latest(ctx, c.credentialsKey(), c.record.Credentials.ref())
+	if err == nil {
+		c.credentials = creds
+		var grants []Grant
+		if grants, err = c.grants(ctx); err == nil || !retryable(err) {
+			err = c.revokeGranted(ctx, grants)
+		}
+	}
+	if err == nil || errors.Is(err, errLate) {
+		return err
+	}
+	now, next := c.Now().UTC(), c.record
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrMismatch) || now.After(c.record.RedeemedAt.Add(revokePendingFor)) {
+		next.Credentials = nil
+		c.Log.WarnContext(ctx, "deleting an unused grant that could not be revoked", "platform", string(next.Platform), "error", err)
+		return c.write(ctx, next, Change{})
+	}
+	next.Tries++
+	_, next.Until = c.backoff(next.Tries, AsError(err).RetryAfter)
+	return cmp.Or(c.write(ctx, next, Change{}), err)
+}
+
+// ofBudget reports whether a budget refused the accounts of a consent.
+func ofBudget(err error) bool {
+	reason := AsError(err).Reason
+	return reason == reasonBudgetExceeded || reason == reasonTooManyAccounts
+}
