@@ -86,13 +86,12 @@ func (s *Service) createConnection(ctx context.Context, p Platform, g Grant, to 
 		return Connection{}, internal("storing credentials", err)
 	}
 	s.applyCredentials(&c, p, creds, ref)
-	created, err := s.Store.Commit(ctx, Change{After: &c, Drop: []RecordKey{intent}})
+	created, err := s.commitAndTell(ctx, Change{After: &c, Drop: []RecordKey{intent}})
 	if err != nil {
 		if created, err = s.afterFailedCreate(ctx, c, err); err != nil {
 			return Connection{}, err
 		}
 	}
-	s.publish(ctx, EventConnected, created, "")
 	return created, nil
 }
 
@@ -150,7 +149,7 @@ func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connecti
 	if err != nil {
 		return Connection{}, err
 	}
-	r := replacement{platform: p, grant: g, requested: requested, consent: consent, holder: leased.Lease.Holder, was: c.Status}
+	r := replacement{platform: p, grant: g, requested: requested, consent: consent, holder: leased.Lease.Holder}
 	for {
 		saved, err := s.replaceOnce(ctx, c, r)
 		if err == nil || !errors.Is(err, errLate) {
@@ -167,7 +166,6 @@ func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connecti
 		case err != nil:
 			return Connection{}, internal("reading a connection", err)
 		case c.ConsentID == consent:
-			s.publish(ctx, r.event(), c, "")
 			return c, nil
 		}
 	}
@@ -180,14 +178,6 @@ type replacement struct {
 	requested []string
 	consent   string
 	holder    string // of the lease; empty where it could not be acquired
-	was       Status
-}
-
-func (r replacement) event() EventType {
-	if r.was == NeedsReauth {
-		return EventRecovered
-	}
-	return EventConnected
 }
 
 // replaceOnce stores the grant after the credentials of c, and commits it.
@@ -216,9 +206,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 	})
 	switch {
 	case err == nil:
-		committed = s.startSecret(ctx, r.platform, committed, g.Credentials)
-		s.publish(ctx, r.event(), committed, "")
-		return committed, nil
+		return s.startSecret(ctx, r.platform, committed, g.Credentials), nil
 	case errors.Is(err, ErrConflict):
 		if c.Credentials.IsZero() {
 			s.deleteOrphan(ctx, next)
