@@ -56,6 +56,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{put}, "ticket#confirmation#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*"),
+			onRecords([]string{put, remove}, "ticket#event#*"),
 			onRecords([]string{get, put, update, remove}, "connection#*"),
 			onRecords([]string{get}, "ticket#erased#*"),
 			onRecords([]string{get, put, remove}, "account#*"),
@@ -79,15 +80,15 @@ func Grants(function string) []Grant {
 		return []Grant{
 			{Resource: DueIndex, Actions: []string{"dynamodb:Query"}, Keys: []string{"due#*"}},
 			{Resource: OwnerIndex, Actions: []string{"dynamodb:Scan"}},
-			onRecords([]string{update}, "connection#*", "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*"),
+			onRecords([]string{update}, "connection#*", "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#event#*"),
 			{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}},
 		}
 
-	// It refreshes due connections, ends pending consents that expired, and continues
-	// data deletions.
+	// It refreshes due connections, ends pending consents that expired, continues data
+	// deletions, and sends events that are owed.
 	case RefreshWorker:
 		return append(refreshGrants(),
-			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*"),
+			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*", "ticket#event#*"),
 			Grant{Resource: PendingSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
 
 	// It serves the operator's routes.
@@ -96,6 +97,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put, update, remove}, "connection#*"),
 			onRecords([]string{get, put, remove}, "account#*"),
 			onRecords([]string{get, put, remove}, "ticket#link#*", "ticket#pending#*"),
+			onRecords([]string{put, remove}, "ticket#event#*"),
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{get, put, update, remove}, "ticket#confirmation#*"),
 			onRecords([]string{get}, "ticket#erased#*"),
@@ -118,7 +120,7 @@ func Grants(function string) []Grant {
 		return []Grant{
 			onRecords([]string{get, update, remove}, "connection#*"),
 			onRecords([]string{remove}, "account#*"),
-			onRecords([]string{get, put, remove}, "ticket#deletion#*", "ticket#erasure#*", "ticket#pending#*"),
+			onRecords([]string{get, put, remove}, "ticket#deletion#*", "ticket#erasure#*", "ticket#pending#*", "ticket#event#*"),
 			onRecords([]string{get, put}, "ticket#erased#*", "ticket#notice#*"),
 			queryPersons(),
 			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
@@ -137,6 +139,7 @@ func refreshGrants() []Grant {
 		onRecords([]string{get, update, remove}, "connection#*"), // a check may find a person who asked for an erasure
 		onRecords([]string{get}, "ticket#erased#*"),
 		onRecords([]string{put}, "ticket#pending#*"),       // for the late writers of a purge
+		onRecords([]string{put, remove}, "ticket#event#*"), // until the bus accepted it
 		onRecords([]string{get, put, remove}, "account#*"), // a check may find the account
 		onRecords([]string{get, update}, "breaker#*"),
 		onRecords([]string{get}, "suspensions#all"),

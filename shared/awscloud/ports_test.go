@@ -298,39 +298,95 @@ func TestEvents_Publish(t *testing.T) {
 	t.Parallel()
 	cfg, standIn := cloud(t)
 	events := awscloud.NewEvents(eventbridge.NewFromConfig(cfg), "default")
-	c := connection(1)
-	c.StatusReason = "not shown"
-	published := []connector.Event{
-		{Type: connector.EventConnected, Connection: c},
-		{Type: connector.EventReauth, Connection: c, Reason: "revoked"},
+	published := []connector.Event{event(1, connector.EventConnected, ""), event(2, connector.EventReauth, "revoked")}
+	for n := range 10 {
+		published = append(published, event(n+3, connector.EventRefreshed, ""))
 	}
-	for range 10 {
-		published = append(published, connector.Event{Type: connector.EventRefreshed, Connection: c})
-	}
-	if err := events.Publish(t.Context(), published...); err != nil {
-		t.Fatal(err)
+	accepted, err := events.Publish(t.Context(), published...)
+	if err != nil || !slices.Equal(accepted, idsOf(published)) {
+		t.Fatalf("accepted %v, %v", accepted, err)
 	}
 	got := standIn.Events()
 	if len(got) != len(published) {
 		t.Fatalf("%d events, want %d", len(got), len(published))
 	}
-	const detail = `{"connection_id":"00000000-0000-4000-8000-000000000001","owner":"acme","platform":"youtube","account_id":"account 1","status":"active"`
+	const detail = `"connection_id":"00000000-0000-4000-8000-000000000001","owner":"acme","platform":"youtube","account_id":"account 1","status":"active"`
+	const moment = `"occurred_at":"2026-11-23T12:00:00Z"`
 	for n, want := range []struct{ detailType, detail string }{
-		{"Connection Connected", detail + `}`},
-		{"Reauthorization Required", detail + `,"reason":"revoked"}`},
+		{"Connection Connected", `{"event_id":"event 1",` + detail + `,"revision":1,` + moment + `}`},
+		{"Reauthorization Required", `{"event_id":"event 2",` + detail + `,"reason":"revoked","revision":2,` + moment + `}`},
 	} {
+		if !got[n].Time.Equal(published[n].OccurredAt) {
+			t.Errorf("event %d: its time is %v, want %v", n, got[n].Time, published[n].OccurredAt)
+		}
 		if got[n].Source != "platform-connector" || got[n].DetailType != want.detailType || string(got[n].Detail) != want.detail {
 			t.Errorf("event %d: %s %s %s, want platform-connector %s %s", n, got[n].Source, got[n].DetailType, got[n].Detail, want.detailType, want.detail)
 		}
 	}
 }
 
+// event returns the n-th event, of the first connection.
+func event(n int, kind connector.EventType, reason string) connector.Event {
+	c := connection(1)
+	return connector.Event{
+		ID: connector.ID(fmt.Sprintf("event %d", n)), Type: kind, ConnectionID: c.ID, Owner: c.Owner, Platform: c.Platform, AccountID: c.AccountID,
+		Status: c.Status, Reason: reason, Revision: int64(n), OccurredAt: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
+	}
+}
+
+func idsOf(events []connector.Event) (ids []connector.ID) {
+	for _, e := range events {
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
 func TestEvents_Refused(t *testing.T) {
 	t.Parallel()
-	cfg, _ := cloud(t)
-	err := awscloud.NewEvents(eventbridge.NewFromConfig(cfg), "nope").Publish(t.Context(), connector.Event{Type: connector.EventConnected, Connection: connection(1)})
-	if err == nil {
-		t.Error("Publish to a bus that does not exist succeeded")
+	cfg, standIn := cloud(t)
+	all := []connector.Event{event(1, connector.EventConnected, ""), event(2, connector.EventReauth, ""), event(3, connector.EventDisconnected, "")}
+
+	t.Run("no_bus", func(t *testing.T) {
+		accepted, err := awscloud.NewEvents(eventbridge.NewFromConfig(cfg), "nope").Publish(t.Context(), all...)
+		if err == nil || len(accepted) > 0 {
+			t.Errorf("to a bus that does not exist: accepted %v, %v", accepted, err)
+		}
+	})
+	// EventBridge refuses an entry without a detail type, and accepts the others.
+	t.Run("one_entry", func(t *testing.T) {
+		refused := slices.Clone(all)
+		refused[1].Type = ""
+		accepted, err := awscloud.NewEvents(eventbridge.NewFromConfig(cfg), "default").Publish(t.Context(), refused...)
+		if want := []connector.ID{"event 1", "event 3"}; err == nil || !slices.Equal(accepted, want) {
+			t.Errorf("accepted %v, %v, want %v and an error", accepted, err, want)
+		}
+		if n := len(standIn.Events()); n != 2 {
+			t.Errorf("%d events are on the bus, want 2", n)
+		}
+	})
+	// What an answer does not name as accepted is not.
+	for name, answer := range map[string]string{
+		"throttled":      `{"FailedEntryCount":1,"Entries":[{"EventId":"a"},{"ErrorCode":"ThrottlingException"},{"EventId":"c"}]}`,
+		"without_an_id":  `{"FailedEntryCount":0,"Entries":[{"EventId":"a"},{},{"EventId":"c"}]}`,
+		"too_few":        `{"FailedEntryCount":0,"Entries":[{"EventId":"a"}]}`,
+		"without_result": `{}`,
+		"not_json":       `<html>`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+				io.WriteString(w, answer)
+			}))
+			t.Cleanup(server.Close)
+			accepted, err := awscloud.NewEvents(eventbridge.NewFromConfig(configFor(server.URL)), "default").Publish(t.Context(), all...)
+			var want []connector.ID
+			if name == "throttled" || name == "without_an_id" {
+				want = []connector.ID{"event 1", "event 3"}
+			}
+			if err == nil || !slices.Equal(accepted, want) {
+				t.Errorf("accepted %v, %v, want %v and an error", accepted, err, want)
+			}
+		})
 	}
 }
 

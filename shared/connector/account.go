@@ -52,10 +52,9 @@ func (c *Connection) markAccountChanged() {
 	c.Status, c.StatusReason = NeedsReauth, ReasonAccountChanged
 }
 
-// reportAccountChanged tells the operator and the owner that c was marked.
-func (s *Service) reportAccountChanged(ctx context.Context, c Connection) {
+// logAccountChanged tells the operator that c was marked.
+func (s *Service) logAccountChanged(ctx context.Context, c Connection) {
 	s.Log.ErrorContext(ctx, "a refresh returned the tokens of another account", "connection", string(c.ID), "platform", string(c.Platform))
-	s.publish(ctx, EventReauth, c, ReasonAccountChanged)
 }
 
 // onlyConfirms reports whether the attempt is only to ask the platform for the
@@ -166,7 +165,7 @@ func (a *attempt) recordAccountChanged(ctx context.Context, cause error) (Connec
 	if err != nil {
 		return a.connection, err
 	}
-	a.reportAccountChanged(ctx, marked)
+	a.logAccountChanged(ctx, marked)
 	return marked, &Error{Code: ReauthorizationRequired, Reason: ReasonAccountChanged, Message: reauthMessage, Err: cause}
 }
 

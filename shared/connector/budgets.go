@@ -84,6 +84,21 @@ const (
 	restoreAfter = time.Minute
 )
 
+// The events. What happened must not cost its caller much time.
+const (
+	// SendWithin is how long after it happened the sweep may send an event: longer
+	// than the sending at once takes. It is also the shortest time between two tries.
+	SendWithin = time.Minute
+	// sendBudget is how long the sending of events at once may take.
+	sendBudget = time.Second
+	// sendPause is how long nothing is sent at once after the bus did not answer.
+	sendPause = 30 * time.Second
+	// maxSendBackoff is the longest time between two tries.
+	maxSendBackoff = time.Hour
+	// owedLife is when DynamoDB may delete an event that was not tried since.
+	owedLife = 365 * 24 * time.Hour
+)
+
 // Retries. A caller who asks for a token may try again soon, since a person may
 // wait for it; the sweep has time.
 const (

@@ -79,7 +79,8 @@ func (c *consent) complete(ctx context.Context) error {
 	case retryable(err) && !ofBudget(err):
 		return c.postpone(ctx, err)
 	case len(c.saved) > 0:
-		return c.finish(ctx, err) // most platforms would end what was saved together with the rest
+		// Most platforms would end what was saved together with the rest.
+		return c.finish(ctx, err)
 	}
 	return c.fail(ctx, err, grants)
 }
@@ -193,9 +194,7 @@ func (c *consent) spendLink(change *Change, id ID) (written func(), err error) {
 	if c == nil || c.record.Spent || c.record.Phase == consentDone {
 		return func() {}, nil
 	}
-	next, l := c.record, c.link
-	next.Spent, next.Accounts, next.Person = true, c.selected, personHash(c.record.Platform, c.userID)
-	l.By, l.Code, l.Reason = c.id, "", ""
+	next, l := c.spent()
 	if c.selected == 1 {
 		l.Phase, l.Accounts, l.Until = linkConnected, 1, time.Time{}
 		pages, err := c.pagesOf(l.Hash, []ID{id})
@@ -204,8 +203,6 @@ func (c *consent) spendLink(change *Change, id ID) (written func(), err error) {
 		}
 		change.Overwrite = append(change.Overwrite, pages...)
 		next.Phase, next.Credentials = consentDone, nil
-	} else {
-		l.Phase, l.Until, l.Accounts = linkSpent, c.Now().Add(linkSaving).UTC(), 0
 	}
 	status, err := l.ticket()
 	if err != nil {
@@ -220,25 +217,63 @@ func (c *consent) spendLink(change *Change, id ID) (written func(), err error) {
 	return func() { _ = c.wrote(next, ticket) }, nil
 }
 
-// finish records what was saved: first with the link, and then with the consent.
-// failure is why it was not all, nil where it was.
-func (c *consent) finish(ctx context.Context, failure error) error {
-	if err := c.finishLink(ctx, c.id, c.record.Link, c.saved, failure); err != nil {
-		if errors.Is(err, LinkGone) {
+// reserveLink spends the link before credentials of an existing connection are
+// replaced: where another consent has the link, nothing is to be stored. The
+// consent is continued until it is done.
+func (c *consent) reserveLink(ctx context.Context) error {
+	if c == nil || c.record.Spent {
+		return nil
+	}
+	for {
+		next, l := c.spent()
+		status, err := l.ticket()
+		if err != nil {
 			return err
 		}
-		return c.postpone(ctx, err)
+		err = c.write(ctx, next, Change{Replace: []Replacement{{Old: c.linkTicket, New: status}}})
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		if err := c.readLink(ctx); err != nil {
+			return err
+		}
 	}
+}
+
+// spent returns the record and the link as they are once the consent has the link.
+func (c *consent) spent() (consentRecord, linkStatus) {
+	next, l := c.record, c.link
+	next.Spent, next.Accounts, next.Person = true, c.selected, personHash(c.record.Platform, c.userID)
+	l.Phase, l.By, l.Until, l.Accounts = linkSpent, c.id, c.Now().Add(linkSaving).UTC(), 0
+	l.Code, l.Reason = "", ""
+	return next, l
+}
+
+// finish records what was saved, with the consent and with the link. failure is
+// why it was not all, nil where it was. LinkGone: another consent has the link.
+func (c *consent) finish(ctx context.Context, failure error) error {
 	next := c.record
 	next.Phase, next.Credentials, next.Spent, next.Accounts = consentDone, nil, true, len(c.saved)
 	next.Person = personHash(c.record.Platform, c.userID)
 	if failure != nil {
 		next.Failure = newConsentFailure(failure)
 	}
-	if err := c.write(ctx, next, Change{}); err != nil {
+	pages, err := c.putPages(ctx, c.record.Link, c.saved)
+	if err != nil {
 		return err
 	}
-	return failure
+	err = c.changeLinkWith(ctx, c.record.Link, func(l *linkStatus, change *Change) error {
+		change.Overwrite = pages
+		return l.finish(c.id, len(c.saved), failure)
+	}, func(change Change) error { return c.write(ctx, next, change) })
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, errUnchanged): // the link expired long ago, or says it already
+		err = c.write(ctx, next, Change{})
+	}
+	if err != nil && !errors.Is(err, LinkGone) && !errors.Is(err, errLate) {
+		return c.postpone(ctx, err)
+	}
+	return cmp.Or(err, failure)
 }
 
 // wait makes the consent wait for Confirm, and the link with it. Nothing is
@@ -328,7 +363,7 @@ func (c *consent) winner(ctx context.Context) (r consentRecord, ended bool, err 
 func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 	next := c.record
 	next.Phase, next.Failure, next.Until = consentDone, newConsentFailure(cause), c.Now().UTC().Add(recordWithin)
-	if err := c.write(ctx, next, Change{}); err != nil {
+	if err := c.writeFailed(ctx, next); err != nil {
 		c.Log.WarnContext(ctx, "recording the failure of a consent, to be tried again", "platform", string(next.Platform), "error", err)
 		return cause
 	}
@@ -339,6 +374,21 @@ func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 		}
 	}
 	return cause
+}
+
+// writeFailed writes the record of a consent that failed. Where the consent has the
+// link and saved nothing, the link is good again.
+func (c *consent) writeFailed(ctx context.Context, next consentRecord) error {
+	if !c.record.Spent {
+		return c.write(ctx, next, Change{})
+	}
+	next.Spent = false
+	err := c.changeLinkWith(ctx, c.record.Link, func(l *linkStatus, _ *Change) error { return l.reopen(c.id) },
+		func(change Change) error { return c.write(ctx, next, change) })
+	if errors.Is(err, ErrNotFound) || errors.Is(err, errUnchanged) {
+		return c.write(ctx, next, Change{})
+	}
+	return err
 }
 
 // revokeGranted revokes what the person consented to, and forgets what the code

@@ -33,15 +33,13 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 }
 
 // markDisconnected marks a connection as disconnected, or a disconnected one to be
-// purged, and publishes that it was disconnected. The record becomes due, so that
+// purged. The record becomes due, so that
 // the sweep finishes the disconnection if this caller does not: it revokes a grant
 // that was active and deletes the credentials. errLate: the record is gone.
 func (s *Service) markDisconnected(ctx context.Context, c Connection, purge bool) (Connection, error) {
-	disconnected := false
 	marked, err := s.write(ctx, c, func(c Connection) (Connection, error) {
-		disconnected = c.Status != Disconnected
 		switch {
-		case disconnected:
+		case c.Status != Disconnected:
 			revocable := c.Status == Active
 			disconnect(&c)
 			if revocable {
@@ -57,9 +55,6 @@ func (s *Service) markDisconnected(ctx context.Context, c Connection, purge bool
 	})
 	if errors.Is(err, errUnchanged) {
 		return marked, nil
-	}
-	if err == nil && disconnected {
-		s.publish(ctx, EventDisconnected, marked, "")
 	}
 	return marked, err
 }

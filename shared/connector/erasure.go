@@ -262,6 +262,10 @@ func (s *Service) erase(ctx context.Context, e erasure) (erased, error) {
 			problems = append(problems, err)
 			continue
 		}
+		if key.Kind == EventKind {
+			problems = append(problems, s.eraseFromEvent(ctx, e, key))
+			continue
+		}
 		erase := s.erasePending
 		if key.Kind == StateKind {
 			erase = s.eraseConsent
@@ -290,12 +294,10 @@ func (s *Service) eraseConnectionOf(ctx context.Context, e erasure, id ID) (bool
 // unless they consented to it later. The platform has ended the grant already. The
 // record becomes due first: the sweep finishes a deletion that failed or crashed.
 func (s *Service) eraseConnection(ctx context.Context, e erasure, c Connection) (bool, error) {
-	connected := false
 	marked, err := s.write(ctx, c, func(c Connection) (Connection, error) {
 		if c.Platform != e.Platform || c.UserID != e.UserID || e.precedes(c.consentedAt()) {
 			return c, errUnchanged
 		}
-		connected = c.Status != Disconnected
 		disconnect(&c)
 		c.StatusReason, c.Purge = reasonDataDeletion, true
 		c.RefreshAt = s.Now().UTC().Add(disconnectWithin)
@@ -310,9 +312,6 @@ func (s *Service) eraseConnection(ctx context.Context, e erasure, c Connection) 
 	}
 	if err := s.purge(ctx, marked); err != nil {
 		return false, err
-	}
-	if connected {
-		s.publish(ctx, EventDisconnected, marked, reasonDataDeletion)
 	}
 	return true, nil
 }

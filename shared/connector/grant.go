@@ -36,6 +36,9 @@ func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destina
 		case err == nil && to.consent.savedBefore(c, g):
 			return c, nil
 		case err == nil:
+			if err := to.consent.reserveLink(ctx); err != nil {
+				return Connection{}, err
+			}
 			return s.replaceCredentials(ctx, p, c, g, to)
 		case errors.Is(err, ErrNotFound) && to.target != nil:
 			return Connection{}, errConnectionNotFound()
@@ -87,14 +90,13 @@ func (s *Service) createConnection(ctx context.Context, p Platform, g Grant, to 
 	if err != nil {
 		return Connection{}, err
 	}
-	created, err := s.Store.Commit(ctx, change)
+	created, err := s.commitAndTell(ctx, change)
 	if err != nil {
 		if created, err = s.afterFailedCreate(ctx, c, err); err != nil {
 			return Connection{}, err
 		}
 	}
 	written()
-	s.publish(ctx, EventConnected, created, "")
 	return created, nil
 }
 
@@ -160,7 +162,7 @@ func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connecti
 	if err != nil {
 		return Connection{}, err
 	}
-	r := replacement{platform: p, grant: g, requested: to.requested, consent: consent, holder: leased.Lease.Holder, was: c.Status}
+	r := replacement{platform: p, grant: g, requested: to.requested, consent: consent, holder: leased.Lease.Holder}
 	for {
 		saved, err := s.replaceOnce(ctx, c, r)
 		if err == nil || !errors.Is(err, errLate) {
@@ -177,7 +179,6 @@ func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connecti
 		case err != nil:
 			return Connection{}, internal("reading a connection", err)
 		case c.ConsentID == consent:
-			s.publish(ctx, r.event(), c, "")
 			return c, nil
 		}
 	}
@@ -190,14 +191,6 @@ type replacement struct {
 	requested []string
 	consent   string
 	holder    string // of the lease; empty where it could not be acquired
-	was       Status
-}
-
-func (r replacement) event() EventType {
-	if r.was == NeedsReauth {
-		return EventRecovered
-	}
-	return EventConnected
 }
 
 // replaceOnce stores the grant after the credentials of c, and commits it.
@@ -226,9 +219,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 	})
 	switch {
 	case err == nil:
-		committed = s.startSecret(ctx, r.platform, committed, g.Credentials)
-		s.publish(ctx, r.event(), committed, "")
-		return committed, nil
+		return s.startSecret(ctx, r.platform, committed, g.Credentials), nil
 	case errors.Is(err, ErrConflict):
 		if c.Credentials.IsZero() {
 			s.deleteOrphan(ctx, next)

@@ -187,13 +187,12 @@ func (s *Service) createManual(ctx context.Context, p Platform, owner, accountNa
 		return Connection{}, internal("naming a connection", err)
 	}
 	now := s.Now().UTC()
-	c, err := s.Store.Commit(ctx, Change{After: &Connection{
+	c, err := s.commitAndTell(ctx, Change{After: &Connection{
 		ID: id, Platform: p.Describe().Name, Owner: owner, AccountID: account, AccountName: accountName,
 		Status: Manual, StatusReason: reasonAppNotApproved, CreatedAt: now, UpdatedAt: now,
 	}})
 	if err != nil {
 		return Connection{}, internal("storing a connection", err)
 	}
-	s.publish(ctx, EventConnected, c, "")
 	return c, nil
 }

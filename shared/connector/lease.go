@@ -184,7 +184,7 @@ func (s *Service) release(ctx context.Context, c Connection, holder string, chan
 	})
 }
 
-// commit applies change to c and writes it. If the record moved meanwhile,
+// commit applies change to c, and writes it with the events that tell of it. If the record moved meanwhile,
 // change is applied to the record as it is now, and decides again: it returns
 // errLate where it has nothing more to write. A store that fails is tried
 // again until ctx ends, since what should be written has already happened.
@@ -201,7 +201,7 @@ func (s *Service) write(ctx context.Context, c Connection, change func(Connectio
 		if err != nil {
 			return c, err
 		}
-		committed, err := s.Store.Commit(ctx, Change{Before: &c, After: &next})
+		committed, err := s.commitAndTell(ctx, Change{Before: &c, After: &next})
 		if err == nil {
 			return committed, nil
 		}

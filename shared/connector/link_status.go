@@ -103,38 +103,40 @@ func (s *Service) readLinkStatus(ctx context.Context, id string) (linkStatus, Ti
 // returns ErrNotFound for a link that has none. Where edit returns errUnchanged,
 // nothing is written.
 func (s *Service) changeLink(ctx context.Context, hash string, edit func(l *linkStatus, change *Change) error) error {
+	err := s.changeLinkWith(ctx, hash, edit, func(change Change) error {
+		if _, err := s.Store.Commit(ctx, change); err != nil {
+			return internal("writing the status of a link", err)
+		}
+		return nil
+	})
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return err
+}
+
+// changeLinkWith does what changeLink does, and has write write the change. It
+// returns errUnchanged where edit does.
+func (s *Service) changeLinkWith(ctx context.Context, hash string, edit func(l *linkStatus, change *Change) error, write func(Change) error) error {
 	for try := 1; ; try++ {
 		l, read, err := s.readLinkStatus(ctx, linkID(hash))
 		if err != nil {
 			return err
 		}
 		var change Change
-		err = edit(&l, &change)
-		if errors.Is(err, errUnchanged) {
-			return nil
+		if err := edit(&l, &change); err != nil {
+			return err
 		}
+		next, err := l.ticket()
 		if err != nil {
 			return err
 		}
-		err = s.commitLink(ctx, l, read, change)
+		change.Replace = append(change.Replace, Replacement{Old: read, New: next})
+		err = write(change)
 		if !errors.Is(err, ErrConflict) || try == linkWrites || ctx.Err() != nil {
 			return err
 		}
 	}
-}
-
-// commitLink writes a status together with a change. read is the ticket of the
-// status as it was.
-func (s *Service) commitLink(ctx context.Context, l linkStatus, read Ticket, change Change) error {
-	next, err := l.ticket()
-	if err != nil {
-		return err
-	}
-	change.Replace = append(change.Replace, Replacement{Old: read, New: next})
-	if _, err = s.Store.Commit(ctx, change); err != nil {
-		return internal("writing the status of a link", err)
-	}
-	return nil
 }
 
 // recordStart records that an authorization began. The authorization works
@@ -173,41 +175,52 @@ func (s *Service) recordFailure(ctx context.Context, a Authorization, failure er
 	}
 }
 
-// finishLink records what a consent saved. LinkGone: another consent has the link.
-func (s *Service) finishLink(ctx context.Context, by, hash string, saved []Connection, failure error) error {
+// finish records what a consent saved. It returns errUnchanged where that was
+// recorded before, and LinkGone where another consent has the link.
+func (l *linkStatus) finish(by string, accounts int, failure error) error {
+	switch {
+	case l.By == by && (l.Phase == linkConnected || l.Phase == linkFailed):
+		return errUnchanged
+	case l.Phase != linkOpen && l.By != by, l.Phase == linkEnded:
+		return errLinkGone()
+	}
+	l.Phase, l.By, l.Accounts, l.Until = linkConnected, by, accounts, time.Time{}
+	l.Code, l.Reason = "", ""
+	if failure != nil {
+		l.Phase = linkFailed
+		l.fail(failure)
+	}
+	return nil
+}
+
+// reopen makes a link good again that a consent spent without saving anything,
+// unless EndLink was called meanwhile.
+func (l *linkStatus) reopen(by string) error {
+	if l.Phase != linkSpent || l.By != by {
+		return errUnchanged
+	}
+	l.Phase, l.By, l.Until = linkOpen, "", time.Time{}
+	if l.Ended {
+		l.Phase = linkEnded
+	}
+	return nil
+}
+
+// putPages writes the pages of a link's connections, except for the last ones,
+// which it returns: they fit into the transaction that records what was saved.
+func (s *Service) putPages(ctx context.Context, hash string, saved []Connection) ([]Ticket, error) {
 	ids := make([]ID, len(saved))
 	for i, c := range saved {
 		ids[i] = c.ID
 	}
 	pages, err := s.pagesOf(hash, ids)
-	if err != nil {
-		return err
-	}
-	for len(pages) > linkPages {
-		if _, err := s.Store.Commit(ctx, Change{Overwrite: pages[:linkPages]}); err != nil {
-			return internal("writing the connections of a link", err)
+	for err == nil && len(pages) > linkPages {
+		if _, err = s.Store.Commit(ctx, Change{Overwrite: pages[:linkPages]}); err != nil {
+			err = internal("writing the connections of a link", err)
 		}
 		pages = pages[linkPages:]
 	}
-	err = s.changeLink(ctx, hash, func(l *linkStatus, change *Change) error {
-		switch {
-		case l.By == by && (l.Phase == linkConnected || l.Phase == linkFailed):
-			return errUnchanged
-		case l.Phase != linkOpen && l.By != by, l.Phase == linkEnded:
-			return errLinkGone()
-		}
-		l.Phase, l.By, l.Accounts, l.Until = linkConnected, by, len(saved), time.Time{}
-		l.Code, l.Reason, change.Overwrite = "", "", pages
-		if failure != nil {
-			l.Phase = linkFailed
-			l.fail(failure)
-		}
-		return nil
-	})
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
+	return pages, err
 }
 
 // pagesOf returns the tickets that name the connections of a link. An item of

@@ -127,7 +127,7 @@ func (s *Service) applyNotice(ctx context.Context, name Name, notice Notice) (in
 // applyNoticeTo applies a notice to one connection, and reports whether it
 // concerned the connection.
 func (s *Service) applyNoticeTo(ctx context.Context, c Connection, notice Notice) (bool, error) {
-	marked, err := s.commit(ctx, c, func(c *Connection) error {
+	_, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Status != Active || notice.precedes(*c) {
 			return errLate
 		}
@@ -138,11 +138,7 @@ func (s *Service) applyNoticeTo(ctx context.Context, c Connection, notice Notice
 	if errors.Is(err, errLate) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	s.publish(ctx, EventReauth, marked, notice.Reason)
-	return true, nil
+	return err == nil, err
 }
 
 // precedes reports whether the access token of c was issued after the notice was

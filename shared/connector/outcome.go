@@ -97,7 +97,7 @@ func (a *attempt) storeRenewed(ctx context.Context) (Connection, error) {
 // or confirmed.
 func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connection, error) {
 	changed := ref.Generation > a.connection.Credentials.Generation
-	holder, noticed := a.connection.Lease.Holder, a.connection.ExpiryNoticeDays
+	holder := a.connection.Lease.Holder
 	committed, err := a.commitCredentials(ctx, a.connection, a.renewed, ref, func(c *Connection) error {
 		switch {
 		case c.Credentials.Generation > ref.Generation, changed && c.Credentials.Generation == ref.Generation:
@@ -124,13 +124,12 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 		}
 	}
 	if committed.accountChanged(a.renewed) {
-		a.reportAccountChanged(ctx, committed)
+		a.logAccountChanged(ctx, committed)
 		return committed, errReauth(ReasonAccountChanged)
 	}
 	if !a.onlyChecked() {
-		a.publish(ctx, EventRefreshed, committed, "")
+		a.publishRefreshed(ctx, committed)
 	}
-	a.publishExpiring(ctx, committed, noticed)
 	if a.renewed.AccountOwed {
 		return a.confirmAccount(ctx, committed)
 	}
@@ -259,7 +258,6 @@ func (a *attempt) markNeedsReauth(ctx context.Context, cause *Error) (Connection
 	if err != nil {
 		return a.connection, err
 	}
-	a.publish(ctx, EventReauth, marked, reason)
 	return marked, &Error{Code: ReauthorizationRequired, Reason: reason, Message: reauthMessage, Err: cause}
 }
 

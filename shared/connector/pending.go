@@ -366,7 +366,14 @@ func (s *Service) savePending(ctx context.Context, ticket Ticket) ([]Connection,
 		}
 		saved = append(saved, c)
 	}
-	if err := s.finishLink(ctx, waiting.id, waiting.Authorization.Link, saved, nil); err != nil {
+	pages, err := s.putPages(ctx, waiting.Authorization.Link, saved)
+	if err == nil {
+		err = s.changeLink(ctx, waiting.Authorization.Link, func(l *linkStatus, change *Change) error {
+			change.Overwrite = pages
+			return l.finish(waiting.id, len(saved), nil)
+		})
+	}
+	if err != nil {
 		s.Log.WarnContext(ctx, "recording what became of a link", "error", err)
 	}
 	if err := s.deletePending(ctx, waiting, waiting.recordKey()); err != nil {

@@ -255,7 +255,7 @@ func TestPending_OrphanedSecret(t *testing.T) {
 		crashing := b.process(afterCall("Store.Create", 1, func() { panic(crash{}) }))
 		wantCrash(t, func() { crashing.Callback(t.Context(), b.consented(t, "tiktok")) })
 		b.clock.Advance(2 * time.Minute)
-		b.wantSwept(t, "with a record")
+		b.wantSwept(t, "with a record", connector.Sent)
 		page := b.connected(t)
 		if len(page) != 1 {
 			t.Fatalf("%d connections, want one", len(page))

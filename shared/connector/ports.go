@@ -156,6 +156,7 @@ const (
 	// under the id of the link and the number of the page.
 	LinkConnectionsKind Kind = "link_connections"
 	TakenNoticeKind     Kind = "notice" // at which route a notice was taken
+	EventKind           Kind = "event"  // an event that the bus has not accepted yet, under its id
 	// UnrecordedKind is a pending consent of one connection, in the form of the
 	// previous release. This release reads it and writes none.
 	UnrecordedKind Kind = "unrecorded"
@@ -280,9 +281,10 @@ type Queue interface {
 
 // Events tells the operator's product what happened.
 type Events interface {
-	// Publish sends events. They are notices, not records: a failure to send
-	// is logged and never undoes what happened.
-	Publish(ctx context.Context, events ...Event) error
+	// Publish sends events, and returns the ids of those that the bus accepted,
+	// also beside an error. Where it is not known whether the bus accepted an event,
+	// its id is not among them: the event is sent again.
+	Publish(ctx context.Context, events ...Event) (accepted []ID, err error)
 }
 
 // EventType is what happened, in the words of the bus.
@@ -299,9 +301,19 @@ const (
 	EventExpiring     EventType = "Connection Expiring"
 )
 
-// Event is one thing that happened to one connection.
+// Event is one thing that happened to one connection. The bus may get it more than
+// once, and after a later one.
 type Event struct {
-	Type       EventType
-	Connection Connection
-	Reason     string
+	ID           ID        `json:"event_id"` // the same each time that the event is sent
+	Type         EventType `json:"type"`
+	ConnectionID ID        `json:"connection_id"`
+	Owner        string    `json:"owner"`
+	Platform     Name      `json:"platform"`
+	// AccountID is empty where the person asked for the deletion of their data
+	// before the bus accepted the event.
+	AccountID  string    `json:"account_id"`
+	Status     Status    `json:"status"`
+	Reason     string    `json:"reason,omitempty"`
+	Revision   int64     `json:"revision"` // of the record; orders the events of one connection
+	OccurredAt time.Time `json:"occurred_at"`
 }

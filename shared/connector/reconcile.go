@@ -24,14 +24,13 @@ func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holde
 	if ref.Generation <= c.Credentials.Generation {
 		return c, creds, nil
 	}
-	var told EventType
 	reconciled, err := s.commit(ctx, c, func(c *Connection) error {
 		if c.Credentials.Generation > ref.Generation {
 			return errLate
 		}
 		if c.Credentials.Generation < ref.Generation {
 			s.applyCredentials(c, p, creds, ref)
-			told = s.applyReconciled(c, creds)
+			s.applyReconciled(c, creds)
 		}
 		if holder != "" && !c.Lease.lostBy(holder) {
 			c.Attempt.Generation = ref.Generation
@@ -41,37 +40,32 @@ func (s *Service) reconcile(ctx context.Context, p Platform, c Connection, holde
 	switch {
 	case errors.Is(err, errLate):
 		reconciled, err = s.Connection(ctx, c.ID)
-	case err == nil && told == EventReauth:
-		s.reportAccountChanged(ctx, reconciled)
-	case err == nil && told == EventRecovered:
-		s.publish(ctx, EventRecovered, reconciled, "")
+	case err == nil && reconciled.accountChanged(creds):
+		s.logAccountChanged(ctx, reconciled)
 	}
 	return reconciled, creds, err
 }
 
 // applyReconciled records what besides the reference is known of credentials
-// whose writer crashed. It returns the event that tells of a change of the status,
-// or none.
-func (s *Service) applyReconciled(c *Connection, creds Credentials) EventType {
+// whose writer crashed.
+func (s *Service) applyReconciled(c *Connection, creds Credentials) {
 	c.updateScopes(creds.Scopes)
 	c.Failures = 0
 	if c.accountChanged(creds) {
 		c.markAccountChanged()
-		return EventReauth
+		return
 	}
 	if c.renewedBy(creds) {
 		c.LastRefreshedAt = s.Now().UTC()
-		return ""
+		return
 	}
 	if creds.ConsentID != "" {
 		c.ConsentID = creds.ConsentID
 	}
 	c.ConsentedAt = creds.IssuedAt // about when it began
-	if c.Status != NeedsReauth {
-		return ""
+	if c.Status == NeedsReauth {
+		c.Status, c.StatusReason = Active, ""
 	}
-	c.Status, c.StatusReason = Active, ""
-	return EventRecovered
 }
 
 // renewedBy reports whether newer credentials came from a renewal, and not from

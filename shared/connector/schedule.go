@@ -2,8 +2,6 @@ package connector
 
 import (
 	"cmp"
-	"context"
-	"fmt"
 	"time"
 )
 
@@ -100,12 +98,4 @@ func nextExpiryNotice(grantExpiresAt, now time.Time) time.Time {
 		}
 	}
 	return time.Time{}
-}
-
-// publishExpiring publishes the expiry notice that committed carries, unless it
-// is the one that was published before.
-func (s *Service) publishExpiring(ctx context.Context, committed Connection, before int) {
-	if days := committed.ExpiryNoticeDays; days != 0 && days != before {
-		s.publish(ctx, EventExpiring, committed, fmt.Sprintf("expires within %d days", days))
-	}
 }

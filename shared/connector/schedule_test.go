@@ -107,7 +107,7 @@ func TestSchedule_Expiring(t *testing.T) {
 			t.Fatal("the grant has no end")
 		}
 		published := func() int {
-			return len(slices.DeleteFunc(b.published(connector.EventExpiring), func(e connector.Event) bool { return e.Connection.ID != c.ID }))
+			return len(slices.DeleteFunc(b.published(connector.EventExpiring), func(e connector.Event) bool { return e.ConnectionID != c.ID }))
 		}
 		var told []int
 		for b.clock.Now().Before(c.GrantExpiresAt) {

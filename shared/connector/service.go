@@ -56,6 +56,10 @@ type Service struct {
 	// WithholdAppKeys keeps the keys of the apps from every caller. They are only
 	// used: to refresh, to verify and to sign.
 	WithholdAppKeys bool
+
+	// busPausedUntil is until when nothing is sent at once, in nanoseconds of Unix
+	// time. It is read and written atomically.
+	busPausedUntil int64
 }
 
 // platform returns the platform of that name.
@@ -97,14 +101,6 @@ func Sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	case <-timer.C:
 		return nil
-	}
-}
-
-// publish sends an event. A failure is logged: it does not undo what happened.
-func (s *Service) publish(ctx context.Context, kind EventType, c Connection, reason string) {
-	err := s.Events.Publish(ctx, Event{Type: kind, Connection: c, Reason: reason})
-	if err != nil {
-		s.Log.ErrorContext(ctx, "publishing an event", "event", string(kind), "connection", string(c.ID), "error", err)
 	}
 }
 

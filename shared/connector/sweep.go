@@ -117,11 +117,13 @@ const (
 	Resting      DueResult = "suspended" // it stays due; the platform was not called
 	Erased       DueResult = "erased"    // a run of a data deletion
 	Completed    DueResult = "completed" // a consent whose function did not complete it
+	Sent         DueResult = "sent"      // an event
+	Refused      DueResult = "refused"   // an event; it stays due
 )
 
 // HandleDue does what QueueDue queued: it refreshes a connection that is due,
-// finishes a disconnection, ends a pending consent, or continues a data deletion. A failure that is
-// recorded on the connection is a result; an error means that it could not be
+// finishes a disconnection, ends a pending consent, continues a data deletion, or
+// sends an event. A failure that is recorded is a result; an error means that it could not be
 // recorded, and that the message should be delivered again.
 func (s *Service) HandleDue(ctx context.Context, due RecordKey) (DueResult, error) {
 	switch due.Kind {
@@ -133,6 +135,8 @@ func (s *Service) HandleDue(ctx context.Context, due RecordKey) (DueResult, erro
 		return s.endPending(ctx, due)
 	case ErasureKind:
 		return s.eraseDue(ctx, due)
+	case EventKind:
+		return s.sendDue(ctx, due)
 	case "":
 		return s.handleUntyped(ctx, due.ID)
 	}

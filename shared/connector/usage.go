@@ -1,7 +1,9 @@
 package connector
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -39,10 +41,7 @@ func (s *Service) Reserve(ctx context.Context, id ID, posts int) (Usage, error) 
 	usage := Usage{Limit: app.MonthlyPostLimit, ResetsAt: end}
 	usage.Used, err = s.Store.Reserve(ctx, counter, posts, app.MonthlyPostLimit, end)
 	if errors.Is(err, ErrConflict) {
-		// One event a period, however many ask.
-		if _, err := s.Store.Reserve(ctx, counter+"/exhausted", 1, 1, end); err == nil {
-			s.publish(ctx, EventQuota, c, reasonMonthlyPostLimit)
-		}
+		s.tellExhausted(ctx, c, counter, end)
 		return usage, &Error{Code: QuotaExhausted, ResetsAt: end,
 			Message: fmt.Sprintf("%d of %d posts of this billing period are used", usage.Used, usage.Limit)}
 	}
@@ -50,6 +49,54 @@ func (s *Service) Reserve(ctx context.Context, id ID, posts int) (Usage, error) 
 		return Usage{}, internal("reserving posts", err)
 	}
 	return usage, nil
+}
+
+// tellExhausted sends one event a period, however many ask. The marker of the period is
+// set after the event is owed, so that a crash in between costs no event. A failure is
+// logged: the next caller tries again.
+func (s *Service) tellExhausted(ctx context.Context, c Connection, counter string, end time.Time) {
+	marker := counter + "/exhausted"
+	told, err := s.Store.Reserve(ctx, marker, 0, 1, end)
+	if err == nil && told == 0 {
+		err = s.tellExhaustedOnce(ctx, c, marker, end)
+	}
+	if err != nil && !errors.Is(err, ErrConflict) {
+		s.Log.ErrorContext(ctx, "telling that a quota is exhausted, to be tried again", "platform", string(c.Platform), "error", err)
+	}
+}
+
+// tellExhaustedOnce owes the event and sets the marker. ErrConflict: another caller owes
+// it already.
+func (s *Service) tellExhaustedOnce(ctx context.Context, c Connection, marker string, end time.Time) error {
+	owed, err := s.oweExhausted(ctx, c, marker)
+	if err != nil {
+		return err
+	}
+	_, err = s.Store.Reserve(ctx, marker, 1, 1, end)
+	if errors.Is(err, ErrConflict) {
+		return s.dropEvents(ctx, []ID{owed.Event.ID}) // it was told before
+	}
+	if err == nil {
+		s.sendOwed(ctx, owed)
+	}
+	return err
+}
+
+// oweExhausted writes the ticket of the event of a period. ErrConflict: another caller
+// wrote it. The id is that of the period, so that two of them are one event.
+func (s *Service) oweExhausted(ctx context.Context, c Connection, marker string) (owedEvent, error) {
+	sum := sha256.Sum256([]byte(marker))
+	id, err := NewID(bytes.NewReader(sum[:]))
+	if err != nil {
+		return owedEvent{}, err
+	}
+	owed := s.owedEvent(id, c, EventQuota, reasonMonthlyPostLimit)
+	ticket, err := owed.ticket(owed.Event.OccurredAt.Add(SendWithin), s.Now())
+	if err != nil {
+		return owedEvent{}, err
+	}
+	_, err = s.Store.Commit(ctx, Change{Put: []Ticket{ticket}})
+	return owed, err
 }
 
 // billingPeriod returns the period around now that begins on the given day of

@@ -119,8 +119,6 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 		return Connection{}, errConnectionNotFound()
 	case err != nil:
 		return Connection{}, err
-	case recovered:
-		s.publish(ctx, EventRecovered, verified, reasonVerified)
 	}
 	return verified, nil
 }

@@ -2,6 +2,7 @@ package connectortest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -10,8 +11,9 @@ import (
 
 // Events is a connector.Events that remembers.
 type Events struct {
-	mu     sync.Mutex
-	events []connector.Event
+	mu      sync.Mutex
+	events  []connector.Event
+	refuses func(connector.Event) bool
 }
 
 var _ connector.Events = (*Events)(nil)
@@ -19,15 +21,30 @@ var _ connector.Events = (*Events)(nil)
 // NewEvents returns Events that has seen none.
 func NewEvents() *Events { return &Events{} }
 
-// Publish implements connector.Events.
-func (e *Events) Publish(_ context.Context, events ...connector.Event) error {
+// Refuse makes the bus refuse the events for which refuses returns true, each on its
+// own, as EventBridge does. A nil function refuses none.
+func (e *Events) Refuse(refuses func(connector.Event) bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.refuses = refuses
+}
+
+// Publish implements connector.Events.
+func (e *Events) Publish(_ context.Context, events ...connector.Event) ([]connector.ID, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var accepted []connector.ID
 	for _, event := range events {
-		event.Connection = clone(event.Connection)
-		e.events = append(e.events, event)
+		if e.refuses != nil && e.refuses(event) {
+			continue
+		}
+		e.events = append(e.events, clone(event))
+		accepted = append(accepted, event.ID)
 	}
-	return nil
+	if len(accepted) < len(events) {
+		return accepted, errors.New("the bus refused an event")
+	}
+	return accepted, nil
 }
 
 // All returns what was published, in order.

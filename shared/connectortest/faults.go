@@ -40,6 +40,8 @@ type Call struct {
 	// Counter is the name of a counter, and Items what is put into the queue.
 	Counter string
 	Items   []connector.RecordKey
+	// Events are what is published.
+	Events []connector.Event
 }
 
 // Hook stands between a service and its ports. next makes the call. The hook
@@ -317,6 +319,15 @@ type faultyEvents struct {
 	*faults
 }
 
-func (e faultyEvents) Publish(ctx context.Context, events ...connector.Event) error {
-	return aroundError(ctx, e.faults, Call{Name: "Events.Publish"}, func() error { return e.Events.Publish(ctx, events...) })
+func (e faultyEvents) Publish(ctx context.Context, events ...connector.Event) ([]connector.ID, error) {
+	var accepted []connector.ID // comes with an error of the bus, too
+	var refused error
+	err := aroundError(ctx, e.faults, Call{Name: "Events.Publish", Events: events}, func() error {
+		accepted, refused = e.Events.Publish(ctx, events...)
+		return refused
+	})
+	if !errors.Is(err, refused) {
+		return nil, err
+	}
+	return accepted, err
 }

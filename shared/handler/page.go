@@ -63,8 +63,9 @@ func pageAnswer(status int, name string, data any) (answer, error) {
 	}, nil
 }
 
-// connectedPage shows the connections of a successful consent.
-func connectedPage(platform connector.Description, connections []connector.Connection) (answer, error) {
+// connectedPage shows the connections of a successful consent: the first ones of all
+// accounts.
+func connectedPage(platform connector.Description, connections []connector.Connection, all int) (answer, error) {
 	type account struct {
 		connector.Connection
 		NotGranted []connector.GuideScope
@@ -80,7 +81,8 @@ func connectedPage(platform connector.Description, connections []connector.Conne
 		pageHead
 		Platform string
 		Accounts []account
-	}{head("Connected"), platform.Title, accounts})
+		More     int
+	}{head("Connected"), platform.Title, accounts, max(0, all-len(accounts))})
 }
 
 // purpose returns a scope with its purpose, if the guide explains it.

@@ -52,6 +52,11 @@ const (
 	DueBacklog   = "DueBacklog"
 	OldestDueAge = "OldestDueAge"
 
+	// LateEvents counts the tries to send an event that could not be sent at once.
+	// LateEventAge is how long ago it happened, in seconds.
+	LateEvents   = "LateEvents"
+	LateEventAge = "LateEventAge"
+
 	// ConnectionsByStatus is the number of connections, by Status and by
 	// Platform and Status. It is written once an hour.
 	ConnectionsByStatus = "ConnectionsByStatus"

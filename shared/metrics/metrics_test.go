@@ -261,27 +261,49 @@ func TestMeter_Observe(t *testing.T) {
 func TestMeter_NeedsReauth(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	err := h.service.Events.Publish(t.Context(),
-		connector.Event{Type: connector.EventReauth, Connection: connector.Connection{Platform: "youtube", Owner: "acme"}},
-		connector.Event{Type: connector.EventRefreshed, Connection: connector.Connection{Platform: "youtube", Owner: "acme"}})
-	if err != nil {
-		t.Fatal(err)
+	mark := func(id connector.ID, platform connector.Name, reason string) {
+		t.Helper()
+		c, err := h.service.Store.Commit(t.Context(), connector.Change{After: &connector.Connection{ID: id, Platform: platform, Owner: "acme", Status: connector.Active}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		marked := c
+		marked.Status, marked.StatusReason = connector.NeedsReauth, reason
+		if c, err = h.service.Store.Commit(t.Context(), connector.Change{Before: &c, After: &marked}); err != nil {
+			t.Fatal(err)
+		}
+		// Another write of a marked connection counts nothing.
+		if _, err = h.service.Store.Commit(t.Context(), connector.Change{Before: &c, After: &marked}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	mark("1", "youtube", "grant_refused")
 	if diff := cmp.Diff(map[string]float64{"NeedsReauth": 1, "NeedsReauth Platform=youtube": 1}, h.written(t)); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
 	h.out.Reset()
-	err = h.service.Events.Publish(t.Context(),
-		connector.Event{Type: connector.EventReauth, Connection: connector.Connection{Platform: "tiktok", Owner: "acme"}, Reason: connector.ReasonAccountChanged})
-	if err != nil {
-		t.Fatal(err)
-	}
+	mark("2", "tiktok", connector.ReasonAccountChanged)
 	want := map[string]float64{"NeedsReauth": 1, "NeedsReauth Platform=tiktok": 1, "AccountChanged": 1, "AccountChanged Platform=tiktok": 1}
 	if diff := cmp.Diff(want, h.written(t)); diff != "" {
 		t.Errorf("written for another account (-want +got):\n%s", diff)
 	}
 	if strings.Contains(h.out.String(), "acme") {
 		t.Error("the owner is in the metrics")
+	}
+}
+
+// An event that is sent long after it happened counts, with its age.
+func TestMeter_LateEvents(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	for _, ago := range []time.Duration{0, 10 * time.Minute} {
+		accepted, err := h.service.Events.Publish(t.Context(), connector.Event{ID: "1", Type: connector.EventReauth, Owner: "acme", OccurredAt: noon.Add(-ago)})
+		if err != nil || len(accepted) != 1 {
+			t.Fatalf("accepted %v, %v", accepted, err)
+		}
+	}
+	if diff := cmp.Diff(map[string]float64{"LateEvents": 1, "LateEventAge": 600}, h.written(t)); diff != "" {
+		t.Errorf("written (-want +got):\n%s", diff)
 	}
 }
 

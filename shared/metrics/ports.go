@@ -144,6 +144,28 @@ type store struct {
 	meter *Meter
 }
 
+// Commit implements connector.Store.
+func (s store) Commit(ctx context.Context, change connector.Change) (connector.Connection, error) {
+	c, err := s.Store.Commit(ctx, change)
+	if err == nil && change.Before != nil && change.After != nil {
+		s.countNeedsReauth(*change.Before, *change.After)
+	}
+	return c, err
+}
+
+// countNeedsReauth counts a connection that was marked. It counts the write and not the
+// event, which may be sent more than once.
+func (s store) countNeedsReauth(before, after connector.Connection) {
+	if after.Status != connector.NeedsReauth || before.Status == after.Status && before.StatusReason == after.StatusReason {
+		return
+	}
+	platform := dimensions{Platform: string(after.Platform)}
+	s.meter.write(single(NeedsReauth), dimensions{}, platform)
+	if after.StatusReason == connector.ReasonAccountChanged {
+		s.meter.write(single(AccountChanged), dimensions{}, platform)
+	}
+}
+
 // Due implements connector.Store.
 func (s store) Due(ctx context.Context, shard int, now time.Time, limit int) ([]connector.Due, error) {
 	due, err := s.Store.Due(ctx, shard, now, limit)
@@ -186,15 +208,10 @@ type events struct {
 }
 
 // Publish implements connector.Events.
-func (e events) Publish(ctx context.Context, list ...connector.Event) error {
+func (e events) Publish(ctx context.Context, list ...connector.Event) ([]connector.ID, error) {
 	for _, event := range list {
-		if event.Type != connector.EventReauth {
-			continue
-		}
-		platform := dimensions{Platform: string(event.Connection.Platform)}
-		e.meter.write(single(NeedsReauth), dimensions{}, platform)
-		if event.Reason == connector.ReasonAccountChanged {
-			e.meter.write(single(AccountChanged), dimensions{}, platform)
+		if age := e.meter.now().Sub(event.OccurredAt); age >= connector.SendWithin {
+			e.meter.write([]measurement{{LateEvents, count, 1}, {LateEventAge, seconds, age.Seconds()}}, dimensions{})
 		}
 	}
 	return e.Events.Publish(ctx, list...)

@@ -54,6 +54,9 @@ func (e *eventBridge) all() []Event {
 type putEventsInput struct {
 	Entries []struct {
 		EventBusName, Source, DetailType, Detail string
+
+		// Time is in seconds of Unix time; zero: now.
+		Time float64
 	}
 }
 
@@ -77,6 +80,9 @@ func (e *eventBridge) putEvents(input putEventsInput) (putEventsOutput, error) {
 		event := Event{
 			ID: e.ids.uuid(), Time: e.now().UTC(), Bus: busName(entry.EventBusName),
 			Source: entry.Source, DetailType: entry.DetailType, Detail: json.RawMessage(entry.Detail),
+		}
+		if entry.Time != 0 {
+			event.Time = time.UnixMilli(int64(entry.Time * 1000)).UTC()
 		}
 		if code, problem := e.store(event); code != "" {
 			output.FailedEntryCount++
