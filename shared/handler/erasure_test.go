@@ -113,6 +113,22 @@ func TestErasure(t *testing.T) {
 				e.do(t, http.MethodGet, "/connections/"+id).refused(t, 404, connector.ConnectionNotFound)
 			}
 		}},
+		{name: "events_that_the_bus_does_not_accept", want: deletionStatus{Deleted: 1}, before: func(t *testing.T, e *erasing) func(*testing.T) {
+			e.events.Refuse(func(connector.Event) bool { return true })
+			e.connect(t, "facebook", "acme", e.one())
+			return func(t *testing.T) {
+				if text := e.store.Text(); !strings.Contains(text, `"type":"Connection Disconnected"`) {
+					t.Error("the event of the deletion is no longer owed")
+				}
+				e.events.Refuse(nil)
+				e.clock.Advance(2 * time.Hour)
+				e.sweep(t)
+				events := e.events.All()
+				if n := len(events); n != 2 || events[0].AccountID != "" || events[1].AccountID != "" {
+					t.Errorf("the events are %+v, want two without an account", events)
+				}
+			}
+		}},
 		{name: "disconnected_connection_whose_secret_can_be_recovered", want: deletionStatus{Deleted: 1}, before: func(t *testing.T, e *erasing) func(*testing.T) {
 			id := e.connect(t, "facebook", "acme", e.one())[0]
 			e.do(t, http.MethodDelete, "/connections/"+id)
