@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,22 +112,6 @@ func TestErasure(t *testing.T) {
 			id := e.connect(t, "facebook", "acme", e.one())[0]
 			return func(t *testing.T) {
 				e.do(t, http.MethodGet, "/connections/"+id).refused(t, 404, connector.ConnectionNotFound)
-			}
-		}},
-		{name: "events_that_the_bus_does_not_accept", want: deletionStatus{Deleted: 1}, before: func(t *testing.T, e *erasing) func(*testing.T) {
-			e.events.Refuse(func(connector.Event) bool { return true })
-			e.connect(t, "facebook", "acme", e.one())
-			return func(t *testing.T) {
-				if text := e.store.Text(); !strings.Contains(text, `"type":"Connection Disconnected"`) {
-					t.Error("the event of the deletion is no longer owed")
-				}
-				e.events.Refuse(nil)
-				e.clock.Advance(2 * time.Hour)
-				e.sweep(t)
-				events := e.events.All()
-				if n := len(events); n != 2 || events[0].AccountID != "" || events[1].AccountID != "" {
-					t.Errorf("the events are %+v, want two without an account", events)
-				}
 			}
 		}},
 		{name: "disconnected_connection_whose_secret_can_be_recovered", want: deletionStatus{Deleted: 1}, before: func(t *testing.T, e *erasing) func(*testing.T) {
@@ -320,6 +305,38 @@ func TestErasure_NewConsent(t *testing.T) {
 				t.Errorf("its token: %v", failure)
 			}
 		})
+	}
+}
+
+// Events that the bus does not accept name the person no longer, and are still sent.
+func TestErasure_OwedEvents(t *testing.T) {
+	t.Parallel()
+	e := newErasing(t)
+	e.events.Refuse(func(connector.Event) bool { return true })
+	id := e.connect(t, "facebook", "acme", e.one())[0]
+	e.clock.Advance(time.Minute)
+	e.erase(t)
+	for range 6 {
+		e.clock.Advance(5 * time.Minute)
+		e.sweep(t)
+	}
+	e.wantNoTrace(t, "after the second search")
+	if strings.Contains(e.store.Text(), e.person.Pages[0].ID) {
+		t.Error("the table names the account")
+	}
+	e.events.Refuse(nil)
+	e.clock.Advance(2 * time.Hour)
+	e.sweep(t)
+	var types []connector.EventType
+	for _, event := range e.events.All() {
+		types = append(types, event.Type)
+		if string(event.ConnectionID) != id || event.Owner != "acme" || event.AccountID != "" {
+			t.Errorf("the event is %+v, want the connection and the owner alone", event)
+		}
+	}
+	slices.Sort(types)
+	if want := []connector.EventType{connector.EventConnected, connector.EventDisconnected}; !slices.Equal(types, want) {
+		t.Errorf("the events are %q, want %q", types, want)
 	}
 }
 
