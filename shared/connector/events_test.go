@@ -178,6 +178,66 @@ func (what happening) wantSwept(t *testing.T, b *bench, before int) {
 	}
 }
 
+// What is owed does not expire, however long neither the bus nor the sweep works.
+func TestEvents_LongOutage(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.events.Refuse(func(connector.Event) bool { return true })
+	c := b.connect(t, "twitter")
+	if err := b.Disconnect(t.Context(), c.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.Advance(20 * time.Minute)
+	b.sweep(t)
+	b.events.Refuse(nil)
+	b.clock.Advance(3 * 365 * 24 * time.Hour)
+	b.sweep(t)
+	for _, kind := range []connector.EventType{connector.EventConnected, connector.EventDisconnected} {
+		events := b.published(kind)
+		if len(events) != 1 {
+			t.Fatalf("%d events %q, want one", len(events), kind)
+		}
+		e := events[0]
+		if e.ConnectionID != c.ID || e.Owner != "acme" || e.Platform != "twitter" || e.AccountID != c.AccountID || b.clock.Now().Sub(e.OccurredAt) < 365*24*time.Hour {
+			t.Errorf("the event is %+v, want the whole of %+v, as it happened", e, c)
+		}
+	}
+}
+
+// The time between two tries grows to an hour. The worker tries again after a failure of
+// its own, too.
+func TestEvents_Backoff(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	tries := 0
+	b.events.Refuse(func(connector.Event) bool {
+		tries++
+		return true
+	})
+	b.connect(t, "twitter")
+	b.hook(failAt("Store.ReplaceTicket", 2))
+	for range 24 * 60 / 5 {
+		b.clock.Advance(5 * time.Minute)
+		if _, err := b.QueueDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range b.queue.Drain() {
+			if item.Kind == connector.EventKind {
+				b.HandleDue(t.Context(), item)
+			}
+		}
+	}
+	if tries < 20 || tries > 40 {
+		t.Errorf("%d tries in a day, want about one an hour", tries)
+	}
+	b.events.Refuse(nil)
+	b.clock.Advance(2 * time.Hour)
+	b.sweep(t)
+	if n := len(b.published(connector.EventConnected)); n != 1 {
+		t.Errorf("%d events, want one", n)
+	}
+}
+
 // A bus that does not answer takes little of the caller's time, however many events
 // there are.
 func TestEvents_SilentBus(t *testing.T) {
