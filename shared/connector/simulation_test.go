@@ -384,7 +384,24 @@ func (k *worker) invoke(t *testing.T) {
 	if time.Now().After(k.deadline) {
 		panic(crash{}) // Lambda has ended the invocation
 	}
+	if time.Until(k.deadline) < simulatedSkew {
+		k.ranOutOfTime()
+	}
 	k.exchanging = nil
+}
+
+// ranOutOfTime treats as a crash that neither the vault nor the store took the new
+// credentials until the deadline: a long pause can use up the time for that.
+func (k *worker) ranOutOfTime() {
+	g := k.exchanging
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !k.world.isDurable(g.current) {
+		g.crashed = true
+	}
 }
 
 // reauthorize simulates a new consent of a person, which ends the previous grant.
