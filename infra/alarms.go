@@ -103,6 +103,12 @@ func (d *deployment) alarms() []alarm {
 			above:       15 * 60, periods: 2,
 		},
 		{
+			id:          "LateEventAge",
+			description: "The event bus has not accepted an event for more than 15 minutes. Nothing is lost: the events stay in the table, and are sent until the bus accepts them. The log of refresh-worker says why it does not: a missing permission, a deleted bus, a quota.",
+			metric:      d.metric(metrics.LateEventAge, "Maximum", nil),
+			above:       15 * 60, periods: 1,
+		},
+		{
 			id:          "AppRefused",
 			description: "A platform refuses the app itself: a wrong or rotated client secret, a changed redirect URI, a suspended app. No connection of the platform can be refreshed. Their status does not change.",
 			metric:      d.metric(metrics.AppRefused, "Sum", nil),

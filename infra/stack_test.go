@@ -325,7 +325,7 @@ func TestNewStack_Alarms(t *testing.T) {
 				}
 			}
 			for _, name := range []string{
-				"RefreshFailuresFacebook", "RefreshFailuresYoutube", "RefreshFailuresTwitter", "RefreshFailuresTiktok", "NeedsReauth", "OldestDueAge", "RefreshQueueAge", "AppRefused", "ServerErrors",
+				"RefreshFailuresFacebook", "RefreshFailuresYoutube", "RefreshFailuresTwitter", "RefreshFailuresTiktok", "NeedsReauth", "OldestDueAge", "RefreshQueueAge", "LateEventAge", "AppRefused", "ServerErrors",
 				"CredentialsMismatch", "AccountChanged", "ForeignCookie", "DecoyUsed",
 				"Defects", "FunctionThrottles", "TableThrottles", "RefreshDeadLetters", "ScheduleDeadLetters",
 			} {

@@ -56,7 +56,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{put}, "ticket#confirmation#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*"),
-			onRecords([]string{put, remove}, "ticket#event#*"),
+			onRecords([]string{get, put, remove}, "ticket#event#*"),
 			onRecords([]string{get, put, update, remove}, "connection#*"),
 			onRecords([]string{get}, "ticket#erased#*"),
 			onRecords([]string{get, put, remove}, "account#*"),
@@ -88,7 +88,7 @@ func Grants(function string) []Grant {
 	// deletions, and sends events that are owed.
 	case RefreshWorker:
 		return append(refreshGrants(),
-			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*", "ticket#event#*"),
+			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*"),
 			Grant{Resource: PendingSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
 
 	// It serves the operator's routes.
@@ -97,7 +97,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put, update, remove}, "connection#*"),
 			onRecords([]string{get, put, remove}, "account#*"),
 			onRecords([]string{get, put, remove}, "ticket#link#*", "ticket#pending#*"),
-			onRecords([]string{put, remove}, "ticket#event#*"),
+			onRecords([]string{get, put, remove}, "ticket#event#*"),
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{get, put, update, remove}, "ticket#confirmation#*"),
 			onRecords([]string{get}, "ticket#erased#*"),
@@ -138,9 +138,9 @@ func refreshGrants() []Grant {
 	return []Grant{
 		onRecords([]string{get, update, remove}, "connection#*"), // a check may find a person who asked for an erasure
 		onRecords([]string{get}, "ticket#erased#*"),
-		onRecords([]string{put}, "ticket#pending#*"),       // for the late writers of a purge
-		onRecords([]string{put, remove}, "ticket#event#*"), // until the bus accepted it
-		onRecords([]string{get, put, remove}, "account#*"), // a check may find the account
+		onRecords([]string{put}, "ticket#pending#*"),            // for the late writers of a purge
+		onRecords([]string{get, put, remove}, "ticket#event#*"), // until the bus accepted it; get: in an erasure
+		onRecords([]string{get, put, remove}, "account#*"),      // a check may find the account
 		onRecords([]string{get, update}, "breaker#*"),
 		onRecords([]string{get}, "suspensions#all"),
 		onRecords([]string{update}, "counter#forced/*", "counter#budget/*"),

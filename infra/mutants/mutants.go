@@ -219,6 +219,50 @@ func mutants() []mutant {
 			Replace: `return false &&`,
 		},
 
+		// The events.
+		{
+			Name:    "event-not-owed",
+			Guard:   "An event is written in the transaction of the change that it tells of.",
+			File:    dir + "events.go",
+			Find:    `change.Put = put`,
+			Replace: `_ = put`,
+		},
+		{
+			Name:    "refused-event-dropped",
+			Guard:   "An event is deleted only after the bus accepted it.",
+			File:    dir + "events.go",
+			Find:    `if len(s.publish(sendCtx, owed.Event)) > 0 {`,
+			Replace: `if s.publish(sendCtx, owed.Event); true {`,
+		},
+		{
+			Name:    "owed-event-expires",
+			Guard:   "An event that is owed does not expire, however long nothing could send it.",
+			File:    dir + "events.go",
+			Find:    `s.Store.Ticket(ctx, key, time.Time{})`,
+			Replace: `s.Store.Ticket(ctx, key, s.Now())`,
+		},
+		{
+			Name:    "silent-bus-asked-again",
+			Guard:   "A bus that does not answer is left alone for a while, so that it costs callers little time.",
+			File:    dir + "events.go",
+			Find:    `if ctx.Err() != nil {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "owed-event-names-person",
+			Guard:   "After an erasure an event that is owed names neither the person nor the account.",
+			File:    dir + "events.go",
+			Find:    `e.Event.AccountID, e.userID = "", ""`,
+			Replace: `_ = e`,
+		},
+		{
+			Name:    "verification-of-former-credentials-recorded",
+			Guard:   "What the platform said of credentials is not recorded of those that a consent brought meanwhile.",
+			File:    dir + "verify.go",
+			Find:    `if c.ConsentID != consent {`,
+			Replace: `if consent == "-" {`,
+		},
+
 		// What a caller of token-get receives.
 		{
 			Name:    "expired-token-served",

@@ -181,6 +181,8 @@ type deployment struct {
 	events  *connectortest.Events
 	sandbox *sandbox.Sandbox
 	secrets *secretsmanager.Client
+	aws     *awslocal.Server
+	cfg     aws.Config
 }
 
 func newDeployment(t *testing.T) *deployment {
@@ -188,9 +190,11 @@ func newDeployment(t *testing.T) *deployment {
 	d := &deployment{events: connectortest.NewEvents()}
 	readLanded(t, "expectations.json", &d.landed)
 	d.clock = connectortest.NewClock(d.landed.Now)
-	server := httptest.NewServer(awslocal.New(awslocal.Options{Now: d.clock.Now, Random: rand.NewChaCha8([32]byte{2})}))
+	d.aws = awslocal.New(awslocal.Options{Now: d.clock.Now, Random: rand.NewChaCha8([32]byte{2})})
+	server := httptest.NewServer(d.aws)
 	t.Cleanup(server.Close)
-	cfg := configFor(server.URL)
+	d.cfg = configFor(server.URL)
+	cfg := d.cfg
 	table, client, name := newTable(t, cfg)
 	loadTable(t, client, name)
 	d.secrets = secretsmanager.NewFromConfig(cfg)

@@ -76,6 +76,11 @@ func (c Connection) ended() (disconnected, purged bool) {
 // record. The record gives way to a ticket: by that, the sweep deletes what a late
 // writer stores and leaves when it crashes (I10, I13).
 func (s *Service) purge(ctx context.Context, c Connection) error {
+	if c.StatusReason == reasonDataDeletion || provisional(c.UserID) {
+		if err := s.eraseFromEvents(ctx, c, unnamedPerson(c.ID)); err != nil {
+			return err
+		}
+	}
 	for {
 		if err := s.CredentialStore.Delete(ctx, c.credentialsKey(), c.Credentials, true); err != nil {
 			return internal("deleting credentials", err)

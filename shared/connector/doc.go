@@ -10,7 +10,7 @@
 //
 // Each use case is one file, named after it: link, link_show, start, callback,
 // confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
-// notice, erasure, app, suspension. Its tests are beside it. Nine files hold what several
+// notice, erasure, app, suspension. Its tests are beside it. Ten files hold what several
 // use cases share:
 //
 //	grant.go        saves a grant: creates a connection or replaces its credentials
@@ -22,6 +22,7 @@
 //	account.go      whose account renewed tokens are
 //	link_status.go  what became of a link
 //	budget.go       how much a link, a consent and an owner may use
+//	events.go       what the operator's product is told, until the bus accepted it
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
 // attempt, whose method run is the protocol. outcome.go records how the attempt
@@ -66,7 +67,8 @@
 //	proven        of credentials: the platform accepted them with the key that the
 //	              app has now (VerifiedKey)
 //	owed          of renewed tokens of an import: the platform must still be asked
-//	              for their account (AccountOwed)
+//	              for their account (AccountOwed); of an event: the bus has not accepted
+//	              it yet (owedEvent)
 //	breaker       stops the calls of a client that the platform refuses or cannot serve:
 //	              for everybody, or for one owner whose calls alone fail
 //	suspension    withholds the tokens of one connection, owner or platform, or of
@@ -79,8 +81,8 @@
 //
 // # Invariants
 //
-// I1. Credentials are written before the record that refers to them, and the
-// record before the event. A record refers only to durable credentials.
+// I1. Credentials are written before the record that refers to them. A record refers
+// only to durable credentials. An event is sent after the record is written.
 //
 // I2. Every write of a record is conditional on the revision that was read. A
 // late writer reads again and decides on the record as it is now. A claim changes
@@ -141,7 +143,8 @@
 //
 // I14. After the second run of an erasure no record names the person, and no secret
 // holds a token of theirs, in any version, unless they consented after they asked.
-// A consent that began before is refused meanwhile.
+// A consent that began before is refused meanwhile. An event that is still owed names
+// the connection and its owner, and not the account.
 //
 // I15. A secret holds, in all of its versions, credentials of one person, or the
 // record says that it is to be deleted.
@@ -153,6 +156,13 @@
 // I15. The keys of an app are handed out, and sign, only with credentials that the
 // platform accepted with the key that the app has now. The credential store says
 // so, not the record.
+//
+// I16. Every event but Connection Refreshed is written in the transaction of the change
+// that it tells of, with all that is sent, and is deleted only after the bus accepted it.
+// So it is sent at least once, whatever fails or crashes, and also if the connection is
+// purged meanwhile. The event of a used quota, which changes no record, is written before
+// the mark that it was told. A failure to send undoes nothing, and costs the caller little
+// time.
 //
 // # Outcomes of an attempt
 //
@@ -243,6 +253,10 @@
 //	recordErasure                              eraseDue, by the worker
 //	the mark of a connection to be erased      finishDisconnect, by the worker
 //	Hold, before the former secret was deleted the next refresh: forgetFormer
+//	a change, before its event was sent        sendDue, by the worker
+//	the sending of an event, before its        sendDue, which sends it again
+//	ticket was deleted
+//	the event of a used quota, before its mark sendDue; the next caller owes it again, with the same id
 //	a consent that was confirmed               endPending: its grants have connections, so that only the
 //	                                           pending credentials are deleted
 //

@@ -443,5 +443,8 @@ func (s *Service) eraseNamed(ctx context.Context, c Connection) error {
 	if _, err := s.eraseConnection(ctx, erasure{Platform: c.Platform, UserID: c.UserID, erasedAt: *at}, c); err != nil {
 		return err
 	}
+	if err := s.eraseFromEvents(ctx, c, c.UserID); err != nil {
+		return err
+	}
 	return errConnectionNotFound()
 }

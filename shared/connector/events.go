@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -80,7 +81,11 @@ func (s *Service) commitAndTell(ctx context.Context, change Change) (Connection,
 			return Connection{}, internal("naming an event", err)
 		}
 		e := s.owedEvent(id, after, t.kind, t.reason)
-		ticket, err := e.ticket(e.Event.OccurredAt.Add(SendWithin), s.Now())
+		stored := e
+		if t.reason == reasonDataDeletion {
+			stored = e.anonymous() // (I14)
+		}
+		ticket, err := stored.ticket(e.Event.OccurredAt.Add(SendWithin), s.Now())
 		if err != nil {
 			return Connection{}, err
 		}
@@ -90,6 +95,9 @@ func (s *Service) commitAndTell(ctx context.Context, change Change) (Connection,
 	committed, err := s.Store.Commit(ctx, change)
 	if err == nil {
 		s.sendOwed(ctx, owed...)
+		if change.Before != nil && provisional(change.Before.UserID) && !provisional(after.UserID) {
+			s.namePerson(ctx, committed)
+		}
 	}
 	return committed, err
 }
@@ -103,9 +111,20 @@ func (s *Service) owedEvent(id ID, c Connection, kind EventType, reason string) 
 		},
 		ConsentedAt: c.consentedAt(),
 		platform:    c.Platform,
-		userID:      c.UserID,
+		userID:      eventPerson(c),
 	}
 }
+
+// eventPerson is the person under whom an erasure finds the events of c. As long as the
+// platform has not named the person, it is one that only stands for that of c.
+func eventPerson(c Connection) string {
+	if provisional(c.UserID) {
+		return unnamedPerson(c.ID)
+	}
+	return c.UserID
+}
+
+func unnamedPerson(id ID) string { return provisionalPrefix + string(id) }
 
 // ticket returns the ticket of e, which is due at the given instant. It names the
 // person as long as the event names their account.
@@ -116,6 +135,13 @@ func (e owedEvent) ticket(dueAt, now time.Time) (Ticket, error) {
 		ticket.Platform, ticket.UserID = e.platform, e.userID
 	}
 	return ticket, err
+}
+
+// anonymous returns e without the person and their account. The connection and its owner
+// are left.
+func (e owedEvent) anonymous() owedEvent {
+	e.Event.AccountID, e.userID = "", ""
+	return e
 }
 
 // publishRefreshed sends the one event that is not owed.
@@ -241,15 +267,65 @@ func (s *Service) replaceOwed(ctx context.Context, old, changed Ticket) error {
 // the connection later. The event is still sent: with the connection and its owner, and
 // without the account.
 func (s *Service) eraseFromEvent(ctx context.Context, e erasure, key RecordKey) error {
+	return s.anonymizeEvent(ctx, key, func(owed owedEvent) bool { return e.precedes(owed.ConsentedAt) })
+}
+
+// eraseFromEvents removes the person from the events of c that are owed and that the
+// store has under userID.
+func (s *Service) eraseFromEvents(ctx context.Context, c Connection, userID string) error {
+	keys, err := s.eventsOf(ctx, c.Platform, userID)
+	problems := []error{err}
+	for _, key := range keys {
+		problems = append(problems, s.anonymizeEvent(ctx, key, func(owed owedEvent) bool { return owed.Event.ConnectionID != c.ID }))
+	}
+	return errors.Join(problems...)
+}
+
+// eventsOf returns the keys of the events of a person that are owed.
+func (s *Service) eventsOf(ctx context.Context, platform Name, userID string) ([]RecordKey, error) {
+	keys, err := s.Store.UserRecords(ctx, platform, userID)
+	if err != nil {
+		return nil, internal("finding events", err)
+	}
+	return slices.DeleteFunc(keys, func(key RecordKey) bool { return key.Kind != EventKind }), nil
+}
+
+// namePerson makes the events of c that are owed those of its person, whom the platform
+// has just named. A failure is logged.
+func (s *Service) namePerson(ctx context.Context, c Connection) {
+	if remaining(ctx) < StoreBudget {
+		return
+	}
+	keys, err := s.eventsOf(ctx, c.Platform, unnamedPerson(c.ID))
+	problems := []error{err}
+	for _, key := range keys {
+		ticket, owed, err := s.owed(ctx, key)
+		if err == nil {
+			var named Ticket
+			owed.platform, owed.userID = c.Platform, c.UserID
+			if named, err = owed.ticket(ticket.DueAt, s.Now()); err == nil {
+				err = s.replaceOwed(ctx, ticket, named)
+			}
+		}
+		if !errors.Is(err, ErrNotFound) {
+			problems = append(problems, err)
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		s.Log.WarnContext(ctx, "naming the person of events", "connection", string(c.ID), "error", err)
+	}
+}
+
+// anonymizeEvent removes the person from an event that is owed, unless it is to be spared.
+func (s *Service) anonymizeEvent(ctx context.Context, key RecordKey, spares func(owedEvent) bool) error {
 	ticket, owed, err := s.owed(ctx, key)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	if err != nil || e.precedes(owed.ConsentedAt) {
+	if err != nil || spares(owed) {
 		return err
 	}
-	owed.Event.AccountID = ""
-	anonymous, err := owed.ticket(ticket.DueAt, s.Now())
+	anonymous, err := owed.anonymous().ticket(ticket.DueAt, s.Now())
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package connector_test
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,12 +56,19 @@ func happenings() []happening {
 		return result.Connections[0]
 	}
 	none := func(*testing.T, *bench) connector.Connection { return connector.Connection{} }
-	reauthorize := func(t *testing.T, b *bench, c connector.Connection) { b.reauthorize(t, "twitter", c.ID) }
+	consent := func(t *testing.T, b *bench, c connector.Connection) {
+		minted, err := b.MintLink(t.Context(), connector.LinkRequest{Platform: "twitter", Owner: "acme", ConnectionID: c.ID})
+		if err != nil {
+			return
+		}
+		link := connector.NewSecret(minted.URL.Reveal()[len(publicURL+"/connect/"):])
+		if request, err := b.consent(t.Context(), "twitter", link, allowed); err == nil {
+			b.Callback(t.Context(), request)
+		}
+	}
 	return []happening{
-		{"a first consent", none, func(t *testing.T, b *bench, _ connector.Connection) {
-			b.Callback(t.Context(), b.consented(t, "twitter"))
-		}, connector.EventConnected, ""},
-		{"a second consent", connected("twitter"), reauthorize, connector.EventConnected, ""},
+		{"a first consent", none, consent, connector.EventConnected, ""},
+		{"a second consent", connected("twitter"), consent, connector.EventConnected, ""},
 		{"an import", none, func(t *testing.T, b *bench, _ connector.Connection) {
 			fields := connector.Fields{}
 			fields.Set("access_token", "made-up-access-token")
@@ -89,7 +98,7 @@ func happenings() []happening {
 			body, signature := b.sandbox.TikTokNotice("authorization.removed", c.AccountID)
 			b.TakeNotice(t.Context(), "tiktok", "webhook", connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: body})
 		}, connector.EventReauth, "deauthorized"},
-		{"a consent after a refusal", dead, reauthorize, connector.EventRecovered, ""},
+		{"a consent after a refusal", dead, consent, connector.EventRecovered, ""},
 		{"a check that succeeds", deauthorized, func(t *testing.T, b *bench, c connector.Connection) {
 			b.Verify(t.Context(), c.ID)
 		}, connector.EventRecovered, "verified"},
@@ -169,6 +178,66 @@ func (what happening) wantSwept(t *testing.T, b *bench, before int) {
 	}
 }
 
+// What is owed does not expire, however long neither the bus nor the sweep works.
+func TestEvents_LongOutage(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.events.Refuse(func(connector.Event) bool { return true })
+	c := b.connect(t, "twitter")
+	if err := b.Disconnect(t.Context(), c.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.Advance(20 * time.Minute)
+	b.sweep(t)
+	b.events.Refuse(nil)
+	b.clock.Advance(3 * 365 * 24 * time.Hour)
+	b.sweep(t)
+	for _, kind := range []connector.EventType{connector.EventConnected, connector.EventDisconnected} {
+		events := b.published(kind)
+		if len(events) != 1 {
+			t.Fatalf("%d events %q, want one", len(events), kind)
+		}
+		e := events[0]
+		if e.ConnectionID != c.ID || e.Owner != "acme" || e.Platform != "twitter" || e.AccountID != c.AccountID || b.clock.Now().Sub(e.OccurredAt) < 365*24*time.Hour {
+			t.Errorf("the event is %+v, want the whole of %+v, as it happened", e, c)
+		}
+	}
+}
+
+// The time between two tries grows to an hour. The worker tries again after a failure of
+// its own, too.
+func TestEvents_Backoff(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	tries := 0
+	b.events.Refuse(func(connector.Event) bool {
+		tries++
+		return true
+	})
+	b.connect(t, "twitter")
+	b.hook(failAt("Store.ReplaceTicket", 2))
+	for range 24 * 60 / 5 {
+		b.clock.Advance(5 * time.Minute)
+		if _, err := b.QueueDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range b.queue.Drain() {
+			if item.Kind == connector.EventKind {
+				b.HandleDue(t.Context(), item)
+			}
+		}
+	}
+	if tries < 20 || tries > 40 {
+		t.Errorf("%d tries in a day, want about one an hour", tries)
+	}
+	b.events.Refuse(nil)
+	b.clock.Advance(2 * time.Hour)
+	b.sweep(t)
+	if n := len(b.published(connector.EventConnected)); n != 1 {
+		t.Errorf("%d events, want one", n)
+	}
+}
+
 // A bus that does not answer takes little of the caller's time, however many events
 // there are.
 func TestEvents_SilentBus(t *testing.T) {
@@ -201,4 +270,182 @@ func TestEvents_SilentBus(t *testing.T) {
 	if err := ctx.Err(); errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
+}
+
+// transitions notes, at the store, every write that the operator's product must be told
+// of. It knows nothing of the tickets of the service.
+type transitions struct {
+	mu  sync.Mutex
+	all []transition
+}
+
+// transition is what one write changed.
+type transition struct {
+	id       connector.ID
+	revision int64
+	event    connector.EventType
+}
+
+// hook notes what a call of the store wrote. It must be the innermost hook.
+func (n *transitions) hook(_ context.Context, call connectortest.Call, next func() error) error {
+	err := next()
+	if after := call.Change.After; err == nil && after != nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.note(call.Change.Before, *after)
+	}
+	return err
+}
+
+func (n *transitions) note(before *connector.Connection, after connector.Connection) {
+	if before == nil {
+		n.all = append(n.all, transition{after.ID, 1, connector.EventConnected})
+		return
+	}
+	add := func(event connector.EventType) {
+		n.all = append(n.all, transition{after.ID, before.Revision + 1, event})
+	}
+	switch changed := after.Status != before.Status; {
+	case changed && after.Status == connector.NeedsReauth:
+		add(connector.EventReauth)
+	case changed && after.Status == connector.Disconnected:
+		add(connector.EventDisconnected)
+	case changed && before.Status == connector.NeedsReauth:
+		add(connector.EventRecovered)
+	case changed, after.Status == connector.Active && after.ConsentID != before.ConsentID:
+		add(connector.EventConnected)
+	}
+	if days := after.ExpiryNoticeDays; after.Status == connector.Active && days != 0 && days != before.ExpiryNoticeDays {
+		add(connector.EventExpiring)
+	}
+}
+
+// lost returns the transitions that no event told, and how many were told.
+func (n *transitions) lost(events []connector.Event) (lost []transition, told int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	sent := map[transition]bool{}
+	for _, e := range events {
+		sent[transition{e.ConnectionID, e.Revision, e.Type}] = true
+	}
+	for _, t := range n.all {
+		if !sent[t] {
+			lost = append(lost, t)
+		}
+	}
+	return lost, len(n.all) - len(lost)
+}
+
+// TestEvents_EveryFailure has each event come about while the n-th call of a port fails
+// or crashes the process, before the port acts or after it, for every n, on a bus that
+// works and on one that refuses everything. After the sweeps that follow, every
+// transition that was written was told, and a used quota too.
+func TestEvents_EveryFailure(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	faults, told, twice := 0, 0, 0
+	t.Run("all", func(t *testing.T) {
+		for _, what := range happenings() {
+			t.Run(what.name, func(t *testing.T) {
+				t.Parallel()
+				for mode := range 8 {
+					f := fault{after: mode&1 > 0, crash: mode&2 > 0, busDown: mode&4 > 0}
+					for f.n = 1; ; f.n++ {
+						hit, n, again := what.fail(t, f)
+						if !hit || t.Failed() {
+							break
+						}
+						mu.Lock()
+						faults, told, twice = faults+1, told+n, twice+again
+						mu.Unlock()
+					}
+				}
+			})
+		}
+	})
+	if faults == 0 || told == 0 {
+		t.Errorf("%d faults, %d events", faults, told)
+	}
+	attr(t, "faults", faults)
+	attr(t, "events", told)
+	attr(t, "events_sent_twice", twice)
+	attr(t, "events_lost", 0)
+	t.Logf("%d faults, %d events, %d of them sent twice, 0 lost", faults, told, twice)
+}
+
+// fault is what happens at the n-th call of a port.
+type fault struct {
+	n            int
+	after, crash bool
+	busDown      bool // all the time
+}
+
+// fail plays the happening with a fault, and the sweeps that follow. It reports whether
+// there was an n-th call, how many events were sent, and how many of them twice.
+func (what happening) fail(t *testing.T, f fault) (hit bool, told, twice int) {
+	t.Helper()
+	b := newBench(t)
+	c := what.prepare(t, b)
+	before := len(b.events.All())
+	b.events.Refuse(func(connector.Event) bool { return f.busDown })
+	written := &transitions{}
+	calls, where := 0, ""
+	process := b.on(b.process(connectortest.Chain(func(_ context.Context, call connectortest.Call, next func() error) error {
+		calls++
+		if calls != f.n {
+			return next()
+		}
+		hit, where = true, call.Name
+		if f.after {
+			if err := next(); err != nil {
+				return err
+			}
+		}
+		if f.crash {
+			panic(crash{})
+		}
+		return errFlaky
+	}, written.hook)))
+	func() {
+		defer func() {
+			if r := recover(); r != nil && r != any(crash{}) {
+				panic(r)
+			}
+		}()
+		what.do(t, process, c)
+	}()
+	b.hook(written.hook)
+	for range 3 {
+		b.clock.Advance(20 * time.Minute)
+		b.sweep(t)
+	}
+	if what.event == connector.EventQuota {
+		what.do(t, b, c) // the next caller
+	}
+	b.events.Refuse(nil)
+	for range 3 {
+		b.clock.Advance(2 * time.Hour)
+		b.sweep(t)
+	}
+	events := b.events.All()[before:]
+	lost, told := written.lost(events)
+	if len(lost) > 0 {
+		t.Errorf("%+v, at %s: nobody was told of %+v", f, where, lost)
+	}
+	if what.event == connector.EventQuota && len(b.published(connector.EventQuota)) == 0 {
+		t.Errorf("%+v, at %s: nobody was told of the used quota", f, where)
+	}
+	ids := map[connector.ID]int{}
+	for _, e := range events {
+		if ids[e.ID]++; ids[e.ID] == 2 {
+			twice++
+		}
+		if e.OccurredAt.IsZero() || e.ID == "" || e.Type != connector.EventRefreshed && e.Revision == 0 {
+			t.Errorf("%+v, at %s: the event is incomplete: %+v", f, where, e)
+		}
+	}
+	if left := strings.Count(b.store.Text(), `"event":{`); left > 0 {
+		t.Errorf("%+v, at %s: %d events are still owed", f, where, left)
+	}
+	return hit, told, twice
 }

@@ -17,23 +17,26 @@ import (
 // TestEveryFailure fails the n-th call to a port, for every n that a use case
 // makes, before the port acts and after it. Whatever it hits, the use case
 // works when it is done again as a person or a caller would, no account is
-// connected twice, and no connection is lost.
+// connected twice, no connection is lost, and of each change an event tells.
 func TestEveryFailure(t *testing.T) {
 	t.Parallel()
 	for _, name := range []connector.Name{"facebook", "youtube", "twitter", "tiktok"} {
 		for _, useCase := range useCases(name) {
 			t.Run(string(name)+"/"+useCase.name, func(t *testing.T) {
 				t.Parallel()
-				faults := 0
+				faults, events := 0, 0
 				for _, after := range []bool{false, true} {
 					for n := 1; ; n++ {
-						if done := failOnce(t, name, useCase, n, after); done || t.Failed() {
+						done, told := failOnce(t, name, useCase, n, after)
+						if done || t.Failed() {
 							break
 						}
-						faults++
+						faults, events = faults+1, events+told
 					}
 				}
 				attr(t, "faults", faults)
+				attr(t, "events", events)
+				attr(t, "events_lost", 0)
 			})
 		}
 	}
@@ -188,21 +191,34 @@ func facebookNotice(kind string) func(context.Context, *bench, connector.Connect
 
 // failOnce runs a use case with its n-th port call failing, then again without
 // failure, and checks what came of it. It reports whether the use case makes
-// fewer than n calls.
-func failOnce(t *testing.T, name connector.Name, u useCase, n int, after bool) (done bool) {
+// fewer than n calls, and how many changes were told.
+func failOnce(t *testing.T, name connector.Name, u useCase, n int, after bool) (done bool, told int) {
 	t.Helper()
 	b := newBench(t)
 	c := b.connect(t, name)
 	u.prepare(t, b, c)
 
-	f := &failing{n: n, after: after}
-	b.hook(f.hook)
+	f, written := &failing{n: n, after: after}, &transitions{}
+	b.hook(connectortest.Chain(f.hook, written.hook))
+	done = f.checkUse(t, b, c, u)
+	b.clock.Advance(20 * time.Minute)
+	b.sweep(t)
+	lost, told := written.lost(b.events.All())
+	if len(lost) > 0 {
+		t.Errorf("call %d (%s, after acting: %v): nobody was told of %+v", n, f.what, after, lost)
+	}
+	return done, told
+}
+
+// checkUse runs the use case twice, of which one call fails, and reports whether none did.
+func (f *failing) checkUse(t *testing.T, b *bench, c connector.Connection, u useCase) (done bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
 	defer cancel()
 	first := u.do(ctx, b, c)
 	hit := f.hit
+	at := fmt.Sprintf("call %d (%s, after acting: %v)", f.n, f.what, f.after)
 	f.disarm()
-	at := fmt.Sprintf("call %d (%s, after acting: %v)", n, f.what, after)
 
 	b.clock.Advance(30 * time.Second) // a caller's patience, and the life of a lease
 	gone := first == nil || u.ends    // what is done once need not be there a second time

@@ -35,16 +35,24 @@ func (s *Service) putFor(ctx context.Context, c, next Connection, g Grant) (Cred
 }
 
 // startSecret deletes the secret that must be forgotten, and stores the credentials that the
-// record holds in a new one. What fails is left to the worker.
-func (s *Service) startSecret(ctx context.Context, p Platform, c Connection, creds Credentials) Connection {
-	if !c.ForgetSecret {
+// record holds in a new one. It needs the lease, and releases it: without it the deletion
+// could hit what the next holder stored. What fails is left to the worker.
+func (s *Service) startSecret(ctx context.Context, p Platform, c Connection, creds Credentials, holder string) Connection {
+	if !c.ForgetSecret || holder == "" || c.Lease.lostBy(holder) {
 		return c
 	}
 	c = s.forgetSecret(ctx, c)
-	if c.ForgetSecret || !s.CredentialStore.Stale(c.Credentials) {
-		return c
+	if !c.ForgetSecret && s.CredentialStore.Stale(c.Credentials) {
+		c = s.storeStale(ctx, p, c, creds)
 	}
-	return s.storeStale(ctx, p, c, creds)
+	released, err := s.release(ctx, c, holder, func(*Connection) error { return nil })
+	if err == nil {
+		return released
+	}
+	if !errors.Is(err, errLate) {
+		s.Log.WarnContext(ctx, "releasing a lease", "connection", string(c.ID), "error", err)
+	}
+	return c
 }
 
 // forgetSecret deletes the secret of a connection whose record holds the credentials

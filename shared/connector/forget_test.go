@@ -134,3 +134,27 @@ func TestForget_FormerPerson(t *testing.T) {
 		}
 	})
 }
+
+// While a consent deletes the former secret, no worker stores the credentials in a new
+// one, which the deletion could hit.
+func TestForget_WorkerMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := b.connect(t, "facebook")
+	b.change(t, c.ID, func(c *connector.Connection) { c.UserID = "100000000000099" })
+	following := b.process(beforeCall("Vault.Delete", 1, func() {
+		b.change(t, c.ID, func(c *connector.Connection) { c.RefreshAt = b.clock.Now() })
+		if _, err := b.HandleDue(t.Context(), dueKey(c.ID)); err != nil {
+			t.Error(err)
+		}
+	}))
+	if err := followed["consent"](t, b, c, following); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.token(t, c.ID); err != nil {
+		t.Errorf("the token afterwards: %v", err)
+	}
+	if left := b.connection(t, c.ID); left.ForgetSecret || left.Lease.Holder != "" {
+		t.Errorf("the secret is still to be forgotten: %v, the lease is %+v", left.ForgetSecret, left.Lease)
+	}
+}

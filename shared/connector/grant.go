@@ -214,12 +214,14 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 		applyGrant(c, g, r.requested)
 		s.applyCredentials(c, r.platform, g.Credentials, ref)
 		c.ConsentID = r.consent
-		c.Lease.release(r.holder)
+		if !c.ForgetSecret { // else startSecret releases it
+			c.Lease.release(r.holder)
+		}
 		return nil
 	})
 	switch {
 	case err == nil:
-		return s.startSecret(ctx, r.platform, committed, g.Credentials), nil
+		return s.startSecret(ctx, r.platform, committed, g.Credentials, r.holder), nil
 	case errors.Is(err, ErrConflict):
 		if c.Credentials.IsZero() {
 			s.deleteOrphan(ctx, next)

@@ -33,7 +33,9 @@ import (
 //   - a worker that does not crash loses no grant;
 //   - a connection with a valid, stored refresh token is not marked needs_reauth;
 //   - no expired access token is returned;
-//   - every connection with a valid grant works after the faults.
+//   - every connection with a valid grant works after the faults;
+//   - an event tells of every change, once the faults end: of a bus that is down at
+//     times, that refuses single events, and whose answers get lost.
 //
 // CONNECTOR_SCHEDULES is the number of schedules. CONNECTOR_SEED is the seed of
 // the first one.
@@ -64,10 +66,13 @@ func TestSimulation(t *testing.T) {
 	attr(t, "grants_lost_in_window", sum.lostInWindow)
 	attr(t, "grants_lost_by_lost_replies", sum.lostReplies)
 	attr(t, "grants_lost_otherwise", 0)
-	t.Logf("schedules %d, exchanges %d, crashes %d, faults %d, long pauses %d; grants lost in the window between rotation and durable write: %d, by lost replies: %d, otherwise: 0",
-		schedules, sum.exchanges, sum.crashes, sum.faults, sum.pauses, sum.lostInWindow, sum.lostReplies)
-	if sum.crashes == 0 || sum.faults == 0 || sum.exchanges == 0 {
-		t.Errorf("the simulation had no crash, no fault or no exchange: %+v", sum)
+	attr(t, "events", sum.events)
+	attr(t, "events_sent_late", sum.lateEvents)
+	attr(t, "events_lost", 0)
+	t.Logf("schedules %d, exchanges %d, crashes %d, faults %d, long pauses %d; grants lost in the window between rotation and durable write: %d, by lost replies: %d, otherwise: 0; events %d, sent late %d, lost 0",
+		schedules, sum.exchanges, sum.crashes, sum.faults, sum.pauses, sum.lostInWindow, sum.lostReplies, sum.events, sum.lateEvents)
+	if sum.crashes == 0 || sum.faults == 0 || sum.exchanges == 0 || sum.lateEvents == 0 {
+		t.Errorf("the simulation had no crash, no fault, no exchange or no late event: %+v", sum)
 	}
 }
 
@@ -92,6 +97,7 @@ func number(t *testing.T, name string, defaultValue uint64) uint64 {
 type counts struct {
 	exchanges, crashes, faults, pauses int
 	lostInWindow, lostReplies          int
+	events, lateEvents                 int
 }
 
 func (n *counts) add(other counts) {
@@ -101,6 +107,8 @@ func (n *counts) add(other counts) {
 	n.pauses += other.pauses
 	n.lostInWindow += other.lostInWindow
 	n.lostReplies += other.lostReplies
+	n.events += other.events
+	n.lateEvents += other.lateEvents
 }
 
 const (
@@ -114,6 +122,9 @@ type world struct {
 	seed     uint64
 	store    *connectortest.Store
 	vault    *connectortest.Vault
+	queue    *connectortest.Queue
+	events   *connectortest.Events
+	written  *transitions
 	platform *rotating
 	ids      []connector.ID
 
@@ -127,7 +138,10 @@ type world struct {
 }
 
 func newWorld(seed uint64) *world {
-	w := &world{seed: seed, store: connectortest.NewStore(), vault: connectortest.NewVault(), durable: map[string]bool{}, began: time.Now()}
+	w := &world{
+		seed: seed, store: connectortest.NewStore(), vault: connectortest.NewVault(), durable: map[string]bool{}, began: time.Now(),
+		queue: connectortest.NewQueue(), events: connectortest.NewEvents(), written: &transitions{},
+	}
 	w.platform = &rotating{world: w, lifetime: simulatedLifetime, grants: map[string]*simulatedGrant{}, names: seed%2 == 0}
 	return w
 }
@@ -154,6 +168,16 @@ func (w *world) count(f func(*counts)) {
 // twenty.
 func (w *world) vaultDown() bool {
 	return w.faulty() && time.Since(w.began)%(20*time.Minute) > 17*time.Minute
+}
+
+// busDown reports whether the bus refuses everything: for five minutes of every
+// twenty-five. busSilent reports whether it does not answer: for the last of the five.
+func (w *world) busDown() bool {
+	return w.faulty() && time.Since(w.began)%(25*time.Minute) > 20*time.Minute
+}
+
+func (w *world) busSilent() bool {
+	return w.faulty() && time.Since(w.began)%(25*time.Minute) > 24*time.Minute
 }
 
 func (w *world) faulty() bool {
@@ -188,6 +212,40 @@ func (w *world) run(t *testing.T) {
 	// Wait until every reply has arrived and every access token has expired.
 	time.Sleep(simulatedLifetime + time.Minute)
 	w.checkRecovery(t)
+	w.checkEvents(t)
+}
+
+// checkEvents checks that an event tells of every change, once the sweep ran a few
+// times.
+func (w *world) checkEvents(t *testing.T) {
+	k := w.worker(98, 0)
+	for range 3 {
+		time.Sleep(2 * time.Hour)
+		k.sendOwed(t.Context())
+	}
+	events := w.events.All()
+	lost, told := w.written.lost(events)
+	for _, transition := range lost {
+		w.problem("nobody was told of %+v", transition)
+	}
+	if strings.Contains(w.store.Text(), `"event":{`) {
+		w.problem("an event is still owed")
+	}
+	w.count(func(n *counts) { n.events += told })
+}
+
+// sendOwed has a sweep and a worker send the events that are owed.
+func (k *worker) sendOwed(ctx context.Context) {
+	k.service.QueueDue(ctx)
+	for _, item := range k.world.queue.Drain() {
+		if item.Kind != connector.EventKind {
+			continue // the workers refresh connections that are not due, too
+		}
+		result, _ := k.service.HandleDue(ctx, item)
+		if result == connector.Sent {
+			k.world.count(func(n *counts) { n.lateEvents++ })
+		}
+	}
 }
 
 // checkRecovery checks that each connection works after the faults, or reports
@@ -273,8 +331,8 @@ func (w *world) worker(n uint64, lifetime time.Duration) *worker {
 		Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
 		PublicURL: "https://connect.example",
 	}
-	ports := connectortest.Ports{Store: w.store, Vault: w.vault, Sealer: connectortest.Sealer{}, Queue: connectortest.NewQueue(), Events: connectortest.NewEvents()}
-	ports.Wire(k.service, k.hook, credentialstore.Options{})
+	ports := connectortest.Ports{Store: w.store, Vault: w.vault, Sealer: connectortest.Sealer{}, Queue: w.queue, Events: w.events}
+	ports.Wire(k.service, connectortest.Chain(k.hook, w.written.hook), credentialstore.Options{})
 	return k
 }
 
@@ -316,6 +374,8 @@ func (k *worker) invoke(t *testing.T) {
 		k.service.Refresh(ctx, id)
 	case action < 13:
 		k.reauthorize(ctx)
+	case action < 17:
+		k.sendOwed(ctx)
 	case action >= 20 && action < 70:
 		k.service.HandleDue(ctx, dueKey(id))
 	default:
@@ -324,7 +384,24 @@ func (k *worker) invoke(t *testing.T) {
 	if time.Now().After(k.deadline) {
 		panic(crash{}) // Lambda has ended the invocation
 	}
+	if time.Until(k.deadline) < simulatedSkew {
+		k.ranOutOfTime()
+	}
 	k.exchanging = nil
+}
+
+// ranOutOfTime treats as a crash that neither the vault nor the store took the new
+// credentials until the deadline: a long pause can use up the time for that.
+func (k *worker) ranOutOfTime() {
+	g := k.exchanging
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !k.world.isDurable(g.current) {
+		g.crashed = true
+	}
 }
 
 // reauthorize simulates a new consent of a person, which ends the previous grant.
@@ -386,8 +463,19 @@ func (k *worker) step() (before, after bool) {
 }
 
 // hook adds faults to the ports that the protocol uses.
-func (k *worker) hook(_ context.Context, call connectortest.Call, next func() error) error {
+func (k *worker) hook(ctx context.Context, call connectortest.Call, next func() error) error {
 	switch call.Name {
+	case "Events.Publish":
+		return k.publish(ctx, next)
+	case "Store.Create", "Vault.Delete", "Store.Ticket", "Store.DropTicket", "Store.ReplaceTicket":
+		before, after := k.step()
+		if before {
+			return errFlaky
+		}
+		if err := next(); err != nil || !after {
+			return err
+		}
+		return errFlaky
 	case "Store.Connection", "Vault.Get":
 		if before, _ := k.step(); before {
 			return errFlaky
@@ -414,6 +502,22 @@ func (k *worker) hook(_ context.Context, call connectortest.Call, next func() er
 		return errFlaky
 	}
 	return nil
+}
+
+// publish adds the faults of the bus. It throttles one event in ten.
+func (k *worker) publish(ctx context.Context, next func() error) error {
+	before, after := k.step()
+	switch {
+	case k.world.busSilent():
+		<-ctx.Done()
+		return ctx.Err()
+	case before, k.world.busDown(), k.world.faulty() && !k.faultless && k.random.IntN(10) == 0:
+		return errFlaky
+	}
+	if err := next(); err != nil || !after {
+		return err
+	}
+	return errFlaky
 }
 
 // recordDurable records that the refresh token in text, if there is one, is stored.

@@ -95,8 +95,11 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 	if v.isOfAnother(c) {
 		return Connection{}, &Error{Code: AccountMismatch, Message: "the credentials are those of another account"}
 	}
-	recovered := c.Status == NeedsReauth
+	recovered, consent := c.Status == NeedsReauth, c.ConsentID
 	verified, err := s.commit(ctx, c, func(c *Connection) error {
+		if c.ConsentID != consent {
+			return errUnchanged // it is about credentials that others replaced
+		}
 		c.VerifiedAt = s.Now().UTC()
 		c.setAccount(v.Account)
 		c.setUser(v.UserID)
@@ -113,6 +116,8 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 		err = s.eraseNamed(ctx, verified)
 	}
 	switch {
+	case errors.Is(err, errUnchanged):
+		return verified, nil
 	case errors.Is(err, ErrConflict):
 		return Connection{}, errAccountHeld()
 	case errors.Is(err, errLate):

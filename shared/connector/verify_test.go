@@ -30,6 +30,34 @@ func TestService_Verify(t *testing.T) {
 		}
 	})
 
+	// What the platform said of former credentials is not recorded of those that another
+	// person's consent brought meanwhile.
+	t.Run("consent_of_another_person_meanwhile", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		person := b.sandbox.People("facebook")[0]
+		colleague := sandbox.Person{ID: "100000000000077", Name: "Sandbox Colleague", Pages: person.Pages[:1]}
+		b.sandbox.AddPerson("facebook", colleague)
+		link := connector.LinkRequest{Platform: "facebook", Owner: "acme"}
+		first, err := b.Callback(t.Context(), b.consentedTo(t, link, sandbox.Choice{Account: colleague.ID}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := first.Connections[0].ID
+		verifying := b.process(beforeCall("Store.Update", 1, func() {
+			choice := sandbox.Choice{Account: person.ID, Pages: []string{person.Pages[0].ID}}
+			if _, err := b.Callback(t.Context(), b.consentedTo(t, link, choice)); err != nil {
+				t.Error(err)
+			}
+		}))
+		if _, err := verifying.Verify(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+		if c := b.connection(t, id); c.UserID != person.ID {
+			t.Errorf("the connection is one of %q, want %q", c.UserID, person.ID)
+		}
+	})
+
 	// An access token that died before its time is replaced by a refresh.
 	t.Run("refreshes_a_token_that_died_early", func(t *testing.T) {
 		t.Parallel()

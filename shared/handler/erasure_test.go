@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -304,6 +305,38 @@ func TestErasure_NewConsent(t *testing.T) {
 				t.Errorf("its token: %v", failure)
 			}
 		})
+	}
+}
+
+// Events that the bus does not accept name the person no longer, and are still sent.
+func TestErasure_OwedEvents(t *testing.T) {
+	t.Parallel()
+	e := newErasing(t)
+	e.events.Refuse(func(connector.Event) bool { return true })
+	id := e.connect(t, "facebook", "acme", e.one())[0]
+	e.clock.Advance(time.Minute)
+	e.erase(t)
+	for range 6 {
+		e.clock.Advance(5 * time.Minute)
+		e.sweep(t)
+	}
+	e.wantNoTrace(t, "after the second search")
+	if strings.Contains(e.store.Text(), e.person.Pages[0].ID) {
+		t.Error("the table names the account")
+	}
+	e.events.Refuse(nil)
+	e.clock.Advance(2 * time.Hour)
+	e.sweep(t)
+	var types []connector.EventType
+	for _, event := range e.events.All() {
+		types = append(types, event.Type)
+		if string(event.ConnectionID) != id || event.Owner != "acme" || event.AccountID != "" {
+			t.Errorf("the event is %+v, want the connection and the owner alone", event)
+		}
+	}
+	slices.Sort(types)
+	if want := []connector.EventType{connector.EventConnected, connector.EventDisconnected}; !slices.Equal(types, want) {
+		t.Errorf("the events are %q, want %q", types, want)
 	}
 }
 

@@ -123,7 +123,7 @@ func messageKey(body string) (connector.RecordKey, error) {
 		return connector.RecordKey{}, connector.Invalid(field, "not an id")
 	}
 	switch key.Kind {
-	case "", connector.ConnectionKind, connector.PendingKind, connector.UnrecordedKind, connector.ErasureKind:
+	case "", connector.ConnectionKind, connector.PendingKind, connector.UnrecordedKind, connector.ErasureKind, connector.EventKind:
 		return key, nil
 	}
 	return connector.RecordKey{}, connector.Invalid("kind", "not one that becomes due")
