@@ -32,8 +32,8 @@ func (p eraser) ReadNotice(_ connector.App, _ string, raw connector.RawNotice) (
 	return connector.Notice{ID: string(raw.Body) + p.now().String(), UserID: string(raw.Body), Delete: true, Reason: "data_deletion", At: p.now().Truncate(time.Second)}, nil
 }
 
-func (p eraser) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
-	grants, err := p.Platform.Exchange(ctx, app, a, code)
+func (p eraser) Grants(ctx context.Context, app connector.App, redeemed connector.Credentials) ([]connector.Grant, error) {
+	grants, err := p.Platform.Grants(ctx, app, redeemed)
 	for _, g := range grants {
 		p.tokens.note(g.UserID, g.Credentials)
 	}

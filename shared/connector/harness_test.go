@@ -138,9 +138,9 @@ func (p *timedPlatform) Refresh(ctx context.Context, app connector.App, c connec
 	return p.Platform.Refresh(ctx, app, c)
 }
 
-func (p *timedPlatform) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) ([]connector.Grant, error) {
+func (p *timedPlatform) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (connector.Credentials, error) {
 	p.note(ctx)
-	return p.Platform.Exchange(ctx, app, a, code)
+	return p.Platform.Redeem(ctx, app, a, code)
 }
 
 func (p *timedPlatform) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {

@@ -198,9 +198,16 @@ func (p steppingPlatform) Refresh(ctx context.Context, app connector.App, c conn
 	})
 }
 
-func (p steppingPlatform) Exchange(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (grants []connector.Grant, err error) {
-	return grants, p.steps.step("platform: exchange", false, func() error {
-		grants, err = p.Platform.Exchange(ctx, app, a, code)
+func (p steppingPlatform) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (redeemed connector.Credentials, err error) {
+	return redeemed, p.steps.step("platform: redeem", false, func() error {
+		redeemed, err = p.Platform.Redeem(ctx, app, a, code)
+		return err
+	})
+}
+
+func (p steppingPlatform) Grants(ctx context.Context, app connector.App, redeemed connector.Credentials) (grants []connector.Grant, err error) {
+	return grants, p.steps.step("platform: grants", false, func() error {
+		grants, err = p.Platform.Grants(ctx, app, redeemed)
 		return err
 	})
 }

@@ -762,7 +762,11 @@ func (p *simulatedPlatform) AuthorizationError(string) *connector.Error {
 	return &connector.Error{Code: connector.Internal, Message: "no authorization in the simulation"}
 }
 
-func (p *simulatedPlatform) Exchange(context.Context, connector.App, connector.Authorization, connector.Secret) ([]connector.Grant, error) {
+func (p *simulatedPlatform) Redeem(context.Context, connector.App, connector.Authorization, connector.Secret) (connector.Credentials, error) {
+	return connector.Credentials{}, errors.ErrUnsupported
+}
+
+func (p *simulatedPlatform) Grants(context.Context, connector.App, connector.Credentials) ([]connector.Grant, error) {
 	return nil, errors.ErrUnsupported
 }
 

@@ -104,6 +104,9 @@ func (h *Handler) refreshMessage(ctx context.Context, batch *call, message event
 	return err
 }
 
+// stateID matches the id of a consent: the hash of its state.
+var stateID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 // messageKey reads {"kind": "…", "id": "…"}. The previous release sends
 // {"connection_id": "…"}, whatever is due.
 func messageKey(body string) (connector.RecordKey, error) {
@@ -119,11 +122,11 @@ func messageKey(body string) (connector.RecordKey, error) {
 	if o.err != nil {
 		return connector.RecordKey{}, o.err
 	}
-	if !connector.ID(key.ID).Valid() {
+	if !connector.ID(key.ID).Valid() && (key.Kind != connector.StateKind || !stateID.MatchString(key.ID)) {
 		return connector.RecordKey{}, connector.Invalid(field, "not an id")
 	}
 	switch key.Kind {
-	case "", connector.ConnectionKind, connector.PendingKind, connector.UnrecordedKind, connector.ErasureKind, connector.EventKind:
+	case "", connector.ConnectionKind, connector.PendingKind, connector.UnrecordedKind, connector.StateKind, connector.ErasureKind, connector.EventKind:
 		return key, nil
 	}
 	return connector.RecordKey{}, connector.Invalid("kind", "not one that becomes due")

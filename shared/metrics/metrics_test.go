@@ -125,7 +125,11 @@ func (p fixedPlatform) Refresh(context.Context, connector.App, connector.Credent
 	return connector.Credentials{}, p.err
 }
 
-func (p fixedPlatform) Exchange(context.Context, connector.App, connector.Authorization, connector.Secret) ([]connector.Grant, error) {
+func (p fixedPlatform) Redeem(context.Context, connector.App, connector.Authorization, connector.Secret) (connector.Credentials, error) {
+	return connector.Credentials{}, p.err
+}
+
+func (p fixedPlatform) Grants(context.Context, connector.App, connector.Credentials) ([]connector.Grant, error) {
 	return nil, p.err
 }
 
@@ -178,12 +182,13 @@ func TestMeter_Refresh(t *testing.T) {
 func TestMeter_AppRefused(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, fixedPlatform{err: &connector.Error{Code: connector.AppMisconfigured}})
-	_, exchanged := h.service.Platforms[0].Exchange(t.Context(), connector.App{}, connector.Authorization{}, connector.Secret{})
+	_, redeemed := h.service.Platforms[0].Redeem(t.Context(), connector.App{}, connector.Authorization{}, connector.Secret{})
+	_, asked := h.service.Platforms[0].Grants(t.Context(), connector.App{}, connector.Credentials{})
 	_, verified := h.service.Platforms[0].Verify(t.Context(), connector.App{}, connector.Credentials{})
-	if exchanged == nil || verified == nil {
+	if redeemed == nil || asked == nil || verified == nil {
 		t.Fatal("the error was lost")
 	}
-	if diff := cmp.Diff(map[string]float64{"AppRefused": 2, "AppRefused Platform=tiktok": 2}, h.written(t)); diff != "" {
+	if diff := cmp.Diff(map[string]float64{"AppRefused": 3, "AppRefused Platform=tiktok": 3}, h.written(t)); diff != "" {
 		t.Errorf("written (-want +got):\n%s", diff)
 	}
 }
