@@ -214,7 +214,10 @@ func (c *consent) storeRedeemed(ctx context.Context) error {
 		return internal("sealing what a code yielded", errors.Join(err, putErr))
 	}
 	next := c.record
-	next.Phase, next.RedeemedAt = consentRedeemed, c.Now().UTC()
+	next.Phase = consentRedeemed
+	if next.RedeemedAt.IsZero() {
+		next.RedeemedAt = c.Now().UTC()
+	}
 	next.Credentials = &consentCredentials{Generation: ref.Generation, Sealed: ref.Sealed}
 	writeCtx, cancel := rescueContext(ctx)
 	defer cancel()

@@ -45,9 +45,31 @@ func (c *consent) continueRedeemed(ctx context.Context) error {
 	return c.complete(ctx)
 }
 
+// openRedeemed opens what the code yielded.
+func (c *consent) openRedeemed(ctx context.Context) error {
+	creds, err := c.CredentialStore.Get(ctx, c.credentialsKey(), c.record.Credentials.ref())
+	if err != nil {
+		return internal("reading what a code yielded", err)
+	}
+	c.credentials = creds
+	return nil
+}
+
 // complete saves the accounts of a redeemed consent, or makes it wait for Confirm.
 func (c *consent) complete(ctx context.Context) error {
-	grants, err := c.grants(ctx)
+	// A connection that is gone may have taken the grant with it.
+	_, err := c.target(ctx, c.record.Authorization)
+	if err == nil {
+		err = c.renewExpired(ctx)
+	}
+	var grants []Grant
+	if err == nil {
+		grants, err = c.grants(ctx)
+	}
+	if errors.Is(err, ReauthorizationRequired) {
+		_, gone := c.target(ctx, c.record.Authorization)
+		err = cmp.Or(gone, err)
+	}
 	if err == nil {
 		err = c.checkErased(ctx, c.record.Platform, grants)
 	}
@@ -75,7 +97,7 @@ func (c *consent) complete(ctx context.Context) error {
 	case err == nil, errors.Is(err, errLate):
 		return err
 	case errors.Is(err, LinkGone):
-		return c.lose(ctx, grants)
+		return c.lose(ctx)
 	case retryable(err) && !ofBudget(err):
 		return c.postpone(ctx, err)
 	case len(c.saved) > 0:
@@ -83,6 +105,36 @@ func (c *consent) complete(ctx context.Context) error {
 		return c.finish(ctx, err)
 	}
 	return c.fail(ctx, err, grants)
+}
+
+// renewExpired renews what the code yielded where the access token expired before
+// the consent could be completed.
+func (c *consent) renewExpired(ctx context.Context) error {
+	expires := c.credentials.ExpiresAt
+	if expires.IsZero() || c.Now().Before(expires) || !c.credentials.renewable() {
+		return nil
+	}
+	if err := c.readApp(ctx); err != nil {
+		return err
+	}
+	if err := c.CredentialStore.Prepare(ctx); err != nil {
+		return internal("preparing the credential store", err)
+	}
+	renewed, err := withCurrentOrPreviousSecret(ctx, c.Service, c.app, clientRefused, func(app App) (Credentials, error) {
+		ctx, cancel, err := exchangeContext(ctx)
+		if err != nil {
+			return Credentials{}, err
+		}
+		defer cancel()
+		return c.platform.Refresh(ctx, app, c.credentials)
+	})
+	if err != nil {
+		return internal("renewing what a code yielded", err)
+	}
+	renewed.ClientID, renewed.Generation = c.credentials.ClientID, c.credentials.Generation+1
+	renewed.AccountID, renewed.UserID = "", ""
+	c.credentials = renewed
+	return c.storeRedeemed(ctx)
 }
 
 // grants asks the platform what was granted. Beside an error it returns what is to
@@ -307,8 +359,8 @@ func (c *consent) wait(ctx context.Context) error {
 // person, the grant is discarded: to revoke it would end that connection, too.
 // Otherwise it is revoked: later, since the index of persons may not show another
 // connection of this person yet.
-func (c *consent) lose(ctx context.Context, grants []Grant) error {
-	winner, ended, err := c.winner(ctx)
+func (c *consent) lose(ctx context.Context) error {
+	winner, err := c.winner(ctx)
 	if err != nil {
 		return c.postpone(ctx, err)
 	}
@@ -316,8 +368,6 @@ func (c *consent) lose(ctx context.Context, grants []Grant) error {
 	next.Phase = consentDone
 	gone := errLinkGone()
 	switch {
-	case ended:
-		return c.fail(ctx, gone, grants)
 	case winner.Person != "" && c.userID != "" && winner.Person == personHash(c.record.Platform, c.userID):
 		next.Credentials = nil
 		if c.record.Confirm {
@@ -326,36 +376,30 @@ func (c *consent) lose(ctx context.Context, grants []Grant) error {
 	default:
 		next.Failure, next.Until = newConsentFailure(gone), c.Now().UTC().Add(confirmationLife+confirmationSlack)
 	}
-	if err := c.write(ctx, next, Change{}); err != nil {
+	if err := c.write(ctx, next, Change{}); err != nil || next.Failure == nil {
 		return err
 	}
-	if next.Failure != nil {
-		return gone
-	}
-	return nil
+	return gone
 }
 
-// winner returns the record of the consent that has the link. ended says that none
-// has: the link was ended, or had expired.
-func (c *consent) winner(ctx context.Context) (r consentRecord, ended bool, err error) {
+// winner returns the record of the consent that has the link, the zero record where
+// none has: the link was ended, or had expired.
+func (c *consent) winner(ctx context.Context) (consentRecord, error) {
 	l, _, err := c.readLinkStatus(ctx, linkID(c.record.Link))
-	if errors.Is(err, ErrNotFound) {
-		return consentRecord{}, true, nil
+	if errors.Is(err, ErrNotFound) || err == nil && (l.By == "" || l.By == c.id || l.Phase == linkEnded) {
+		return consentRecord{}, nil
 	}
 	if err != nil {
-		return consentRecord{}, false, err
-	}
-	if l.By == "" || l.By == c.id || l.Phase == linkEnded {
-		return consentRecord{}, true, nil
+		return consentRecord{}, err
 	}
 	other, err := c.readConsent(ctx, l.By)
 	if errors.Is(err, ErrNotFound) {
-		return consentRecord{}, false, nil // of the previous release
+		return consentRecord{}, nil // of the previous release
 	}
 	if err != nil {
-		return consentRecord{}, false, err
+		return consentRecord{}, err
 	}
-	return other.record, false, nil
+	return other.record, nil
 }
 
 // fail ends a consent with a failure, which it returns. What was granted is
@@ -368,10 +412,17 @@ func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 		return cause
 	}
 	c.recordFailure(ctx, c.record.Authorization, cause)
-	if c.record.Credentials != nil {
-		if err := c.revokeGranted(ctx, grants); err != nil {
-			c.Log.WarnContext(ctx, "revoking an unused grant, to be tried again", "platform", string(next.Platform), "error", err)
-		}
+	if c.record.Credentials == nil {
+		return cause
+	}
+	err := error(nil)
+	if len(grants) == 0 {
+		err = c.revokeAll(ctx)
+	} else {
+		err = c.revokeGranted(ctx, grants)
+	}
+	if err != nil {
+		c.Log.WarnContext(ctx, "revoking an unused grant, to be tried again", "platform", string(next.Platform), "error", err)
 	}
 	return cause
 }
@@ -482,13 +533,9 @@ func (c *consent) expire(ctx context.Context) error {
 // revokeLater revokes what a consent that is done did not save. It is tried for a
 // day; then what the code yielded is deleted without it.
 func (c *consent) revokeLater(ctx context.Context) error {
-	creds, _, err := c.CredentialStore.Latest(ctx, c.credentialsKey(), c.record.Credentials.ref())
+	err := c.openRedeemed(ctx)
 	if err == nil {
-		c.credentials = creds
-		var grants []Grant
-		if grants, err = c.grants(ctx); err == nil || !retryable(err) {
-			err = c.revokeGranted(ctx, grants)
-		}
+		err = c.revokeAll(ctx)
 	}
 	if err == nil || errors.Is(err, errLate) {
 		return err
@@ -502,6 +549,15 @@ func (c *consent) revokeLater(ctx context.Context) error {
 	next.Tries++
 	_, next.Until = c.backoff(next.Tries, AsError(err).RetryAfter)
 	return cmp.Or(c.write(ctx, next, Change{}), err)
+}
+
+// revokeAll asks the platform what was granted, and revokes it.
+func (c *consent) revokeAll(ctx context.Context) error {
+	grants, err := c.grants(ctx)
+	if retryable(err) {
+		return err
+	}
+	return c.revokeGranted(ctx, grants)
 }
 
 // ofBudget reports whether a budget refused the accounts of a consent.

@@ -106,7 +106,10 @@ func (c *consent) confirm(ctx context.Context) error {
 		}
 		err = c.write(ctx, next, Change{Replace: []Replacement{{Old: c.linkTicket, New: status}}})
 		if err == nil {
-			return c.continueRedeemed(ctx)
+			if err := c.openRedeemed(ctx); err != nil {
+				return c.postpone(ctx, err)
+			}
+			return c.complete(ctx)
 		}
 		if !errors.Is(err, ErrConflict) {
 			return err

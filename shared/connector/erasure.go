@@ -343,7 +343,7 @@ func (s *Service) erasePending(ctx context.Context, e erasure, key RecordKey) (b
 	if _, err := s.Store.Commit(ctx, Change{Overwrite: []Ticket{anonymous}}); err != nil {
 		return false, internal("deleting a pending consent", err)
 	}
-	return true, nil
+	return !p.OfConsent, nil // that consent counts
 }
 
 // eraseConsent deletes what the code of a consent yielded, unless the consent began

@@ -341,27 +341,24 @@ func (s *Service) applyCredentials(c *Connection, p Platform, creds Credentials,
 // selectGrants returns the grants to save: all of them or, when one connection
 // is re-authorized, the one for it, which is then the target.
 func (s *Service) selectGrants(ctx context.Context, a Authorization, grants []Grant) (target *Connection, selected []Grant, err error) {
-	if a.ConnectionID == "" {
-		return nil, grants, nil
-	}
-	c, err := s.Connection(ctx, a.ConnectionID)
+	c, err := s.target(ctx, a)
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.Status == Disconnected || c.Owner != a.Owner {
-		return nil, nil, errConnectionNotFound()
+	if c == nil {
+		return nil, grants, nil
 	}
 	mismatch := &Error{Code: AccountMismatch, Message: "the consent was given for another account than the one to be re-authorized: choose " + c.AccountName}
 	for _, g := range grants {
 		if c.AccountID == g.Account.ID {
-			return &c, []Grant{g}, nil
+			return c, []Grant{g}, nil
 		}
 		if !c.acceptsAccount(g.Account) {
 			continue
 		}
 		_, err := s.Store.FindAccount(ctx, c.Owner, c.Platform, g.Account.ID)
 		if errors.Is(err, ErrNotFound) {
-			return &c, []Grant{g}, nil
+			return c, []Grant{g}, nil
 		}
 		if err != nil {
 			return nil, nil, internal("finding the connection", err)
@@ -369,6 +366,21 @@ func (s *Service) selectGrants(ctx context.Context, a Authorization, grants []Gr
 		mismatch = errAccountHeld()
 	}
 	return nil, nil, mismatch
+}
+
+// target returns the connection to re-authorize, nil where there is none.
+func (s *Service) target(ctx context.Context, a Authorization) (*Connection, error) {
+	if a.ConnectionID == "" {
+		return nil, nil
+	}
+	c, err := s.Connection(ctx, a.ConnectionID)
+	if err != nil {
+		return nil, err
+	}
+	if c.Status == Disconnected || c.Owner != a.Owner {
+		return nil, errConnectionNotFound()
+	}
+	return &c, nil
 }
 
 func errAccountHeld() *Error {

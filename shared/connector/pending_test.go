@@ -2,8 +2,10 @@ package connector_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -169,20 +171,19 @@ func TestPending_Unconfirmed(t *testing.T) {
 func TestPending_OrphanedSecret(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name      string
-		platform  connector.Name
-		imported  bool
-		again     bool // the person connects once more
-		down      bool // the platform, for a while
-		crashes   bool // else the store fails, as long as the connecting lasts
-		wantAlive bool
+		name     string
+		platform connector.Name
+		imported bool
+		again    bool // the person connects once more
+		down     bool // the platform, for a while
+		crashes  bool // else the store fails, as long as the connecting lasts
 	}{
 		{name: "crashed", platform: "tiktok", crashes: true},
 		{name: "crashed_with_several_accounts", platform: "facebook", crashes: true},
 		{name: "store_fails", platform: "tiktok"},
 		{name: "platform_is_down_at_first", platform: "tiktok", crashes: true, down: true},
-		{name: "connected_again", platform: "tiktok", crashes: true, again: true, wantAlive: true},
-		{name: "imported", platform: "tiktok", imported: true, crashes: true, wantAlive: true},
+		{name: "connected_again", platform: "tiktok", crashes: true, again: true},
+		{name: "imported", platform: "tiktok", imported: true, crashes: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -230,20 +231,28 @@ func TestPending_OrphanedSecret(t *testing.T) {
 				b.connect(t, test.platform)
 			}
 			if test.down {
-				b.sandbox.Fault(sandbox.Fault{Platform: string(test.platform), Endpoint: "revoke", Kind: sandbox.Outage})
+				b.sandbox.Fault(sandbox.Fault{Platform: string(test.platform), Endpoint: "me", Kind: sandbox.Outage})
 				b.clock.Advance(30 * time.Minute)
-				b.wantSwept(t, "while the platform is down", connector.Failed)
+				if got := b.sweep(t); !slices.Contains(got, connector.Failed) || len(b.connected(t)) > 0 {
+					t.Errorf("while the platform is down: the sweep did %v", got)
+				}
 			}
 			b.clock.Advance(30 * time.Minute)
 			b.sweep(t)
+			for _, c := range b.connected(t) {
+				if _, err := b.token(t, c.ID); err != nil {
+					t.Errorf("the connection that the sweep made: %v", err)
+				}
+			}
+			if n := len(b.connected(t)); n == 0 && !test.imported {
+				t.Error("the consent was lost")
+			}
 			if _, _, err := b.vault.Get(t.Context(), left, ""); !errors.Is(err, connector.ErrNotFound) {
 				t.Errorf("the secret without a record is in the vault: %v", err)
 			}
-			if alive := b.sandbox.Kill(string(test.platform), "", 0) > 0; alive != test.wantAlive {
-				t.Errorf("the grant is alive at the platform: %v, want %v", alive, test.wantAlive)
+			if b.sandbox.Kill(string(test.platform), "", 0) == 0 {
+				t.Error("the grant is dead at the platform")
 			}
-			b.clock.Advance(time.Hour)
-			b.wantNothingDue(t, "an hour later")
 		})
 	}
 
@@ -337,27 +346,11 @@ func TestPending_PreviousRelease(t *testing.T) {
 		t.Run("pending_consent"+name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			b.toConfirm(t, "tiktok", allowed)
+			b.putPending(t)
 			b.clock.Advance(confirmationEnd)
 			due := b.due(t, b.clock.Now())
 			if len(due) != 1 {
 				t.Fatalf("due: %v", due)
-			}
-			// The previous release wrote no revoke_after.
-			ticket, err := b.store.TakeTicket(t.Context(), due[0].RecordKey, "", b.clock.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			var body map[string]any
-			if err := json.Unmarshal(ticket.Body, &body); err != nil {
-				t.Fatal(err)
-			}
-			delete(body, "revoke_after")
-			if ticket.Body, err = json.Marshal(body); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := b.store.Commit(t.Context(), connector.Change{Put: []connector.Ticket{ticket}}); err != nil {
-				t.Fatal(err)
 			}
 			b.clock.Advance(-time.Second)
 			if result, err := b.HandleDue(t.Context(), message(due[0].RecordKey)); result != connector.NotDue || err != nil {
@@ -371,4 +364,63 @@ func TestPending_PreviousRelease(t *testing.T) {
 			b.wantNoGrant(t, "afterwards", "tiktok")
 		})
 	}
+
+	// A consent that waits while functions are replaced can still be confirmed.
+	t.Run("pending_consent_confirmed", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		confirmation := b.putPending(t)
+		if _, err := b.Confirm(t.Context(), confirmation, "beta"); !errors.Is(err, connector.ConnectionNotFound) {
+			t.Errorf("of another owner: %v, want %s", err, connector.ConnectionNotFound)
+		}
+		connections, err := b.Confirm(t.Context(), confirmation, "acme")
+		if err != nil || len(connections) != 1 {
+			t.Fatalf("confirmed %v, %v", connections, err)
+		}
+		if _, err := b.token(t, connections[0].ID); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.Confirm(t.Context(), confirmation, "acme"); !errors.Is(err, connector.ConnectionNotFound) {
+			t.Errorf("confirmed again: %v, want %s", err, connector.ConnectionNotFound)
+		}
+		b.wantNothingPending(t)
+	})
+}
+
+// putPending stores a consent that waits for its confirmation as the previous release
+// does: with the credentials of each account. It returns the confirmation.
+func (b *bench) putPending(t *testing.T) connector.Secret {
+	t.Helper()
+	c := b.connect(t, "tiktok")
+	creds, _, err := b.CredentialStore.Latest(t.Context(), connector.CredentialsKey{
+		Kind: connector.OfConnection, ID: string(c.ID), Owner: "acme", Platform: "tiktok", AccountID: c.AccountID,
+	}, c.Credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.store.Commit(t.Context(), connector.Change{Before: &c}); err != nil {
+		t.Fatal(err)
+	}
+	id, now := string(c.ID), b.clock.Now()
+	creds.ConsentID = ""
+	if _, err := b.CredentialStore.Put(t.Context(), connector.CredentialsKey{
+		Kind: connector.OfConsent, ID: id + "/0", Owner: "acme", Platform: "tiktok", AccountID: c.AccountID,
+	}, connector.CredentialsRef{}, creds); err != nil {
+		t.Fatal(err)
+	}
+	confirmation := connector.NewSecret("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+	sum := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+	before := now.Add(confirmationLife)
+	body := fmt.Sprintf(`{"authorization":{"platform":"tiktok","owner":"acme","link":%q,"scopes":["user.info.basic"],"redirect_uri":"","expires_at":%q},`+
+		`"grants":[{"account_id":%q,"user_id":%q}],"confirm_before":%q}`,
+		sum("link"), now.Format(time.RFC3339), c.AccountID, c.UserID, before.Format(time.RFC3339))
+	_, err = b.store.Commit(t.Context(), connector.Change{Put: []connector.Ticket{
+		{RecordKey: connector.RecordKey{Kind: connector.PendingKind, ID: id}, Body: []byte(body), ExpiresAt: now.Add(7 * 24 * time.Hour), DueAt: before.Add(time.Minute)},
+		{RecordKey: connector.RecordKey{Kind: connector.ConfirmationKind, ID: sum(confirmation.Reveal())}, Bound: sum("acme"),
+			Body: fmt.Appendf(nil, `{"pending":%q}`, id), ExpiresAt: before},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return confirmation
 }

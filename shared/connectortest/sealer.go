@@ -2,31 +2,50 @@ package connectortest
 
 import (
 	"context"
-	"fmt"
-	"strings"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/sha256"
 
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/credentialstore"
 )
 
-// Sealer is a credentialstore.Sealer that binds, and hides nothing.
+// Sealer is a credentialstore.Sealer with a key that everybody knows. The same
+// text is sealed to the same bytes, so that a simulation can be repeated.
 type Sealer struct{}
 
 var _ credentialstore.Sealer = Sealer{}
+
+func testCipher() cipher.AEAD {
+	block, err := aes.NewCipher(make([]byte, 32))
+	if err != nil {
+		panic(err) // the key has the right length
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err)
+	}
+	return aead
+}
 
 // Prepare implements credentialstore.Sealer.
 func (Sealer) Prepare(context.Context) error { return nil }
 
 // Seal implements credentialstore.Sealer.
 func (Sealer) Seal(_ context.Context, plain connector.Secret, purpose string) ([]byte, error) {
-	return fmt.Appendf(nil, "%s\n%s", purpose, plain.Reveal()), nil
+	sum := sha256.Sum256([]byte(purpose + "\n" + plain.Reveal()))
+	nonce := sum[:12]
+	return testCipher().Seal(nonce, nonce, []byte(plain.Reveal()), []byte(purpose)), nil
 }
 
 // Open implements credentialstore.Sealer.
 func (Sealer) Open(_ context.Context, sealed []byte, purpose string) (connector.Secret, error) {
-	plain, ok := strings.CutPrefix(string(sealed), purpose+"\n")
-	if !ok {
+	if len(sealed) < 12 {
 		return connector.Secret{}, credentialstore.ErrUnsealable
 	}
-	return connector.NewSecret(plain), nil
+	plain, err := testCipher().Open(nil, sealed[:12], sealed[12:], []byte(purpose))
+	if err != nil {
+		return connector.Secret{}, credentialstore.ErrUnsealable
+	}
+	return connector.NewSecret(string(plain)), nil
 }

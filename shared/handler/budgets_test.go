@@ -455,7 +455,7 @@ func TestBudgets_AccountsPerConsent(t *testing.T) {
 			t.Errorf("%d secrets, want 100", len(s.vault.Names("connections/")))
 		}
 	})
-	// A consent through a link that is spent stores one secret, by which it is revoked.
+	// A consent through a link that is spent stores no secret.
 	t.Run("consent_through_a_spent_link", func(t *testing.T) {
 		t.Parallel()
 		for _, confirm := range []bool{false, true} {
@@ -468,8 +468,8 @@ func TestBudgets_AccountsPerConsent(t *testing.T) {
 			if r := f.finish(t); !strings.Contains(r.Headers["location"], "error=LinkGone") {
 				t.Errorf("ended at %v", r.Headers)
 			}
-			if n := len(s.vault.Names("pending/")) + len(s.vault.Names("connections/")); n != 1 || s.sandbox.Count("facebook", "revoke") != 0 {
-				t.Errorf("%d secrets, want 1, and no revocation yet", n)
+			if n := len(s.vault.Names("pending/")) + len(s.vault.Names("connections/")); n != 0 || s.sandbox.Count("facebook", "revoke") != 0 {
+				t.Errorf("%d secrets, want none, and no revocation yet", n)
 			}
 		}
 	})
