@@ -33,9 +33,9 @@ func (s *Service) Disconnect(ctx context.Context, id ID, purge bool) error {
 }
 
 // markDisconnected marks a connection as disconnected, or a disconnected one to be
-// purged. The record becomes due, so that
-// the sweep finishes the disconnection if this caller does not: it revokes a grant
-// that was active and deletes the credentials. errLate: the record is gone.
+// purged. The record becomes due, so that the sweep finishes the disconnection if
+// this caller does not: it revokes a grant that was active and deletes the
+// credentials. errLate: the record is gone.
 func (s *Service) markDisconnected(ctx context.Context, c Connection, purge bool) (Connection, error) {
 	marked, err := s.write(ctx, c, func(c Connection) (Connection, error) {
 		switch {

@@ -29,38 +29,37 @@ type owedEvent struct {
 	userID      string
 }
 
-// told is what an event tells.
-type told struct {
+// draft is what happened, before it is an event about a connection.
+type draft struct {
 	kind   EventType
 	reason string
 }
 
-// tells returns what a write of a connection tells the operator's product. before is
-// nil where the connection is new. Whatever changes a connection is told here, so that
-// no writer can forget it.
-func tells(before *Connection, after Connection) []told {
+// draftEvents returns the events of a write of a connection. before is nil where the
+// connection is new. The record alone decides, so that no writer can forget an event.
+func draftEvents(before *Connection, after Connection) []draft {
 	if before == nil {
-		return []told{{EventConnected, ""}}
+		return []draft{{EventConnected, ""}}
 	}
 	became := func(status Status) bool { return after.Status == status && before.Status != status }
 	switch {
 	case became(Disconnected):
 		if after.StatusReason == reasonDataDeletion {
-			return []told{{EventDisconnected, reasonDataDeletion}}
+			return []draft{{EventDisconnected, reasonDataDeletion}}
 		}
-		return []told{{EventDisconnected, ""}}
+		return []draft{{EventDisconnected, ""}}
 	case became(NeedsReauth), after.Status == NeedsReauth && after.StatusReason != before.StatusReason:
-		return []told{{EventReauth, after.StatusReason}}
+		return []draft{{EventReauth, after.StatusReason}}
 	case after.Status != Active:
 		return nil
 	case before.Status == NeedsReauth && after.Credentials.Generation == before.Credentials.Generation:
-		return []told{{EventRecovered, reasonVerified}} // (I7)
+		return []draft{{EventRecovered, reasonVerified}} // (I7)
 	case before.Status == NeedsReauth:
-		return []told{{EventRecovered, ""}}
+		return []draft{{EventRecovered, ""}}
 	case after.ConsentID != before.ConsentID:
-		return []told{{EventConnected, ""}}
+		return []draft{{EventConnected, ""}}
 	case after.ExpiryNoticeDays != 0 && after.ExpiryNoticeDays != before.ExpiryNoticeDays:
-		return []told{{EventExpiring, fmt.Sprintf("expires within %d days", after.ExpiryNoticeDays)}}
+		return []draft{{EventExpiring, fmt.Sprintf("expires within %d days", after.ExpiryNoticeDays)}}
 	}
 	return nil
 }
@@ -75,14 +74,14 @@ func (s *Service) commitAndTell(ctx context.Context, change Change) (Connection,
 		after.Revision = change.Before.Revision + 1
 	}
 	put := change.Put[:len(change.Put):len(change.Put)]
-	for _, t := range tells(change.Before, after) {
+	for _, d := range draftEvents(change.Before, after) {
 		id, err := NewID(s.Random)
 		if err != nil {
 			return Connection{}, internal("naming an event", err)
 		}
-		e := s.owedEvent(id, after, t.kind, t.reason)
+		e := s.owedEvent(id, after, d.kind, d.reason)
 		stored := e
-		if t.reason == reasonDataDeletion {
+		if d.reason == reasonDataDeletion {
 			stored = e.anonymous() // (I14)
 		}
 		ticket, err := stored.ticket(e.Event.OccurredAt.Add(SendWithin), s.Now())

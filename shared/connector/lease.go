@@ -184,10 +184,11 @@ func (s *Service) release(ctx context.Context, c Connection, holder string, chan
 	})
 }
 
-// commit applies change to c, and writes it with the events that tell of it. If the record moved meanwhile,
-// change is applied to the record as it is now, and decides again: it returns
-// errLate where it has nothing more to write. A store that fails is tried
-// again until ctx ends, since what should be written has already happened.
+// commit applies change to c, and writes it with the events that tell of it. If
+// the record moved meanwhile, change is applied to the record as it is now, and
+// decides again: it returns errLate where it has nothing more to write. A store
+// that fails is tried again until ctx ends, since what should be written has
+// already happened.
 // ErrConflict: another connection of the owner has the account.
 func (s *Service) commit(ctx context.Context, c Connection, change func(*Connection) error) (Connection, error) {
 	return s.write(ctx, c, func(c Connection) (Connection, error) { return s.changed(c, change) })

@@ -26,6 +26,9 @@ func reserveUpToTheLimit(t *testing.T, s storeCheck) {
 	s.wantReserved(t, counter, 1, 10, 10, connector.ErrConflict)
 	s.wantReserved(t, counter, 1, 12, 11, nil)
 	s.wantReserved(t, counter, 1, 5, 11, connector.ErrConflict)
+	s.wantReserved(t, counter, 0, 12, 11, nil)
+	s.wantReserved(t, counter+" not yet", 0, 1, 0, nil)
+	s.wantReserved(t, counter+" not yet", 1, 1, 1, nil)
 	s.wantReserved(t, counter+" of nothing", 1, 0, 0, connector.ErrConflict)
 }
 
