@@ -240,7 +240,7 @@ func (c *consent) answer(ctx context.Context, r CallbackRequest, result Callback
 		result.Confirmation, err = deriveConfirmation(r.State, r.browser(c.secure()))
 		return result, err
 	}
-	result.Connections, result.Accounts = c.saved, len(c.saved)
+	result.Connections, result.Accounts = c.saved, max(c.record.Accounts, len(c.saved))
 	if len(c.saved) == 0 {
 		result.Connections, result.Accounts, err = c.connectedByLink(ctx)
 	}

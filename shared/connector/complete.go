@@ -98,6 +98,10 @@ func (c *consent) complete(ctx context.Context) error {
 		return err
 	case errors.Is(err, LinkGone):
 		return c.lose(ctx)
+	case AsError(err).Reason == reasonUnfinished && len(c.saved) > 0:
+		// The person is connected. The sweep saves the rest.
+		_ = c.postpone(ctx, err)
+		return nil
 	case retryable(err) && !ofBudget(err):
 		return c.postpone(ctx, err)
 	case len(c.saved) > 0:
@@ -511,8 +515,10 @@ func (s *Service) continueConsent(ctx context.Context, key RecordKey) (DueResult
 	switch {
 	case errors.Is(err, errLate):
 		return Busy, nil
-	case err == nil, c.record.Phase == consentDone:
+	case err == nil:
 		return result, nil
+	case c.record.Phase == consentDone && c.record.Credentials == nil:
+		return Expired, nil
 	case errors.Is(err, Internal):
 		return Failed, err
 	}

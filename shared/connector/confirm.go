@@ -71,7 +71,7 @@ func (s *Service) consentToConfirm(ctx context.Context, token Secret, owner stri
 		return nil, errNothingToConfirm()
 	}
 	c, err := s.readConsent(ctx, named.Consent)
-	if errors.Is(err, ErrNotFound) || err == nil && (c.record.Owner != owner || c.record.Confirmation != ticket.ID) {
+	if errors.Is(err, ErrNotFound) || err == nil && c.record.Owner != owner {
 		return nil, errNothingToConfirm()
 	}
 	return c, err

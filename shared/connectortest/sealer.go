@@ -5,14 +5,19 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
+	"fmt"
+	"strings"
 
 	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/credentialstore"
 )
 
-// Sealer is a credentialstore.Sealer with a key that everybody knows. The same
-// text is sealed to the same bytes, so that a simulation can be repeated.
-type Sealer struct{}
+// Sealer is a credentialstore.Sealer that binds. The same text is sealed to the
+// same bytes, so that a simulation can be repeated.
+type Sealer struct {
+	// Hides says that it also hides, with a key that everybody knows.
+	Hides bool
+}
 
 var _ credentialstore.Sealer = Sealer{}
 
@@ -32,14 +37,24 @@ func testCipher() cipher.AEAD {
 func (Sealer) Prepare(context.Context) error { return nil }
 
 // Seal implements credentialstore.Sealer.
-func (Sealer) Seal(_ context.Context, plain connector.Secret, purpose string) ([]byte, error) {
+func (s Sealer) Seal(_ context.Context, plain connector.Secret, purpose string) ([]byte, error) {
+	if !s.Hides {
+		return fmt.Appendf(nil, "%s\n%s", purpose, plain.Reveal()), nil
+	}
 	sum := sha256.Sum256([]byte(purpose + "\n" + plain.Reveal()))
 	nonce := sum[:12]
 	return testCipher().Seal(nonce, nonce, []byte(plain.Reveal()), []byte(purpose)), nil
 }
 
 // Open implements credentialstore.Sealer.
-func (Sealer) Open(_ context.Context, sealed []byte, purpose string) (connector.Secret, error) {
+func (s Sealer) Open(_ context.Context, sealed []byte, purpose string) (connector.Secret, error) {
+	if !s.Hides {
+		plain, ok := strings.CutPrefix(string(sealed), purpose+"\n")
+		if !ok {
+			return connector.Secret{}, credentialstore.ErrUnsealable
+		}
+		return connector.NewSecret(plain), nil
+	}
 	if len(sealed) < 12 {
 		return connector.Secret{}, credentialstore.ErrUnsealable
 	}

@@ -91,10 +91,11 @@ func seed(t *testing.T, s *stack) {
 		s.putByID(t, connector.LinkStatusKind, id, status)
 	}
 	s.putByID(t, connector.LinkConnectionsKind, seededConnectedID+"/0", []string{seededYouTube})
-	s.putTicket(t, connector.StateKind, seededState, seededBrowser, connector.Authorization{
+	authorization := connector.Authorization{
 		Platform: link.Platform, Owner: link.Owner, Link: hash(seededLink), Scopes: link.Scopes, ReturnURL: link.ReturnURL,
 		RedirectURI: publicURL + "/oauth/youtube/callback", ExpiresAt: link.ExpiresAt,
-	})
+	}
+	s.putTicket(t, connector.StateKind, seededState, seededBrowser+"\n"+string(encode(t, authorization)), authorization)
 	s.rename(t, connector.ID(s.importKeys(t, "initech", true)), seededKeys)
 }
 
@@ -125,7 +126,7 @@ func (s *stack) rename(t *testing.T, from, to connector.ID) {
 // renameConfirmation gives a confirmation its value in the sample events.
 func (s *stack) renameConfirmation(t *testing.T, confirmation, owner string) {
 	t.Helper()
-	ticket, err := s.store.TakeTicket(t.Context(), connector.RecordKey{Kind: connector.ConfirmationKind, ID: hash(confirmation)}, hash(owner), s.clock.Now())
+	ticket, err := s.store.TakeTicket(t.Context(), connector.RecordKey{Kind: connector.ConsentConfirmationKind, ID: hash(confirmation)}, hash(owner), s.clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

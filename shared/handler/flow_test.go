@@ -120,8 +120,8 @@ func TestOAuthCallback(t *testing.T) {
 		callback, cookie = s.authorize(t, s.link(t, body), sandbox.Choice{Deny: true})
 		denied := s.do(t, http.MethodGet, callback, withCookie(cookie))
 		denied.refused(t, 403, connector.AccessDenied)
-		if len(denied.Cookies) != 1 || !strings.Contains(denied.Cookies[0], "Max-Age=0") {
-			t.Errorf("the cookie is not cleared: %q", denied.Cookies)
+		if len(denied.Cookies) != 0 {
+			t.Errorf("cookies %q; the callback may come again", denied.Cookies)
 		}
 	})
 	t.Run("reads_the_cookie_from_array_and_header", func(t *testing.T) {
@@ -139,9 +139,8 @@ func TestOAuthCallback(t *testing.T) {
 				if ended.StatusCode != 200 {
 					t.Fatalf("status %d, body %s", ended.StatusCode, ended.Body)
 				}
-				cookieName, _, _ := strings.Cut(cookie, "=")
-				if len(ended.Cookies) != 1 || !strings.HasPrefix(ended.Cookies[0], cookieName+"=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax") {
-					t.Errorf("the cookie is not cleared: %q", ended.Cookies)
+				if len(ended.Cookies) != 0 {
+					t.Errorf("cookies %q; the callback may come again", ended.Cookies)
 				}
 			})
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 
 	"platform-api-connector/infra/blueprint"
+	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/handler/hostiletest"
 )
 
@@ -25,6 +26,8 @@ func TestHostile(t *testing.T) {
 	hostiletest.Run(t, func(t *testing.T) hostiletest.Transport {
 		t.Parallel()
 		s := newStack(t)
+		// Those who wait for one another must not move the clock of all.
+		s.service.Sleep = connector.Sleep
 		return hostiletest.Transport{
 			PublicURL: publicURL, ReturnURL: returnURL, Platforms: platforms(), Sandbox: s.sandbox, Now: s.clock.Now, Logs: s.logs.String,
 			Send: func(r *http.Request) (*http.Response, error) { return s.roundTrip(t, r) },

@@ -47,10 +47,6 @@ func TestIncident_ForeignCookie(t *testing.T) {
 			name, _, _ := strings.Cut(cookie, "=")
 			return s.do(t, http.MethodGet, callback, withCookie(name+"=short"))
 		}, 0},
-		"state_a_second_time": {func(t *testing.T, s *stack, callback, cookie string) reply {
-			s.do(t, http.MethodGet, callback, withCookie(cookie))
-			return s.do(t, http.MethodGet, callback, withCookie(cookie))
-		}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -130,7 +130,7 @@ func newStack(t *testing.T) *stack {
 
 // hook wraps every call of the ports with h. Nil removes the hook.
 func (s *stack) hook(h connectortest.Hook) {
-	ports := connectortest.Ports{Store: s.store, Vault: s.vault, Sealer: connectortest.Sealer{}, Queue: s.queue, Events: s.events}
+	ports := connectortest.Ports{Store: s.store, Vault: s.vault, Sealer: connectortest.Sealer{Hides: true}, Queue: s.queue, Events: s.events}
 	ports.Wire(s.service, h, credentialstore.Options{})
 }
 
