@@ -227,6 +227,9 @@ func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool
 		if app, err = s.app(ctx, c.Platform); err != nil {
 			return Token{}, err
 		}
+		if p.TokenNeedsApp(creds) && p.AppKey(app, creds) == "" {
+			return Token{}, errAppLacksKeys(p.Describe())
+		}
 		if !s.WithholdAppKeys && s.proofOwed(p, app, c, creds) {
 			c, creds, failure = s.prove(ctx, p, c, creds)
 		}

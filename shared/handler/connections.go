@@ -73,11 +73,11 @@ func (h *Handler) putApp(ctx context.Context, _ *call, r *request) (answer, erro
 	if err != nil {
 		return answer{}, err
 	}
-	app, err := readApp(o, current.Description.AppFields)
+	app, removed, err := readApp(o, current.Description.AppFields)
 	if err != nil {
 		return answer{}, err
 	}
-	status, err := h.service.PutApp(ctx, r.platform(), app)
+	status, err := h.service.PutApp(ctx, r.platform(), app, removed...)
 	if err != nil {
 		return answer{}, err
 	}
