@@ -125,7 +125,7 @@ func (c appChange) check() error {
 	}
 	for _, name := range known {
 		if value := c.named.field(name); !value.Empty() {
-			if err := checkText(name, value.Reveal(), maxField); err != nil {
+			if err := checkText(name, value.Reveal(), maxAppField); err != nil {
 				return err
 			}
 		}

@@ -39,7 +39,7 @@ type storedApp struct {
 
 // PutApp implements connector.AppStore.
 func (s *Apps) PutApp(ctx context.Context, name connector.Name, a connector.App) error {
-	b, err := json.Marshal(storedApp{
+	b, err := marshal(storedApp{
 		ClientID: a.ClientID, ClientSecret: a.ClientSecret.Reveal(), Mode: a.Mode, Extras: a.Extras.Reveal(),
 		Tier: a.Tier, MonthlyPostLimit: a.MonthlyPostLimit, BillingDay: a.BillingDay,
 		PreviousSecret: a.PreviousSecret.Reveal(), PreviousUntil: a.PreviousUntil.UTC(),

@@ -89,10 +89,10 @@ func (h *Handler) connected(r *request, result connector.CallbackResult) (answer
 	if r.wantsPage() {
 		return connectedPage(result.Platform, result.Connections)
 	}
-	return jsonAnswer(http.StatusOK, map[string]any{
-		"status":      "connected",
-		"connections": viewConnections(result.Connections),
-	})
+	return jsonAnswer(http.StatusOK, struct {
+		Status string `json:"status"`
+		savedView
+	}{"connected", viewSaved(result.Connections)})
 }
 
 // maxReturned is the length that a return URL stays under. Browsers, proxies and

@@ -33,7 +33,7 @@ func (h *Handler) record(ctx context.Context, c *call, took time.Duration) {
 	}
 	attributes = append(attributes, c.notes...)
 	if c.failed != nil {
-		attributes = append(attributes, slog.String("error", c.failed.Error()))
+		attributes = append(attributes, slog.String("error", logged(c.failed.Error())))
 	}
 	h.log.LogAttrs(ctx, severity(c.failed), "request", attributes...)
 }

@@ -69,8 +69,9 @@ func connectedPage(platform connector.Description, connections []connector.Conne
 		connector.Connection
 		NotGranted []connector.GuideScope
 	}
-	accounts := make([]account, len(connections))
-	for i, connection := range connections {
+	shown := connections[:min(len(connections), maxShown)]
+	accounts := make([]account, len(shown))
+	for i, connection := range shown {
 		accounts[i].Connection = connection
 		for _, scope := range connection.MissingScopes {
 			accounts[i].NotGranted = append(accounts[i].NotGranted, purpose(platform.Guide, scope))
@@ -80,7 +81,8 @@ func connectedPage(platform connector.Description, connections []connector.Conne
 		pageHead
 		Platform string
 		Accounts []account
-	}{head("Connected"), platform.Title, accounts})
+		More     int
+	}{head("Connected"), platform.Title, accounts, len(connections) - len(shown)})
 }
 
 // purpose returns a scope with its purpose, if the guide explains it.
