@@ -95,11 +95,3 @@ func fitPage[P any](limit int, read func(limit int) (P, []connectionView, error)
 		limit = max(1, n)
 	}
 }
-
-// logged returns a text as a log line has it.
-func logged(text string) string {
-	if len(text) <= maxLogged {
-		return text
-	}
-	return fmt.Sprintf("%s… (%d bytes)", text[:maxLogged], len(text))
-}
