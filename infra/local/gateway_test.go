@@ -246,7 +246,7 @@ func TestGateway_Answer(t *testing.T) {
 			status int
 			answer string
 		}{
-			"function failed":   {fails(result{failure("Runtime.ExitError", "exit status 1"), "Unhandled"}, nil), "/links", "", 500, "Internal Server Error"},
+			"function failed":   {fails(result{payload: failure("Runtime.ExitError", "exit status 1"), functionError: "Unhandled"}, nil), "/links", "", 500, "Internal Server Error"},
 			"no result in time": {fails(result{}, context.DeadlineExceeded), "/links", "", 503, "Service Unavailable"},
 			"ending":            {fails(result{}, errClosed), "/links", "", 503, "Service Unavailable"},
 			"no such route":     {echo, "/nowhere", "", 404, "Not Found"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -10,10 +11,11 @@ import (
 )
 
 // lambdaAPI serves Lambda's Invoke call, so that the AWS CLI and the SDKs can
-// invoke the functions.
+// invoke the functions, and the calls that list and describe them.
 // https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 type lambdaAPI struct {
 	functions map[string]bool
+	describe  func(name string) lambdaFunction
 	invoke    invoker
 	terminal  *terminal
 	work      sync.WaitGroup // asynchronous invocations
@@ -23,12 +25,8 @@ const invocationsPath = "POST /2015-03-31/functions/{name}/invocations"
 
 func (a *lambdaAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amzn-Requestid", newRequestID())
-	name, version := functionName(r.PathValue("name"))
-	if q := r.URL.Query().Get("Qualifier"); q != "" {
-		version = q
-	}
-	if !a.functions[name] || version != "$LATEST" {
-		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+functionARN(r.PathValue("name")))
+	name, ok := a.find(w, r)
+	if !ok {
 		return
 	}
 	payload, tooLarge, err := readBody(r, maxPayload)
@@ -44,6 +42,12 @@ func (a *lambdaAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		lambdaError(w, http.StatusBadRequest, "InvalidRequestContentException", "Could not parse request body into json")
 		return
 	}
+	switch r.Header.Get("X-Amz-Log-Type") {
+	case "", "None", "Tail":
+	default:
+		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", "LogType is none of None, Tail")
+		return
+	}
 	switch r.Header.Get("X-Amz-Invocation-Type") {
 	case "", "RequestResponse":
 		a.invokeSync(w, r, name, payload)
@@ -55,6 +59,20 @@ func (a *lambdaAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", "InvocationType is none of RequestResponse, Event, DryRun")
 	}
+}
+
+// find returns the function that a request names. It answers the request where there
+// is none, or no such version of it.
+func (a *lambdaAPI) find(w http.ResponseWriter, r *http.Request) (name string, ok bool) {
+	name, version := functionName(r.PathValue("name"))
+	if q := r.URL.Query().Get("Qualifier"); q != "" {
+		version = q
+	}
+	if !a.functions[name] || version != "$LATEST" {
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+functionARN(r.PathValue("name")))
+		return "", false
+	}
+	return name, true
 }
 
 // functionName parses a name, a partial ARN or an ARN, with or without a
@@ -76,6 +94,9 @@ func (a *lambdaAPI) invokeSync(w http.ResponseWriter, r *http.Request, name stri
 	}
 	w.Header().Set("X-Amz-Executed-Version", "$LATEST")
 	w.Header().Set("Content-Type", "application/json")
+	if r.Header.Get("X-Amz-Log-Type") == "Tail" {
+		w.Header().Set("X-Amz-Log-Result", base64.StdEncoding.EncodeToString(result.log))
+	}
 	if result.functionError != "" {
 		w.Header().Set("X-Amz-Function-Error", result.functionError)
 	}

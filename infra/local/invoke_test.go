@@ -10,10 +10,10 @@ import (
 
 func newTestLambda(invoke invoker) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(invocationsPath, &lambdaAPI{
+	(&lambdaAPI{
 		functions: map[string]bool{"token-get": true}, invoke: invoke,
 		terminal: &terminal{out: &outputBuffer{}, now: time.Now},
-	})
+	}).register(mux)
 	return guard{}.protect(mux)
 }
 
@@ -25,7 +25,7 @@ func TestLambdaAPI_ServeHTTP(t *testing.T) {
 		api := newTestLambda(func(_ context.Context, function string, payload []byte) (result, error) {
 			got = function + " " + string(payload)
 			if strings.Contains(string(payload), "fail") {
-				return result{failure("ConnectionNotFound", "no such connection"), "Unhandled"}, nil
+				return result{payload: failure("ConnectionNotFound", "no such connection"), functionError: "Unhandled"}, nil
 			}
 			return result{payload: []byte(`{"ok":true}`)}, nil
 		})

@@ -152,10 +152,16 @@ func (p *pool) begin() bool {
 // run sends the result to done after the process is ready for the next
 // invocation or has exited.
 func (p *pool) run(i *invocation, done chan<- result) {
+	begun := time.Now()
 	process, failed := p.take()
 	if process.process == nil {
+		failed.log = logOf(i.id, p.function.MemoryMB, time.Since(begun), failed.log)
 		done <- failed
 		return
+	}
+	logged := func(r result) result {
+		r.log = logOf(i.id, p.function.MemoryMB, time.Since(begun), process.output.sync())
+		return r
 	}
 	i.deadline = time.Now().Add(p.function.Timeout)
 	timeout := time.NewTimer(p.function.Timeout)
@@ -164,35 +170,40 @@ func (p *pool) run(i *invocation, done chan<- result) {
 
 	select {
 	case r := <-i.answer:
-		p.awaitNextPoll(process.process, timeout.C)
+		next, ok := p.awaitNextPoll(process.process, timeout.C)
+		r = logged(r)
+		if ok {
+			p.addWarm(next)
+		}
 		done <- r
 	case <-process.exited:
 		select {
 		case r := <-i.answer:
-			done <- r
+			done <- logged(r)
 		default:
-			done <- exitError(i, process.process)
+			done <- logged(exitError(i, process.process))
 		}
 	case <-timeout.C:
 		process.end()
 		<-process.exited
 		p.notify("%s exceeded its timeout of %v and was ended", p.function.Name, p.function.Timeout)
-		done <- result{failure("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds",
-			i.id, p.function.Timeout.Seconds())), "Unhandled"}
+		done <- logged(result{payload: failure("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds",
+			i.id, p.function.Timeout.Seconds())), functionError: "Unhandled"})
 	}
 }
 
-// awaitNextPoll waits until a process that answered polls again. After a panic it
-// exits instead, and must not get another invocation.
-func (p *pool) awaitNextPoll(process *process, limit <-chan time.Time) {
+// awaitNextPoll waits until a process that answered polls again, and reports whether
+// it does. After a panic it exits instead, and must not get another invocation.
+func (p *pool) awaitNextPoll(process *process, limit <-chan time.Time) (next idleProcess, ok bool) {
 	select {
 	case poll := <-process.polls:
-		p.addWarm(idleProcess{process, poll})
+		return idleProcess{process, poll}, true
 	case <-process.exited:
 	case <-limit:
 		process.end()
 		<-process.exited
 	}
+	return idleProcess{}, false
 }
 
 func (p *pool) addWarm(process idleProcess) {
@@ -234,11 +245,12 @@ func backoff(n int) time.Duration {
 	return min(5*time.Second, 100*time.Millisecond<<min(n, 10))
 }
 
-// start starts a process and waits for its first poll.
+// start starts a process and waits for its first poll. The log of a result is what a
+// process that failed wrote.
 func (p *pool) start() (idleProcess, result) {
 	process, err := p.launch()
 	if err != nil {
-		return idleProcess{}, result{failure("Runtime.InvalidEntrypoint", err.Error()), "Unhandled"}
+		return idleProcess{}, result{payload: failure("Runtime.InvalidEntrypoint", err.Error()), functionError: "Unhandled"}
 	}
 	limit := time.NewTimer(initLimit)
 	defer limit.Stop()
@@ -250,15 +262,21 @@ func (p *pool) start() (idleProcess, result) {
 		process.end()
 		<-process.exited
 		p.started(false)
+		r.log = process.output.sync()
 		return idleProcess{}, r
 	case <-process.exited:
 		p.started(false)
-		return idleProcess{}, exitError(nil, process)
+		failed := exitError(nil, process)
+		failed.log = process.output.sync()
+		return idleProcess{}, failed
 	case <-limit.C:
 		process.end()
 		<-process.exited
 		p.started(false)
-		return idleProcess{}, result{failure("Sandbox.Timedout", fmt.Sprintf("Error: Init phase timed out after %v", initLimit)), "Unhandled"}
+		return idleProcess{}, result{
+			payload:       failure("Sandbox.Timedout", fmt.Sprintf("Error: Init phase timed out after %v", initLimit)),
+			functionError: "Unhandled", log: process.output.sync(),
+		}
 	}
 }
 
@@ -308,5 +326,5 @@ func exitError(i *invocation, process *process) result {
 	if i != nil {
 		message = "RequestId: " + i.id + " " + message
 	}
-	return result{failure("Runtime.ExitError", message), "Unhandled"}
+	return result{payload: failure("Runtime.ExitError", message), functionError: "Unhandled"}
 }

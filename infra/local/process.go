@@ -26,6 +26,7 @@ type invocation struct {
 type result struct {
 	payload       []byte
 	functionError string
+	log           []byte // its last 4 KB
 }
 
 // process is one execution environment of a function. It handles one
@@ -35,6 +36,7 @@ type process struct {
 	// that no page in a browser can answer for the process.
 	token   string
 	command *exec.Cmd
+	output  *output
 
 	// polls receives each poll of the process for the next invocation: a
 	// channel that accepts one invocation without blocking.
@@ -52,8 +54,13 @@ type process struct {
 
 // startProcess runs binary with exactly the variables of environment, and
 // writes its output to output.
-func startProcess(binary string, environment []string, runtime *runtimeAPI, output io.Writer) (*process, error) {
+func startProcess(binary string, environment []string, runtime *runtimeAPI, to io.Writer) (*process, error) {
+	written, err := newOutput(to)
+	if err != nil {
+		return nil, err
+	}
 	p := &process{
+		output: written,
 		token:  rand.Text(),
 		polls:  make(chan chan<- *invocation),
 		broken: make(chan result, 1),
@@ -61,19 +68,19 @@ func startProcess(binary string, environment []string, runtime *runtimeAPI, outp
 	}
 	p.command = exec.Command(binary)
 	p.command.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + runtime.address(p)}, environment...)
-	p.command.Stdout, p.command.Stderr = output, output
+	p.command.Stdout, p.command.Stderr = written.pipe, written.pipe
 	p.command.SysProcAttr = ownGroup()
-	// A child of the process may keep the output open.
-	p.command.WaitDelay = time.Second
 
 	runtime.add(p)
 	if err := p.command.Start(); err != nil {
 		runtime.remove(p)
+		written.close(0)
 		return nil, fmt.Errorf("starting %s: %w", binary, err)
 	}
 	go func() {
 		err := p.command.Wait()
 		runtime.remove(p)
+		p.output.close(time.Second)
 		p.mu.Lock()
 		p.ending = ending(err)
 		p.mu.Unlock()
@@ -114,6 +121,7 @@ func (p *process) assign(poll chan<- *invocation, i *invocation) {
 	p.mu.Lock()
 	p.current = i
 	p.mu.Unlock()
+	p.output.reset()
 	poll <- i
 }
 

@@ -43,7 +43,7 @@ func TestSucceeded(t *testing.T) {
 		"one failed":           {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":"b"}]}`)}, []string{"a", "c"}},
 		"unknown id failed":    {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":"z"}]}`)}, nil},
 		"empty id failed":      {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":""}]}`)}, nil},
-		"the function failed":  {result{[]byte(`{"errorType":"x"}`), "Unhandled"}, nil},
+		"the function failed":  {result{payload: []byte(`{"errorType":"x"}`), functionError: "Unhandled"}, nil},
 		"named twice, one row": {result{payload: []byte(`{"batchItemFailures":[{"itemIdentifier":"b"},{"itemIdentifier":"b"}]}`)}, []string{"a", "c"}},
 	} {
 		var got []string

@@ -103,7 +103,7 @@ func takeAnswer(w http.ResponseWriter, r *http.Request, p *process, id, function
 		payload, functionError = failure("Function.ResponseSizeTooLarge",
 			"Response payload size exceeded maximum allowed payload size (6291556 bytes)."), "Unhandled"
 	}
-	if !p.finish(id, result{payload, functionError}) {
+	if !p.finish(id, result{payload: payload, functionError: functionError}) {
 		answerRuntime(w, http.StatusBadRequest, `{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}`)
 		return
 	}
@@ -116,7 +116,7 @@ func takeInitError(w http.ResponseWriter, r *http.Request, p *process) {
 		return
 	}
 	select {
-	case p.broken <- result{payload, "Unhandled"}:
+	case p.broken <- result{payload: payload, functionError: "Unhandled"}:
 	default:
 	}
 	answerRuntime(w, http.StatusAccepted, `{"status":"OK"}`)

@@ -140,18 +140,35 @@ func (s *stack) serveSandbox(context.Context) error {
 
 // serveAWS serves Lambda's Invoke call and the embedded AWS services.
 func (s *stack) serveAWS(context.Context) error {
-	s.lambda = &lambdaAPI{functions: map[string]bool{}, invoke: s.invoke, terminal: s.terminal}
+	s.lambda = &lambdaAPI{functions: map[string]bool{}, describe: s.describe(time.Now()), invoke: s.invoke, terminal: s.terminal}
 	for _, f := range s.plan.functions {
 		s.lambda.functions[f.Name] = true
 	}
 	mux := http.NewServeMux()
-	mux.Handle(invocationsPath, s.lambda)
+	s.lambda.register(mux)
 	if s.embedded {
 		cloud := awslocal.New(awslocal.Options{Now: time.Now, Random: rand.Reader, OnEvent: s.showEvent})
 		mux.Handle("/", enforceGrants(cloud, func(problem string) { s.terminal.notify("%s", problem) }))
 	}
 	s.servers.aws.serve(s.guard.protect(mux), 0)
 	return nil
+}
+
+// describe returns what describes a function of the stack. It waits until the
+// settings are complete.
+func (s *stack) describe(since time.Time) func(name string) lambdaFunction {
+	return func(name string) lambdaFunction {
+		select {
+		case <-s.running:
+		case <-s.ended:
+			return lambdaFunction{FunctionName: name}
+		}
+		f := blueprint.Function{Name: name}
+		if i := slices.IndexFunc(s.plan.functions, func(f blueprint.Function) bool { return f.Name == name }); i >= 0 {
+			f = s.plan.functions[i]
+		}
+		return newLambdaFunction(f, s.settings, since)
+	}
 }
 
 // showEvent shows an event of the bus on the terminal.

@@ -70,6 +70,7 @@ func TestStory(t *testing.T) {
 		{"10_tabs_of_one_link_at_once", useLinkConcurrently},
 		{"60_starts_at_once_within_a_budget", holdBudgets},
 		{"145_authorizations_in_one_browser", openManyAuthorizations},
+		{"functions_are_listed_and_their_log_is_returned", useLambdaAPI},
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			t.Parallel()

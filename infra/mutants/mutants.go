@@ -505,7 +505,7 @@ func mutants() []mutant {
 		{
 			Name:    "new-app-keeps-breaker-open",
 			Guard:   "A newly stored app is called at once, whatever the breaker recorded of the app before.",
-			File:    dir + "app.go",
+			File:    dir + "app_put.go",
 			Find:    `if err := s.closeBreaker(ctx, name); err != nil {`,
 			Replace: `if err := error(nil); err != nil {`,
 		},

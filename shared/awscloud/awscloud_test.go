@@ -91,6 +91,41 @@ func TestVault(t *testing.T) {
 	connectortest.TestVault(t, func(*testing.T) credentialstore.Vault { return vault })
 }
 
+// An operator can make an old version current again. Its successor exists already.
+func TestVault_ReplaceAfterRollback(t *testing.T) {
+	t.Parallel()
+	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))
+	prefix := "connector-test-" + rand.Text()
+	vault := awscloud.NewVault(client, prefix, "")
+	replace := func(version, value string) string {
+		t.Helper()
+		made, err := vault.Replace(t.Context(), "apps/test", version, connector.NewSecret(value))
+		if err != nil {
+			t.Fatalf("replacing %s by %s: %v", version, value, err)
+		}
+		if got, current, err := vault.Get(t.Context(), "apps/test", ""); err != nil || got.Reveal() != value || current != made {
+			t.Fatalf("after replacing %s by %s: %q, version %s, %v, want version %s", version, value, got.Reveal(), current, err, made)
+		}
+		return made
+	}
+	first := replace("", "test-value-1")
+	second := replace(first, "test-value-2")
+	for _, value := range []string{"test-value-2", "test-value-3"} {
+		_, current, err := vault.Get(t.Context(), "apps/test", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
+			SecretId: aws.String(prefix + "/apps/test"), VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: &first, RemoveFromVersionId: &current,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if made := replace(first, value); made == second {
+			t.Errorf("%s became version %s, which is an old one", value, made)
+		}
+	}
+}
+
 func TestSealer(t *testing.T) {
 	t.Parallel()
 	client := secretsmanager.NewFromConfig(endpoint(t, secretsManagerEndpoint))

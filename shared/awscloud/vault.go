@@ -2,6 +2,8 @@ package awscloud
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,6 +47,8 @@ func keyOrNil(kmsKeyID string) *string {
 }
 
 const recoveryWindowDays = 7
+
+const currentStage = "AWSCURRENT"
 
 func (v *Vault) secretID(name string) *string { return aws.String(v.prefix + "/" + name) }
 
@@ -96,6 +100,60 @@ func (v *Vault) create(ctx context.Context, name string, value connector.Secret)
 	return aws.ToString(out.VersionId), nil
 }
 
+// maxSuccessors is how many versions Replace tries as the successor of one version.
+const maxSuccessors = 8
+
+// Replace implements credentialstore.Vault. Secrets Manager has no conditional
+// write. But a version is never changed: PutSecretValue with the id of a version
+// that exists fails if the value differs, and does nothing if it is the same
+// (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html,
+// read 2026-11-25). So the id of the new version is computed from the id of the one
+// that it replaces, and of several writers that replace one version the first one
+// makes it. Where a person made an old version current again, its successor exists
+// already, and the next id is tried.
+func (v *Vault) Replace(ctx context.Context, name, version string, value connector.Secret) (string, error) {
+	if version == "" {
+		made, err := v.create(ctx, name, value)
+		if exists := new(types.ResourceExistsException); errors.As(err, &exists) {
+			return "", connector.ErrConflict
+		}
+		if err != nil {
+			return "", fmt.Errorf("storing a secret: %w", err)
+		}
+		return made, nil
+	}
+	for n := range maxSuccessors {
+		// Of a version that is not current the successor may have been removed.
+		_, current, err := v.Get(ctx, name, "")
+		switch {
+		case errors.Is(err, connector.ErrNotFound), err == nil && current != version:
+			return "", connector.ErrConflict
+		case err != nil:
+			return "", err
+		}
+		made, err := v.putSuccessor(ctx, name, version, n, value)
+		if exists := new(types.ResourceExistsException); errors.As(err, &exists) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("storing a version of a secret: %w", err)
+		}
+		if slices.Contains(made.VersionStages, currentStage) {
+			return aws.ToString(made.VersionId), nil
+		}
+	}
+	return "", connector.ErrConflict
+}
+
+// putSuccessor makes the n-th successor of a version, unless it exists.
+func (v *Vault) putSuccessor(ctx context.Context, name, version string, n int, value connector.Secret) (*secretsmanager.PutSecretValueOutput, error) {
+	successor := sha256.Sum256(fmt.Appendf(nil, "successor %d of %s", n, version))
+	return v.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+		SecretId: v.secretID(name), SecretString: aws.String(value.Reveal()),
+		ClientRequestToken: aws.String(hex.EncodeToString(successor[:])),
+	})
+}
+
 // Get implements credentialstore.Vault. A secret that is scheduled for deletion is
 // not found.
 func (v *Vault) Get(ctx context.Context, name, version string) (connector.Secret, string, error) {
@@ -104,7 +162,7 @@ func (v *Vault) Get(ctx context.Context, name, version string) (connector.Secret
 		return connector.Secret{}, "", err
 	}
 	value := connector.NewSecret(aws.ToString(out.SecretString))
-	if slices.Contains(out.VersionStages, "AWSCURRENT") {
+	if slices.Contains(out.VersionStages, currentStage) {
 		return value, aws.ToString(out.VersionId), nil
 	}
 	current, err := v.read(ctx, name, "")

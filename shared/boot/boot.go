@@ -53,7 +53,7 @@ func Function(ctx context.Context, name string, pick func(*handler.Handler) hand
 	if err != nil {
 		return nil, err
 	}
-	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.LogLevel}))
+	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.LogLevel, ReplaceAttr: handler.BoundAttr}))
 	sdk, err := sdkConfig(ctx, log)
 	if err != nil {
 		return nil, err

@@ -3,8 +3,6 @@ package connector
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -12,8 +10,14 @@ import (
 type PlatformStatus struct {
 	Description Description
 	App         App
-	RedirectURI string
-	LinkScopes  []string // that the caller's links may ask for
+	// AppUnreadable says that an app is stored that cannot be read; App is then
+	// the zero App.
+	AppUnreadable bool
+	// PreviousSecretUntil is until when the previous client secret is used; zero
+	// where none is.
+	PreviousSecretUntil time.Time
+	RedirectURI         string
+	LinkScopes          []string // that the caller's links may ask for
 }
 
 // PlatformStatus returns one platform with its app; InvalidRequest if there is
@@ -24,94 +28,37 @@ func (s *Service) PlatformStatus(ctx context.Context, name Name) (PlatformStatus
 		return PlatformStatus{}, err
 	}
 	app, err := s.app(ctx, name)
-	if err != nil {
+	unreadable := errors.Is(err, ErrMalformed)
+	switch {
+	case unreadable:
+		s.logUnreadableApp(ctx, name)
+		app = App{}
+	case err != nil:
 		return PlatformStatus{}, err
 	}
+	status := s.platformStatus(p, app)
+	status.AppUnreadable, status.LinkScopes = unreadable, s.linkScopes(ctx, status.Description)
+	return status, nil
+}
+
+// platformStatus returns a platform with app.
+func (s *Service) platformStatus(p Platform, app App) PlatformStatus {
 	description := p.Describe()
 	description.Guide = description.Guide.of(s.PublicURL)
-	return PlatformStatus{Description: description, App: app, RedirectURI: s.RedirectURI(name), LinkScopes: s.linkScopes(ctx, description)}, nil
-}
-
-// PutApp stores the operator's app of a platform. Every connection uses it
-// from its next call of the platform on. For a week the replaced client secret
-// is used where the platform refuses the new one, so that the operator can
-// change the portal and the connector in any order.
-func (s *Service) PutApp(ctx context.Context, name Name, app App) (PlatformStatus, error) {
-	p, err := s.platform(name)
-	if err != nil {
-		return PlatformStatus{}, err
+	status := PlatformStatus{Description: description, App: app, RedirectURI: s.RedirectURI(description.Name)}
+	if app.previousSecretUsed(s.Now()) {
+		status.PreviousSecretUntil = app.PreviousUntil
 	}
-	if err := checkUnconfined(ctx); err != nil {
-		return PlatformStatus{}, err
-	}
-	if app.Mode == "" {
-		app.Mode = Live
-	}
-	if err := checkApp(p.Describe(), app); err != nil {
-		return PlatformStatus{}, err
-	}
-	before, err := s.app(ctx, name)
-	if err != nil && !errors.Is(err, ErrMalformed) {
-		return PlatformStatus{}, err
-	}
-	app = app.withPreviousSecret(before, s.Now())
-	if err := s.Apps.PutApp(ctx, name, app); err != nil {
-		return PlatformStatus{}, internal("storing an app", err)
-	}
-	if err := s.closeBreaker(ctx, name); err != nil {
-		return PlatformStatus{}, err
-	}
-	return PlatformStatus{Description: p.Describe(), App: app, RedirectURI: s.RedirectURI(name)}, nil
-}
-
-func checkApp(d Description, app App) error {
-	switch app.Mode {
-	case Live, Sandbox:
-		if app.ClientID == "" {
-			return Invalid("client_id", "missing")
-		}
-		if app.ClientSecret.Empty() {
-			return Invalid("client_secret", "missing")
-		}
-	case ByHand:
-	default:
-		return Invalid("mode", "none of live, sandbox, manual")
-	}
-	if app.MonthlyPostLimit < 0 {
-		return Invalid("monthly_post_limit", "below zero")
-	}
-	if app.BillingDay < 0 || app.BillingDay > 31 {
-		return Invalid("billing_day", "not between 1 and 31")
-	}
-	return checkAppFields(d, app)
-}
-
-func checkAppFields(d Description, app App) error {
-	fields := map[string]string{"client_id": app.ClientID, "client_secret": app.ClientSecret.Reveal(), "tier": app.Tier}
-	maps.Copy(fields, app.Extras.Reveal())
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if fields[name] == "" {
-			continue
-		}
-		if err := checkText(name, fields[name], maxField); err != nil {
-			return err
-		}
-	}
-	for name := range app.Extras {
-		if !slices.ContainsFunc(d.AppFields, func(f AppField) bool { return f.Name == name }) {
-			return Invalid(name, "unknown field for "+string(d.Name))
-		}
-	}
-	return nil
+	return status
 }
 
 // app returns the platform's app, the zero App where none is configured. It is
 // read each time, so that a rotated client secret reaches every connection at
-// once.
+// once. Beside ErrMalformed it returns the revision alone.
 func (s *Service) app(ctx context.Context, name Name) (App, error) {
 	app, err := s.Apps.App(ctx, name)
 	if err != nil {
-		return App{}, internal("reading an app", err)
+		return App{Revision: app.Revision}, internal("reading an app", err)
 	}
 	return app, nil
 }
@@ -135,22 +82,18 @@ func errAppNotConfigured(d Description) error {
 	return &Error{Code: AppNotConfigured, Message: "no client id and secret are stored for " + d.Title + ": PUT /platforms/" + string(d.Name) + "/app"}
 }
 
+// errAppLacksKeys says that credentials without keys of their own cannot be used.
+func errAppLacksKeys(d Description) error {
+	return &Error{Code: AppNotConfigured, Message: "these credentials are used with the keys of the app, and the app of " + d.Title + " lacks them: PUT /platforms/" + string(d.Name) + "/app"}
+}
+
 func errManualMode(d Description) error {
 	return &Error{Code: ManualMode, Message: d.Title + " has not approved the app yet: produce the content and post it by hand"}
 }
 
-// withPreviousSecret returns the app a as it replaces the app before: with the
-// client secret of before as the previous one, if it is the same client.
-func (a App) withPreviousSecret(before App, now time.Time) App {
-	a.PreviousSecret, a.PreviousUntil = Secret{}, time.Time{}
-	switch {
-	case a.ClientID != before.ClientID || a.ClientSecret.Empty() || before.ClientSecret.Empty():
-	case a.ClientSecret.Equal(before.ClientSecret):
-		a.PreviousSecret, a.PreviousUntil = before.PreviousSecret, before.PreviousUntil
-	default:
-		a.PreviousSecret, a.PreviousUntil = before.ClientSecret, now.Add(previousSecretLife).UTC()
-	}
-	return a
+// previousSecretUsed reports whether the previous client secret is still used.
+func (a App) previousSecretUsed(now time.Time) bool {
+	return !a.PreviousSecret.Empty() && now.Before(a.PreviousUntil)
 }
 
 // withCurrentOrPreviousSecret calls do with the app's client secret. Only where
@@ -162,7 +105,7 @@ func (a App) withPreviousSecret(before App, now time.Time) App {
 func withCurrentOrPreviousSecret[T any](ctx context.Context, s *Service, app App, refused func(error) bool, do func(App) (T, error)) (T, error) {
 	result, err := do(app)
 	switch {
-	case err == nil || !refused(err), app.PreviousSecret.Empty(), !s.Now().Before(app.PreviousUntil), insufficientTime(ctx):
+	case err == nil || !refused(err), !app.previousSecretUsed(s.Now()), insufficientTime(ctx):
 		return result, err
 	}
 	previous := app

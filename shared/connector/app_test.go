@@ -22,12 +22,32 @@ func TestService_PutApp(t *testing.T) {
 		b.connect(t, "youtube")
 	})
 
+	// Without a stored app a request must name what the mode needs.
+	for field, app := range map[string]connector.App{
+		"client_id":     {ClientSecret: connector.NewSecret("secret")},
+		"client_secret": {ClientID: "client"},
+	} {
+		t.Run("refuses/first_app_without_"+field, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			if err := b.vault.Delete(t.Context(), "apps/youtube", true); err != nil {
+				t.Fatal(err)
+			}
+			_, err := b.PutApp(t.Context(), "youtube", app)
+			if !errors.Is(err, connector.InvalidRequest) || !strings.HasPrefix(connector.AsError(err).Message, field+":") {
+				t.Errorf("got %v, want an InvalidRequest that names %s", err, field)
+			}
+			if names := b.vault.Names("apps/youtube"); len(names) > 0 {
+				t.Errorf("stored: %v", names)
+			}
+		})
+	}
+
 	for name, row := range map[string]struct {
 		app   connector.App
 		field string
 	}{
-		"client_id_is_missing":     {connector.App{ClientSecret: connector.NewSecret("secret")}, "client_id"},
-		"client_secret_is_missing": {connector.App{ClientID: "client"}, "client_secret"},
+		"secret_of_another_client": {connector.App{ClientID: "client"}, "client_secret"},
 		"unknown_mode":             {connector.App{ClientID: "client", ClientSecret: connector.NewSecret("secret"), Mode: "other"}, "mode"},
 		"unknown_field":            {connector.App{ClientID: "client", ClientSecret: connector.NewSecret("secret"), Extras: connector.Fields{"other": connector.NewSecret("x")}}, "other"},
 		"billing_day_32":           {connector.App{ClientID: "client", ClientSecret: connector.NewSecret("secret"), BillingDay: 32}, "billing_day"},

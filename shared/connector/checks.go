@@ -15,11 +15,23 @@ const (
 	maxOwner       = 128
 	maxAccountID   = 256
 	maxAccountName = 256
-	maxField       = 4096 // of an app or of imported credentials
-	maxScopes      = 50
-	maxScope       = 256
-	maxReturnURL   = 2048
-	maxNotice      = 16 << 10 // bytes of a notice
+	maxField       = 4096 // of imported credentials
+	// maxAppField is of each field of an app. All of them, and the previous secret,
+	// fit into one secret of 64 KiB, whatever their characters
+	// (https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
+	// read 2026-11-25).
+	maxAppField = 1024
+	// maxAuthorizeURL is of the URL to which a browser goes for a consent, in bytes.
+	// It is a header beside the cookies of the answer, and a platform may repeat the
+	// scopes in the URL that leads back. API Gateway takes 10,240 bytes of request
+	// line and headers
+	// (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html,
+	// read 2026-11-25).
+	maxAuthorizeURL = 4096
+	maxScopes       = 50
+	maxScope        = 256
+	maxReturnURL    = 2048
+	maxNotice       = 16 << 10 // bytes of a notice
 )
 
 // checkOwner accepts 1 to 128 characters, and none that could forge a log line

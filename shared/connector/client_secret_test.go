@@ -19,7 +19,7 @@ func (b *bench) put(t *testing.T, name connector.Name, secret string) {
 
 func (b *bench) putClient(t *testing.T, name connector.Name, id, secret string) {
 	t.Helper()
-	if _, err := b.PutApp(t.Context(), name, connector.App{ClientID: id, ClientSecret: connector.NewSecret(secret)}); err != nil {
+	if _, err := b.PutApp(t.Context(), name, connector.App{ClientID: id, ClientSecret: connector.NewSecret(secret), Mode: connector.Live}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -62,7 +63,11 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 	if err := s.checkTarget(ctx, r); err != nil {
 		return MintedLink{}, err
 	}
-	if _, err := s.consentApp(ctx, p); err != nil {
+	app, err := s.consentApp(ctx, p)
+	if err != nil {
+		return MintedLink{}, err
+	}
+	if err := s.checkAuthorizeURL(p, app, scopes); err != nil {
 		return MintedLink{}, err
 	}
 	if err := s.spend(ctx, s.chargeOwner(LinksPerOwner, r.Owner, 1)); err != nil {
@@ -97,6 +102,21 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 	return MintedLink{
 		ID: linkID(hash(token)), URL: NewSecret(s.PublicURL + "/connect/" + token.Reveal()), ExpiresAt: link.ExpiresAt,
 	}, nil
+}
+
+// checkAuthorizeURL refuses scopes with which the authorize URL would be too long.
+func (s *Service) checkAuthorizeURL(p Platform, app App, scopes []string) error {
+	placeholder := NewSecret(strings.Repeat("x", 43)) // as long as what randomToken returns
+	to, err := p.AuthorizeURL(app, Authorization{
+		Platform: p.Describe().Name, Scopes: scopes, RedirectURI: s.RedirectURI(p.Describe().Name), State: placeholder, Verifier: placeholder,
+	})
+	if err != nil {
+		return internal("building the authorize URL", err)
+	}
+	if len(to) > maxAuthorizeURL {
+		return Invalid("scopes", fmt.Sprintf("with them the authorize URL has %d bytes, more than %d: ask for fewer", len(to), maxAuthorizeURL))
+	}
+	return nil
 }
 
 // checkLinkRequest checks what does not depend on the platform.

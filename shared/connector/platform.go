@@ -215,6 +215,9 @@ type AppField struct {
 	Name   string
 	Secret bool // never shown
 	Number bool // a whole number
+	// SecretOf names the field of the client that this secret belongs to: another
+	// value there needs another secret here. Empty where it belongs to none.
+	SecretOf string
 }
 
 // Model is how a platform's credentials are renewed.
@@ -311,6 +314,10 @@ type App struct {
 	Tier             string
 	MonthlyPostLimit int
 	BillingDay       int
+
+	// Revision is the stored version that the app was read from; empty where none
+	// is stored.
+	Revision string
 }
 
 // Configured reports whether there is an app.

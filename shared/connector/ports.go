@@ -263,12 +263,15 @@ func (ref CredentialsRef) IsZero() bool { return ref.Version == "" && len(ref.Se
 
 // AppStore stores the operator's apps.
 type AppStore interface {
-	// App returns the app of a platform, the zero App where there is none, or
-	// ErrMalformed where what is stored is not an app. It sees every PutApp
-	// that returned before.
+	// App returns the app of a platform, the zero App where there is none. Where
+	// what is stored is not an app it returns ErrMalformed, and its revision
+	// alone. It sees every PutApp that returned before.
 	App(ctx context.Context, name Name) (App, error)
 
-	// PutApp stores the app of a platform in place of the one before.
+	// PutApp stores the app of a platform in place of the one with
+	// app.Revision, empty where there is none; else it returns ErrConflict. A
+	// writer that knows no revisions, such as a person in the console, may still
+	// write between the read and PutApp.
 	PutApp(ctx context.Context, name Name, app App) error
 }
 

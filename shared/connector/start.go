@@ -71,6 +71,10 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 	if err != nil {
 		return Started{}, internal("building the authorize URL", err)
 	}
+	if len(authorizeURL) > maxAuthorizeURL {
+		s.Log.WarnContext(ctx, "a link asks for more scopes than fit into an authorize URL", "platform", string(link.Platform), "length", len(authorizeURL))
+		return Started{}, errLinkGone()
+	}
 	ticket, err := newTicket(StateKind, hash(state), a.ExpiresAt, consentRecord{Authorization: a})
 	if err != nil {
 		return Started{}, err

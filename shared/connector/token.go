@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -195,7 +196,7 @@ func (r TokenRequest) matches(c Connection) bool {
 
 // findOnly returns the one connection that the owner has on the platform.
 func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Connection, error) {
-	page, _, err := s.Store.Connections(ctx, Filter{Owner: owner, Platform: platform, Within: ownersIn(ctx)}, "", maxPage)
+	page, next, err := s.Store.Connections(ctx, Filter{Owner: owner, Platform: platform, Within: ownersIn(ctx)}, "", maxPage)
 	if err != nil {
 		return Connection{}, internal("listing connections", err)
 	}
@@ -207,6 +208,9 @@ func (s *Service) findOnly(ctx context.Context, owner string, platform Name) (Co
 		return s.Connection(ctx, page[0].ID)
 	}
 	e := &Error{Code: AmbiguousConnection, Message: "the owner has several accounts there: name one by account_id or connection_id"}
+	if next != "" {
+		e.Message = fmt.Sprintf("the owner has more than %d accounts there: name one by account_id or connection_id; GET /connections lists all of them", len(page))
+	}
 	for _, c := range page {
 		e.ConnectionIDs = append(e.ConnectionIDs, c.ID)
 	}
@@ -226,6 +230,9 @@ func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool
 	if s.tokenNeedsApp(p, creds, full) {
 		if app, err = s.app(ctx, c.Platform); err != nil {
 			return Token{}, err
+		}
+		if p.TokenNeedsApp(creds) && p.AppKey(app, creds) == "" {
+			return Token{}, errAppLacksKeys(p.Describe())
 		}
 		if !s.WithholdAppKeys && s.proofOwed(p, app, c, creds) {
 			c, creds, failure = s.prove(ctx, p, c, creds)

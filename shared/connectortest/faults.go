@@ -267,6 +267,13 @@ func (v faultyVault) PutVersion(ctx context.Context, name string, value connecto
 	})
 }
 
+// Replace is named "Vault.Put" as well.
+func (v faultyVault) Replace(ctx context.Context, name, version string, value connector.Secret) (string, error) {
+	return around(ctx, v.faults, Call{Name: "Vault.Put", Secret: name, Value: value}, func() (string, error) {
+		return v.Vault.Replace(ctx, name, version, value)
+	})
+}
+
 func (v faultyVault) Get(ctx context.Context, name, version string) (connector.Secret, string, error) {
 	var current string
 	value, err := around(ctx, v.faults, Call{Name: "Vault.Get", Secret: name}, func() (value connector.Secret, err error) {

@@ -35,17 +35,19 @@ var errScheduled = errors.New("the secret is scheduled for deletion")
 // Put implements credentialstore.Vault. It fails for a secret that is scheduled for
 // deletion.
 func (v *Vault) Put(_ context.Context, name string, value connector.Secret) (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	return v.put(name, value, true)
 }
 
 // PutVersion implements credentialstore.Vault.
 func (v *Vault) PutVersion(_ context.Context, name string, value connector.Secret) (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	return v.put(name, value, false)
 }
 
 func (v *Vault) put(name string, value connector.Secret, create bool) (string, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	s, ok := v.secrets[name]
 	switch {
 	case !create && (!ok || s.scheduled):
@@ -58,6 +60,20 @@ func (v *Vault) put(name string, value connector.Secret, create bool) (string, e
 	}
 	s.versions = append(s.versions, value)
 	return versionName(len(s.versions) - 1), nil
+}
+
+// Replace implements credentialstore.Vault.
+func (v *Vault) Replace(_ context.Context, name, version string, value connector.Secret) (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	current := ""
+	if s, ok := v.secrets[name]; ok && !s.scheduled {
+		current = versionName(len(s.versions) - 1)
+	}
+	if current != version {
+		return "", connector.ErrConflict
+	}
+	return v.put(name, value, true)
 }
 
 // Get implements credentialstore.Vault.

@@ -24,6 +24,8 @@ func TestVault(t *testing.T, open func(t *testing.T) credentialstore.Vault) {
 		{"put_version_makes_a_version", putVersionMakesAVersion},
 		{"put_version_of_absent_is_not_found", putVersionOfAbsentIsNotFound},
 		{"put_version_of_deleted_is_not_found", putVersionOfDeletedIsNotFound},
+		{"replace_needs_the_current_version", replaceNeedsTheCurrentVersion},
+		{"one_of_many_replaces_succeeds", oneOfManyReplacesSucceeds},
 		{"names_of_secrets_are_unambiguous", namesOfSecretsAreUnambiguous},
 		{"any_text_is_stored", anyTextIsStored},
 		{"deleted_is_not_found", deletedIsNotFound},
@@ -138,6 +140,68 @@ func putVersionOfDeletedIsNotFound(t *testing.T, v vaultCheck) {
 			t.Fatalf("Delete with purge %v: %v", purge, err)
 		}
 		v.wantNoPutVersion(t)
+	}
+}
+
+func replaceNeedsTheCurrentVersion(t *testing.T, v vaultCheck) {
+	replace := func(version, value string) (string, error) {
+		return v.Replace(t.Context(), v.name, version, connector.NewSecret(value))
+	}
+	refused := func(what, version string) {
+		t.Helper()
+		const canary = "test-canary-value"
+		made, err := replace(version, canary)
+		wantError(t, what, err, connector.ErrConflict)
+		if made != "" || err != nil && strings.Contains(err.Error(), canary) {
+			t.Errorf("%s: Replace = %q, %v, want no version, and an error without the value", what, made, err)
+		}
+	}
+	refused("a version of an absent secret", string(newID(t)))
+	first, err := replace("", "test-value-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused("a secret that exists", "")
+	second, err := replace(first, "test-value-2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.wantValue(t, "", "test-value-2", second)
+	refused("the version before", first)
+	if made, err := replace(first, "test-value-2"); err == nil && made != second {
+		t.Errorf("the same value again: %q, want %q or a conflict", made, second)
+	}
+	third := v.put(t, "test-value-3")
+	refused("a version that Put replaced", second)
+	fourth, err := replace(third, "test-value-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.wantValue(t, "", "test-value-1", fourth)
+	if err := v.Delete(t.Context(), v.name, false); err != nil {
+		t.Fatal(err)
+	}
+	refused("a version of a deleted secret", fourth)
+}
+
+func oneOfManyReplacesSucceeds(t *testing.T, v vaultCheck) {
+	for _, version := range []string{"", v.name} {
+		if version != "" {
+			_, version, _ = v.Get(t.Context(), v.name, "")
+		}
+		versions := make([]string, callers)
+		succeeded := inParallel(t, connector.ErrConflict, func(n int) (err error) {
+			versions[n], err = v.Replace(t.Context(), v.name, version, connector.NewSecret(fmt.Sprint("test-value-", n)))
+			return err
+		})
+		if succeeded != 1 {
+			t.Errorf("%d of %d calls with one version succeeded, want 1", succeeded, callers)
+		}
+		for n, made := range versions {
+			if made != "" {
+				v.wantValue(t, "", fmt.Sprint("test-value-", n), made)
+			}
+		}
 	}
 }
 

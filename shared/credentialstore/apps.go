@@ -39,7 +39,7 @@ type storedApp struct {
 
 // PutApp implements connector.AppStore.
 func (s *Apps) PutApp(ctx context.Context, name connector.Name, a connector.App) error {
-	b, err := json.Marshal(storedApp{
+	b, err := marshal(storedApp{
 		ClientID: a.ClientID, ClientSecret: a.ClientSecret.Reveal(), Mode: a.Mode, Extras: a.Extras.Reveal(),
 		Tier: a.Tier, MonthlyPostLimit: a.MonthlyPostLimit, BillingDay: a.BillingDay,
 		PreviousSecret: a.PreviousSecret.Reveal(), PreviousUntil: a.PreviousUntil.UTC(),
@@ -47,24 +47,25 @@ func (s *Apps) PutApp(ctx context.Context, name connector.Name, a connector.App)
 	if err != nil {
 		return fmt.Errorf("encoding an app: %w", err)
 	}
-	_, err = s.vault.Put(ctx, appName(name), connector.NewSecret(string(b)))
+	_, err = s.vault.Replace(ctx, appName(name), a.Revision, connector.NewSecret(string(b)))
 	return err
 }
 
 // App implements connector.AppStore.
 func (s *Apps) App(ctx context.Context, name connector.Name) (connector.App, error) {
-	value, _, err := s.vault.Get(ctx, appName(name), "")
+	value, revision, err := s.vault.Get(ctx, appName(name), "")
 	if errors.Is(err, connector.ErrNotFound) {
 		return connector.App{}, nil
 	}
 	if err != nil {
 		return connector.App{}, err
 	}
-	var stored storedApp
-	if json.Unmarshal([]byte(value.Reveal()), &stored) != nil {
-		return connector.App{}, fmt.Errorf("decoding an app: %w", connector.ErrMalformed)
+	var stored *storedApp
+	if json.Unmarshal([]byte(value.Reveal()), &stored) != nil || stored == nil {
+		return connector.App{Revision: revision}, fmt.Errorf("decoding an app: %w", connector.ErrMalformed)
 	}
 	app := connector.App{
+		Revision: revision,
 		ClientID: stored.ClientID, ClientSecret: connector.NewSecret(stored.ClientSecret), Mode: stored.Mode, Extras: connector.Fields{},
 		Tier: stored.Tier, MonthlyPostLimit: stored.MonthlyPostLimit, BillingDay: stored.BillingDay,
 		PreviousSecret: connector.NewSecret(stored.PreviousSecret), PreviousUntil: stored.PreviousUntil.UTC(),

@@ -1,6 +1,7 @@
 package credentialstore
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,11 +54,21 @@ func encode(key connector.CredentialsKey, c connector.Credentials) (connector.Se
 		VerifiedKey: c.VerifiedKey, KnownSecret: c.KnownSecret, ConfirmedAccount: c.AccountID, AccountOwed: c.AccountOwed,
 		Kind: key.Kind, ID: key.ID, Owner: key.Owner, Platform: key.Platform, AccountID: key.AccountID,
 	}
-	b, err := json.Marshal(object)
+	b, err := marshal(object)
 	if err != nil {
 		return connector.Secret{}, fmt.Errorf("encoding credentials: %w", err)
 	}
 	return connector.NewSecret(string(b)), nil
+}
+
+// marshal encodes without the escapes of HTML, which make six bytes of one. A secret
+// has 64 KiB at most.
+func marshal(value any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // decode returns the credentials of a secret, and whether they are bound. It

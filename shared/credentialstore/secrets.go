@@ -21,6 +21,12 @@ type Vault interface {
 	// returns ErrNotFound, also for one that is scheduled for deletion.
 	PutVersion(ctx context.Context, name string, value connector.Secret) (version string, err error)
 
+	// Replace makes value the current version under name, if version is still the
+	// current one, or if version is empty and there is no such secret; else it
+	// returns ErrConflict. Of several calls of Replace with one version one
+	// succeeds; Put and PutVersion pay no attention to them.
+	Replace(ctx context.Context, name, version string, value connector.Secret) (newVersion string, err error)
+
 	// Get returns a version of the secret, the current one if version is
 	// empty, or ErrNotFound. It sees every write that returned before.
 	Get(ctx context.Context, name, version string) (value connector.Secret, current string, err error)

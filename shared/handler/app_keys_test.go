@@ -125,7 +125,7 @@ func leaning(platform string, credentials map[string]any) map[string]any {
 
 func (s *stack) putKeys(t *testing.T, extras map[string]string) {
 	t.Helper()
-	body := map[string]any{"client_id": s.sandbox.AppOf("twitter").ClientID, "client_secret": s.sandbox.AppOf("twitter").ClientSecret}
+	body := map[string]any{"api_key": nil, "api_secret": nil, "bearer_token": nil}
 	for name, value := range extras {
 		body[name] = value
 	}

@@ -86,12 +86,12 @@ func (h *Handler) connected(r *request, result connector.CallbackResult) (answer
 	if r.wantsPage() {
 		return connectedPage(result.Platform, result.Connections, result.Accounts)
 	}
-	return jsonAnswer(http.StatusOK, map[string]any{
-		"status":      "connected",
-		"connections": viewConnections(result.Connections),
-		"accounts":    result.Accounts,
-		"link":        result.Link,
-	})
+	return jsonAnswer(http.StatusOK, struct {
+		Status string `json:"status"`
+		savedView
+		Accounts int    `json:"accounts"`
+		Link     string `json:"link"`
+	}{"connected", viewSaved(result.Connections), result.Accounts, result.Link})
 }
 
 // maxReturned is the length that a return URL stays under. Browsers, proxies and

@@ -73,11 +73,11 @@ func (h *Handler) putApp(ctx context.Context, _ *call, r *request) (answer, erro
 	if err != nil {
 		return answer{}, err
 	}
-	app, err := readApp(o, current.Description.AppFields)
+	app, removed, err := readApp(o, current.Description.AppFields)
 	if err != nil {
 		return answer{}, err
 	}
-	status, err := h.service.PutApp(ctx, r.platform(), app)
+	status, err := h.service.PutApp(ctx, r.platform(), app, removed...)
 	if err != nil {
 		return answer{}, err
 	}
@@ -107,9 +107,9 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 		c.setConnection(imported.Connections[0].ID)
 	}
 	return jsonAnswer(http.StatusCreated, struct {
-		Connections []connectionView `json:"connections"`
-		Warnings    []string         `json:"warnings,omitempty"`
-	}{viewConnections(imported.Connections), imported.Warnings})
+		savedView
+		Warnings []string `json:"warnings,omitempty"`
+	}{viewSaved(imported.Connections), viewWarnings(imported.Warnings)})
 }
 
 func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, error) {
@@ -128,7 +128,7 @@ func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, err
 	if len(connections) == 1 {
 		c.setConnection(connections[0].ID)
 	}
-	return jsonAnswer(http.StatusOK, map[string]any{"connections": viewConnections(connections)})
+	return jsonAnswer(http.StatusOK, viewSaved(connections))
 }
 
 func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (answer, error) {
@@ -144,14 +144,19 @@ func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (ans
 	if err := p.end(); err != nil {
 		return answer{}, err
 	}
-	page, next, err := h.service.Connections(ctx, filter, cursor, limit)
+	type listView struct {
+		Connections []connectionView `json:"connections"`
+		NextCursor  string           `json:"next_cursor,omitempty"`
+	}
+	view, err := fitPage(limit, func(limit int) (listView, []connectionView, error) {
+		page, next, err := h.service.Connections(ctx, filter, cursor, limit)
+		view := listView{viewConnections(page), next}
+		return view, view.Connections, err
+	})
 	if err != nil {
 		return answer{}, err
 	}
-	return jsonAnswer(http.StatusOK, struct {
-		Connections []connectionView `json:"connections"`
-		NextCursor  string           `json:"next_cursor,omitempty"`
-	}{viewConnections(page), next})
+	return jsonAnswer(http.StatusOK, view)
 }
 
 func (h *Handler) showConnection(ctx context.Context, _ *call, r *request) (answer, error) {

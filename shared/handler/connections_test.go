@@ -191,6 +191,7 @@ func TestConnections_PutApp(t *testing.T) {
 	t.Run("manual_mode_needs_no_client", func(t *testing.T) {
 		t.Parallel()
 		s := newStack(t)
+		s.clear(t, "tiktok")
 		s.do(t, http.MethodPut, "/platforms/tiktok/app", withBody(jsonType, `{"mode":"manual"}`)).decode(t, 200, &struct{}{})
 		s.do(t, http.MethodPost, "/links", withBody(jsonType, `{"platform":"tiktok","owner":"acme"}`)).refused(t, 409, connector.ManualMode)
 		var imported struct{ Connections []struct{ ID, Status string } }

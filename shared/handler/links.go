@@ -46,11 +46,15 @@ func (h *Handler) showLink(ctx context.Context, _ *call, r *request) (answer, er
 	if err != nil {
 		return answer{}, err
 	}
-	state, err := h.service.ShowLink(ctx, r.linkID(), cursor, limit)
+	view, err := fitPage(limit, func(limit int) (linkView, []connectionView, error) {
+		state, err := h.service.ShowLink(ctx, r.linkID(), cursor, limit)
+		view := viewLink(state)
+		return view, view.Connections, err
+	})
 	if err != nil {
 		return answer{}, err
 	}
-	return jsonAnswer(http.StatusOK, viewLink(state))
+	return jsonAnswer(http.StatusOK, view)
 }
 
 func (h *Handler) endLink(ctx context.Context, _ *call, r *request) (answer, error) {

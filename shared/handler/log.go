@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -58,4 +59,22 @@ func severity(failed *connector.Error) slog.Level {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
+}
+
+// BoundAttr shortens a long text of a log line, and says how long it was. It is the
+// ReplaceAttr of the log: the causes of many failures at once are one text.
+func BoundAttr(_ []string, a slog.Attr) slog.Attr {
+	text := ""
+	switch a.Value.Kind() {
+	case slog.KindString:
+		text = a.Value.String()
+	case slog.KindAny:
+		if err, ok := a.Value.Any().(error); ok {
+			text = err.Error()
+		}
+	}
+	if len(text) > maxLogged {
+		a.Value = slog.StringValue(fmt.Sprintf("%s… (%d bytes)", text[:maxLogged], len(text)))
+	}
+	return a
 }

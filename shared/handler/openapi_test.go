@@ -103,8 +103,8 @@ func TestOpenAPI_Enums(t *testing.T) {
 // each extra.
 func TestOpenAPI_AppFields(t *testing.T) {
 	t.Parallel()
-	requested := map[string]string{"client_id": "string", "client_secret": "string", "mode": ""}
-	shown := map[string]string{"platform": "", "client_id": "string", "client_secret_set": "boolean", "mode": "", "redirect_uri": "string"}
+	requested := map[string]string{"client_id": "string null", "client_secret": "string null", "mode": ""}
+	shown := map[string]string{"platform": "", "client_id": "string", "client_secret_set": "boolean", "previous_secret_until": "string", "mode": "", "redirect_uri": "string"}
 	schemas := loadDocument(t).Components.Schemas
 	for _, p := range platform.All(platform.Options{}) {
 		d := p.Describe()
@@ -113,7 +113,7 @@ func TestOpenAPI_AppFields(t *testing.T) {
 			if f.Number {
 				kind = "integer"
 			}
-			requested[f.Name] = kind
+			requested[f.Name] = kind + " null"
 			if f.Secret {
 				shown[f.Name+"_set"] = "boolean"
 			} else {

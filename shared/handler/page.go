@@ -70,8 +70,9 @@ func connectedPage(platform connector.Description, connections []connector.Conne
 		connector.Connection
 		NotGranted []connector.GuideScope
 	}
-	accounts := make([]account, len(connections))
-	for i, connection := range connections {
+	shown := connections[:min(len(connections), maxShown)]
+	accounts := make([]account, len(shown))
+	for i, connection := range shown {
 		accounts[i].Connection = connection
 		for _, scope := range connection.MissingScopes {
 			accounts[i].NotGranted = append(accounts[i].NotGranted, purpose(platform.Guide, scope))
@@ -82,7 +83,7 @@ func connectedPage(platform connector.Description, connections []connector.Conne
 		Platform string
 		Accounts []account
 		More     int
-	}{head("Connected"), platform.Title, accounts, max(0, all-len(accounts))})
+	}{head("Connected"), platform.Title, accounts, all - len(shown)})
 }
 
 // purpose returns a scope with its purpose, if the guide explains it.

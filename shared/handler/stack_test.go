@@ -105,7 +105,7 @@ func newStack(t *testing.T) *stack {
 	server := httptest.NewServer(s.sandbox)
 	t.Cleanup(server.Close)
 
-	log := slog.New(slog.NewJSONHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(slog.NewJSONHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: handler.BoundAttr}))
 	s.service = &connector.Service{
 		Platforms: platform.All(platform.Options{HTTP: server.Client(), Endpoints: sandbox.Endpoints(server.URL), Now: s.clock.Now}),
 		Now:       s.clock.Now,

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"time"
 
 	"platform-api-connector/shared/connector"
@@ -114,6 +115,7 @@ type platformView struct {
 	AuthKind      string         `json:"auth_kind"`
 	AppConfigured bool           `json:"app_configured"`
 	AppMode       connector.Mode `json:"app_mode,omitempty"`
+	AppUnreadable bool           `json:"app_unreadable,omitempty"`
 	RedirectURI   string         `json:"redirect_uri"`
 }
 
@@ -124,6 +126,7 @@ func viewPlatform(s connector.PlatformStatus) platformView {
 		AuthKind:      s.Description.AuthKind,
 		AppConfigured: s.App.Configured(),
 		AppMode:       s.App.Mode,
+		AppUnreadable: s.AppUnreadable,
 		RedirectURI:   s.RedirectURI,
 	}
 }
@@ -157,7 +160,7 @@ func viewGuide(s connector.PlatformStatus) guideView {
 	for _, f := range s.Description.AppFields {
 		view.AppFields = append(view.AppFields, appFieldView{Name: f.Name, Secret: f.Secret, Number: f.Number})
 	}
-	if s.App.Configured() {
+	if s.App.Configured() || s.App.Revision != "" {
 		view.App = viewApp(s)
 	}
 	return view
@@ -170,8 +173,11 @@ func viewApp(s connector.PlatformStatus) map[string]any {
 		"platform":          s.Description.Name,
 		"client_id":         s.App.ClientID,
 		"client_secret_set": !s.App.ClientSecret.Empty(),
-		"mode":              s.App.Mode,
+		"mode":              cmp.Or(s.App.Mode, connector.Live),
 		"redirect_uri":      s.RedirectURI,
+	}
+	if !s.PreviousSecretUntil.IsZero() {
+		view["previous_secret_until"] = instant(s.PreviousSecretUntil)
 	}
 	for _, f := range s.Description.AppFields {
 		value, ok := appField(s.App, f)

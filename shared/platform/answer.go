@@ -121,6 +121,10 @@ func parseUnixTime(raw json.RawMessage) time.Time {
 	return time.Unix(int64(n), 0).UTC()
 }
 
+// maxScopes is how many granted scopes are read. The record of a connection has all
+// of them, and an item of DynamoDB has 400 KB at most.
+const maxScopes = 100
+
 var scopePattern = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,200}$`)
 
 // splitScopes splits a list of scopes at spaces and commas. It leaves out values
@@ -128,7 +132,7 @@ var scopePattern = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,200}$`)
 func splitScopes(list string) []string {
 	scopes := []string{}
 	for _, scope := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
-		if scopePattern.MatchString(scope) && len(scopes) < 100 {
+		if scopePattern.MatchString(scope) && len(scopes) < maxScopes {
 			scopes = append(scopes, scope)
 		}
 	}

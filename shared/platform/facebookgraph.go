@@ -99,7 +99,7 @@ func (f *facebook) permissions(ctx context.Context, c client, user connector.Sec
 	}
 	granted := []string{}
 	for _, p := range answer.Data {
-		if p.Status == "granted" && scopePattern.MatchString(p.Permission) {
+		if p.Status == "granted" && scopePattern.MatchString(p.Permission) && len(granted) < maxScopes {
 			granted = append(granted, p.Permission)
 		}
 	}

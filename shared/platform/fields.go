@@ -68,7 +68,8 @@ func (s shape) parse(app connector.App, fields connector.Fields) (connector.Fiel
 }
 
 // complete returns fields with every field of the shape and no other. A field
-// without a value is empty. Without an app the id and the secret are left out.
+// without a value is empty. Without an app the id and the secret are left out, and
+// the secret also where the app has none.
 func (s shape) complete(app connector.App, fields connector.Fields) connector.Fields {
 	all := connector.Fields{}
 	for _, name := range s.names() {
@@ -81,6 +82,9 @@ func (s shape) complete(app connector.App, fields connector.Fields) connector.Fi
 		return all
 	}
 	all[s.id], all[s.secret] = connector.NewSecret(c.id), c.secret
+	if c.secret.Empty() && fields[s.id].Empty() {
+		delete(all, s.secret)
+	}
 	return all
 }
 

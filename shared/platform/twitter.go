@@ -87,8 +87,8 @@ func (x *twitter) Describe() connector.Description {
 		Issuers:  x.issuers(twitterIssuer),
 		AppFields: []connector.AppField{
 			{Name: "api_key"},
-			{Name: "api_secret", Secret: true},
-			{Name: "bearer_token", Secret: true},
+			{Name: "api_secret", Secret: true, SecretOf: "api_key"},
+			{Name: "bearer_token", Secret: true, SecretOf: "api_key"},
 			{Name: "tier"},
 			{Name: "monthly_post_limit", Number: true},
 			{Name: "billing_day", Number: true},

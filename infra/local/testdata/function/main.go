@@ -18,6 +18,7 @@ type command struct {
 	Do    string `json:"do"`
 	Visit string `json:"visit"` // a URL to request first
 	Size  int    `json:"size"`
+	Print string `json:"print"` // on both outputs, before the rest
 }
 
 type answer struct {
@@ -37,6 +38,8 @@ func main() {
 
 func run(ctx context.Context, c command) (answer, error) {
 	a := answer{PID: os.Getpid()}
+	fmt.Print(c.Print)
+	fmt.Fprint(os.Stderr, c.Print)
 	if c.Visit != "" {
 		if err := visit(ctx, c.Visit); err != nil {
 			return a, err
