@@ -435,11 +435,16 @@ func (s *Service) revokeGrant(ctx context.Context, p Platform, app App, g Grant)
 
 // The scopes of a connection are computed here alone.
 
+// maxMissing bounds the missing scopes of a record. A platform that names other
+// scopes each time would fill it.
+const maxMissing = 100
+
 // setScopes records the scopes that a consent granted, and which of the
 // requested ones it lacks.
 func (c *Connection) setScopes(requested, granted []string) {
 	c.Scopes = slices.Clone(granted)
-	c.MissingScopes = missing(requested, granted)
+	lacking := missing(requested, granted)
+	c.MissingScopes = lacking[:min(len(lacking), maxMissing)]
 }
 
 // updateScopes records the scopes that the platform named since the consent.
