@@ -168,6 +168,8 @@ func (c *consent) redeem(ctx context.Context, code Secret) ([]Grant, error) {
 	if err := c.CredentialStore.Prepare(ctx); err != nil {
 		return nil, internal("preparing the credential store", err)
 	}
+	// Before the code is spent: nothing can be lost yet.
+	c.nameStandIns(ctx, c.platform, c.authorization.Owner)
 	grants, err := withCurrentOrPreviousSecret(ctx, c.Service, app, clientRefused, func(app App) ([]Grant, error) {
 		ctx, cancel, err := exchangeContext(ctx)
 		if err != nil {
@@ -234,7 +236,11 @@ func (c *consent) connect(ctx context.Context, grants []Grant) ([]Connection, er
 func (c *consent) saveInTime(ctx context.Context, grants []Grant, to destination) ([]Connection, error) {
 	ctx, cancel := rescueContext(ctx)
 	defer cancel()
-	return c.saveGrants(ctx, c.platform, grants, to)
+	saved, err := c.saveGrants(ctx, c.platform, grants, to)
+	if err == nil {
+		c.endTarget(ctx, saved)
+	}
+	return saved, err
 }
 
 // deferRevocation leaves the grants of a consent to the sweep, where another tab

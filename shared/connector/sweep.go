@@ -116,6 +116,7 @@ const (
 	Expired      DueResult = "expired"   // a consent that was not confirmed in time
 	Resting      DueResult = "suspended" // it stays due; the platform was not called
 	Erased       DueResult = "erased"    // a run of a data deletion
+	Finished     DueResult = "finished"  // an import that crashed
 )
 
 // HandleDue does what QueueDue queued: it refreshes a connection that is due,

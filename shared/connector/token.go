@@ -245,6 +245,9 @@ func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool
 	t.AccessToken, t.TokenType, t.Credentials = p.Token(lent, creds)
 	t.Credentials = s.withoutAppKeys(app, t.Credentials)
 	if full {
+		if err := s.rememberHandedOut(ctx, p, c, creds); err != nil {
+			return Token{}, err
+		}
 		t.Full = s.withoutAppKeys(app, p.Full(lent, creds))
 	}
 	// The refresh and these reads may have taken longer than a suspension needs to

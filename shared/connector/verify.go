@@ -22,6 +22,11 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	if err := s.spendVerification(ctx, p, c); err != nil {
 		return Connection{}, err
 	}
+	return s.verify(ctx, p, c)
+}
+
+// verify is Verify of a connection that may be verified.
+func (s *Service) verify(ctx context.Context, p Platform, c Connection) (_ Connection, err error) {
 	if c.Status != NeedsReauth {
 		if c, err = s.refresh(ctx, p, c, freshness{since: s.Now()}); err != nil && !servable(c, s.Now()) {
 			return Connection{}, err
@@ -41,7 +46,7 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	if err != nil {
 		return Connection{}, err
 	}
-	return s.storeVerified(ctx, c, v)
+	return s.storeVerified(ctx, p, c, v)
 }
 
 // proveForVerify has the platform prove what the credentials have not proved, where
@@ -90,8 +95,10 @@ func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Ver
 	return v, nil
 }
 
-// storeVerified stores what a verification found.
-func (s *Service) storeVerified(ctx context.Context, c Connection, v Verification) (Connection, error) {
+// storeVerified stores what a verification found. Where another connection of the
+// owner has the account that the platform named for a stand-in, it returns the one
+// that is left of the two.
+func (s *Service) storeVerified(ctx context.Context, p Platform, c Connection, v Verification) (Connection, error) {
 	if v.isOfAnother(c) {
 		return Connection{}, &Error{Code: AccountMismatch, Message: "the credentials are those of another account"}
 	}
@@ -114,7 +121,7 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 	}
 	switch {
 	case errors.Is(err, ErrConflict):
-		return Connection{}, errAccountHeld()
+		return s.mergeStandIn(ctx, p, c, v.Account)
 	case errors.Is(err, errLate):
 		return Connection{}, errConnectionNotFound()
 	case err != nil:
@@ -122,6 +129,7 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 	case recovered:
 		s.publish(ctx, EventRecovered, verified, reasonVerified)
 	}
+	s.nameOthers(ctx, c, v.UserID)
 	return verified, nil
 }
 
