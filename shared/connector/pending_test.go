@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -164,8 +165,7 @@ func TestPending_Unconfirmed(t *testing.T) {
 
 // A process that connects an account and crashes between the secret and its
 // record leaves a grant that no record refers to. The sweep revokes and deletes
-// it, unless the account was connected again. Imported credentials are not
-// revoked (I13).
+// it, unless the account was connected again. An import is finished (I13).
 func TestPending_OrphanedSecret(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -236,8 +236,13 @@ func TestPending_OrphanedSecret(t *testing.T) {
 			}
 			b.clock.Advance(30 * time.Minute)
 			b.sweep(t)
-			if _, _, err := b.vault.Get(t.Context(), left, ""); !errors.Is(err, connector.ErrNotFound) {
-				t.Errorf("the secret without a record is in the vault: %v", err)
+			if _, _, err := b.vault.Get(t.Context(), left, ""); errors.Is(err, connector.ErrNotFound) == test.imported {
+				t.Errorf("the secret is in the vault: %v", err)
+			}
+			if test.imported {
+				if _, err := b.token(t, connector.ID(strings.TrimPrefix(left, "connections/"))); err != nil {
+					t.Errorf("the import was not finished: %v", err)
+				}
 			}
 			if alive := b.sandbox.Kill(string(test.platform), "", 0) > 0; alive != test.wantAlive {
 				t.Errorf("the grant is alive at the platform: %v, want %v", alive, test.wantAlive)
