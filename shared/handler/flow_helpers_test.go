@@ -87,6 +87,17 @@ func (s *stack) deployment(t *testing.T, platform string) *stack {
 	return &other
 }
 
+// process returns a second process over the same records, secrets and platforms, with h
+// around its calls of the ports.
+func (s *stack) process(h connectortest.Hook) *stack {
+	other, service := *s, *s.service
+	other.service = &service
+	service.SuspensionCache = &connector.SuspensionCache{}
+	other.hook(h)
+	other.functions = functions(handler.New(&service, service.Log, nil))
+	return &other
+}
+
 // importUnverified imports credentials without asking the platform, and
 // returns the id of the connection.
 func (s *stack) importUnverified(t *testing.T, platform, owner string, credentials map[string]string) string {
