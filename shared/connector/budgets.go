@@ -96,6 +96,9 @@ const (
 	// (https://developers.tiktok.com/doc/oauth-user-access-token-management, read
 	// 2026-11-23).
 	maxTokenLife = 366 * 24 * time.Hour
+	// persistTries is how often the storing of what an import brought is repeated: for
+	// about two seconds.
+	persistTries = 10
 	// maxMerges is how often a connection may have been merged into the next.
 	maxMerges = 5
 	// maxStandIns is how many connections without a known account one consent or

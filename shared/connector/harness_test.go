@@ -39,6 +39,9 @@ type bench struct {
 	events  *connectortest.Events
 	sandbox *sandbox.Sandbox
 	hooked  connectortest.Hook
+
+	file connector.Fields // that a use case imports
+	twin connector.ID     // a stand-in beside the connection to its account
 }
 
 func newBench(t *testing.T) *bench {

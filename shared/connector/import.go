@@ -80,6 +80,7 @@ type importing struct {
 	began    time.Time
 	brought  Grant        // as the fields tell it; zero where only the platform can
 	token    *tokenImport // the right to send the refresh token; nil where there is none
+	reserved charge       // for the connections that the import may create
 	unnamed  bool         // the platform renewed the credentials, and did not confirm their account
 	imported Imported
 }
@@ -103,9 +104,17 @@ func (i *importing) run(ctx context.Context) (Imported, error) {
 		i.token.unused(ctx)
 		return i.imported.with(c, stands), err
 	}
+	if i.token != nil {
+		// One grant comes of it. Once its refresh token is spent no budget may refuse it.
+		if i.reserved, err = i.spendAccounts(ctx, i.request.Platform, []Grant{i.brought}, destination{owner: i.request.Owner}); err != nil {
+			i.token.unused(ctx)
+			return Imported{}, err
+		}
+	}
 	grants, err := i.ask(ctx)
 	if err != nil {
 		i.token.unused(ctx)
+		i.refundUnused(ctx, i.reserved, nil)
 		return Imported{}, err
 	}
 	// The refresh token may be spent: the work is done even if the caller has gone.
@@ -339,24 +348,30 @@ func (i *importing) completeImported(grants []Grant) {
 }
 
 // saveImported saves the grants that a platform made of the credentials.
-func (i *importing) saveImported(ctx context.Context, grants []Grant) error {
+func (i *importing) saveImported(ctx context.Context, grants []Grant) (err error) {
 	name := i.platform.Describe().Name
-	if err := i.checkErased(ctx, name, grants); err != nil {
+	var saved []Connection
+	defer func() { i.refundUnused(ctx, i.reserved, saved) }()
+	if err := i.persist(ctx, func() error { return i.checkErased(ctx, name, grants) }); err != nil {
 		return err
 	}
 	to := destination{owner: i.request.Owner}
-	reserved, err := i.spendAccounts(ctx, name, grants, to)
-	if err != nil {
-		return err
+	if i.token == nil {
+		if i.reserved, err = i.spendAccounts(ctx, name, grants, to); err != nil {
+			return err
+		}
 	}
-	var saved []Connection
-	defer func() { i.refundUnused(ctx, reserved, saved) }()
 	for _, g := range grants {
 		to.requested = i.platform.Describe().Scopes
 		if g.ScopesUnknown || len(g.Credentials.Scopes) == 0 {
 			to.requested = nil // what is missing is not known
 		}
-		c, stored, err := i.saveOne(ctx, g, to)
+		var c Connection
+		var stored bool
+		err := i.persist(ctx, func() (err error) {
+			c, stored, err = i.saveOne(ctx, g, to)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -373,6 +388,17 @@ func (i *importing) saveImported(ctx context.Context, grants []Grant) error {
 		}
 	}
 	return nil
+}
+
+// persist tries again where a port failed, as long as there is time: the refresh token of
+// the grant may be the only one that lives.
+func (i *importing) persist(ctx context.Context, act func() error) error {
+	for try := 0; ; try++ {
+		err := act()
+		if i.token == nil || !errors.Is(err, Internal) || try == persistTries || remaining(ctx) < rescueBudget || i.pause(ctx, try) != nil {
+			return err
+		}
+	}
 }
 
 // saveOne saves a grant as saveGrant does, unless the connection to its account keeps

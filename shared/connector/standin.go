@@ -26,8 +26,9 @@ type standIn struct {
 	ConnectionID ID `json:"connection_id"` // of the connection that remains
 }
 
-// nameStandIns asks the platform for the accounts of the stand-ins of an owner. What
-// fails is left to a verification or a refresh.
+// nameStandIns asks the platform for the accounts of the stand-ins of an owner, and for
+// the persons where those are not known: a notice reaches no connection without its
+// person. What fails is left to a verification or a refresh.
 func (s *Service) nameStandIns(ctx context.Context, p Platform, owner string) {
 	asked := 0
 	cursor := ""
@@ -38,7 +39,7 @@ func (s *Service) nameStandIns(ctx context.Context, p Platform, owner string) {
 			return
 		}
 		for _, c := range page {
-			if !provisional(c.AccountID) {
+			if !c.unnamed() {
 				continue
 			}
 			if asked == maxStandIns || remaining(ctx) < 2*ExchangeBudget+StoreBudget {
@@ -55,9 +56,12 @@ func (s *Service) nameStandIns(ctx context.Context, p Platform, owner string) {
 	}
 }
 
+// unnamed reports whether no platform has said yet which account or whose c is.
+func (c Connection) unnamed() bool { return provisional(c.AccountID) || provisional(c.UserID) }
+
 func (s *Service) nameStandIn(ctx context.Context, p Platform, id ID) error {
 	c, err := s.unresting(ctx, id)
-	if err == nil && provisional(c.AccountID) {
+	if err == nil && c.unnamed() {
 		_, err = s.verify(ctx, p, c)
 	}
 	return err
@@ -95,7 +99,10 @@ func (s *Service) mergeStandIn(ctx context.Context, p Platform, c Connection, ac
 	if err := s.finishDisconnect(ctx, ended); err != nil {
 		s.Log.WarnContext(ctx, "ending a connection whose account another one has, to be continued", "connection", string(c.ID), "error", err)
 	}
-	return s.Connection(ctx, known.ID)
+	if fresh, err := s.Connection(ctx, known.ID); err == nil {
+		known = fresh
+	}
+	return known, nil
 }
 
 // endStandIn disconnects a stand-in. The record becomes due, so that the sweep moves

@@ -22,7 +22,11 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	if err := s.spendVerification(ctx, p, c); err != nil {
 		return Connection{}, err
 	}
-	return s.verify(ctx, p, c)
+	verified, err := s.verify(ctx, p, c)
+	if err == nil && provisional(c.UserID) && !provisional(verified.UserID) {
+		s.nameStandIns(ctx, p, c.Owner) // others may be of the same person
+	}
+	return verified, err
 }
 
 // verify is Verify of a connection that may be verified.

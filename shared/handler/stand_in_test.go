@@ -337,3 +337,65 @@ func TestStandIn_Crash(t *testing.T) {
 		})
 	}
 }
+
+// The notices of a person reach each Page that was imported without asking Facebook, as
+// soon as Facebook has named the person of one of them: that of the same token, whoever
+// has it, and those of the same owner.
+func TestStandIn_Person(t *testing.T) {
+	t.Parallel()
+	ways := map[string]func(*testing.T, *stack, string){
+		"verify": func(t *testing.T, s *stack, id string) {
+			s.do(t, "POST", "/connections/"+id+"/verify").decode(t, 200, &struct{}{})
+		},
+		"weekly_check": func(t *testing.T, s *stack, _ string) {
+			s.clock.Advance(8 * 24 * time.Hour)
+			s.sweepNow(t)
+		},
+		"refresh": func(t *testing.T, s *stack, id string) {
+			s.do(t, "POST", "/connections/"+id+"/refresh").decode(t, 200, &struct{}{})
+			s.clock.Advance(8 * 24 * time.Hour) // the other Page is checked
+			s.sweepNow(t)
+		},
+		"consent": func(t *testing.T, s *stack, id string) {
+			if got := s.connect(t, "facebook", "acme", sandbox.Choice{}); !slices.Contains(got, id) {
+				t.Errorf("the consent is saved on %v, want %s", got, id)
+			}
+		},
+	}
+	for name, way := range ways {
+		for _, notice := range []string{"deauthorize", "data-deletion"} {
+			t.Run(name+"/"+notice, func(t *testing.T) {
+				t.Parallel()
+				s := newStack(t)
+				other := s.deployment(t, "facebook")
+				var ids []string
+				var beta string
+				for i, page := range other.connect(t, "facebook", "elsewhere", sandbox.Choice{})[:2] {
+					file := other.full(t, page)
+					id, _ := importedAs(t, s.importReply(t, "facebook", "acme", false, file), 201)
+					ids = append(ids, id)
+					if i == 0 {
+						beta, _ = importedAs(t, s.importReply(t, "facebook", "beta", false, file), 201)
+						ids = append(ids, beta)
+					}
+				}
+				s.clock.Advance(time.Minute)
+				way(t, s, ids[0])
+				s.clock.Advance(time.Minute)
+				person := s.sandbox.People("facebook")[0].ID
+				if r := s.do(t, "POST", "/platforms/facebook/"+notice, signedRequest(s, person)); r.StatusCode != 200 {
+					t.Fatal(r.Body)
+				}
+				left := s.connections(t)
+				for _, c := range left {
+					if notice == "data-deletion" || c["status"] != "needs_reauth" {
+						t.Errorf("after the notice %v of %v is %v", c["id"], c["owner"], c["status"])
+					}
+				}
+				if notice == "deauthorize" && len(left) != 3 {
+					t.Errorf("%d connections, want 3", len(left))
+				}
+			})
+		}
+	}
+}
