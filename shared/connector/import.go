@@ -81,6 +81,8 @@ type importing struct {
 	brought  Grant        // as the fields tell it; zero where only the platform can
 	token    *tokenImport // the right to send the refresh token; nil where there is none
 	reserved charge       // for the connections that the import may create
+	newID    ID           // of the connection that it may create
+	intended bool         // a ticket says that credentials may be stored for newID
 	unnamed  bool         // the platform renewed the credentials, and did not confirm their account
 	imported Imported
 }
@@ -97,7 +99,7 @@ func (i *importing) run(ctx context.Context) (Imported, error) {
 		if standing != nil {
 			return i.returnStanding(ctx, *standing, token, claimed.shared)
 		}
-		i.token = claimed
+		i.token, i.newID = claimed, claimed.claim.ID
 	}
 	c, stands, err := i.standsBeforeSending(ctx)
 	if err != nil || stands {
@@ -111,8 +113,13 @@ func (i *importing) run(ctx context.Context) (Imported, error) {
 			return Imported{}, err
 		}
 	}
-	grants, err := i.ask(ctx)
+	err = i.intendRenewal(ctx)
+	var grants []Grant
+	if err == nil {
+		grants, err = i.ask(ctx)
+	}
 	if err != nil {
+		i.dropIntent(ctx)
 		i.token.unused(ctx)
 		i.refundUnused(ctx, i.reserved, nil)
 		return Imported{}, err
@@ -120,6 +127,7 @@ func (i *importing) run(ctx context.Context) (Imported, error) {
 	// The refresh token may be spent: the work is done even if the caller has gone.
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
+	i.storeRenewed(ctx, grants[0])
 	i.completeImported(grants)
 	if err := i.saveImported(ctx, grants); err != nil {
 		i.token.failed(ctx)
@@ -206,9 +214,8 @@ func rotating(p Platform, g Grant) bool {
 // by accepting g where no refresh spends anything. Otherwise the platform is asked
 // whether the credentials of c work.
 func (i *importing) stands(ctx context.Context, c Connection, g Grant) (Connection, bool, error) {
-	renewed := g.Credentials.renewable() && !g.Credentials.Fields[refreshToken].Equal(i.brought.Credentials.Fields[refreshToken])
 	switch {
-	case c.Status != Active, renewed:
+	case c.Status != Active, i.renewed(g):
 		return c, false, nil
 	case i.request.SkipVerify:
 		i.warn(c, "the account has an active connection, which only a verified import replaces: nothing was changed")
@@ -231,6 +238,11 @@ func (i *importing) stands(ctx context.Context, c Connection, g Grant) (Connecti
 	e := *AsError(err)
 	e.Message, e.Err = "nothing was changed, since the account has a connection and it is not known whether it works: "+e.Message, err
 	return c, false, &e
+}
+
+// renewed reports whether the verification spent the refresh token of the import.
+func (i *importing) renewed(g Grant) bool {
+	return g.Credentials.renewable() && !g.Credentials.Fields[refreshToken].Equal(i.brought.Credentials.Fields[refreshToken])
 }
 
 // ask asks the platform about the credentials. Where it renewed them and then failed, they
@@ -404,12 +416,11 @@ func (i *importing) persist(ctx context.Context, act func() error) error {
 // saveOne saves a grant as saveGrant does, unless the connection to its account keeps
 // its credentials: then it returns that one, and reports that nothing was stored.
 func (i *importing) saveOne(ctx context.Context, g Grant, to destination) (c Connection, stored bool, err error) {
-	if to.newID = i.token.id(); to.newID == "" {
+	if to.newID = i.newID; to.newID == "" {
 		if to.newID, err = NewID(i.Random); err != nil {
 			return Connection{}, false, internal("naming a connection", err)
 		}
 	}
-	var intended bool // credentials may be stored for a connection that was not created
 	for {
 		c, err = i.Store.FindAccount(ctx, to.owner, i.platform.Describe().Name, g.Account.ID)
 		switch {
@@ -418,8 +429,8 @@ func (i *importing) saveOne(ctx context.Context, g Grant, to destination) (c Con
 			if errors.Is(err, ConnectionNotFound) && ctx.Err() == nil {
 				continue // it was disconnected meanwhile
 			}
-			if err == nil && intended {
-				i.dropIntent(ctx, to.newID)
+			if err == nil {
+				i.dropIntent(ctx)
 			}
 			return c, stored, err
 		case !errors.Is(err, ErrNotFound):
@@ -434,7 +445,7 @@ func (i *importing) saveOne(ctx context.Context, g Grant, to destination) (c Con
 			return c, err == nil, err
 		}
 		// Another consent connected the same account at the same time.
-		if intended = true; ctx.Err() != nil {
+		if i.newID, i.intended = to.newID, true; ctx.Err() != nil {
 			return Connection{}, false, internal("storing a connection", ctx.Err())
 		}
 	}

@@ -16,18 +16,20 @@ func (s *Service) recordIntentFor(ctx context.Context, c Connection, g Grant, to
 	if to.newID == "" {
 		return s.recordIntent(ctx, c)
 	}
-	expiresAt := c.CreatedAt.Add(pendingLife)
-	p := pending{
-		id:            string(c.ID),
+	return s.recordImport(ctx, pending{
 		Authorization: Authorization{Platform: c.Platform, Owner: c.Owner, Scopes: to.requested},
 		Grants:        []pendingGrant{{AccountID: c.AccountID, AccountName: c.AccountName, UserID: c.UserID, Warning: g.Warning, VerifiedAt: g.VerifiedAt}},
 		Began:         c.ConsentedAt,
-		ConfirmBefore: expiresAt,
 		ConnectionID:  c.ID,
-		RevokeAfter:   c.CreatedAt.Add(recordWithin),
-		Imported:      true,
-	}
-	ticket, err := p.ticket(expiresAt)
+	})
+}
+
+// recordImport writes the ticket of an import under the id of the connection.
+func (s *Service) recordImport(ctx context.Context, p pending) (RecordKey, error) {
+	now := s.Now().UTC()
+	p.id, p.Imported = string(p.ConnectionID), true
+	p.ConfirmBefore, p.RevokeAfter = now.Add(pendingLife), now.Add(recordWithin)
+	ticket, err := p.ticket(p.ConfirmBefore)
 	if err != nil {
 		return RecordKey{}, err
 	}
@@ -38,16 +40,54 @@ func (s *Service) recordIntentFor(ctx context.Context, c Connection, g Grant, to
 	return p.recordKey(), nil
 }
 
-// dropIntent deletes what a try to create a connection left, after the grant was saved
-// elsewhere or was not needed. What fails is left to the sweep.
-func (s *Service) dropIntent(ctx context.Context, id ID) {
-	key := RecordKey{Kind: PendingKind, ID: string(id)}
-	p, err := s.pending(ctx, key)
+// intendRenewal writes the ticket of credentials that the verification may renew, so that
+// they can be stored as soon as the platform answers. Their account is not known yet.
+func (i *importing) intendRenewal(ctx context.Context) error {
+	if i.token == nil || i.request.SkipVerify || !rotating(i.platform, i.brought) {
+		return nil
+	}
+	i.intended = true
+	_, err := i.recordImport(ctx, pending{
+		Authorization: Authorization{Platform: i.request.Platform, Owner: i.request.Owner},
+		Grants:        []pendingGrant{{AccountName: i.request.AccountName}},
+		Began:         i.began,
+		ConnectionID:  i.newID,
+	})
+	return err
+}
+
+// storeRenewed stores what the verification renewed, before anything else: the refresh
+// token of the file is spent. A failure is logged, and the credentials are stored with
+// their connection.
+func (i *importing) storeRenewed(ctx context.Context, g Grant) {
+	if !i.intended || !i.renewed(g) {
+		return
+	}
+	consent, err := i.newName()
 	if err == nil {
-		err = s.deletePending(ctx, p, key)
+		key := CredentialsKey{Kind: OfConnection, ID: string(i.newID), Owner: i.request.Owner, Platform: i.request.Platform}
+		g.Credentials.Generation, g.Credentials.ConsentID = 1, consent
+		g.Credentials.AccountOwed = g.Credentials.AccountID == ""
+		_, err = i.CredentialStore.Put(ctx, key, CredentialsRef{}, g.Credentials)
+	}
+	if err != nil {
+		i.Log.WarnContext(ctx, "storing the renewed credentials of an import", "connection", string(i.newID), "error", err)
+	}
+}
+
+// dropIntent deletes what was stored for a connection that was not created, after the grant
+// was saved elsewhere or was not needed. What fails is left to the sweep.
+func (i *importing) dropIntent(ctx context.Context) {
+	if !i.intended {
+		return
+	}
+	key := RecordKey{Kind: PendingKind, ID: string(i.newID)}
+	p, err := i.pending(ctx, key)
+	if err == nil {
+		err = i.deletePending(ctx, p, key)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		s.Log.WarnContext(ctx, "deleting what is left of an import", "connection", string(id), "error", err)
+		i.Log.WarnContext(ctx, "deleting what is left of an import", "connection", string(i.newID), "error", err)
 	}
 }
 
@@ -78,14 +118,21 @@ func (s *Service) endImport(ctx context.Context, p pending) (DueResult, error) {
 }
 
 // finishPending creates the connection of an import that crashed. Where the owner has
-// got another one to the account since, that one stays as it is if it is active, and
-// gets the credentials otherwise.
+// another one to the account, that one stays as it is if it is active, unless the
+// platform renewed the credentials of the import after it was connected.
 func (s *Service) finishPending(ctx context.Context, pend pending) (Connection, bool, error) {
 	p, err := s.platform(pend.Authorization.Platform)
 	if err != nil {
 		return Connection{}, false, err
 	}
 	grants, err := s.loadPending(ctx, pend)
+	renewed := pend.Grants[0].AccountID == "" // stored by storeRenewed
+	if renewed && len(grants) > 0 {
+		g := &grants[0]
+		if g.Account.ID = g.Credentials.AccountID; g.Account.ID == "" {
+			g.Account.ID, g.Credentials.AccountOwed = provisionalID(p, g.Credentials), true
+		}
+	}
 	if err == nil && len(grants) > 0 {
 		err = s.checkErased(ctx, p.Describe().Name, grants)
 	}
@@ -114,7 +161,11 @@ func (s *Service) finishPending(ctx context.Context, pend pending) (Connection, 
 		if err != nil {
 			return Connection{}, false, internal("finding the connection", err)
 		}
-		if c.Status != Active {
+		// What is remembered of the refresh token names a connection that is not created.
+		if err := s.recordMerge(ctx, pend.ConnectionID, c.ID); err != nil {
+			return Connection{}, false, err
+		}
+		if c.Status != Active || renewed && c.consentedAt().Before(pend.began()) {
 			if c, err = s.replaceCredentials(ctx, p, c, grants[0], pend.Authorization.Scopes); err != nil {
 				return Connection{}, false, err
 			}

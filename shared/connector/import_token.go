@@ -265,14 +265,6 @@ func (s *Service) standing(ctx context.Context, id ID) (Connection, bool, error)
 	return Connection{}, false, nil
 }
 
-// id is that of the connection that the import may create.
-func (t *tokenImport) id() ID {
-	if t == nil {
-		return ""
-	}
-	return t.claim.ID
-}
-
 // savesOn records which connection gets the credentials, before they are stored there. A
 // failure is logged: the credentials may have been renewed, and must not be lost.
 func (t *tokenImport) savesOn(ctx context.Context, id ID) {

