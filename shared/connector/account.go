@@ -186,7 +186,7 @@ func (s *Service) learnAccount(ctx context.Context, p Platform, c Connection, ac
 		return nil
 	})
 	if errors.Is(err, ErrConflict) {
-		learned, err = s.mergeStandIn(ctx, p, c, account)
+		learned, err = s.mergeStandIn(ctx, p, c, account, s.verify)
 	}
 	if err != nil {
 		s.Log.WarnContext(ctx, "recording the account of imported credentials", "connection", string(c.ID), "error", err)

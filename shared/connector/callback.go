@@ -169,7 +169,7 @@ func (c *consent) redeem(ctx context.Context, code Secret) ([]Grant, error) {
 		return nil, internal("preparing the credential store", err)
 	}
 	// Before the code is spent: nothing can be lost yet.
-	c.nameStandIns(ctx, c.platform, c.authorization.Owner)
+	c.nameStandIns(ctx, c.platform, c.authorization.Owner, c.lookUp)
 	grants, err := withCurrentOrPreviousSecret(ctx, c.Service, app, clientRefused, func(app App) ([]Grant, error) {
 		ctx, cancel, err := exchangeContext(ctx)
 		if err != nil {

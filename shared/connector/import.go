@@ -186,7 +186,7 @@ func (i *importing) returnStanding(ctx context.Context, c Connection, token Secr
 // of which may be a connection to the account that the platform is going to name.
 func (i *importing) standsBeforeSending(ctx context.Context) (Connection, bool, error) {
 	if !i.request.SkipVerify {
-		i.nameStandIns(ctx, i.platform, i.request.Owner)
+		i.nameStandIns(ctx, i.platform, i.request.Owner, i.verify)
 	}
 	if i.brought.Account.ID == "" {
 		return Connection{}, false, nil

@@ -10,9 +10,10 @@ import (
 // without verification. The owner may also have, or get, another connection to the
 // same account, so that the account would have two. They end as one:
 //
-//   - Before a consent and before a verified import, the platform is asked for the
-//     accounts of the owner's stand-ins. The grant is then saved on the one that has
-//     its account, which keeps its id.
+//   - Before the code of a consent is redeemed, and before a verified import, the
+//     platform is asked for the accounts of the owner's stand-ins. The grant is then
+//     saved on the one that has its account, which keeps its id. The callback asks with
+//     access tokens that live, and refreshes nothing.
 //   - Where both exist when the platform names the account, the connection that has it
 //     already remains, and the stand-in is disconnected. Its grant is not revoked: the
 //     grant of the other one may be the same, or end with it.
@@ -29,7 +30,7 @@ type standIn struct {
 // nameStandIns asks the platform for the accounts of the stand-ins of an owner, and for
 // the persons where those are not known: a notice reaches no connection without its
 // person. What fails is left to a verification or a refresh.
-func (s *Service) nameStandIns(ctx context.Context, p Platform, owner string) {
+func (s *Service) nameStandIns(ctx context.Context, p Platform, owner string, ask verifier) {
 	asked := 0
 	cursor := ""
 	for range maxStandInPages {
@@ -46,7 +47,7 @@ func (s *Service) nameStandIns(ctx context.Context, p Platform, owner string) {
 				return
 			}
 			asked++
-			if err := s.nameStandIn(ctx, p, c.ID); err != nil {
+			if err := s.nameStandIn(ctx, p, c.ID, ask); err != nil {
 				s.Log.InfoContext(ctx, "asking for the account of a connection", "connection", string(c.ID), "error", err)
 			}
 		}
@@ -59,17 +60,17 @@ func (s *Service) nameStandIns(ctx context.Context, p Platform, owner string) {
 // unnamed reports whether no platform has said yet which account or whose c is.
 func (c Connection) unnamed() bool { return provisional(c.AccountID) || provisional(c.UserID) }
 
-func (s *Service) nameStandIn(ctx context.Context, p Platform, id ID) error {
+func (s *Service) nameStandIn(ctx context.Context, p Platform, id ID, ask verifier) error {
 	c, err := s.unresting(ctx, id)
 	if err == nil && c.unnamed() {
-		_, err = s.verify(ctx, p, c)
+		_, err = ask(ctx, p, c)
 	}
 	return err
 }
 
 // mergeStandIn ends the stand-in c, whose account the platform has named and of which
 // the owner has another connection, and returns the connection that remains.
-func (s *Service) mergeStandIn(ctx context.Context, p Platform, c Connection, account Account) (Connection, error) {
+func (s *Service) mergeStandIn(ctx context.Context, p Platform, c Connection, account Account, ask verifier) (Connection, error) {
 	known, err := s.Store.FindAccount(ctx, c.Owner, c.Platform, account.ID)
 	if errors.Is(err, ErrNotFound) {
 		return Connection{}, &Error{Code: PlatformUnavailable, RetryAfter: time.Second, Message: "the other connection to that account has just ended: try again"}
@@ -86,9 +87,15 @@ func (s *Service) mergeStandIn(ctx context.Context, p Platform, c Connection, ac
 	if known.Status == Active {
 		err = s.checkResting(ctx, known)
 		if err == nil {
-			_, err = s.verify(ctx, p, known)
+			_, err = ask(ctx, p, known)
 		}
-		if err != nil && !errors.Is(err, ReauthorizationRequired) {
+		if errors.Is(err, ReauthorizationRequired) {
+			// It is dead only if it was marked: a refused access token may be renewed.
+			if fresh, readErr := s.Store.Connection(ctx, known.ID); readErr == nil && fresh.Status == NeedsReauth {
+				err = nil
+			}
+		}
+		if err != nil {
 			return Connection{}, err
 		}
 	}

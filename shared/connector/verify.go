@@ -24,7 +24,7 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	}
 	verified, err := s.verify(ctx, p, c)
 	if err == nil && provisional(c.UserID) && !provisional(verified.UserID) {
-		s.nameStandIns(ctx, p, c.Owner) // others may be of the same person
+		s.nameStandIns(ctx, p, c.Owner, s.verify) // others may be of the same person
 	}
 	return verified, err
 }
@@ -50,7 +50,24 @@ func (s *Service) verify(ctx context.Context, p Platform, c Connection) (_ Conne
 	if err != nil {
 		return Connection{}, err
 	}
-	return s.storeVerified(ctx, p, c, v)
+	return s.storeVerified(ctx, p, c, v, s.verify)
+}
+
+// verifier asks the platform whether the credentials of a connection work, as verify
+// does.
+type verifier func(ctx context.Context, p Platform, c Connection) (Connection, error)
+
+// lookUp is verify without a refresh: of an access token that lives. The callback uses it,
+// which refreshes nothing, so that it can reach fewer records.
+func (s *Service) lookUp(ctx context.Context, p Platform, c Connection) (Connection, error) {
+	if !c.alive(s.Now()) {
+		return Connection{}, &Error{Code: PlatformUnavailable, Message: "the access token has expired, and is not refreshed here"}
+	}
+	v, err := s.callVerify(ctx, p, c)
+	if err != nil {
+		return Connection{}, err
+	}
+	return s.storeVerified(ctx, p, c, v, s.lookUp)
 }
 
 // proveForVerify has the platform prove what the credentials have not proved, where
@@ -101,8 +118,8 @@ func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Ver
 
 // storeVerified stores what a verification found. Where another connection of the
 // owner has the account that the platform named for a stand-in, it returns the one
-// that is left of the two.
-func (s *Service) storeVerified(ctx context.Context, p Platform, c Connection, v Verification) (Connection, error) {
+// that is left of the two. It asks about the other one with ask.
+func (s *Service) storeVerified(ctx context.Context, p Platform, c Connection, v Verification, ask verifier) (Connection, error) {
 	if v.isOfAnother(c) {
 		return Connection{}, &Error{Code: AccountMismatch, Message: "the credentials are those of another account"}
 	}
@@ -125,7 +142,7 @@ func (s *Service) storeVerified(ctx context.Context, p Platform, c Connection, v
 	}
 	switch {
 	case errors.Is(err, ErrConflict):
-		return s.mergeStandIn(ctx, p, c, v.Account)
+		return s.mergeStandIn(ctx, p, c, v.Account, ask)
 	case errors.Is(err, errLate):
 		return Connection{}, errConnectionNotFound()
 	case err != nil:

@@ -96,42 +96,37 @@ func (s *stack) sweepNow(t *testing.T) {
 func TestStandIn_Found(t *testing.T) {
 	t.Parallel()
 	for _, platform := range namelessPlatforms {
-		for _, state := range []string{"fresh", "expired"} {
-			for _, confirm := range []bool{false, true} {
-				t.Run(fmt.Sprintf("consent/%s/%s/confirm_%v", platform, state, confirm), func(t *testing.T) {
-					t.Parallel()
-					s := newStack(t)
-					id, file, account := s.standIn(t, platform, "acme", sandbox.Choice{})
-					stranger, _, _ := s.standIn(t, platform, "globex", sandbox.Choice{})
-					other, _, _ := s.standIn(t, platform, "acme", sandbox.Choice{Account: s.sandbox.People(platform)[1].ID})
-					if state == "expired" {
-						s.clock.Advance(3 * time.Hour)
-					}
-					body := map[string]any{"platform": platform, "owner": "acme", "return_url": returnURL, "confirm": confirm}
-					location := s.consent(t, s.link(t, body), sandbox.Choice{})
-					if confirm {
-						confirmation := location.Query().Get("confirmation")
-						s.do(t, "POST", "/connections/confirm", withJSON(t, map[string]any{"confirmation": confirmation, "owner": "acme"})).decode(t, 200, &struct{}{})
-					} else if got := location.Query()["connection_id"]; !slices.Equal(got, []string{id}) {
-						t.Errorf("the consent is saved on %v, want %s", got, id)
-					}
-					c := s.show(t, id)
-					if c["status"] != "active" || c["account_id"] != account || s.full(t, id)["refresh_token"] == file["refresh_token"] {
-						t.Errorf("the stand-in is %v (%v) to %v", c["status"], c["status_reason"], c["account_id"])
-					}
-					if n := len(s.connections(t)); n != 3 {
-						t.Errorf("%d connections, want 3", n)
-					}
-					if c := s.show(t, other); c["account_id"] == account || c["status"] != "active" {
-						t.Errorf("the one of the other account is %v to %v", c["status"], c["account_id"])
-					}
-					if c := s.show(t, stranger); !strings.HasPrefix(c["account_id"].(string), "unverified-") {
-						t.Errorf("the account of another owner was asked for: %v", c["account_id"])
-					}
-					s.wantWorks(t, "afterwards", id)
-					s.wantWorks(t, "the other account", other)
-				})
-			}
+		for _, confirm := range []bool{false, true} {
+			t.Run(fmt.Sprintf("consent/%s/confirm_%v", platform, confirm), func(t *testing.T) {
+				t.Parallel()
+				s := newStack(t)
+				id, file, account := s.standIn(t, platform, "acme", sandbox.Choice{})
+				stranger, _, _ := s.standIn(t, platform, "globex", sandbox.Choice{})
+				other, _, _ := s.standIn(t, platform, "acme", sandbox.Choice{Account: s.sandbox.People(platform)[1].ID})
+				body := map[string]any{"platform": platform, "owner": "acme", "return_url": returnURL, "confirm": confirm}
+				location := s.consent(t, s.link(t, body), sandbox.Choice{})
+				if confirm {
+					confirmation := location.Query().Get("confirmation")
+					s.do(t, "POST", "/connections/confirm", withJSON(t, map[string]any{"confirmation": confirmation, "owner": "acme"})).decode(t, 200, &struct{}{})
+				} else if got := location.Query()["connection_id"]; !slices.Equal(got, []string{id}) {
+					t.Errorf("the consent is saved on %v, want %s", got, id)
+				}
+				c := s.show(t, id)
+				if c["status"] != "active" || c["account_id"] != account || s.full(t, id)["refresh_token"] == file["refresh_token"] {
+					t.Errorf("the stand-in is %v (%v) to %v", c["status"], c["status_reason"], c["account_id"])
+				}
+				if n := len(s.connections(t)); n != 3 {
+					t.Errorf("%d connections, want 3", n)
+				}
+				if c := s.show(t, other); c["account_id"] == account || c["status"] != "active" {
+					t.Errorf("the one of the other account is %v to %v", c["status"], c["account_id"])
+				}
+				if c := s.show(t, stranger); !strings.HasPrefix(c["account_id"].(string), "unverified-") {
+					t.Errorf("the account of another owner was asked for: %v", c["account_id"])
+				}
+				s.wantWorks(t, "afterwards", id)
+				s.wantWorks(t, "the other account", other)
+			})
 		}
 		t.Run("verified_import/"+platform, func(t *testing.T) {
 			t.Parallel()
@@ -171,6 +166,11 @@ func TestStandIn_Twins(t *testing.T) {
 		"worker": func(t *testing.T, s *stack, id string) {
 			s.clock.Advance(3 * time.Hour)
 			s.sweepNow(t)
+		},
+		"consent_while_it_is_expired": func(t *testing.T, s *stack, id string) {
+			s.setRecord(t, id, func(c *connector.Connection) { c.ExpiresAt = noon })
+			s.connect(t, s.show(t, id)["platform"].(string), "acme", sandbox.Choice{})
+			s.do(t, "GET", "/connections/"+id+"/token").decode(t, 200, &struct{}{})
 		},
 		"consent": func(t *testing.T, s *stack, id string) {
 			s.connect(t, s.show(t, id)["platform"].(string), "acme", sandbox.Choice{})
