@@ -97,9 +97,18 @@ func (i *importing) run(ctx context.Context) (Imported, error) {
 			return Imported{}, err
 		}
 		if standing != nil {
-			return i.returnStanding(ctx, *standing, token, claimed.shared)
+			stored, err := i.storedToken(ctx, *standing)
+			if err != nil {
+				return Imported{}, err
+			}
+			if stored.Equal(token) || rotating(i.platform, i.brought) {
+				return i.returnStanding(ctx, *standing, stored.Equal(token), claimed.shared)
+			}
+			// Nothing is spent: the platform may be asked, for the account that is known.
+			i.brought.Account = Account{ID: standing.AccountID, Name: standing.AccountName}
+		} else {
+			i.token, i.newID = claimed, claimed.claim.ID
 		}
-		i.token, i.newID = claimed, claimed.claim.ID
 	}
 	c, stands, err := i.standsBeforeSending(ctx)
 	if err != nil || stands {
@@ -149,16 +158,22 @@ func (i *importing) readBrought(ctx context.Context) error {
 	return nil
 }
 
+// storedToken returns the refresh token that c has now; the empty Secret where the vault
+// lost it.
+func (i *importing) storedToken(ctx context.Context, c Connection) (Secret, error) {
+	creds, _, err := i.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Secret{}, internal("reading credentials", err)
+	}
+	return creds.Fields[refreshToken], nil
+}
+
 // returnStanding returns the connection that the refresh token belongs to. Where it is
 // still the one that is stored, the connection is verified by the protocol that all
 // refreshes follow.
-func (i *importing) returnStanding(ctx context.Context, c Connection, token Secret, shared bool) (Imported, error) {
-	creds, _, err := i.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return Imported{}, internal("reading credentials", err)
-	}
+func (i *importing) returnStanding(ctx context.Context, c Connection, current, shared bool) (_ Imported, err error) {
 	switch {
-	case err != nil || !creds.Fields[refreshToken].Equal(token):
+	case !current:
 		i.warn(c, "the connector had this refresh token before, and its connection has newer credentials: it was neither sent nor stored")
 	case !i.request.SkipVerify:
 		switch err := i.checkResting(ctx, c); {

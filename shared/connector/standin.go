@@ -132,6 +132,9 @@ func (s *Service) endStandIn(ctx context.Context, id ID, known Connection, accou
 		disconnect(&next)
 		next.StatusReason = reasonSameAccount
 		next.AccountID = account.ID
+		if provisional(next.UserID) {
+			next.UserID = known.UserID // so that a data deletion finds the secret
+		}
 		next.UpdatedAt = s.Now().UTC()
 		next.RefreshAt = next.UpdatedAt.Add(disconnectWithin)
 		ended, err := s.Store.Commit(ctx, Change{Before: &c, After: &next, Overwrite: []Ticket{ticket}})

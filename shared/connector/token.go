@@ -174,6 +174,9 @@ func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) 
 	switch {
 	case r.ConnectionID != "":
 		c, err := s.Connection(ctx, r.ConnectionID)
+		if err == nil && c.Status == Disconnected && c.StatusReason == reasonSameAccount {
+			c, err = s.mergedInto(ctx, c) // the caller holds the id of a stand-in
+		}
 		if err == nil && !r.matches(c) {
 			return Connection{}, errConnectionNotFound()
 		}

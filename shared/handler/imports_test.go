@@ -345,6 +345,29 @@ func TestImport_Replaces(t *testing.T) {
 		}
 		s.wantWorks(t, "replaced", id)
 	})
+	// A refresh token that stays is not spent: what the platform accepts replaces what is
+	// there, and mends it.
+	t.Run("former_file/youtube", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t)
+		file, _ := s.elsewhere(t, "youtube", sandbox.Choice{})
+		id, _ := importedAs(t, s.importReply(t, "youtube", "acme", true, file), 201)
+		if got := s.connect(t, "youtube", "acme", sandbox.Choice{}); !slices.Equal(got, []string{id}) {
+			t.Fatalf("the consent is saved on %v", got)
+		}
+		if got, warnings := importedAs(t, s.importReply(t, "youtube", "acme", false, file), 200); got != id || len(warnings) != 1 || s.full(t, id)["refresh_token"] == file["refresh_token"] {
+			t.Errorf("unverified: %s %q", got, warnings)
+		}
+		if got, _ := importedAs(t, s.importReply(t, "youtube", "acme", true, file), 201); got != id || s.full(t, id)["refresh_token"] != file["refresh_token"] {
+			t.Errorf("verified: %s", got)
+		}
+		s.connect(t, "youtube", "acme", sandbox.Choice{})
+		s.setRecord(t, id, func(c *connector.Connection) { c.Status = connector.NeedsReauth })
+		if got, _ := importedAs(t, s.importReply(t, "youtube", "acme", false, file), 201); got != id || len(s.connections(t)) != 1 {
+			t.Errorf("unverified, of one that needs it: %s", got)
+		}
+		s.wantWorks(t, "afterwards", id)
+	})
 	// X renewed the file: its answer says that the file is newer.
 	t.Run("renewed_by_the_platform/twitter", func(t *testing.T) {
 		t.Parallel()

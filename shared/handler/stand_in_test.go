@@ -64,6 +64,10 @@ func (s *stack) wantOne(t *testing.T, what, remaining, ended, account string) {
 			}
 		}
 	}
+	var token map[string]any
+	if s.do(t, "GET", "/connections/"+ended+"/token").decode(t, 200, &token); token["connection_id"] != remaining {
+		t.Errorf("%s: the id of the stand-in leads to %v", what, token["connection_id"])
+	}
 	if events != 1 {
 		t.Errorf("%s: %d events of a disconnection", what, events)
 	}
