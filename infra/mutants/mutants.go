@@ -700,7 +700,7 @@ func mutants() []mutant {
 			Name:    "renewed-import-stored-late",
 			Guard:   "What the verification of an import renewed is stored before anything else.",
 			File:    dir + "import.go",
-			Find:    `i.storeRenewed(ctx, grants[0])`,
+			Find:    `i.storeRenewed(ctx, grants)`,
 			Replace: `_ = i.storeRenewed`,
 
 			Packages: []string{"./shared/handler"},

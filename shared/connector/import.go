@@ -136,7 +136,7 @@ func (i *importing) run(ctx context.Context) (Imported, error) {
 	// The refresh token may be spent: the work is done even if the caller has gone.
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
-	i.storeRenewed(ctx, grants[0])
+	i.storeRenewed(ctx, grants)
 	i.completeImported(grants)
 	if err := i.saveImported(ctx, grants); err != nil {
 		i.token.failed(ctx)
@@ -469,6 +469,17 @@ func (i *importing) saveOne(ctx context.Context, g Grant, to destination) (c Con
 // saveOn saves a grant on a connection to its account, unless that keeps its
 // credentials.
 func (i *importing) saveOn(ctx context.Context, c Connection, g Grant, requested []string) (Connection, bool, error) {
+	if i.token != nil {
+		// A try before this one may have stored the grant although it failed.
+		stored, err := i.storedToken(ctx, c)
+		if err != nil {
+			return Connection{}, false, err
+		}
+		if stored.Equal(g.Credentials.Fields[refreshToken]) {
+			i.token.saved(ctx, c)
+			return c, true, nil
+		}
+	}
 	kept, stands, err := i.stands(ctx, c, g)
 	if err != nil {
 		return Connection{}, false, err

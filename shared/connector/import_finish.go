@@ -59,10 +59,11 @@ func (i *importing) intendRenewal(ctx context.Context) error {
 // storeRenewed stores what the verification renewed, before anything else: the refresh
 // token of the file is spent. A failure is logged, and the credentials are stored with
 // their connection.
-func (i *importing) storeRenewed(ctx context.Context, g Grant) {
-	if !i.intended || !i.renewed(g) {
+func (i *importing) storeRenewed(ctx context.Context, grants []Grant) {
+	if !i.intended || len(grants) != 1 || !i.renewed(grants[0]) {
 		return
 	}
+	g := grants[0]
 	consent, err := i.newName()
 	if err == nil {
 		key := CredentialsKey{Kind: OfConnection, ID: string(i.newID), Owner: i.request.Owner, Platform: i.request.Platform}

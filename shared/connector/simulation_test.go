@@ -694,23 +694,25 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 }
 
 // Import returns the credentials as they are or, to verify those whose access token
-// does not work, renews them.
+// does not work, renews them. In half of the schedules the fields do not tell the account.
 func (p *simulatedPlatform) Import(ctx context.Context, _ connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
+	account := connector.Account{ID: fields.Get("account"), Name: fields.Get("account")}
 	if verify && !p.accepts(fields.Get("access_token")) {
 		renewed, err := p.Refresh(ctx, connector.App{}, connector.Credentials{Fields: fields})
 		if err != nil {
 			return nil, err
 		}
-		return []connector.Grant{{
-			Account:     connector.Account{ID: fields.Get("account"), Name: fields.Get("account")},
-			Credentials: renewed,
-		}}, nil
+		renewed.AccountID = account.ID
+		return []connector.Grant{{Account: account, Credentials: renewed}}, nil
+	}
+	if !verify && !p.names {
+		account = connector.Account{}
 	}
 	p.mu.Lock()
 	expires := p.access[fields.Get("access_token")]
 	p.mu.Unlock()
 	return []connector.Grant{{
-		Account:     connector.Account{ID: fields.Get("account"), Name: fields.Get("account")},
+		Account:     account,
 		Credentials: connector.Credentials{Fields: fields, IssuedAt: expires.Add(-p.lifetime), ExpiresAt: expires},
 	}}, nil
 }
