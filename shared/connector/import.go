@@ -451,7 +451,9 @@ func (i *importing) saveOne(ctx context.Context, g Grant, to destination) (c Con
 		case !errors.Is(err, ErrNotFound):
 			return Connection{}, false, internal("finding the connection", err)
 		}
-		i.token.savesOn(ctx, to.newID)
+		if err := i.token.savesOn(ctx, to.newID); err != nil {
+			return Connection{}, false, err
+		}
 		c, err = i.createConnection(ctx, i.platform, g, to)
 		if err == nil {
 			i.token.saved(ctx, c)
@@ -488,7 +490,9 @@ func (i *importing) saveOn(ctx context.Context, c Connection, g Grant, requested
 		i.token.unused(ctx)
 		return kept, false, nil
 	}
-	i.token.savesOn(ctx, c.ID)
+	if err := i.token.savesOn(ctx, c.ID); err != nil {
+		return Connection{}, false, err
+	}
 	saved, err := i.replaceCredentials(ctx, i.platform, c, g, requested)
 	if err == nil {
 		i.token.saved(ctx, saved)

@@ -265,16 +265,19 @@ func (s *Service) standing(ctx context.Context, id ID) (Connection, bool, error)
 	return Connection{}, false, nil
 }
 
-// savesOn records which connection gets the credentials, before they are stored there. A
-// failure is logged: the credentials may have been renewed, and must not be lost.
-func (t *tokenImport) savesOn(ctx context.Context, id ID) {
+// savesOn records which connection gets the credentials, before they are stored there: the
+// next import of the token must find it although this one crashes.
+func (t *tokenImport) savesOn(ctx context.Context, id ID) error {
 	if t == nil || t.claim.ID == id {
-		return
+		return nil
 	}
-	t.claim.ID = id
-	ctx, cancel := rescueContext(ctx)
-	defer cancel()
-	t.end(ctx, func(known *knownToken) { *known.Import = t.claim })
+	claim := t.claim
+	claim.ID = id
+	if err := t.change(ctx, func(known *knownToken) { known.Import = &claim }); err != nil {
+		return err
+	}
+	t.claim = claim
+	return nil
 }
 
 // saved records that the token belongs to a connection.
@@ -296,20 +299,25 @@ func (t *tokenImport) failed(ctx context.Context) {
 	t.end(ctx, func(known *knownToken) { known.Import.Until = t.Now().UTC() })
 }
 
-// end writes what change makes of the claim of t, unless another import acquired it
-// meanwhile. A failure is logged: the claim runs out.
+// end writes what change makes of the claim of t. A failure is logged: the claim runs out,
+// and names the connection.
 func (t *tokenImport) end(ctx context.Context, change func(*knownToken)) {
 	if t == nil {
 		return
 	}
-	err := t.changeToken(ctx, t.platform, t.key, func(known *knownToken, _ time.Time) (bool, error) {
+	if err := t.change(ctx, change); err != nil {
+		t.Log.WarnContext(ctx, "remembering an imported refresh token", "platform", string(t.platform.Describe().Name), "error", err)
+	}
+}
+
+// change writes what change makes of the claim of t, unless another import acquired it
+// meanwhile.
+func (t *tokenImport) change(ctx context.Context, change func(*knownToken)) error {
+	return t.changeToken(ctx, t.platform, t.key, func(known *knownToken, _ time.Time) (bool, error) {
 		if known.Import == nil || known.Import.Holder != t.claim.Holder {
 			return false, nil
 		}
 		change(known)
 		return true, nil
 	})
-	if err != nil {
-		t.Log.WarnContext(ctx, "remembering an imported refresh token", "platform", string(t.platform.Describe().Name), "error", err)
-	}
 }

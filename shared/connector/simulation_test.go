@@ -703,7 +703,7 @@ func (p *simulatedPlatform) Import(ctx context.Context, _ connector.App, fields 
 			return nil, err
 		}
 		renewed.AccountID = account.ID
-		return []connector.Grant{{Account: account, Credentials: renewed}}, nil
+		return []connector.Grant{{Account: account, UserID: account.ID, Credentials: renewed}}, nil
 	}
 	if !verify && !p.names {
 		account = connector.Account{}
@@ -713,6 +713,7 @@ func (p *simulatedPlatform) Import(ctx context.Context, _ connector.App, fields 
 	p.mu.Unlock()
 	return []connector.Grant{{
 		Account:     account,
+		UserID:      account.ID,
 		Credentials: connector.Credentials{Fields: fields, IssuedAt: expires.Add(-p.lifetime), ExpiresAt: expires},
 	}}, nil
 }
@@ -764,7 +765,8 @@ func (p *simulatedPlatform) Verify(ctx context.Context, _ connector.App, c conne
 	if !p.accepts(c.Fields.Get("access_token")) || p.endedByConsent(c.Fields) {
 		return connector.Verification{}, &connector.Error{Code: connector.ReauthorizationRequired}
 	}
-	return connector.Verification{Account: connector.Account{ID: c.Fields.Get("account"), Name: c.Fields.Get("account")}}, nil
+	account := c.Fields.Get("account")
+	return connector.Verification{Account: connector.Account{ID: account, Name: account}, UserID: account}, nil
 }
 
 func (p *simulatedPlatform) AppKey(connector.App, connector.Credentials) string { return "" }
