@@ -296,7 +296,7 @@ func TestNewStack_LeadingKeys(t *testing.T) {
 				on(blueprint.Refresh, "UpdateItem", "ticket#link#1"), on(blueprint.Refresh, "UpdateItem", account), on(blueprint.Refresh, "UpdateItem", "suspensions#all"),
 				{blueprint.Refresh, "Query", "due", []string{"other#00"}}, {blueprint.Refresh, "Query", "due", nil},
 				{blueprint.Refresh, "Query", "by_owner", []string{"acme"}}, {blueprint.Refresh, "Query", "by_user", []string{"youtube#1"}},
-				on(blueprint.RefreshWorker, "PutItem", connection), on(blueprint.RefreshWorker, "GetItem", "ticket#link#1"),
+				on(blueprint.RefreshWorker, "GetItem", "ticket#link#1"),
 				on(blueprint.RefreshWorker, "UpdateItem", "suspensions#all"), {blueprint.RefreshWorker, "Scan", "by_owner", nil},
 				on(blueprint.PlatformNotice, "PutItem", connection), on(blueprint.PlatformNotice, "GetItem", "ticket#link#1"),
 				on(blueprint.PlatformNotice, "UpdateItem", "suspensions#all"), on(blueprint.PlatformNotice, "UpdateItem", "breaker#youtube"),

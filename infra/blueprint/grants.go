@@ -61,6 +61,10 @@ func Grants(function string) []Grant {
 			onRecords([]string{get}, "ticket#erased#*"),
 			onRecords([]string{get, put, remove}, "account#*"),
 			onRecords([]string{update}, "counter#budget/*"),
+			// It looks up the accounts of the owner's connections where they are not known.
+			onRecords([]string{get, put}, "ticket#stand_in#*"),
+			onRecords([]string{get}, "suspensions#all"),
+			queryOwners(),
 			queryPersons(),
 			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
 			{Resource: PendingSecrets, Actions: []string{"secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
@@ -72,7 +76,7 @@ func Grants(function string) []Grant {
 	// It reads one connection of an owner and its credentials, and refreshes
 	// them if needed. It cannot scan the table.
 	case TokenGet:
-		return append(refreshGrants(), queryOwners())
+		return append(refreshGrants(), queryOwners(), onRecords([]string{get, put}, "ticket#refresh_token#*"))
 
 	// It queues what is due, and counts connections once an hour. It cannot
 	// read a secret.
@@ -84,10 +88,11 @@ func Grants(function string) []Grant {
 			{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}},
 		}
 
-	// It refreshes due connections, ends pending consents that expired, continues data
-	// deletions, and sends events that are owed.
+	// It refreshes due connections, continues consents, finishes imports that crashed,
+	// continues data deletions, and sends events that are owed.
 	case RefreshWorker:
 		return append(refreshGrants(),
+			onRecords([]string{put}, "connection#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*"),
 			Grant{Resource: PendingSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
 
@@ -100,6 +105,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put, remove}, "ticket#event#*"),
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{get, put, update, remove}, "ticket#confirmation#*"),
+			onRecords([]string{get, put}, "ticket#refresh_token#*", "ticket#stand_in#*"),
 			onRecords([]string{get}, "ticket#erased#*"),
 			onRecords([]string{update}, "counter#budget/*", "counter#forced/*", "counter#posts/*"),
 			onRecords([]string{get, update}, "breaker#*"),
@@ -139,6 +145,7 @@ func refreshGrants() []Grant {
 		onRecords([]string{get, update, remove}, "connection#*"), // a check may find a person who asked for an erasure
 		onRecords([]string{get}, "ticket#erased#*"),
 		onRecords([]string{put}, "ticket#pending#*"),            // for the late writers of a purge
+		onRecords([]string{get, put}, "ticket#stand_in#*"),      // a check may find that another connection has the account
 		onRecords([]string{get, put, remove}, "ticket#event#*"), // until the bus accepted it; get: in an erasure
 		onRecords([]string{get, put, remove}, "account#*"),      // a check may find the account
 		onRecords([]string{get, update}, "breaker#*"),

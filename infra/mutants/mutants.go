@@ -693,5 +693,86 @@ func mutants() []mutant {
 
 			Packages: []string{"./shared/handler"},
 		},
+
+		// Imports.
+		{
+			Name:    "spent-file-sent-again",
+			Guard:   "The refresh token of a file that was imported or handed out before is neither sent nor stored while its connection stands.",
+			File:    dir + "import_token.go",
+			Find:    `standing = &c`,
+			Replace: `_ = c`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "handed-out-token-forgotten",
+			Guard:   "A refresh token is remembered before it is handed out.",
+			File:    dir + "token.go",
+			Find:    `if err := s.rememberHandedOut(ctx, p, c, creds); err != nil {`,
+			Replace: `if err := error(nil); err != nil {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "two-imports-send-one-token",
+			Guard:   "Of imports of one file at once, one sends its refresh token.",
+			File:    dir + "import_token.go",
+			Find:    `case t.Now().Before(other.Until):`,
+			Replace: `case false:`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "refresh-token-of-two-owners",
+			Guard:   "Two owners do not share a refresh token that works once.",
+			File:    dir + "import_token.go",
+			Find:    `case t.shared && t.platform.Describe().Cadence.Model == Rotating:`,
+			Replace: `case false:`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "import-replaces-what-works",
+			Guard:   "An import replaces active credentials only if the platform said that they are older or do not work.",
+			File:    dir + "import.go",
+			Find:    `case c.Status != Active, i.renewed(g):`,
+			Replace: `case true:`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "renewed-import-stored-late",
+			Guard:   "What the verification of an import renewed is stored before anything else.",
+			File:    dir + "import.go",
+			Find:    `i.storeRenewed(ctx, grants)`,
+			Replace: `_ = i.storeRenewed`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "crashed-import-deleted",
+			Guard:   "The sweep finishes an import that crashed after its credentials were stored.",
+			File:    dir + "pending.go",
+			Find:    `if p.Imported && !p.Erased {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "stand-in-ends-what-works",
+			Guard:   "Where the connection that remains does not work, it gets the credentials of the stand-in.",
+			File:    dir + "standin.go",
+			Find:    `if known.Status != NeedsReauth || `,
+			Replace: `if true || `,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "stand-in-grant-revoked",
+			Guard:   "The grant of a stand-in whose account another connection has is not revoked.",
+			File:    dir + "standin.go",
+			Find:    `next.StatusReason = reasonSameAccount`,
+			Replace: `next.StatusReason = reasonRevocationPending`,
+
+			Packages: []string{"./shared/handler"},
+		},
 	}
 }

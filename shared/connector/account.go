@@ -145,7 +145,8 @@ func (a *attempt) storeConfirmed(ctx context.Context) (Connection, error) {
 	if err := a.eraseNamed(ctx, committed); err != nil {
 		return a.late(ctx, err)
 	}
-	return a.learnAccount(ctx, committed, a.account), nil
+	a.nameOthers(ctx, c, a.userID)
+	return a.learnAccount(ctx, a.platform, committed, a.account), nil
 }
 
 // recordAccountChanged marks the connection whose credentials are those of another
@@ -169,9 +170,10 @@ func (a *attempt) recordAccountChanged(ctx context.Context, cause error) (Connec
 	return marked, &Error{Code: ReauthorizationRequired, Reason: ReasonAccountChanged, Message: reauthMessage, Err: cause}
 }
 
-// learnAccount records the account of a connection whose account was not known,
-// where the owner has no other connection to it.
-func (s *Service) learnAccount(ctx context.Context, c Connection, account Account) Connection {
+// learnAccount records the account of a connection whose account was not known.
+// Where the owner has another connection to it, it returns the one that is left of
+// the two.
+func (s *Service) learnAccount(ctx context.Context, p Platform, c Connection, account Account) Connection {
 	if !provisional(c.AccountID) || account.ID == "" {
 		return c
 	}
@@ -182,6 +184,9 @@ func (s *Service) learnAccount(ctx context.Context, c Connection, account Accoun
 		c.setAccount(account)
 		return nil
 	})
+	if errors.Is(err, ErrConflict) {
+		learned, err = s.mergeStandIn(ctx, p, c, account, s.verify)
+	}
 	if err != nil {
 		s.Log.WarnContext(ctx, "recording the account of imported credentials", "connection", string(c.ID), "error", err)
 		return c

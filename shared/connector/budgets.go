@@ -109,6 +109,24 @@ const (
 	maxRetryAfter    = 15 * time.Minute // of what a platform asks for
 )
 
+// What is remembered of imports.
+const (
+	// maxTokenLife is longer than any refresh token lives unused: TikTok's live 365
+	// days at most
+	// (https://developers.tiktok.com/doc/oauth-user-access-token-management, read
+	// 2026-11-23).
+	maxTokenLife = 366 * 24 * time.Hour
+	// persistTries is how often the storing of what an import brought is repeated: for
+	// about two seconds.
+	persistTries = 10
+	// maxMerges is how often a connection may have been merged into the next.
+	maxMerges = 5
+	// maxStandIns is how many connections without a known account one consent or
+	// import asks the platform for.
+	maxStandIns     = 5
+	maxStandInPages = 5
+)
+
 // The breaker of a client.
 const (
 	breakerThreshold = 5 // failures in a row of one owner, or failed owners in a row

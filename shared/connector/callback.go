@@ -173,6 +173,8 @@ func (c *consent) redeem(ctx context.Context, code Secret) error {
 	if err := c.CredentialStore.Prepare(ctx); err != nil {
 		return internal("preparing the credential store", err)
 	}
+	// Before the code is spent: nothing can be lost yet.
+	c.nameStandIns(ctx, c.platform, c.record.Owner, c.lookUp)
 	redeemed, err := withCurrentOrPreviousSecret(ctx, c.Service, c.app, clientRefused, func(app App) (Credentials, error) {
 		ctx, cancel, err := exchangeContext(ctx)
 		if err != nil {

@@ -183,6 +183,7 @@ func (c *consent) saveOrWait(ctx context.Context, selected []Grant, target *Conn
 		}
 		c.saved = append(c.saved, saved)
 	}
+	c.endTarget(ctx, c.saved)
 	if c.record.Phase == consentDone {
 		return nil
 	}

@@ -189,6 +189,11 @@ func (s *Service) finishDisconnect(ctx context.Context, c Connection) error {
 			return s.postponeRevocation(ctx, c, err)
 		}
 	}
+	if c.StatusReason == reasonSameAccount {
+		if err := s.moveCredentials(ctx, c); err != nil {
+			return err
+		}
+	}
 	if purged {
 		return s.purge(ctx, c)
 	}
@@ -199,7 +204,10 @@ func (s *Service) finishDisconnect(ctx context.Context, c Connection) error {
 		return nil // it was finished before
 	}
 	next := c
-	next.StatusReason, next.RefreshAt = "", time.Time{}
+	next.RefreshAt = time.Time{}
+	if next.StatusReason != reasonSameAccount {
+		next.StatusReason = ""
+	}
 	next.UpdatedAt = s.Now().UTC() // the record lasts as long as the secret can be recovered
 	return s.commitDisconnected(ctx, c, next)
 }

@@ -10,19 +10,24 @@
 //
 // Each use case is one file, named after it: link, link_show, start, callback,
 // confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
-// notice, erasure, app, suspension. Its tests are beside it. Ten files hold what several
+// notice, erasure, app, suspension. Its tests are beside it. Fifteen files hold what several
 // use cases share:
 //
-//	grant.go        saves a grant: creates a connection or replaces its credentials
-//	reconcile.go    repairs a record after a crash
-//	lease.go        the lease, and commit, by which most use cases write a record
-//	pending.go      credentials that no connection refers to yet
-//	forget.go       deletes the former versions of a secret
-//	proof.go        what credentials proved: which get the keys of the app
-//	account.go      whose account renewed tokens are
-//	link_status.go  what became of a link
-//	budget.go       how much a link, a consent and an owner may use
-//	events.go       what the operator's product is told, until the bus accepted it
+//	grant.go          saves a grant: creates a connection or replaces its credentials
+//	reconcile.go      repairs a record after a crash
+//	lease.go          the lease, and commit, by which most use cases write a record
+//	pending.go        credentials that no connection refers to yet
+//	import_token.go   what is remembered of refresh tokens that others hold
+//	import_finish.go  finishes an import that crashed
+//	standin.go        makes two connections to one account one
+//	forget.go         deletes the former versions of a secret
+//	proof.go          what credentials proved: which get the keys of the app
+//	account.go        whose account renewed tokens are
+//	link_status.go    what became of a link
+//	budget.go         how much a link, a consent and an owner may use
+//	consent.go        the record of a consent, from its state to its end
+//	complete.go       completes a consent whose code was redeemed
+//	events.go         what the operator's product is told, until the bus accepted it
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
 // attempt, whose method run is the protocol. outcome.go records how the attempt
@@ -54,6 +59,7 @@
 //	purge         delete the credentials and the record of a connection for good
 //	erasure       delete everything of a person for good, as they asked the platform to
 //	orphaned      of a secret: its writer crashed before it wrote the record
+//	stand-in      a connection whose account no platform has named yet
 //	ticket        a record that expires; most are taken once
 //	link status   what became of a connect link; outlives the link by a day
 //	budget        how often one link, consent or owner may use what all share
@@ -76,7 +82,8 @@
 //	              refreshed either
 //	probe         the one call that a breaker allows to find out whether calls succeed
 //	sweep         one run of the schedule: it claims what is due and queues it
-//	claim         moves a due record out of the way of the next sweep
+//	claim         moves a due record out of the way of the next sweep; of a refresh
+//	              token: the sole right to send it with an import
 //	worker        takes records from the queue and refreshes or ends them
 //
 // # Invariants
@@ -164,6 +171,17 @@
 // the mark that it was told. A failure to send undoes nothing, and costs the caller little
 // time.
 //
+// I17. A refresh token that came in by an import, or went out, is remembered before
+// the platform sees it, or before it goes out. While its connection stands it is
+// sent by that connection's refreshes alone.
+//
+// I18. An import replaces the credentials of an active connection only if the
+// platform renewed those of the import, if no refresh spends them and the platform
+// accepted them, or if it said that those of the connection do not work.
+//
+// I19. Two connections of an owner to one account end as one, whose credentials
+// worked when the platform was asked last.
+//
 // # Outcomes of an attempt
 //
 //	outcome      what happened                     what is written                         who is told
@@ -209,14 +227,14 @@
 //	generation  n → n + 1              exchange, if the fields changed; nextGeneration, for a consent
 //	reference   → newer                commitRenewed, replaceOnce, reconcile: only to a higher generation
 //	            stale → moved          moveStale: the same generation
-//	status      (new) → active         createConnection
+//	status      (new) → active         createConnection; createFinished
 //	            (new) → manual         createManual
 //	            active → needs_reauth  markNeedsReauth; applyNoticeTo; applyRenewed, applyReconciled
 //	                                   and recordAccountChanged, for another account
 //	            needs_reauth → active  applyGrant (a consent or an import); applyReconciled (a crashed consent);
 //	                                   storeVerified (the platform says that it works)
 //	            manual → active        applyGrant
-//	            any → disconnected     markDisconnected; eraseConnection
+//	            any → disconnected     markDisconnected; eraseConnection; endStandIn
 //	            disconnected → purged  markDisconnected, eraseConnection; then purge deletes the record
 //
 // commit sets no RefreshAt on a connection that is marked needs_reauth: nothing of
@@ -240,7 +258,11 @@
 //	                                           the connection is marked needs_reauth: within reconcileFor,
 //	                                           or later by the lease that the writer left. A manual
 //	                                           connection stays manual, and the person consents again
-//	Put of a new connection's credentials      endPending, by the worker: revoked and deleted, unless imported
+//	Put of a new connection's credentials      endPending, by the worker: revoked and deleted
+//	Put of an import's credentials             finishPending, by the worker or the next import of the file: the
+//	                                           connection is created
+//	a claim of a refresh token                 the next import of the file, once the claim ran out
+//	endStandIn                                 finishDisconnect, by the worker: moveCredentials
 //	Put of a pending consent's credentials     endPending
 //	the lease of a consent, before Put         the next caller, once the lease ran out
 //	a commit whose answer was lost             the reader that compares the holder or the consent id

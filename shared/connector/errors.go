@@ -83,6 +83,7 @@ const (
 	reasonOutcomeUnknown     = "outcome_unknown"     // of the last exchange: its answer was lost; of a link: its function crashed
 	reasonRevocationPending  = "revocation_pending"  // the platform could not be asked to end the grant yet
 	reasonRotationLost       = "rotation_lost"       // the answer with the new refresh token was
+	reasonSameAccount        = "same_account"        // another connection of the owner has the account
 	reasonTooManyAccounts    = "too_many_accounts"   // for one consent
 	reasonUnfinished         = "unfinished"          // a consent: it is continued
 	reasonVerified           = "verified"            // it works after all

@@ -44,8 +44,8 @@ func draftEvents(before *Connection, after Connection) []draft {
 	became := func(status Status) bool { return after.Status == status && before.Status != status }
 	switch {
 	case became(Disconnected):
-		if after.StatusReason == reasonDataDeletion {
-			return []draft{{EventDisconnected, reasonDataDeletion}}
+		if reason := after.StatusReason; reason == reasonDataDeletion || reason == reasonSameAccount {
+			return []draft{{EventDisconnected, reason}}
 		}
 		return []draft{{EventDisconnected, ""}}
 	case became(NeedsReauth), after.Status == NeedsReauth && after.StatusReason != before.StatusReason:

@@ -67,6 +67,12 @@ func useCases(name connector.Name) []useCase {
 		}
 		expired(t, b, c)
 	}
+	expiredFile := func(t *testing.T, b *bench, c connector.Connection) {
+		b.file = b.elsewhere(t, name, sandbox.Choice{Account: b.sandbox.People(string(name))[1].ID})
+		if _, expires := b.file["token_expiry"]; expires {
+			b.file.Set("token_expiry", "2026-11-22T12:00:00Z")
+		}
+	}
 	due := func(t *testing.T, b *bench, c connector.Connection) {
 		b.clock.Advance(c.RefreshAt.Sub(b.clock.Now()) + time.Second)
 	}
@@ -131,6 +137,39 @@ func useCases(name connector.Name) []useCase {
 				return err
 			}
 			_, err = b.Import(ctx, connector.ImportRequest{Platform: name, Owner: "acme", Credentials: token.Full})
+			return err
+		}, false, false},
+		{"import of a spent file", func(t *testing.T, b *bench, c connector.Connection) {
+			b.file = b.fields(t, c.ID)
+			b.clock.Advance(time.Minute)
+			if _, err := b.Refresh(t.Context(), c.ID); err != nil {
+				t.Fatal(err)
+			}
+		}, func(ctx context.Context, b *bench, c connector.Connection) error {
+			_, err := b.Import(ctx, connector.ImportRequest{Platform: name, Owner: "acme", Credentials: b.file})
+			return err
+		}, false, false},
+		// Its verification spends the refresh token of the file.
+		{"import of an expired file", expiredFile, func(ctx context.Context, b *bench, c connector.Connection) error {
+			_, err := b.Import(ctx, connector.ImportRequest{Platform: name, Owner: "acme", Credentials: b.file})
+			return err
+		}, false, false},
+		{"unverified import of an expired file", expiredFile, func(ctx context.Context, b *bench, c connector.Connection) error {
+			_, err := b.Import(ctx, connector.ImportRequest{Platform: name, Owner: "acme", Credentials: b.file, SkipVerify: true})
+			return err
+		}, false, false},
+		{"verify twins", func(t *testing.T, b *bench, c connector.Connection) {
+			if name != "youtube" && name != "twitter" {
+				b.twin = c.ID
+				return
+			}
+			imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: name, Owner: "acme", Credentials: b.elsewhere(t, name, allowed), SkipVerify: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.twin = imported.Connections[0].ID
+		}, func(ctx context.Context, b *bench, c connector.Connection) error {
+			_, err := b.Verify(ctx, b.twin)
 			return err
 		}, false, false},
 		{"token while the vault takes no writes", expired, func(ctx context.Context, b *bench, c connector.Connection) error {

@@ -15,6 +15,7 @@ type destination struct {
 	requested []string    // scopes; nil where it is not known what was asked for
 	target    *Connection // the connection to renew; nil: the one of the account, or a new one
 	consent   *consent    // whose grants they are; nil for an import
+	newID     ID          // of the connection that an import creates; empty for a consent
 }
 
 // saveGrant saves a grant: on the target, or on the connection that the owner
@@ -63,7 +64,10 @@ func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destina
 // createConnection creates a connection; ErrConflict if the owner has one to
 // that account.
 func (s *Service) createConnection(ctx context.Context, p Platform, g Grant, to destination) (Connection, error) {
-	id, err := NewID(s.Random)
+	id, err := to.newID, error(nil)
+	if id == "" {
+		id, err = NewID(s.Random)
+	}
 	if err != nil {
 		return Connection{}, internal("naming a connection", err)
 	}
@@ -74,7 +78,7 @@ func (s *Service) createConnection(ctx context.Context, p Platform, g Grant, to 
 	now := s.Now().UTC()
 	c := Connection{ID: id, Platform: p.Describe().Name, Owner: to.owner, ConsentID: consent, CreatedAt: now, UpdatedAt: now}
 	applyGrant(&c, g, to.requested)
-	intent, err := s.recordIntent(ctx, c, to.consent != nil)
+	intent, err := s.recordIntentFor(ctx, c, g, to)
 	if err != nil {
 		return Connection{}, err
 	}
@@ -92,7 +96,7 @@ func (s *Service) createConnection(ctx context.Context, p Platform, g Grant, to 
 	}
 	created, err := s.commitAndTell(ctx, change)
 	if err != nil {
-		if created, err = s.afterFailedCreate(ctx, c, err); err != nil {
+		if created, err = s.afterFailedCreate(ctx, c, to, err); err != nil {
 			return Connection{}, err
 		}
 	}
@@ -110,13 +114,15 @@ func (s *Service) consentID(to destination) (string, error) {
 
 // afterFailedCreate returns the connection where its write succeeded although
 // the answer was lost. Otherwise it deletes the credentials that no record
-// refers to, and returns the cause. What it cannot do is left to the sweep.
-func (s *Service) afterFailedCreate(ctx context.Context, c Connection, cause error) (Connection, error) {
+// refers to, and returns the cause. What it cannot do is left to the sweep. The
+// credentials of an import stay: the platform may have spent those before them, and
+// saveImported and endImport still need them.
+func (s *Service) afterFailedCreate(ctx context.Context, c Connection, to destination, cause error) (Connection, error) {
 	fresh, err := s.Store.Connection(ctx, c.ID)
 	switch {
 	case err == nil:
 		return fresh, nil
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound) && to.newID == "":
 		s.deleteOrphan(ctx, c)
 	}
 	if errors.Is(cause, ErrConflict) {
@@ -158,7 +164,10 @@ func (s *Service) replaceCredentials(ctx context.Context, p Platform, c Connecti
 	case errors.Is(err, ErrNotFound):
 		return Connection{}, errConnectionNotFound()
 	}
-	consent, err := s.consentID(to)
+	consent, err := g.consentID, error(nil)
+	if consent == "" {
+		consent, err = s.consentID(to)
+	}
 	if err != nil {
 		return Connection{}, err
 	}
@@ -356,12 +365,15 @@ func (s *Service) selectGrants(ctx context.Context, a Authorization, grants []Gr
 		if !c.acceptsAccount(g.Account) {
 			continue
 		}
-		_, err := s.Store.FindAccount(ctx, c.Owner, c.Platform, g.Account.ID)
+		held, err := s.Store.FindAccount(ctx, c.Owner, c.Platform, g.Account.ID)
 		if errors.Is(err, ErrNotFound) {
 			return c, []Grant{g}, nil
 		}
 		if err != nil {
 			return nil, nil, internal("finding the connection", err)
+		}
+		if c.Status == NeedsReauth && provisional(c.AccountID) {
+			return &held, []Grant{g}, nil // endTarget ends c
 		}
 		mismatch = errAccountHeld()
 	}
@@ -374,6 +386,9 @@ func (s *Service) target(ctx context.Context, a Authorization) (*Connection, err
 		return nil, nil
 	}
 	c, err := s.Connection(ctx, a.ConnectionID)
+	if err == nil && c.StatusReason == reasonSameAccount {
+		c, err = s.mergedInto(ctx, c)
+	}
 	if err != nil {
 		return nil, err
 	}

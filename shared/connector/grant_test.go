@@ -266,6 +266,7 @@ func TestSaveGrant_Replace(t *testing.T) {
 			id := b.connect(t, "youtube").ID
 			before := b.full(t, id)
 			if imported { // then its client is not known
+				before = b.elsewhere(t, "youtube", allowed)
 				if _, err := b.Import(t.Context(), connector.ImportRequest{Platform: "youtube", Owner: "acme", Credentials: before}); err != nil {
 					t.Fatal(err)
 				}
@@ -282,7 +283,8 @@ func TestSaveGrant_Replace(t *testing.T) {
 }
 
 // An owner has one connection to an account. A connection whose account is not
-// known yet does not become a second one, and what it had remains.
+// known yet does not become a second one, and what it had remains, while the platform
+// cannot be asked whose it is.
 func TestSaveGrant_OneConnectionAnAccount(t *testing.T) {
 	t.Parallel()
 
@@ -306,6 +308,7 @@ func TestSaveGrant_OneConnectionAnAccount(t *testing.T) {
 			request := b.consentedTo(t, connector.LinkRequest{
 				Platform: "twitter", Owner: "acme", ConnectionID: id, ReturnURL: returnURL, Confirm: confirm,
 			}, allowed)
+			b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "me", Kind: sandbox.Outage})
 			if _, err := b.Callback(t.Context(), request); !errors.Is(err, connector.AccountMismatch) {
 				t.Errorf("got %v, want %s", err, connector.AccountMismatch)
 			}

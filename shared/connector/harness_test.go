@@ -39,6 +39,9 @@ type bench struct {
 	events  *connectortest.Events
 	sandbox *sandbox.Sandbox
 	hooked  connectortest.Hook
+
+	file connector.Fields // that a use case imports
+	twin connector.ID     // a stand-in beside the connection to its account
 }
 
 func newBench(t *testing.T) *bench {
@@ -144,7 +147,9 @@ func (p *timedPlatform) Redeem(ctx context.Context, app connector.App, a connect
 }
 
 func (p *timedPlatform) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	p.note(ctx)
+	if verify {
+		p.note(ctx)
+	}
 	return p.Platform.Import(ctx, app, fields, verify)
 }
 
@@ -483,6 +488,26 @@ func (b *bench) full(t *testing.T, id connector.ID) connector.Fields {
 		t.Fatal(err)
 	}
 	return token.Full
+}
+
+// elsewhere returns the file that another tool of the person has: of a consent to the
+// same app, which this connector knows nothing of.
+func (b *bench) elsewhere(t *testing.T, name connector.Name, choice sandbox.Choice) connector.Fields {
+	t.Helper()
+	other, service := *b, *b.Service
+	other.Service = &service
+	other.store, other.vault, other.queue, other.events = connectortest.NewStore(), connectortest.NewVault(), connectortest.NewQueue(), connectortest.NewEvents()
+	other.ports = connectortest.Ports{Store: other.store, Vault: other.vault, Sealer: connectortest.Sealer{}, Queue: other.queue, Events: other.events}
+	other.hook(nil)
+	app := b.sandbox.AppOf(string(name))
+	if _, err := other.PutApp(t.Context(), name, connector.App{ClientID: app.ClientID, ClientSecret: connector.NewSecret(app.ClientSecret)}); err != nil {
+		t.Fatal(err)
+	}
+	result, err := other.Callback(t.Context(), other.consentedTo(t, connector.LinkRequest{Platform: name, Owner: "elsewhere"}, choice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return other.full(t, result.Connections[0].ID)
 }
 
 // connection returns the record.

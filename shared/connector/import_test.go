@@ -18,7 +18,7 @@ func TestService_Import(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
 			brought := b.connect(t, name)
-			imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: name, Owner: "other", Credentials: b.full(t, brought.ID)})
+			imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: name, Owner: "other", Credentials: b.elsewhere(t, name, allowed)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +117,7 @@ func TestService_Import(t *testing.T) {
 	t.Run("exchange_leaves_time_to_store", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)
-		request := connector.ImportRequest{Platform: "twitter", Owner: "acme", Credentials: b.full(t, b.connect(t, "twitter").ID)}
+		request := connector.ImportRequest{Platform: "twitter", Owner: "acme", Credentials: b.elsewhere(t, "twitter", allowed)}
 		timed := b.timed("twitter")
 		ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
 		defer cancel()

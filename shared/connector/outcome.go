@@ -133,7 +133,8 @@ func (a *attempt) commitRenewed(ctx context.Context, ref CredentialsRef) (Connec
 	if a.renewed.AccountOwed {
 		return a.confirmAccount(ctx, committed)
 	}
-	return a.learnAccount(ctx, committed, Account{ID: a.renewed.AccountID}), nil
+	a.nameOthers(ctx, a.connection, a.renewed.UserID)
+	return a.learnAccount(ctx, a.platform, committed, Account{ID: a.renewed.AccountID}), nil
 }
 
 // applyRenewed records what the exchange returned.

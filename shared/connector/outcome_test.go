@@ -178,7 +178,7 @@ func TestOutcome_Renewed(t *testing.T) {
 	t.Run("secret_deleted_while_the_account_is_confirmed", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)
-		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "twitter", Owner: "globex", Credentials: b.full(t, b.connect(t, "twitter").ID)})
+		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "twitter", Owner: "globex", Credentials: b.elsewhere(t, "twitter", allowed)})
 		if err != nil {
 			t.Fatal(err)
 		}

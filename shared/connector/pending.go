@@ -38,6 +38,10 @@ type pending struct {
 	// Erased says that the person asked for a data deletion: only what is left is to
 	// be deleted.
 	Erased bool `json:"erased,omitempty"`
+	// Imported says that the credentials came by an import, and that the person may
+	// hold nothing newer: the sweep finishes the import. The previous release does
+	// not know it, and deletes the credentials.
+	Imported bool `json:"imported,omitempty"`
 }
 
 // pendingGrant is a Grant without its credentials.
@@ -250,6 +254,9 @@ func (s *Service) endPending(ctx context.Context, key RecordKey) (DueResult, err
 		}
 		if !errors.Is(err, ErrNotFound) {
 			return Failed, internal("reading a connection", err)
+		}
+		if p.Imported && !p.Erased {
+			return s.endImport(ctx, p)
 		}
 	}
 	err = s.revokePending(ctx, p)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,8 +166,7 @@ func TestPending_Unconfirmed(t *testing.T) {
 
 // A process that connects an account and crashes between the secret and its
 // record leaves a grant that no record refers to. The sweep revokes and deletes
-// it, unless the account was connected again. Imported credentials are not
-// revoked (I13).
+// it, unless the account was connected again. An import is finished (I13).
 func TestPending_OrphanedSecret(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -246,8 +246,13 @@ func TestPending_OrphanedSecret(t *testing.T) {
 			if n := len(b.connected(t)); n == 0 && !test.imported {
 				t.Error("the consent was lost")
 			}
-			if _, _, err := b.vault.Get(t.Context(), left, ""); !errors.Is(err, connector.ErrNotFound) {
-				t.Errorf("the secret without a record is in the vault: %v", err)
+			if _, _, err := b.vault.Get(t.Context(), left, ""); errors.Is(err, connector.ErrNotFound) == test.imported {
+				t.Errorf("the secret is in the vault: %v", err)
+			}
+			if test.imported {
+				if _, err := b.token(t, connector.ID(strings.TrimPrefix(left, "connections/"))); err != nil {
+					t.Errorf("the import was not finished: %v", err)
+				}
 			}
 			if b.sandbox.Kill(string(test.platform), "", 0) == 0 {
 				t.Error("the grant is dead at the platform")

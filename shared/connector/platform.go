@@ -50,6 +50,8 @@ type Platform interface {
 	// grants. Fields that are missing or unknown are InvalidRequest, naming
 	// the field. With verify it asks the platform; without, it makes no call,
 	// and a grant whose account the fields do not tell has an empty AccountID.
+	// Beside an error it returns the grants whose refresh token the verification
+	// spent, with the renewed credentials, which nothing else holds.
 	// app may be the zero App where none is configured; credentials that
 	// bring their own client keep it.
 	Import(ctx context.Context, app App, fields Fields, verify bool) ([]Grant, error)
@@ -350,6 +352,9 @@ type Grant struct {
 	Warning string
 	// erased is when the person last asked for an erasure; nil where they did not.
 	erased *erasedAt
+	// consentID names the consent of credentials that come from another connection;
+	// empty for a new consent.
+	consentID string
 }
 
 // Verification is what a platform said about credentials when asked.

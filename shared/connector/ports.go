@@ -157,6 +157,12 @@ const (
 	LinkConnectionsKind Kind = "link_connections"
 	TakenNoticeKind     Kind = "notice" // at which route a notice was taken
 	EventKind           Kind = "event"  // an event that the bus has not accepted yet, under its id
+	// RefreshTokenKind is a refresh token that somebody else holds too, under a hash
+	// of it: which connections it belongs to.
+	RefreshTokenKind Kind = "refresh_token"
+	// StandInKind is a connection that was ended because another one has its
+	// account, under its id: which one.
+	StandInKind Kind = "stand_in"
 	// UnrecordedKind is a pending consent of one connection, in the form of the
 	// previous release. This release reads it and writes none.
 	UnrecordedKind Kind = "unrecorded"

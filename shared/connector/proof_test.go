@@ -97,7 +97,7 @@ func TestProof(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)
 		b.Random = rand.Reader
-		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: sandbox.Twitter, Owner: "globex", Credentials: b.full(t, b.connect(t, sandbox.Twitter).ID)})
+		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: sandbox.Twitter, Owner: "globex", Credentials: b.elsewhere(t, sandbox.Twitter, allowed)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -63,6 +63,7 @@ func TestSimulation(t *testing.T) {
 	attr(t, "crashes", sum.crashes)
 	attr(t, "faults", sum.faults)
 	attr(t, "long_pauses", sum.pauses)
+	attr(t, "old_files_imported", sum.imports)
 	attr(t, "grants_lost_in_window", sum.lostInWindow)
 	attr(t, "grants_lost_by_lost_replies", sum.lostReplies)
 	attr(t, "grants_lost_otherwise", 0)
@@ -98,6 +99,7 @@ type counts struct {
 	exchanges, crashes, faults, pauses int
 	lostInWindow, lostReplies          int
 	events, lateEvents                 int
+	imports                            int // of files that were imported or handed out before
 }
 
 func (n *counts) add(other counts) {
@@ -109,6 +111,7 @@ func (n *counts) add(other counts) {
 	n.lostReplies += other.lostReplies
 	n.events += other.events
 	n.lateEvents += other.lateEvents
+	n.imports += other.imports
 }
 
 const (
@@ -131,8 +134,9 @@ type world struct {
 	began time.Time
 
 	mu        sync.Mutex
-	faultless bool            // no port and no network fails
-	durable   map[string]bool // refresh tokens that a store has
+	faultless bool               // no port and no network fails
+	durable   map[string]bool    // refresh tokens that a store has
+	files     []connector.Fields // that were imported or handed out
 	problems  []string
 	counts    counts
 }
@@ -150,6 +154,18 @@ func (w *world) problem(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.problems = append(w.problems, fmt.Sprintf(format, args...))
+}
+
+func (w *world) addFile(fields connector.Fields) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files = append(w.files, fields)
+}
+
+func (w *world) file(random *rand.Rand) connector.Fields {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.files[random.IntN(len(w.files))].Clone()
 }
 
 func (w *world) isDurable(token string) bool {
@@ -191,12 +207,12 @@ func (w *world) run(t *testing.T) {
 	setup.faultless = true
 	for i := range 3 {
 		account := fmt.Sprintf("account-%d", i)
-		imported, err := setup.service.Import(t.Context(), connector.ImportRequest{
-			Platform: "rotating", Owner: "owner", Credentials: w.platform.consent(account),
-		})
+		fields := w.platform.consent(account)
+		imported, err := setup.service.Import(t.Context(), connector.ImportRequest{Platform: "rotating", Owner: "owner", Credentials: fields})
 		if err != nil {
 			t.Fatal(err)
 		}
+		w.addFile(fields)
 		w.ids = append(w.ids, imported.Connections[0].ID)
 	}
 
@@ -255,6 +271,16 @@ func (w *world) checkRecovery(t *testing.T) {
 	for i, id := range w.ids {
 		account := fmt.Sprintf("account-%d", i)
 		g := w.platform.grants[account]
+		g.mu.Lock()
+		brought, held := g.brought, g.brought != nil && g.brought.Get("refresh_token") == g.current
+		g.mu.Unlock()
+		if held {
+			ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
+			if _, err := s.Import(ctx, connector.ImportRequest{Platform: "rotating", Owner: "owner", Credentials: brought}); err != nil {
+				w.problem("%s: the import of what the person still has: %v", account, err)
+			}
+			cancel()
+		}
 		g.mu.Lock()
 		valid, current, delivered, crashed := !g.dead, g.current, g.delivered, g.crashed
 		g.mu.Unlock()
@@ -327,6 +353,7 @@ func (w *world) worker(n uint64, lifetime time.Duration) *worker {
 		Platforms: []connector.Platform{&simulatedPlatform{rotating: w.platform, worker: k}},
 		Now:       func() time.Time { return time.Now().Add(skew) },
 		Random:    rand.NewChaCha8(seed),
+		AllowFull: true,
 		Sleep:     connector.Sleep,
 		Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
 		PublicURL: "https://connect.example",
@@ -374,7 +401,11 @@ func (k *worker) invoke(t *testing.T) {
 		k.service.Refresh(ctx, id)
 	case action < 13:
 		k.reauthorize(ctx)
-	case action < 17:
+	case action < 16:
+		k.importFile(ctx)
+	case action < 18:
+		k.takeFull(ctx, id)
+	case action < 20:
 		k.sendOwed(ctx)
 	case action >= 20 && action < 70:
 		k.service.HandleDue(ctx, dueKey(id))
@@ -417,17 +448,38 @@ func (k *worker) reauthorize(ctx context.Context) {
 	g.consents++
 	fields := r.rotate(g)
 	g.delivered, g.dead = true, false
+	consent := g.consents
+	g.brought = nil
 	g.mu.Unlock()
 	k.exchanging = g
 	_, err := k.service.Import(ctx, connector.ImportRequest{Platform: "rotating", Owner: "owner", Credentials: fields})
 	if err != nil {
-		// The person sees the error and would try again, so the loss of this
-		// grant is allowed.
+		// The person sees the error, has the tokens still, and tries again after the
+		// faults.
 		g.mu.Lock()
-		if g.current == fields.Get("refresh_token") {
-			g.crashed = true
+		if g.consents == consent {
+			g.brought = fields
 		}
 		g.mu.Unlock()
+		return
+	}
+	k.world.addFile(fields)
+}
+
+// takeFull takes a copy of a connection's credentials, as a backup.
+func (k *worker) takeFull(ctx context.Context, id connector.ID) {
+	token, err := k.service.Token(ctx, connector.TokenRequest{ConnectionID: id, Full: true, MinTTL: connector.DefaultMinTTL})
+	if err == nil {
+		k.world.addFile(token.Full.Clone())
+	}
+}
+
+// importFile imports a file once more, verified or not.
+func (k *worker) importFile(ctx context.Context) {
+	file := k.world.file(k.random)
+	_, err := k.service.Import(ctx, connector.ImportRequest{Platform: "rotating", Owner: "owner", Credentials: file, SkipVerify: k.random.IntN(2) == 0})
+	if err == nil {
+		k.world.count(func(n *counts) { n.imports++ })
 	}
 }
 
@@ -467,7 +519,7 @@ func (k *worker) hook(ctx context.Context, call connectortest.Call, next func() 
 	switch call.Name {
 	case "Events.Publish":
 		return k.publish(ctx, next)
-	case "Store.Create", "Vault.Delete", "Store.Ticket", "Store.DropTicket", "Store.ReplaceTicket":
+	case "Store.Create", "Vault.Delete", "Store.DropTicket", "Store.ReplaceTicket":
 		before, after := k.step()
 		if before {
 			return errFlaky
@@ -476,11 +528,20 @@ func (k *worker) hook(ctx context.Context, call connectortest.Call, next func() 
 			return err
 		}
 		return errFlaky
-	case "Store.Connection", "Vault.Get":
+	case "Store.Connection", "Store.Ticket", "Store.FindAccount", "Vault.Get":
 		if before, _ := k.step(); before {
 			return errFlaky
 		}
 		return next()
+	case "Store.PutTicket", "Store.ReplaceTicket": // what is remembered of refresh tokens
+		before, after := k.step()
+		if before {
+			return errFlaky
+		}
+		if err := next(); err != nil || !after {
+			return err
+		}
+		return errFlaky
 	case "Store.Update", "Vault.Put":
 	default:
 		return next()
@@ -589,6 +650,8 @@ type simulatedGrant struct {
 	delivered bool
 	// crashed reports whether that worker crashed before it stored current.
 	crashed bool
+	// brought is what a person holds whose import failed.
+	brought connector.Fields
 }
 
 // consent simulates the first consent of a person.
@@ -734,12 +797,27 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 	return renewed, nil
 }
 
-func (p *simulatedPlatform) Import(_ context.Context, _ connector.App, fields connector.Fields, _ bool) ([]connector.Grant, error) {
+// Import returns the credentials as they are or, to verify those whose access token
+// does not work, renews them. In half of the schedules the fields do not tell the account.
+func (p *simulatedPlatform) Import(ctx context.Context, _ connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
+	account := connector.Account{ID: fields.Get("account"), Name: fields.Get("account")}
+	if verify && !p.accepts(fields.Get("access_token")) {
+		renewed, err := p.Refresh(ctx, connector.App{}, connector.Credentials{Fields: fields})
+		if err != nil {
+			return nil, err
+		}
+		renewed.AccountID = account.ID
+		return []connector.Grant{{Account: account, UserID: account.ID, Credentials: renewed}}, nil
+	}
+	if !verify && !p.names {
+		account = connector.Account{}
+	}
 	p.mu.Lock()
 	expires := p.access[fields.Get("access_token")]
 	p.mu.Unlock()
 	return []connector.Grant{{
-		Account:     connector.Account{ID: fields.Get("account"), Name: fields.Get("account")},
+		Account:     account,
+		UserID:      account.ID,
 		Credentials: connector.Credentials{Fields: fields, IssuedAt: expires.Add(-p.lifetime), ExpiresAt: expires},
 	}}, nil
 }
@@ -770,6 +848,14 @@ func (p *simulatedPlatform) Grants(context.Context, connector.App, connector.Cre
 	return nil, errors.ErrUnsupported
 }
 
+// endedByConsent reports whether credentials are those of an earlier consent.
+func (r *rotating) endedByConsent(fields connector.Fields) bool {
+	g := r.grants[fields.Get("account")]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !strings.HasPrefix(fields.Get("refresh_token"), g.family())
+}
+
 // Verify names the account of an access token over the same network.
 func (p *simulatedPlatform) Verify(ctx context.Context, _ connector.App, c connector.Credentials) (connector.Verification, error) {
 	k := p.worker
@@ -784,10 +870,11 @@ func (p *simulatedPlatform) Verify(ctx context.Context, _ connector.App, c conne
 	case luck < 80:
 		return connector.Verification{}, unavailable
 	}
-	if !p.accepts(c.Fields.Get("access_token")) {
+	if !p.accepts(c.Fields.Get("access_token")) || p.endedByConsent(c.Fields) {
 		return connector.Verification{}, &connector.Error{Code: connector.ReauthorizationRequired}
 	}
-	return connector.Verification{Account: connector.Account{ID: c.Fields.Get("account"), Name: c.Fields.Get("account")}}, nil
+	account := c.Fields.Get("account")
+	return connector.Verification{Account: connector.Account{ID: account, Name: account}, UserID: account}, nil
 }
 
 func (p *simulatedPlatform) AppKey(connector.App, connector.Credentials) string { return "" }

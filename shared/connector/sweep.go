@@ -119,6 +119,7 @@ const (
 	Completed    DueResult = "completed" // a consent whose function did not complete it
 	Sent         DueResult = "sent"      // an event
 	Refused      DueResult = "refused"   // an event; it stays due
+	Finished     DueResult = "finished"  // an import that crashed
 )
 
 // HandleDue does what QueueDue queued: it refreshes a connection that is due,

@@ -175,6 +175,9 @@ func (s *Service) find(ctx context.Context, r TokenRequest) (Connection, error) 
 	switch {
 	case r.ConnectionID != "":
 		c, err := s.Connection(ctx, r.ConnectionID)
+		if err == nil && c.Status == Disconnected && c.StatusReason == reasonSameAccount {
+			c, err = s.mergedInto(ctx, c) // the caller holds the id of a stand-in
+		}
 		if err == nil && !r.matches(c) {
 			return Connection{}, errConnectionNotFound()
 		}
@@ -252,6 +255,9 @@ func (s *Service) token(ctx context.Context, p Platform, c Connection, full bool
 	t.AccessToken, t.TokenType, t.Credentials = p.Token(lent, creds)
 	t.Credentials = s.withoutAppKeys(app, t.Credentials)
 	if full {
+		if err := s.rememberHandedOut(ctx, p, c, creds); err != nil {
+			return Token{}, err
+		}
 		t.Full = s.withoutAppKeys(app, p.Full(lent, creds))
 	}
 	// The refresh and these reads may have taken longer than a suspension needs to

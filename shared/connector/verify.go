@@ -22,6 +22,15 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	if err := s.spendVerification(ctx, p, c); err != nil {
 		return Connection{}, err
 	}
+	verified, err := s.verify(ctx, p, c)
+	if err == nil && provisional(c.UserID) && !provisional(verified.UserID) {
+		s.nameStandIns(ctx, p, c.Owner, s.verify) // others may be of the same person
+	}
+	return verified, err
+}
+
+// verify is Verify of a connection that may be verified.
+func (s *Service) verify(ctx context.Context, p Platform, c Connection) (_ Connection, err error) {
 	if c.Status != NeedsReauth {
 		if c, err = s.refresh(ctx, p, c, freshness{since: s.Now()}); err != nil && !servable(c, s.Now()) {
 			return Connection{}, err
@@ -41,7 +50,24 @@ func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	if err != nil {
 		return Connection{}, err
 	}
-	return s.storeVerified(ctx, c, v)
+	return s.storeVerified(ctx, p, c, v, s.verify)
+}
+
+// verifier asks the platform whether the credentials of a connection work, as verify
+// does.
+type verifier func(ctx context.Context, p Platform, c Connection) (Connection, error)
+
+// lookUp is verify without a refresh: of an access token that lives. The callback uses it,
+// which refreshes nothing, so that it can reach fewer records.
+func (s *Service) lookUp(ctx context.Context, p Platform, c Connection) (Connection, error) {
+	if !c.alive(s.Now()) {
+		return Connection{}, &Error{Code: PlatformUnavailable, Message: "the access token has expired, and is not refreshed here"}
+	}
+	v, err := s.callVerify(ctx, p, c)
+	if err != nil {
+		return Connection{}, err
+	}
+	return s.storeVerified(ctx, p, c, v, s.lookUp)
 }
 
 // proveForVerify has the platform prove what the credentials have not proved, where
@@ -90,8 +116,10 @@ func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Ver
 	return v, nil
 }
 
-// storeVerified stores what a verification found.
-func (s *Service) storeVerified(ctx context.Context, c Connection, v Verification) (Connection, error) {
+// storeVerified stores what a verification found. Where another connection of the
+// owner has the account that the platform named for a stand-in, it returns the one
+// that is left of the two. It asks about the other one with ask.
+func (s *Service) storeVerified(ctx context.Context, p Platform, c Connection, v Verification, ask verifier) (Connection, error) {
 	if v.isOfAnother(c) {
 		return Connection{}, &Error{Code: AccountMismatch, Message: "the credentials are those of another account"}
 	}
@@ -119,12 +147,13 @@ func (s *Service) storeVerified(ctx context.Context, c Connection, v Verificatio
 	case errors.Is(err, errUnchanged):
 		return verified, nil
 	case errors.Is(err, ErrConflict):
-		return Connection{}, errAccountHeld()
+		return s.mergeStandIn(ctx, p, c, v.Account, ask)
 	case errors.Is(err, errLate):
 		return Connection{}, errConnectionNotFound()
 	case err != nil:
 		return Connection{}, err
 	}
+	s.nameOthers(ctx, c, v.UserID)
 	return verified, nil
 }
 

@@ -105,7 +105,8 @@ func (s *stack) wantLent(t *testing.T, what, platform, id string) {
 // importable returns the full credentials of a consent of that platform.
 func (s *stack) importable(t *testing.T, platform string) map[string]any {
 	t.Helper()
-	return s.full(t, s.connect(t, platform, "giver", sandbox.Choice{})[0])
+	credentials, _ := s.elsewhere(t, platform, sandbox.Choice{})
+	return credentials
 }
 
 // idAndSecret are the fields of the app in a platform's credentials.
@@ -166,15 +167,16 @@ func appWithoutSecret(t *testing.T, s *stack) {
 // whatever form it names the app.
 func keysOfUnverifiedImport(t *testing.T, s *stack) {
 	for platform, names := range idAndSecret {
-		credentials := s.importable(t, platform)
+		app := s.importable(t, platform)
 		for form, change := range map[string]func(map[string]any){
 			"without the app":           func(map[string]any) {},
-			"with the app's id":         func(c map[string]any) { c[names[0]] = credentials[names[0]] },
-			"with the id and a guess":   func(c map[string]any) { c[names[0]], c[names[1]] = credentials[names[0]], "test-guess" },
-			"with the id and no secret": func(c map[string]any) { c[names[0]], c[names[1]] = credentials[names[0]], "" },
+			"with the app's id":         func(c map[string]any) { c[names[0]] = app[names[0]] },
+			"with the id and a guess":   func(c map[string]any) { c[names[0]], c[names[1]] = app[names[0]], "test-guess" },
+			"with the id and no secret": func(c map[string]any) { c[names[0]], c[names[1]] = app[names[0]], "" },
 			"with a guess alone":        func(c map[string]any) { c[names[1]] = "test-guess" },
-			"with id and secret":        func(c map[string]any) { c[names[0]], c[names[1]] = credentials[names[0]], credentials[names[1]] },
+			"with id and secret":        func(c map[string]any) { c[names[0]], c[names[1]] = app[names[0]], app[names[1]] },
 		} {
+			credentials := s.importable(t, platform) // two owners cannot share a refresh token
 			brought := leaning(platform, credentials)
 			change(brought)
 			id := s.imported(t, platform, form+platform, false, brought)

@@ -106,7 +106,11 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 	if len(imported.Connections) == 1 {
 		c.setConnection(imported.Connections[0].ID)
 	}
-	return jsonAnswer(http.StatusCreated, struct {
+	status := http.StatusOK // what stands
+	if imported.Stored {
+		status = http.StatusCreated
+	}
+	return jsonAnswer(status, struct {
 		savedView
 		Warnings []string `json:"warnings,omitempty"`
 	}{viewSaved(imported.Connections), viewWarnings(imported.Warnings)})

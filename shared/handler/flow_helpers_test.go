@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/connectortest"
+	"platform-api-connector/shared/handler"
 	"platform-api-connector/shared/sandbox"
 )
 
@@ -60,6 +62,40 @@ func (s *stack) full(t *testing.T, id string) map[string]any {
 		t.Fatal(failure)
 	}
 	return answer["credentials"].(map[string]any)
+}
+
+// elsewhere returns a file that another tool of a person has, of a consent to the same app
+// that this connector knows nothing of, and its account.
+func (s *stack) elsewhere(t *testing.T, platform string, choice sandbox.Choice) (credentials map[string]any, account string) {
+	t.Helper()
+	other := s.deployment(t, platform)
+	id := other.connect(t, platform, "elsewhere", choice)[0]
+	return other.full(t, id), other.show(t, id)["account_id"].(string)
+}
+
+// deployment returns another connector, with records and secrets of its own and the same
+// app on the same platform.
+func (s *stack) deployment(t *testing.T, platform string) *stack {
+	t.Helper()
+	other, service := *s, *s.service
+	other.service = &service
+	other.store, other.vault, other.queue, other.events = connectortest.NewStore(), connectortest.NewVault(), connectortest.NewQueue(), connectortest.NewEvents()
+	service.SuspensionCache = &connector.SuspensionCache{}
+	other.hook(nil)
+	other.functions = functions(handler.New(&service, service.Log, nil))
+	other.putApp(t, platform)
+	return &other
+}
+
+// process returns a second process over the same records, secrets and platforms, with h
+// around its calls of the ports.
+func (s *stack) process(h connectortest.Hook) *stack {
+	other, service := *s, *s.service
+	other.service = &service
+	service.SuspensionCache = &connector.SuspensionCache{}
+	other.hook(h)
+	other.functions = functions(handler.New(&service, service.Log, nil))
+	return &other
 }
 
 // importUnverified imports credentials without asking the platform, and

@@ -178,14 +178,26 @@ func (w wire) verifyImportedTokens(grant *connector.Grant, provenScopes []string
 	if !errors.Is(err, connector.ReauthorizationRequired) {
 		return connector.Account{}, err
 	}
-	if grant.Credentials, err = refresh(grant.Credentials); err != nil {
+	renewed, err := refresh(grant.Credentials)
+	if err != nil {
 		return connector.Account{}, err
 	}
+	// If the lookup fails, the grant has the renewed tokens.
+	grant.Credentials = renewed
 	if account, err = lookUpAccount(grant.Credentials); err != nil {
 		return connector.Account{}, markUncertain(err)
 	}
 	grant.Credentials.AccountID = account.ID
 	return account, nil
+}
+
+// ifRenewed returns grant if its refresh token is another than the imported one: the
+// import spent that.
+func ifRenewed(grant connector.Grant, imported connector.Credentials) []connector.Grant {
+	if grant.Credentials.Fields["refresh_token"].Equal(imported.Fields["refresh_token"]) {
+		return nil
+	}
+	return []connector.Grant{grant}
 }
 
 // markUncertain returns err as Uncertain, for a failure after a refresh token

@@ -180,7 +180,7 @@ func (k *tiktok) Import(ctx context.Context, app connector.App, fields connector
 	}
 	if verify {
 		if err := k.verifyImport(ctx, app, &grant); err != nil {
-			return nil, err
+			return ifRenewed(grant, c), err
 		}
 	}
 	return []connector.Grant{grant}, nil

@@ -216,7 +216,7 @@ func (x *twitter) Import(ctx context.Context, app connector.App, fields connecto
 	}
 	grant := connector.Grant{Credentials: c}
 	if err := x.verifyImport(ctx, app, &grant); err != nil {
-		return nil, err
+		return ifRenewed(grant, c), err
 	}
 	return []connector.Grant{grant}, nil
 }
