@@ -39,22 +39,24 @@ func Grants(function string) []Grant {
 	// token.
 	case OAuthStart:
 		return []Grant{
-			onRecords([]string{get}, "ticket#link#*"),
+			onRecords([]string{get}, "ticket#link#*"), // by the previous release
 			onRecords([]string{get, put}, "ticket#link_status#*"),
 			onRecords([]string{put}, "ticket#state#*"),
 			onRecords([]string{update}, "counter#budget/*"),
 			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
 		}
 
-	// It takes the state, and stores the grants as connections or as a pending
-	// consent, or revokes them.
+	// It takes the state, and stores what the code yielded with it. It saves the grants
+	// as connections, has them wait for Confirm, or revokes them.
 	case OAuthCallback:
 		return []Grant{
-			onRecords([]string{get, update, remove}, "ticket#state#*"),
-			// It puts a link again after a failure. The previous release updates it.
+			onRecords([]string{get, put}, "ticket#state#*"),
+			// The previous release takes states and links, and puts confirmations.
+			onRecords([]string{update, remove}, "ticket#state#*"),
 			onRecords([]string{get, put, update, remove}, "ticket#link#*"),
-			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{put}, "ticket#confirmation#*"),
+			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
+			onRecords([]string{put}, "ticket#consent_confirmation#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*"),
 			onRecords([]string{get, put, remove}, "ticket#event#*"),
 			onRecords([]string{get, put, update, remove}, "connection#*"),
@@ -67,7 +69,7 @@ func Grants(function string) []Grant {
 			queryOwners(),
 			queryPersons(),
 			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
-			{Resource: PendingSecrets, Actions: []string{"secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
+			consentSecrets(),
 			{Resource: ConnectionSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
 			{Resource: SealingKey, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
 			{Resource: EventBus, Actions: []string{"events:PutEvents"}},
@@ -84,7 +86,7 @@ func Grants(function string) []Grant {
 		return []Grant{
 			{Resource: DueIndex, Actions: []string{"dynamodb:Query"}, Keys: []string{"due#*"}},
 			{Resource: OwnerIndex, Actions: []string{"dynamodb:Scan"}},
-			onRecords([]string{update}, "connection#*", "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#event#*"),
+			onRecords([]string{update}, "connection#*", "ticket#state#*", "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#event#*"),
 			{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}},
 		}
 
@@ -93,8 +95,10 @@ func Grants(function string) []Grant {
 	case RefreshWorker:
 		return append(refreshGrants(),
 			onRecords([]string{put}, "connection#*"),
+			onRecords([]string{get, put}, "ticket#state#*", "ticket#link_status#*", "ticket#link_connections#*"),
+			onRecords([]string{put}, "ticket#consent_confirmation#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*"),
-			Grant{Resource: PendingSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}})
+			consentSecrets())
 
 	// It serves the operator's routes.
 	case Connections:
@@ -104,6 +108,8 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put, remove}, "ticket#link#*", "ticket#pending#*"),
 			onRecords([]string{get, put, remove}, "ticket#event#*"),
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
+			onRecords([]string{get, put}, "ticket#state#*"),
+			onRecords([]string{get, remove}, "ticket#consent_confirmation#*"),
 			onRecords([]string{get, put, update, remove}, "ticket#confirmation#*"),
 			onRecords([]string{get, put}, "ticket#refresh_token#*", "ticket#stand_in#*"),
 			onRecords([]string{get}, "ticket#erased#*"),
@@ -114,7 +120,7 @@ func Grants(function string) []Grant {
 			{Resource: OwnerIndex, Actions: []string{"dynamodb:Scan"}},
 			queryPersons(),
 			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret"}},
-			{Resource: PendingSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"}},
+			consentSecrets(),
 			{Resource: ConnectionSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},
 			{Resource: SealingKey, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
 			{Resource: EventBus, Actions: []string{"events:PutEvents"}},
@@ -127,7 +133,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, update, remove}, "connection#*"),
 			onRecords([]string{remove}, "account#*"),
 			onRecords([]string{get, put, remove}, "ticket#deletion#*", "ticket#erasure#*", "ticket#pending#*", "ticket#event#*"),
-			onRecords([]string{get, put}, "ticket#erased#*", "ticket#notice#*"),
+			onRecords([]string{get, put}, "ticket#erased#*", "ticket#notice#*", "ticket#state#*"),
 			queryPersons(),
 			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
 			{Resource: PendingSecrets, Actions: []string{"secretsmanager:DeleteSecret"}},
@@ -157,6 +163,11 @@ func refreshGrants() []Grant {
 		{Resource: SealingKey, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:CreateSecret"}},
 		{Resource: EventBus, Actions: []string{"events:PutEvents"}},
 	}
+}
+
+// consentSecrets grants what a consent stores where its record cannot be written.
+func consentSecrets() Grant {
+	return Grant{Resource: PendingSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}}
 }
 
 // queryPersons grants to find what a person authorized. The keys of the index are

@@ -55,6 +55,10 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	result := CallbackResult{
 		ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(), Link: linkID(c.record.Link),
 	}
+	if c.record.Phase == consentOpen && !r.Code.Empty() {
+		// Before the code is spent: nothing can be lost yet.
+		s.nameStandIns(ctx, c.platform, c.record.Owner, s.lookUp)
+	}
 	// The code is spent soon: the work is done even if the browser has gone.
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
@@ -173,8 +177,6 @@ func (c *consent) redeem(ctx context.Context, code Secret) error {
 	if err := c.CredentialStore.Prepare(ctx); err != nil {
 		return internal("preparing the credential store", err)
 	}
-	// Before the code is spent: nothing can be lost yet.
-	c.nameStandIns(ctx, c.platform, c.record.Owner, c.lookUp)
 	redeemed, err := withCurrentOrPreviousSecret(ctx, c.Service, c.app, clientRefused, func(app App) (Credentials, error) {
 		ctx, cancel, err := exchangeContext(ctx)
 		if err != nil {
@@ -209,10 +211,9 @@ func (c *consent) spendExchange(ctx context.Context) error {
 // takes one write. Where the record cannot be written, the vault gets it, where
 // resume finds it.
 func (c *consent) storeRedeemed(ctx context.Context) error {
-	key := c.credentialsKey()
-	ref, err := c.CredentialStore.Hold(ctx, key, c.credentials)
+	ref, err := c.CredentialStore.Hold(ctx, c.credentialsKey(), c.credentials)
 	if err != nil {
-		_, putErr := c.CredentialStore.Put(ctx, key, CredentialsRef{}, c.credentials)
+		_, putErr := c.CredentialStore.Put(ctx, c.credentialsKey(), CredentialsRef{}, c.credentials)
 		return internal("sealing what a code yielded", errors.Join(err, putErr))
 	}
 	next := c.record
@@ -226,7 +227,7 @@ func (c *consent) storeRedeemed(ctx context.Context) error {
 	if err = c.write(writeCtx, next, Change{}); err == nil {
 		return nil
 	}
-	if rescueErr := c.CredentialStore.Rescue(ctx, key, ref, c.credentials); rescueErr != nil {
+	if rescueErr := c.CredentialStore.Rescue(ctx, c.credentialsKey(), ref, c.credentials); rescueErr != nil {
 		c.Log.ErrorContext(ctx, "rescuing what a code yielded", "platform", string(c.record.Platform), "error", rescueErr)
 	}
 	return internal("storing what a code yielded", err)

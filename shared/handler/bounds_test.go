@@ -280,7 +280,7 @@ func longScopes(n, length int) []string {
 	return scopes
 }
 
-func (p wide) Exchange(_ context.Context, app connector.App, _ connector.Authorization, _ connector.Secret) ([]connector.Grant, error) {
+func (p wide) Grants(_ context.Context, app connector.App, _ connector.Credentials) ([]connector.Grant, error) {
 	return p.grants(app), nil
 }
 
@@ -330,6 +330,7 @@ var largest = []struct {
 }{
 	{"import_of_2000_accounts", false, importThousands},
 	{"consent_of_800_accounts", false, consentThousands},
+	{"pending_consent_of_2000_accounts", false, confirmThousands},
 	{"accounts_with_all_that_platforms_send", true, storeLargeAccounts},
 	{"page_of_100_large_records", false, listLargeRecords},
 	{"150_accounts_that_fit", false, nameAmbiguous},
@@ -435,11 +436,12 @@ func consentThousands(t *testing.T, s meteredStack) {
 			}
 		} else {
 			var connected struct {
-				Count         int
-				ConnectionIDs []string `json:"connection_ids"`
+				Accounts int
+				Link     string
 			}
-			ended.decode(t, 200, &connected)
-			s.wantListed(t, connected.ConnectionIDs, s.listAll(t, "/links/"+id+"?"))
+			if ended.decode(t, 200, &connected); connected.Accounts != 800 || connected.Link != id {
+				t.Errorf("%+v", connected)
+			}
 		}
 		if n := len(s.listAll(t, "/links/"+id+"?")); n != 800 {
 			t.Errorf("the link lists %d", n)
@@ -453,6 +455,20 @@ func consentThousands(t *testing.T, s meteredStack) {
 	if n := len(s.listAll(t, "/links/"+id+"?")); n != 800 {
 		t.Errorf("the link lists %d", n)
 	}
+}
+
+func confirmThousands(t *testing.T, s meteredStack) {
+	s.widen(2000)
+	id, link := s.mint(t, map[string]any{"platform": "facebook", "owner": longOwner, "return_url": returnURL, "confirm": true})
+	location := s.consent(t, link, sandbox.Choice{})
+	var confirmed struct {
+		Count         int
+		ConnectionIDs []string `json:"connection_ids"`
+	}
+	s.do(t, http.MethodPost, "/connections/confirm", withJSON(t, map[string]any{
+		"confirmation": location.Query().Get("confirmation"), "owner": longOwner,
+	})).decode(t, 200, &confirmed)
+	s.wantListed(t, confirmed.ConnectionIDs, s.listAll(t, "/links/"+id+"?"))
 }
 
 func storeLargeAccounts(t *testing.T, s meteredStack) {
@@ -661,7 +677,7 @@ func failOwners(t *testing.T, s meteredStack) {
 	for n := range 50 {
 		owner := fmt.Sprintf("%s%02d", longOwner[:4*126], n)
 		id := s.importUnverified(t, "tiktok", owner, map[string]string{
-			"open_id": fmt.Sprint("open-", n), "access_token": "test-access", "refresh_token": "test-refresh",
+			"open_id": fmt.Sprint("open-", n), "access_token": "test-access", "refresh_token": fmt.Sprint("test-refresh-", n),
 			"token_expiry": "2026-11-23T13:00:00Z",
 		})
 		s.sandbox.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "token/refresh_token", Kind: sandbox.Outage, Times: -1})

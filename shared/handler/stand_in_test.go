@@ -59,8 +59,8 @@ func (s *stack) wantOne(t *testing.T, what, remaining, ended, account string) {
 	for _, e := range s.events.All() {
 		if e.Type == connector.EventDisconnected {
 			events++
-			if string(e.Connection.ID) != ended || e.Reason != "same_account" {
-				t.Errorf("%s: an event of %s with the reason %q", what, e.Connection.ID, e.Reason)
+			if string(e.ConnectionID) != ended || e.Reason != "same_account" {
+				t.Errorf("%s: an event of %s with the reason %q", what, e.ConnectionID, e.Reason)
 			}
 		}
 	}

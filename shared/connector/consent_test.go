@@ -1,0 +1,324 @@
+package connector_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/connectortest"
+	"platform-api-connector/shared/sandbox"
+)
+
+// A consent fails, or its process crashes, at any call of a port, before the call acted
+// or after it. Whatever it hits: once the code was redeemed, there is a connection in
+// the end, or the link can be opened again. There is one connection an account, one
+// event of it, no secret without a record, and no grant is lost but in the window
+// between the platform's answer and the first write.
+func TestConsent_EveryFailure(t *testing.T) {
+	t.Parallel()
+	for _, name := range []connector.Name{"facebook", "youtube", "twitter", "tiktok"} {
+		for _, kind := range []string{"new", "again", "confirmed"} {
+			t.Run(string(name)+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				faults, window := 0, 0
+				for _, crashes := range []bool{false, true} {
+					for _, after := range []bool{false, true} {
+						for n := 1; ; n++ {
+							done, lost := breakConsent(t, name, kind, n, after, crashes)
+							if done || t.Failed() {
+								break
+							}
+							faults++
+							if lost {
+								window++
+							}
+						}
+					}
+				}
+				attr(t, "faults", faults)
+				attr(t, "lost_in_window", window)
+			})
+		}
+	}
+}
+
+// breakConsent breaks one call of a consent, and then lets the person reload, the
+// product confirm again, and the sweep run. It reports whether the consent makes fewer
+// than n calls, and whether the grant was lost in the window.
+func breakConsent(t *testing.T, name connector.Name, kind string, n int, after, crashes bool) (done, window bool) {
+	t.Helper()
+	b := newBench(t)
+	r := connector.LinkRequest{Platform: name, Owner: "acme", ReturnURL: returnURL}
+	before := 0
+	if kind == "again" {
+		r.ConnectionID = b.connect(t, name).ID
+		before = b.connectedEvents()
+	}
+	r.Confirm = kind == "confirmed"
+	link := b.mint(t, r)
+	request, err := b.consent(t.Context(), name, link, allowed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := func() int { return b.sandbox.Count(string(name), "token/authorization_code") }
+	redeemedBefore := codes()
+	f := &failing{n: n, after: after}
+	b.hook(func(ctx context.Context, call connectortest.Call, next func() error) error {
+		err := f.hook(ctx, call, next)
+		if crashes && f.hit && errors.Is(err, errFlaky) {
+			panic(crash{})
+		}
+		return err
+	})
+	run := func() {
+		defer func() {
+			if crashed := recover(); crashed != nil {
+				if _, ok := crashed.(crash); !ok {
+					panic(crashed)
+				}
+			}
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
+		defer cancel()
+		result, err := b.Callback(ctx, request)
+		if err == nil && r.Confirm {
+			b.Confirm(ctx, result.Confirmation, "acme")
+		}
+	}
+	run()
+	hit := f.hit
+	f.disarm()
+	b.hook(nil)
+	at := fmt.Sprintf("call %d (%s, after acting: %v, crashes: %v)", n, f.what, after, crashes)
+
+	redeemed := codes() > redeemedBefore
+	b.clock.Advance(time.Minute)
+	b.sweep(t)
+	again, err := b.Callback(t.Context(), request) // a reload
+	if err == nil && r.Confirm {
+		b.Confirm(t.Context(), again.Confirmation, "acme")
+	}
+	for range 3 {
+		b.clock.Advance(2 * time.Minute)
+		b.sweep(t)
+	}
+	connections := b.connected(t)
+	saved := len(connections) > 0 && (kind != "again" || b.connectedEvents() > before)
+	if !saved {
+		// The link is good, so that nothing is lost but the answer in the window.
+		window = redeemed
+		if _, err := b.Start(t.Context(), link); err != nil {
+			t.Errorf("%s: redeemed %v, no connection, and the link is dead: %v", at, redeemed, err)
+		}
+		if redeemed && !crashes && f.what != "Store.ReplaceTicket" && f.what != "Sealer.Seal" {
+			t.Errorf("%s: the grant was lost although the process lived on", at)
+		}
+	}
+	accounts := map[string]bool{}
+	for _, c := range connections {
+		if accounts[c.AccountID] {
+			t.Errorf("%s: an account is connected twice", at)
+		}
+		accounts[c.AccountID] = true
+		if token, err := b.token(t, c.ID); err != nil || token.Degraded {
+			t.Errorf("%s: the token: %v", at, err)
+		}
+	}
+	if n := b.connectedEvents() - before; saved && kind != "again" && n < len(connections) {
+		t.Errorf("%s: %d events of %d connections", at, n, len(connections))
+	}
+	b.clock.Advance(30 * time.Minute)
+	b.sweep(t)
+	if left := b.vault.Names("pending/"); len(left) > 0 {
+		t.Errorf("%s: left in the vault: %v", at, left)
+	}
+	if n := len(b.vault.Names("connections/")); n != len(connections) {
+		t.Errorf("%s: %d secrets of %d connections", at, n, len(connections))
+	}
+	return !hit, window
+}
+
+// connectedEvents returns how many different events say that a connection is connected.
+func (b *bench) connectedEvents() int {
+	ids := map[connector.ID]bool{}
+	for _, e := range b.events.All() {
+		if e.Type == connector.EventConnected {
+			ids[e.ID] = true
+		}
+	}
+	return len(ids)
+}
+
+// While the store takes no writes after the code was redeemed, the vault has what the
+// code yielded.
+func TestConsent_StoreDown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	request := b.consented(t, "twitter")
+	down := false
+	b.hook(func(_ context.Context, call connectortest.Call, next func() error) error {
+		if down = down || call.Name == "Sealer.Seal"; down && call.Name != "Sealer.Seal" && call.Name != "Vault.Put" {
+			return errFlaky
+		}
+		return next()
+	})
+	sleep := b.Service.Sleep
+	b.Service.Sleep = func(ctx context.Context, d time.Duration) error {
+		if down {
+			return context.DeadlineExceeded // there is no time for another try
+		}
+		return sleep(ctx, d)
+	}
+	if _, err := b.Callback(t.Context(), request); !errors.Is(err, connector.Internal) {
+		t.Errorf("got %v, want %s", err, connector.Internal)
+	}
+	b.hook(nil)
+	down = false
+	if len(b.vault.Names("pending/")) != 1 {
+		t.Errorf("in the vault: %v, want what the code yielded", b.vault.Names(""))
+	}
+	b.clock.Advance(time.Minute)
+	b.sweep(t)
+	if page := b.connected(t); len(page) != 1 || len(b.vault.Names("pending/")) > 0 {
+		t.Errorf("%d connections and in the vault %v, want one connection", len(page), b.vault.Names(""))
+	}
+}
+
+// A platform that fails for longer than the access token lives: the refresh token is
+// what counts.
+func TestConsent_LongOutage(t *testing.T) {
+	t.Parallel()
+	for _, name := range []connector.Name{"youtube", "twitter", "tiktok"} {
+		t.Run(string(name), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			endpoint := map[connector.Name]string{"youtube": "channels", "twitter": "me", "tiktok": "me"}[name]
+			b.sandbox.Fault(sandbox.Fault{Platform: string(name), Endpoint: endpoint, Kind: sandbox.Outage, Times: 1000})
+			if _, err := b.Callback(t.Context(), b.consented(t, name)); !errors.Is(err, connector.PlatformUnavailable) {
+				t.Fatalf("got %v, want %s", err, connector.PlatformUnavailable)
+			}
+			for range 5 {
+				b.clock.Advance(time.Hour)
+				b.sweep(t)
+			}
+			if n := b.sandbox.Count(string(name), "token/refresh_token"); n > 5 {
+				t.Errorf("%d refreshes", n)
+			}
+			b.sandbox.ClearFaults()
+			b.clock.Advance(time.Hour)
+			b.sweep(t)
+			page := b.connected(t)
+			if len(page) != 1 {
+				t.Fatalf("%d connections, want one", len(page))
+			}
+			if _, err := b.token(t, page[0].ID); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A consent that is done is no other person's: a second tab in which somebody else
+// consented is refused, and their grant is revoked once the index shows that no
+// connection needs it.
+func TestConsent_SecondTabOfAnother(t *testing.T) {
+	t.Parallel()
+	for _, name := range []connector.Name{"facebook", "youtube", "twitter", "tiktok"} {
+		t.Run(string(name), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			link := b.mint(t, connector.LinkRequest{Platform: name, Owner: "acme"})
+			first, err := b.consent(t.Context(), name, link, allowed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			second, err := b.consent(t.Context(), name, link, sandbox.Choice{Account: b.sandbox.People(string(name))[1].ID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			result, err := b.Callback(t.Context(), first)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if _, err := b.Callback(t.Context(), second); !errors.Is(err, connector.LinkGone) {
+					t.Errorf("the second tab: %v, want %s", err, connector.LinkGone)
+				}
+			}
+			if b.revocations(name) > 0 {
+				t.Error("the grant was revoked before the index can show another connection")
+			}
+			b.clock.Advance(confirmationEnd)
+			b.sweep(t)
+			if b.revocations(name) == 0 {
+				t.Error("the grant of the second person was not revoked")
+			}
+			if page := b.connected(t); len(page) != result.Accounts {
+				t.Errorf("%d connections, want %d", len(page), result.Accounts)
+			}
+			if _, err := b.Verify(t.Context(), result.Connections[0].ID); err != nil {
+				t.Errorf("the connection of the first tab: %v", err)
+			}
+		})
+	}
+}
+
+// Of two tabs of one person that come back at once, either may win.
+func TestConsent_TwoTabsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, name := range []connector.Name{"facebook", "youtube", "tiktok"} {
+		for n := 1; n < 30; n++ {
+			b := newBench(t)
+			link := b.mint(t, connector.LinkRequest{Platform: name, Owner: "acme"})
+			one := allowed
+			if name == "facebook" {
+				one = sandbox.Choice{Pages: []string{"200000000000001"}}
+			}
+			first, err := b.consent(t.Context(), name, link, one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			second, err := b.consent(t.Context(), name, link, one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := b.process(nil)
+			var inner connector.CallbackResult
+			calls := 0
+			b.hook(func(_ context.Context, _ connectortest.Call, next func() error) error {
+				if calls++; calls == n {
+					b.hooked = nil
+					var err error
+					if inner, err = other.Callback(t.Context(), second); err != nil {
+						t.Errorf("%s: the second tab before call %d of the first: %v", name, n, err)
+					}
+				}
+				return next()
+			})
+			outer, err := b.Callback(t.Context(), first)
+			if err != nil {
+				t.Errorf("%s: the first tab, with the second before its call %d: %v", name, n, err)
+			}
+			if calls < n {
+				break
+			}
+			b.hook(nil)
+			if len(outer.Connections) != len(inner.Connections) || len(b.connected(t)) != len(outer.Connections) {
+				t.Errorf("%s, call %d: %d and %d connections are shown, of %d", name, n, len(outer.Connections), len(inner.Connections), len(b.connected(t)))
+			}
+			b.clock.Advance(confirmationEnd)
+			b.sweep(t)
+			if b.revocations(name) > 0 {
+				t.Errorf("%s, call %d: a grant of the person was revoked", name, n)
+			}
+			for _, c := range b.connected(t) {
+				if _, err := b.token(t, c.ID); err != nil {
+					t.Errorf("%s, call %d: %v", name, n, err)
+				}
+			}
+		}
+	}
+}
