@@ -18,7 +18,7 @@ func readApp(o *object, extras []connector.AppField) (connector.App, error) {
 	for _, f := range extras {
 		switch {
 		case f.Name == "tier":
-			app.Tier = o.text(f.Name)
+			app.Tier = o.line(f.Name)
 		case f.Name == "monthly_post_limit":
 			app.MonthlyPostLimit = o.number(f.Name, 0, math.MaxInt32, 0)
 		case f.Name == "billing_day":

@@ -41,6 +41,9 @@ const googleLapse = 181 * 24 * time.Hour
 // read 2026-11-23).
 const googleTesting = 7 * 24 * time.Hour
 
+// googleLives has no documented end of a grant: a person can choose any.
+var googleLives = lives{access: googleLifetime, longest: googleLifetime, grant: maxLifetime}
+
 // youtube is YouTube, through Google's OAuth. The person selects the channel
 // during the consent, so that one consent yields one channel.
 type youtube struct {
@@ -54,8 +57,8 @@ func newYouTube(o Options) *youtube {
 
 var youtubeShape = shape{
 	id: "client_id", secret: "client_secret",
-	required: []string{"access_token", "refresh_token"},
-	optional: []string{"token_expiry"},
+	required: []string{"refresh_token"},
+	optional: []string{"access_token", "token_expiry"},
 }
 
 // Describe implements connector.Platform.
@@ -123,7 +126,7 @@ func (y *youtube) Exchange(ctx context.Context, app connector.App, a connector.A
 	if err != nil {
 		return nil, err
 	}
-	c := y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, googleLifetime)
+	c := y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, googleLives)
 	unknown := []connector.Grant{{Credentials: c}}
 	// A person can untick each scope of Google's consent
 	// (https://developers.google.com/identity/protocols/oauth2/resources/granular-permissions,
@@ -161,19 +164,33 @@ func readsChannels(scope string) bool {
 	return false
 }
 
+// ReadCredentials implements connector.FileReader.
+func (y *youtube) ReadCredentials(fields connector.Fields) (connector.Fields, error) {
+	return youtubeFile.read(fields).credentials(youtubeShape)
+}
+
+// ReadApp implements connector.FileReader. A client_secret.json holds the app in an
+// object, web or installed
+// (https://googleapis.github.io/google-api-python-client/docs/client-secrets.html,
+// read 2026-11-25).
+func (y *youtube) ReadApp(fields map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+	return youtubeAppFile.readApp(fields, "web", "installed")
+}
+
 // Import implements connector.Platform. To verify, it refreshes once. That proves
 // the refresh token and the app, and returns the scopes. It does not spend the
-// refresh token, because Google does not rotate. The imported access token is
-// stored if it works. Both tokens must be those of one channel.
+// refresh token, because Google does not rotate. The refreshed access token is
+// stored: Google said when it ends. Both tokens must be those of one channel.
 func (y *youtube) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	parsed, err := youtubeShape.parse(app, fields)
+	read, err := y.ReadCredentials(fields)
 	if err != nil {
 		return nil, err
 	}
-	imported, err := y.importedTokens(parsed)
+	parsed, err := youtubeShape.parse(app, read)
 	if err != nil {
 		return nil, err
 	}
+	imported := y.importedTokens(parsed, googleLifetime)
 	if !verify {
 		return []connector.Grant{{Credentials: imported}}, nil
 	}
@@ -185,17 +202,14 @@ func (y *youtube) Import(ctx context.Context, app connector.App, fields connecto
 	if err != nil {
 		return nil, err
 	}
-	given, err := y.channel(ctx, parsed["access_token"])
-	if err == nil && given.ID != channel.ID {
-		return nil, connector.Invalid("credentials.refresh_token", "of another channel than access_token")
+	if !parsed["access_token"].Empty() {
+		given, err := y.channel(ctx, parsed["access_token"])
+		if err == nil && given.ID != channel.ID {
+			return nil, connector.Invalid("credentials.refresh_token", "of another channel than access_token")
+		}
 	}
-	stored := renewed
-	if err == nil && imported.ExpiresAt.After(y.now()) {
-		stored = imported
-		stored.Scopes, stored.GrantExpiresAt = renewed.Scopes, renewed.GrantExpiresAt
-	}
-	stored.VerifiedKey, stored.AccountID = y.AppKey(app, imported), channel.ID
-	return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: stored}}, nil
+	renewed.VerifiedKey, renewed.AccountID = y.AppKey(app, imported), channel.ID
+	return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: renewed}}, nil
 }
 
 // Refresh implements connector.Platform.
@@ -221,7 +235,7 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return y.applyTokens(c, t, googleLifetime), nil
+	return y.applyTokens(c, t, googleLives), nil
 }
 
 // Verify implements connector.Platform.
