@@ -17,6 +17,7 @@ const (
 	googleAuthorize = "https://accounts.google.com/o/oauth2/v2/auth"
 	googleTokens    = "https://oauth2.googleapis.com/token"
 	googleRevoke    = "https://oauth2.googleapis.com/revoke"
+	googleTokenInfo = "https://oauth2.googleapis.com/tokeninfo"
 	youtubeChannels = "https://www.googleapis.com/youtube/v3/channels"
 	googleIssuer    = "https://accounts.google.com"
 
@@ -179,8 +180,9 @@ func (y *youtube) ReadApp(fields map[string]json.RawMessage) (map[string]json.Ra
 
 // Import implements connector.Platform. To verify, it refreshes once. That proves
 // the refresh token and the app, and returns the scopes. It does not spend the
-// refresh token, because Google does not rotate. The refreshed access token is
-// stored: Google said when it ends. Both tokens must be those of one channel.
+// refresh token, because Google does not rotate. The imported access token is
+// stored if it works and Google says how long it lives: the file's word does not
+// suffice. Both tokens must be those of one channel.
 func (y *youtube) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
 	read, err := y.ReadCredentials(fields)
 	if err != nil {
@@ -202,14 +204,49 @@ func (y *youtube) Import(ctx context.Context, app connector.App, fields connecto
 	if err != nil {
 		return nil, err
 	}
+	stored := renewed
 	if !parsed["access_token"].Empty() {
 		given, err := y.channel(ctx, parsed["access_token"])
 		if err == nil && given.ID != channel.ID {
 			return nil, connector.Invalid("credentials.refresh_token", "of another channel than access_token")
 		}
+		if err == nil && imported.ExpiresAt.After(y.now()) && y.boundExpiry(ctx, &imported) {
+			stored = imported
+			stored.Scopes, stored.GrantExpiresAt = renewed.Scopes, renewed.GrantExpiresAt
+		}
 	}
-	renewed.VerifiedKey, renewed.AccountID = y.AppKey(app, imported), channel.ID
-	return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: renewed}}, nil
+	stored.VerifiedKey, stored.AccountID = y.AppKey(app, imported), channel.ID
+	return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: stored}}, nil
+}
+
+// boundExpiry has the access token of c end no later than Google says. It returns
+// false where Google does not say it. Numbers are strings in the answer
+// (https://pkg.go.dev/go.chromium.org/luci/common/gcloud/googleoauth, read
+// 2026-11-25). The token is in the form and not in the URL.
+func (y *youtube) boundExpiry(ctx context.Context, c *connector.Credentials) bool {
+	r, err := y.do(ctx, call{
+		method: http.MethodPost, url: googleTokenInfo, form: query("access_token", c.Fields.Get("access_token")),
+	}, y.tokenErrorDecoder(false, nil))
+	if err != nil {
+		return false
+	}
+	var answer struct {
+		ExpiresIn json.RawMessage `json:"expires_in"`
+	}
+	if decode(r.body, &answer) != nil {
+		return false
+	}
+	life := parseSeconds(answer.ExpiresIn)
+	if life == 0 || life > googleLifetime {
+		return false
+	}
+	// Google leaves out the fraction of the last second.
+	const rounded = 2 * time.Second
+	if end := y.now().UTC().Add(life); c.ExpiresAt.After(end.Add(rounded)) {
+		c.ExpiresAt = end
+		setTime(c.Fields, "token_expiry", end)
+	}
+	return true
 }
 
 // Refresh implements connector.Platform.

@@ -177,8 +177,7 @@ func testYouTubeImportRefreshTokenIsProven(t *testing.T) {
 	w := newWorld(t, youtubeRow)
 	full := w.pasted()
 	imported, err := w.platform.Import(t.Context(), w.app, full, true)
-	// Google said when the refreshed token ends. Nobody said that of the imported one.
-	if err != nil || imported[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || len(imported[0].Credentials.Scopes) != 2 {
+	if err != nil || !imported[0].Credentials.Fields["access_token"].Equal(full["access_token"]) || len(imported[0].Credentials.Scopes) != 2 {
 		t.Errorf("a valid access token: error %v, got %+v", err, imported)
 	}
 	late := full.Clone()
