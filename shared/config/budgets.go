@@ -30,6 +30,10 @@ func parseBudgets(s string) (budgets map[connector.BudgetName]int, problem strin
 	case err != nil:
 		return nil, "not a JSON object of numbers"
 	}
+	values, problem = trimKeys(values)
+	if problem != "" {
+		return nil, problem
+	}
 	budgets = map[connector.BudgetName]int{}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !slices.Contains(budgetNames(), name) {

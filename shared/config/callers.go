@@ -5,8 +5,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"platform-api-connector/shared/connector"
 )
 
 // maxOwner is the greatest length of an owner, in characters.
@@ -16,6 +17,9 @@ const maxOwner = 128
 // ARN, or the prefix of an ARN with a star at its end.
 func parseCallers(s string) (callers map[string][]string, problem string) {
 	if problem := unmarshal(s, &callers, `not a JSON object of lists of owners, such as {"arn:…/*":["acme"]}`); problem != "" {
+		return nil, problem
+	}
+	if callers, problem = trimKeys(callers); problem != "" {
 		return nil, problem
 	}
 	if len(callers) == 0 {
@@ -58,17 +62,20 @@ func checkCaller(pattern string) string {
 	return ""
 }
 
-// checkOwners accepts a list of owners, or "*" alone.
+// checkOwners accepts a list of owners, or "*" alone. It removes the blanks around
+// each, as the routes do, so that both compare the same text.
 func checkOwners(owners []string) string {
 	if owners == nil {
 		return "null is no list of owners; [] is no owner"
 	}
-	for i, owner := range owners {
+	for i := range owners {
+		owner, wrong := connector.Line(owners[i])
+		owners[i] = owner
 		switch {
 		case owner == "" || utf8.RuneCountInString(owner) > maxOwner:
 			return "the owner " + quote(owner) + " must have 1 to 128 characters"
-		case !isPlain(owner):
-			return "the owner " + quote(owner) + " has a space at its end or a character that cannot be printed"
+		case wrong != "":
+			return "the owner " + quote(owner) + " " + wrong
 		case owner == "*" && len(owners) > 1:
 			return `"*" is every owner and must be the only entry`
 		case owner != "*" && strings.Contains(owner, "*"):
@@ -78,11 +85,4 @@ func checkOwners(owners []string) string {
 		}
 	}
 	return ""
-}
-
-// isPlain reports whether text can be printed, and neither begins nor ends with a
-// space.
-func isPlain(text string) bool {
-	isSpecial := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
-	return !strings.ContainsFunc(text, isSpecial) && strings.TrimSpace(text) == text
 }

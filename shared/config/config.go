@@ -84,8 +84,11 @@ func Parse(get func(string) string) (Config, error) {
 		RefuseUnbound:        read(&r, optional, RefuseUnbound, parseBoolean),
 		DecoyConnectionID:    read(&r, optional, DecoyConnectionID, parseConnectionID),
 	}
-	// The SDK reads this variable itself.
+	// The SDK reads this variable itself, and as it is.
 	read(&r, optional, AWSEndpointURL, parseAWSEndpoint)
+	if raw := get(AWSEndpointURL); connector.Trim(raw) != raw {
+		r.problems = append(r.problems, fmt.Errorf("%s: has blanks around it", AWSEndpointURL))
+	}
 	return c, errors.Join(r.problems...)
 }
 
@@ -101,12 +104,15 @@ const (
 )
 
 // read returns the value of a variable. The parser returns the problem of a value,
-// or "". An optional variable that is not set has the zero value.
+// or "". An optional variable that is not set has the zero value. The blanks around a
+// value are removed.
 func read[T any](r *reader, needed bool, name string, parse func(string) (T, string)) (value T) {
-	raw, problem := r.get(name), ""
+	raw, problem := connector.Trim(r.get(name)), ""
 	switch {
 	case raw != "":
 		value, problem = parse(raw)
+	case r.get(name) != "": // not unset: without CALLER_OWNERS no caller is confined
+		problem = "has nothing but blanks"
 	case needed:
 		problem = "missing"
 	}

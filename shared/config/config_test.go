@@ -87,7 +87,7 @@ func TestParse(t *testing.T) {
 			config.EventBusName:         {""},
 			config.ReturnOrigins:        {"product.example.com", "https://product.example.com/path", "https://a@example.com", "https://example.com?a=b", "https://example.com#a", "https://", "ftp://example.com", "javascript:alert(1)", "https://ok.example.com,*"},
 			config.AllowFullCredentials: {"yes please"},
-			config.HandOutAppKeys:       {"yes", "no", "0", "1", "False", "TRUE", " false", "off"},
+			config.HandOutAppKeys:       {"yes", "no", "0", "1", "False", "TRUE", "fal se", "off"},
 			config.PlatformEndpoints: {"[]", `{"graph.facebook.com":"http://127.0.0.1"}`, `{"https://graph.facebook.com":"127.0.0.1"}`, `{"https://graph.facebook.com":"http://127.0.0.1?x"}`,
 				`{"https://graph.facebook.com":"http://127.0.0.1#x"}`, `{"https://graph.facebook.com":"http://u@127.0.0.1"}`, `{"https://graph.facebook.com":"http://"}`, `{"https://graph.facebook.com":"ftp://127.0.0.1"}`},
 			config.LogLevel: {"loud"},

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/strictjson"
 )
 
@@ -14,6 +15,9 @@ import (
 func parseEndpoints(s string) (endpoints map[string]string, problem string) {
 	var read map[string]*string
 	if problem := unmarshal(s, &read, "not a JSON object of strings"); problem != "" {
+		return nil, problem
+	}
+	if read, problem = trimKeys(read); problem != "" {
 		return nil, problem
 	}
 	endpoints = map[string]string{}
@@ -41,11 +45,27 @@ func parseBase(s *string) (base, problem string) {
 	if s == nil {
 		return "", "is null"
 	}
-	origin, path, problem := splitOrigin(*s)
+	origin, path, problem := splitOrigin(connector.Trim(*s))
 	if problem != "" {
 		return "", problem
 	}
 	return origin + strings.TrimRight(path, "/"), ""
+}
+
+// trimKeys returns an object without the blanks around its names.
+func trimKeys[V any](object map[string]V) (trimmed map[string]V, problem string) {
+	if object == nil {
+		return nil, ""
+	}
+	trimmed = make(map[string]V, len(object))
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		name := connector.Trim(key)
+		if _, twice := trimmed[name]; twice {
+			return nil, quote(name) + " is named twice"
+		}
+		trimmed[name] = object[key]
+	}
+	return trimmed, ""
 }
 
 // unmarshal reads a JSON object into v. A name that is in an object twice is a

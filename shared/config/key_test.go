@@ -15,7 +15,7 @@ func TestParse_SecretKMSKeyID(t *testing.T) {
 		"arn:aws:kms:eu-west-1:123456789012:key/" + id:        true,
 		"arn:aws-cn:kms:cn-north-1:123456789012:alias/secret": true,
 
-		"connector": false, "alias/": false, "key/" + id: false, id + " ": false, strings.ToUpper(id): false,
+		"connector": false, "alias/": false, "key/" + id: false, id + " x": false, strings.ToUpper(id): false,
 		"arn:aws:kms:eu-west-1:123456789012:" + id:                false,
 		"arn:aws:kms:eu-west-1::key/" + id:                        false,
 		"arn:aws:secretsmanager:eu-west-1:123456789012:key/" + id: false,

@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"platform-api-connector/shared/connector"
 )
 
 // parseReturnOrigins reads origins that are separated by commas.
 func parseReturnOrigins(s string) (origins []string, problem string) {
 	for entry := range strings.SplitSeq(s, ",") {
-		if entry = strings.TrimSpace(entry); entry == "" {
+		if entry = connector.Trim(entry); entry == "" {
 			continue
 		}
 		origin, path, problem := splitOrigin(entry)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"platform-api-connector/shared/connector"
 	"platform-api-connector/shared/strictjson"
 )
 
@@ -57,6 +58,9 @@ func parseLinkScopes(s string) (c LinkScopeLists, problem string) {
 	if problem := unmarshal(s, &entries, "not a JSON object"); problem != "" {
 		return c, problem
 	}
+	if entries, problem = trimKeys(entries); problem != "" {
+		return c, problem
+	}
 	if len(entries) == 0 {
 		return c, "lists nothing; unset it to allow the scopes of each platform's guide"
 	}
@@ -85,6 +89,10 @@ func parseScopesByPlatform(s string) (ScopesByPlatform, error) {
 	if strictjson.Unmarshal([]byte(s), strictjson.Limits{}, &lists) != nil || len(lists) == 0 {
 		return nil, errors.New("not an object with a list of scopes for each platform")
 	}
+	lists, problem := trimKeys(lists)
+	if problem != "" {
+		return nil, errors.New(problem)
+	}
 	scopes := ScopesByPlatform{}
 	for _, platform := range slices.Sorted(maps.Keys(lists)) {
 		list, err := parseScopes(string(lists[platform]))
@@ -107,7 +115,9 @@ func parseScopes(s string) ([]string, error) {
 	if len(list) == 0 {
 		return nil, errors.New("an empty list of scopes; every link asks for some")
 	}
-	for i, scope := range list {
+	for i := range list {
+		scope := connector.Trim(list[i])
+		list[i] = scope
 		odd := func(r rune) bool { return r <= ' ' || r > '~' || r == ',' }
 		switch {
 		case scope == "" || len(scope) > maxScope || strings.ContainsFunc(scope, odd):

@@ -49,12 +49,12 @@ func checkText(field, text string, longest int) error {
 	case utf8.RuneCountInString(text) > longest:
 		return Invalid(field, fmt.Sprintf("longer than %d characters", longest))
 	}
-	for _, r := range text {
-		// A decoder replaces invalid bytes by U+FFFD. Two names that differ in
-		// such bytes alone would look equal.
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			return Invalid(field, "has a character that cannot be printed")
-		}
+	line, problem := Line(text)
+	if problem == "" && line != text {
+		problem = "begins or ends with a blank"
+	}
+	if problem != "" {
+		return Invalid(field, problem)
 	}
 	return nil
 }

@@ -50,6 +50,9 @@ func (s *Service) Import(ctx context.Context, r ImportRequest) (Imported, error)
 	if !mayActFor(ctx, r.Owner) {
 		return Imported{}, errConnectionNotFound()
 	}
+	if r.Credentials, err = readCredentials(p, r.Credentials); err != nil {
+		return Imported{}, err
+	}
 	began := s.Now().UTC()
 	app, err := s.app(ctx, r.Platform)
 	if err != nil {
@@ -331,11 +334,6 @@ func (r ImportRequest) check() error {
 	if r.AccountName != "" {
 		if err := checkText("account_name", r.AccountName, maxAccountName); err != nil {
 			return err
-		}
-	}
-	for name, value := range r.Credentials {
-		if len(value.Reveal()) > maxField {
-			return Invalid("credentials."+name, "too long")
 		}
 	}
 	return nil

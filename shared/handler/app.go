@@ -20,7 +20,7 @@ func readApp(o *object, extras []connector.AppField) (app connector.App, removed
 	for _, f := range extras {
 		switch {
 		case f.Name == "tier":
-			app.Tier = o.filledText(f.Name)
+			app.Tier = o.filledLine(f.Name)
 		case f.Name == "monthly_post_limit":
 			app.MonthlyPostLimit = o.number(f.Name, 0, math.MaxInt32, -1)
 			if app.MonthlyPostLimit == 0 {
@@ -61,9 +61,14 @@ func (o *object) removed(extras []connector.AppField) (names []string) {
 
 const emptyField = "empty; leave it out to keep what is stored, or send null to remove it"
 
-// filledText reads a string. It refuses an empty one, which neither sets nor removes.
-func (o *object) filledText(name string) string {
-	given, text := o.states(name), o.text(name)
+// filledText reads a word. It refuses an empty one, which neither sets nor removes.
+func (o *object) filledText(name string) string { return o.filled(name, o.text) }
+
+// filledLine is filledText for a text that may have spaces.
+func (o *object) filledLine(name string) string { return o.filled(name, o.line) }
+
+func (o *object) filled(name string, read func(string) string) string {
+	given, text := o.states(name), read(name)
 	if given && text == "" {
 		o.fail(name, emptyField)
 	}

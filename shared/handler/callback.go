@@ -60,10 +60,10 @@ func readCallback(r *request) (connector.CallbackRequest, error) {
 	p := r.parametersOfQuery()
 	callback := connector.CallbackRequest{
 		Platform: connector.Name(r.parameters["platform"]),
-		State:    connector.NewSecret(p.text("state", maxState)),
-		Code:     connector.NewSecret(p.text("code", maxCode)),
-		Error:    p.text("error", maxParameter),
-		Issuer:   p.text("iss", maxParameter),
+		State:    connector.NewSecret(p.exact("state", maxState)),
+		Code:     connector.NewSecret(p.exact("code", maxCode)),
+		Error:    p.exact("error", maxParameter),
+		Issuer:   p.exact("iss", maxParameter),
 		Browser:  func(name string) connector.Secret { return connector.NewSecret(r.cookie(name)) },
 	}
 	if p.err != nil {

@@ -73,6 +73,9 @@ func (h *Handler) putApp(ctx context.Context, _ *call, r *request) (answer, erro
 	if err != nil {
 		return answer{}, err
 	}
+	if o.fields, err = h.service.ReadApp(r.platform(), o.fields); err != nil {
+		return answer{}, err
+	}
 	app, removed, err := readApp(o, current.Description.AppFields)
 	if err != nil {
 		return answer{}, err
@@ -91,8 +94,8 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 	}
 	request := connector.ImportRequest{
 		Platform:    connector.Name(o.text("platform")),
-		Owner:       o.text("owner"),
-		AccountName: o.text("account_name"),
+		Owner:       o.line("owner"),
+		AccountName: o.line("account_name"),
 		Credentials: o.credentials("credentials"),
 		SkipVerify:  !o.flag("verify", true),
 	}
@@ -121,7 +124,7 @@ func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, err
 	if err != nil {
 		return answer{}, err
 	}
-	confirmation, owner := o.secret("confirmation"), o.text("owner")
+	confirmation, owner := o.secret("confirmation"), o.line("owner")
 	if err := o.end(); err != nil {
 		return answer{}, err
 	}
@@ -139,7 +142,7 @@ func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (ans
 	r.dropEmptyCursor()
 	p := r.parametersOfQuery()
 	filter := connector.Filter{
-		Owner:    p.text("owner", maxParameter),
+		Owner:    p.line("owner", maxParameter),
 		Platform: connector.Name(p.text("platform", maxParameter)),
 		Status:   connector.Status(p.text("status", maxParameter)),
 	}

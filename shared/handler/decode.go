@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +31,7 @@ type object struct {
 // must be JSON. The content type is ignored, because clients such as curl -d send a
 // wrong one.
 func (r *request) object(optional bool) (*object, error) {
-	if len(r.body) == 0 {
+	if len(trimJSON(r.body)) == 0 {
 		if optional {
 			return &object{}, nil
 		}
@@ -41,10 +40,13 @@ func (r *request) object(optional bool) (*object, error) {
 	return readObject("body", r.body)
 }
 
+// trimJSON removes the blanks around a document, such as a byte order mark.
+func trimJSON(b []byte) []byte { return []byte(connector.Trim(string(b))) }
+
 // readObject parses b. Errors call it name.
 func readObject(name string, b []byte) (*object, error) {
 	o := &object{}
-	err := strictjson.Unmarshal(b, strictjson.Limits{Depth: maxDepth}, &o.fields)
+	err := strictjson.Unmarshal(trimJSON(b), strictjson.Limits{Depth: maxDepth}, &o.fields)
 	var refused *strictjson.Error
 	switch {
 	case err == nil:
@@ -79,23 +81,44 @@ func (o *object) decode(name string, into any, problem string) {
 	}
 }
 
-func (o *object) text(name string) (s string) {
+// text reads a string that is one word, by the rule for pasted text.
+func (o *object) text(name string) string { return o.pasted(name, connector.Word) }
+
+// line reads a string that people read, which may have spaces.
+func (o *object) line(name string) string { return o.pasted(name, connector.Line) }
+
+func (o *object) pasted(name string, clean func(string) (string, string)) (s string) {
 	o.decode(name, &s, "not a string")
+	return o.clean(name, s, clean)
+}
+
+// clean returns pasted text as clean does. clean is connector.Word or connector.Line.
+func (o *object) clean(name, s string, clean func(string) (string, string)) string {
+	s, problem := clean(s)
+	if problem != "" {
+		o.fail(name, problem)
+	}
 	return s
 }
 
-// selector reads a string that selects records. It refuses an empty string: a
+// selector reads a word that selects records. It refuses an empty string: a
 // caller that forgot to fill it in would select more than intended.
-func (o *object) selector(name string) string {
+func (o *object) selector(name string) string { return o.selecting(name, connector.Word) }
+
+// lineSelector reads a selector that may have spaces.
+func (o *object) lineSelector(name string) string { return o.selecting(name, connector.Line) }
+
+func (o *object) selecting(name string, clean func(string) (string, string)) string {
 	var given *string
 	o.decode(name, &given, "not a string")
 	if given == nil {
 		return ""
 	}
-	if *given == "" {
+	text := o.clean(name, *given, clean)
+	if text == "" {
 		o.fail(name, "empty")
 	}
-	return *given
+	return text
 }
 
 // states reports whether the object has the field, and not as null.
@@ -104,13 +127,13 @@ func (o *object) states(name string) bool {
 	return there && string(raw) != "null"
 }
 
-func (o *object) secret(name string) (s connector.Secret) {
-	o.decode(name, &s, "not a string")
-	return s
-}
+func (o *object) secret(name string) connector.Secret { return connector.NewSecret(o.text(name)) }
 
 func (o *object) list(name string) (list []string) {
 	o.decode(name, &list, "not a list of strings")
+	for i, text := range list {
+		list[i] = o.clean(name, text, connector.Word)
+	}
 	return list
 }
 
@@ -133,8 +156,9 @@ func (o *object) number(name string, minimum, maximum, defaultValue int) int {
 	return n
 }
 
-// credentials reads a flat object of secrets. It converts numbers and booleans to
-// their literal text, and omits null. It refuses a nested value and names its field.
+// credentials reads an object of secrets. It converts every value that is no string
+// to its JSON text, and omits null. The table of the platform's names says which
+// field may be a list or an object, and the service applies the rule for pasted text.
 func (o *object) credentials(name string) connector.Fields {
 	raw := o.take(name)
 	if raw == nil {
@@ -147,20 +171,18 @@ func (o *object) credentials(name string) connector.Fields {
 	}
 	fields := make(connector.Fields, len(values))
 	for field, value := range values {
-		text, err := literal(value)
-		switch {
-		case err == nil && !bytes.Equal(value, []byte("null")):
+		text := string(value)
+		if value[0] == '"' && json.Unmarshal(value, &text) != nil {
+			o.fail(name, "not a JSON object of strings")
+		}
+		if !bytes.Equal(value, []byte("null")) {
 			fields[field] = connector.NewSecret(text)
-		case err != nil && !fieldName.MatchString(field):
-			o.fail(name, "has a field that no platform has")
-		case err != nil:
-			o.fail(name+"."+field, "not a string")
 		}
 	}
 	return fields
 }
 
-// strings reads a flat object of strings. The errors name the object alone: the
+// strings reads a flat object of strings, as they are: they are signed. The errors name the object alone: the
 // names in it are the caller's own.
 func (o *object) strings(name string) map[string]string {
 	var values map[string]*string
@@ -176,29 +198,12 @@ func (o *object) strings(name string) map[string]string {
 	return texts
 }
 
-// fieldName matches the names of fields. It does not match a secret that was sent
-// in the place of a name, because secrets have digits or are longer.
-var fieldName = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
-
-// literal returns the text of a JSON string, number or boolean.
-func literal(value json.RawMessage) (string, error) {
-	switch value[0] {
-	case '"':
-		var text string
-		err := json.Unmarshal(value, &text)
-		return text, err
-	case '{', '[':
-		return "", errors.New("nested")
-	}
-	return string(value), nil
-}
-
-// end returns the first problem, or one for a field that was not read.
+// end returns the first problem, or one for the fields that were not read.
 func (o *object) end() error {
 	if o.err != nil {
 		return o.err
 	}
-	return firstUnknown(o.fields, "unknown field")
+	return allUnknown(o.fields, "unknown field")
 }
 
 // parameters decodes a query, in the same way as object decodes a body.
@@ -209,10 +214,35 @@ type parameters struct {
 
 func (r *request) parametersOfQuery() *parameters { return &parameters{values: r.query} }
 
-// text reads a parameter of at most maximum bytes. It refuses a repeated
+// text reads a parameter that is one word of at most maximum bytes, by the rule for
+// pasted text.
+func (p *parameters) text(name string, maximum int) string {
+	return p.pasted(name, maximum, connector.Word)
+}
+
+// line reads a parameter that people read, which may have spaces.
+func (p *parameters) line(name string, maximum int) string {
+	return p.pasted(name, maximum, connector.Line)
+}
+
+func (p *parameters) pasted(name string, maximum int, clean func(string) (string, string)) string {
+	list, given := p.values[name]
+	if len(list) == 1 {
+		var problem string
+		if list[0], problem = clean(list[0]); problem != "" {
+			p.fail(name, problem)
+		}
+	}
+	if !given {
+		return ""
+	}
+	return p.exact(name, maximum)
+}
+
+// exact reads a parameter of at most maximum bytes that a machine sent. It refuses a repeated
 // parameter, and an empty one: a filter that the caller forgot to fill in would
 // select everything.
-func (p *parameters) text(name string, maximum int) string {
+func (p *parameters) exact(name string, maximum int) string {
 	list := p.values[name]
 	delete(p.values, name)
 	switch {
@@ -263,7 +293,7 @@ func (p *parameters) list(name string) []string {
 	if all := p.values[name]; len(all) > 1 {
 		p.values[name] = []string{strings.Join(all, ",")}
 	}
-	text := p.text(name, 4<<10)
+	text := p.line(name, 4<<10)
 	values := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 	if text != "" && len(values) == 0 {
 		p.fail(name, "empty")
@@ -271,12 +301,12 @@ func (p *parameters) list(name string) []string {
 	return values
 }
 
-// end returns the first problem, or one for a parameter that was not read.
+// end returns the first problem, or one for the parameters that were not read.
 func (p *parameters) end() error {
 	if p.err != nil {
 		return p.err
 	}
-	return firstUnknown(p.values, "unknown parameter")
+	return allUnknown(p.values, "unknown parameter")
 }
 
 // onlyBody returns the body of a request. It refuses query parameters.
@@ -303,12 +333,21 @@ func (r *request) expectNoInput() error {
 	return o.end()
 }
 
-// firstUnknown returns a problem for the first of the remaining names.
-func firstUnknown[V any](remaining map[string]V, problem string) error {
-	for _, name := range slices.Sorted(maps.Keys(remaining)) {
-		return connector.Invalid(printable(name), problem)
+// maxNamed is how many names one message has.
+const maxNamed = 10
+
+// allUnknown returns a problem that has the remaining names, or nil.
+func allUnknown[V any](remaining map[string]V, problem string) error {
+	if len(remaining) == 0 {
+		return nil
 	}
-	return nil
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(remaining)) {
+		if name = printable(name); !slices.Contains(names, name) && len(names) < maxNamed {
+			names = append(names, name)
+		}
+	}
+	return connector.Invalid(strings.Join(names, ", "), problem)
 }
 
 func parseInteger(text string, minimum, maximum int) (n int, problem string) {

@@ -129,13 +129,13 @@ func FuzzTokens(f *testing.F) {
 		f.Fatal(err)
 	}
 	state := queryOf(started.URL.Reveal(), "state")
-	for _, seed := range []string{link, state, link + "=", link[:42], strings.ToLower(link), "\x00", "", strings.Repeat("A", 43), "%00", "é"} {
+	for _, seed := range []string{link, state, link + "=", link[:42], " " + link + "\u00a0\r\n", link[:20] + " " + link[20:], strings.ToLower(link), "\x00", "", strings.Repeat("A", 43), "%00", "é"} {
 		f.Add(seed, started.CookieValue.Reveal())
 		f.Add(seed, seed)
 	}
 	f.Fuzz(func(t *testing.T, token, browser string) {
 		start := events.APIGatewayV2HTTPRequest{Version: "2.0", RouteKey: "GET /connect/{link}", PathParameters: map[string]string{"link": token}}
-		if got, want := statusOf(t, functions[blueprint.OAuthStart], start), 302; (got == want) != (token == link) || got != want && got != 410 {
+		if got, want := statusOf(t, functions[blueprint.OAuthStart], start), 302; (got == want) != (connector.Trim(token) == link) || got != want && got != 410 {
 			t.Errorf("link %q: %d", token, got)
 		}
 		if token == state && browser == started.CookieValue.Reveal() {

@@ -16,7 +16,7 @@ func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, er
 	confirmStated := o.states("confirm")
 	asked := connector.LinkRequest{
 		Platform:     connector.Name(o.text("platform")),
-		Owner:        o.text("owner"),
+		Owner:        o.line("owner"),
 		ConnectionID: connector.ID(o.selector("connection_id")),
 		Scopes:       o.list("scopes"),
 		ReturnURL:    o.text("return_url"),
@@ -83,7 +83,7 @@ func (r *request) readPage() (limit int, cursor string, err error) {
 // dropEmptyCursor removes an empty cursor, which some callers send for the first
 // page.
 func (r *request) dropEmptyCursor() {
-	if list := r.query["cursor"]; len(list) == 1 && list[0] == "" {
+	if list := r.query["cursor"]; len(list) == 1 && connector.Trim(list[0]) == "" {
 		r.query.Del("cursor")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -159,7 +160,6 @@ func readRequest(payload []byte) (*request, error) {
 	}
 	r.path = event.RawPath
 	r.principal = principalOf(event.RequestContext)
-	r.parameters = event.PathParameters
 	r.cookies = event.Cookies
 	for pair := range strings.SplitSeq(r.header["cookie"], ";") {
 		r.cookies = append(r.cookies, strings.TrimSpace(pair))
@@ -168,11 +168,28 @@ func readRequest(payload []byte) (*request, error) {
 		return r, connector.Invalid("event", "not an HTTP API event of payload format 2.0")
 	}
 	var err error
+	if r.parameters, err = readPath(event.PathParameters); err != nil {
+		return r, err
+	}
 	if r.query, err = readQuery(event); err != nil {
 		return r, err
 	}
 	r.body, err = readBody(event)
 	return r, err
+}
+
+// readPath returns the parameters of the path by the rule for pasted text. A link and
+// a code that have other characters inside are unknown ones: their answers are equal.
+func readPath(given map[string]string) (map[string]string, error) {
+	parameters := make(map[string]string, len(given))
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		word, problem := connector.Word(given[name])
+		if problem != "" && name != "link" && name != "code" {
+			return nil, connector.Invalid(name, problem)
+		}
+		parameters[name] = word
+	}
+	return parameters, nil
 }
 
 // readQuery parses the raw query. In queryStringParameters, repeated

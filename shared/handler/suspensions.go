@@ -37,11 +37,11 @@ func (h *Handler) suspend(ctx context.Context, c *call, r *request) (answer, err
 	asked := connector.SuspensionRequest{
 		SuspensionTarget: connector.SuspensionTarget{
 			ConnectionID: connector.ID(o.selector("connection_id")),
-			Owner:        o.selector("owner"),
+			Owner:        o.lineSelector("owner"),
 			Platform:     connector.Name(o.selector("platform")),
 			All:          o.flag("all", false),
 		},
-		Reason:    o.text("reason"),
+		Reason:    o.line("reason"),
 		Rest:      o.flag("rest", false),
 		CreatedBy: c.caller,
 	}

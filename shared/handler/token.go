@@ -22,12 +22,20 @@ func (h *Handler) TokenGet() Function {
 		"POST /connections/{id}/sign": h.sign,
 	}
 	return h.function("token-get", func(ctx context.Context, c *call, payload []byte) (any, error) {
-		if isHTTP(payload) {
+		if payload = trimPayload(payload); isHTTP(payload) {
 			return h.respond(ctx, c, payload, false, routes), nil
 		}
 		c.caller = invokedARN(ctx)
 		return h.tokenDirect(h.confineInvocation(ctx), c, payload)
 	})
+}
+
+// trimPayload removes the blanks around a payload that is not too large to be read.
+func trimPayload(payload []byte) []byte {
+	if len(payload) > maxBody {
+		return payload
+	}
+	return trimJSON(payload)
 }
 
 func (h *Handler) tokenDirect(ctx context.Context, c *call, payload []byte) (any, error) {
@@ -40,7 +48,7 @@ func (h *Handler) tokenDirect(ctx context.Context, c *call, payload []byte) (any
 	}
 	asked := connector.TokenRequest{
 		ConnectionID: connector.ID(o.selector("connection_id")),
-		Owner:        o.selector("owner"),
+		Owner:        o.lineSelector("owner"),
 		Platform:     connector.Name(o.selector("platform")),
 		AccountID:    o.selector("account_id"),
 		MinTTL:       seconds(o.number("min_ttl_seconds", 0, maxMinTTLSeconds, minTTLSeconds)),

@@ -88,18 +88,18 @@ func (i identifier) orEmpty() string {
 	return string(i)
 }
 
-// maxLifetime is the longest lifetime that parseSeconds accepts. The longest
+// maxLifetime is the longest lifetime that parseSeconds returns. The longest
 // known one is 365 days, of TikTok's refresh tokens until 2026.
 const maxLifetime = 366 * 24 * time.Hour
 
 // parseSeconds reads a lifetime in seconds: a number, or a number in a string. It
-// returns zero for one that is not positive or exceeds maxLifetime.
+// returns zero for one that is not positive, and maxLifetime for a longer one.
 func parseSeconds(raw json.RawMessage) time.Duration {
 	n, err := strconv.ParseFloat(strings.TrimSpace(stringOrNumber(raw)), 64)
-	if err != nil || math.IsNaN(n) || n < 1 || n > maxLifetime.Seconds() {
+	if err != nil || math.IsNaN(n) || n < 1 {
 		return 0
 	}
-	return time.Duration(n) * time.Second
+	return time.Duration(min(n, maxLifetime.Seconds())) * time.Second
 }
 
 // parseInt reads an integer. It returns zero for any other value.

@@ -63,8 +63,9 @@ func checkExpiresIn(t *testing.T, row row) {
 		return
 	}
 	for value, seconds := range map[string]int{
-		`"3600"`: 3600, `3600.0`: 3600, `900`: 900, `31622400`: 31622400,
-		`31622401`: 0, `"NaN"`: 0, `-1`: 0, `0`: 0, `1e18`: 0, `1e400`: 0, `"abc"`: 0, `null`: 0, `{}`: 0, `[3600]`: 0, `true`: 0, `missing`: 0,
+		`"3600"`: 3600, `3600.0`: 3600, `900`: 900,
+		// Longer than any life that is documented, and milliseconds for seconds.
+		`86401`: 0, `3600000`: 0, `7200000`: 0, `31622400`: 0, `31622401`: 0, `"NaN"`: 0, `-1`: 0, `0`: 0, `1e18`: 0, `1e400`: 0, `"abc"`: 0, `null`: 0, `{}`: 0, `[3600]`: 0, `true`: 0, `missing`: 0,
 	} {
 		t.Run(value, func(t *testing.T) {
 			w := newWorld(t, row)

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -28,6 +29,15 @@ const (
 	maxBusinesses   = 25
 	pageListScope   = "pages_show_list"
 	businessesScope = "business_management"
+
+	// The longest lives that Facebook documents: of a user token, and so of a Page
+	// token that ends
+	// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived),
+	// and of the access to a person's data
+	// (https://developers.facebook.com/documentation/facebook-login/auth-vs-data;
+	// both read 2026-11-25).
+	facebookTokenLife  = 60 * 24 * time.Hour
+	facebookDataAccess = 90 * 24 * time.Hour
 
 	facebookDeauthorize = "deauthorize"
 	facebookDeletion    = "data-deletion"
@@ -220,18 +230,47 @@ func (f *facebook) grants(ctx context.Context, c client, user connector.Secret, 
 	return grants, nil
 }
 
+// ReadCredentials implements connector.FileReader. An access_token is that of the
+// Page that the file names, as in a row of /me/accounts. Without a Page it is that of
+// a person, as in the answer of the token endpoint.
+func (f *facebook) ReadCredentials(fields connector.Fields) (connector.Fields, error) {
+	read := facebookFile.read(fields)
+	page := read.has("page_id") || read.has("page_access_token")
+	if page {
+		read.move("access_token", "page_access_token")
+	} else {
+		read.move("access_token", "user_access_token")
+	}
+	if id, ok := read.words["page_id"]; ok && !accountPattern.MatchString(id.value) {
+		read.problems.add(id.name, "not the id of a Page")
+	}
+	if token, ok := read.words["user_access_token"]; ok {
+		if page {
+			read.problems.add(token.name, "a token of a person, beside a Page: send one of the two")
+		}
+		return read.credentials(facebookUserShape)
+	}
+	return read.credentials(facebookShape)
+}
+
+// ReadApp implements connector.FileReader.
+func (f *facebook) ReadApp(fields map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+	return facebookAppFile.readApp(fields)
+}
+
 // Import implements connector.Platform. It imports a Page token, or the Pages of a
 // user token from the Graph API Explorer.
 func (f *facebook) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	if _, ok := fields["user_access_token"]; ok {
-		return f.importUser(ctx, app, fields, verify)
-	}
-	parsed, err := facebookShape.parse(app, fields)
+	read, err := f.ReadCredentials(fields)
 	if err != nil {
 		return nil, err
 	}
-	if !accountPattern.MatchString(parsed.Get("page_id")) {
-		return nil, connector.Invalid("credentials.page_id", "not the id of a Page")
+	if _, ok := read["user_access_token"]; ok {
+		return f.importUser(ctx, app, read, verify)
+	}
+	parsed, err := facebookShape.parse(app, read)
+	if err != nil {
+		return nil, err
 	}
 	grant := connector.Grant{
 		Account:     connector.Account{ID: parsed.Get("page_id")},

@@ -214,7 +214,7 @@ func testFacebookExchangeUserTokenCannotBeExtended(t *testing.T) {
 				}
 			}))
 			t.Cleanup(graph.Close)
-			p := find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}})
+			p := find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}, Now: inNovember})
 			app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret"), Extras: connector.Fields{}}
 			app.Extras.Set("config_id", test.configuration)
 			grants, err := exchange(t.Context(), p, app, connector.Authorization{}, connector.NewSecret("test-code"))
@@ -278,7 +278,7 @@ func testFacebookExchangeListsOfSeveralPages(t *testing.T) {
 				}
 			}))
 			t.Cleanup(graph.Close)
-			p := find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}})
+			p := find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}, Now: inNovember})
 			app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
 			grants, err := exchange(t.Context(), p, app, connector.Authorization{}, connector.NewSecret("test-code"))
 			if err != nil {
@@ -432,8 +432,11 @@ func graphOf(t *testing.T, answers map[string]string) connector.Platform {
 		fmt.Fprint(w, answer)
 	}))
 	t.Cleanup(graph.Close)
-	return find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}})
+	return find(t, "facebook", platform.Options{Endpoints: map[string]string{"https://graph.facebook.com": graph.URL}, Now: inNovember})
 }
+
+// inNovember is a clock that stands still, because the ends of tokens are bounded.
+func inNovember() time.Time { return time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC) }
 
 func testFacebookImportTokenCannotBeInspected(t *testing.T) {
 	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
@@ -482,12 +485,12 @@ func testFacebookImportFieldsAreComparedWithThePage(t *testing.T) {
 		t.Errorf("an Instagram account that cannot be seen: got %q", got)
 	}
 
-	answers["debug_token"] = `{"data":{"is_valid":true,"expires_at":1900000000,"data_access_expires_at":1850000000,"scopes":["pages_show_list","pages_manage_posts"]}}`
+	answers["debug_token"] = `{"data":{"is_valid":true,"expires_at":1798761600,"data_access_expires_at":1801440000,"scopes":["pages_show_list","pages_manage_posts"]}}`
 	renewed, err := graphOf(t, answers).Refresh(t.Context(), app, g.Credentials)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !renewed.ExpiresAt.Equal(time.Unix(1900000000, 0)) || !renewed.GrantExpiresAt.Equal(time.Unix(1850000000, 0)) || len(renewed.Scopes) != 2 {
+	if !renewed.ExpiresAt.Equal(time.Unix(1798761600, 0)) || !renewed.GrantExpiresAt.Equal(time.Unix(1801440000, 0)) || len(renewed.Scopes) != 2 {
 		t.Errorf("a check returns %+v", renewed)
 	}
 	v, err := graphOf(t, answers).Verify(t.Context(), app, g.Credentials)

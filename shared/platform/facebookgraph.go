@@ -272,9 +272,25 @@ func (f *facebook) inspect(ctx context.Context, c client, token connector.Secret
 		known:           true,
 		userID:          answer.Data.UserID.orEmpty(),
 		scopes:          splitScopes(strings.Join(answer.Data.Scopes, ",")),
-		expiresAt:       parseUnixTime(answer.Data.Expires),
-		dataAccessUntil: parseUnixTime(answer.Data.Data),
+		expiresAt:       f.boundedEnd(answer.Data.Expires, facebookTokenLife),
+		dataAccessUntil: f.boundedEnd(answer.Data.Data, facebookDataAccess),
 	}, nil
+}
+
+// boundedEnd returns the end of a token that works, in seconds since 1970: not later
+// than longest from now, and zero for 0, which means that it has none. Facebook has no
+// life that is longer, so that a larger number is a mistake, such as milliseconds. It
+// must not make a token live forever, and no more must a value that is no time.
+func (f *facebook) boundedEnd(raw json.RawMessage, longest time.Duration) time.Time {
+	n, err := strconv.ParseFloat(stringOrNumber(raw), 64)
+	if !isPresent(raw) || err == nil && n == 0 {
+		return time.Time{}
+	}
+	last, end := f.now().UTC().Add(longest), parseUnixTime(raw)
+	if end.IsZero() {
+		return last
+	}
+	return earlier(end, last)
 }
 
 // graphError is an error of the Graph API without its message, which is

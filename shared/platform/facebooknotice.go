@@ -44,7 +44,7 @@ func (f *facebook) ReadNotice(app connector.App, kind string, raw connector.RawN
 	if !r.signedWith(app.ClientSecret) {
 		return connector.Notice{}, f.notSigned(errors.New("signature does not match"))
 	}
-	notice := connector.Notice{ID: hex.EncodeToString(r.signature), UserID: r.userID, At: r.issuedAt}
+	notice := connector.Notice{ID: hex.EncodeToString(r.signature), UserID: r.userID, At: f.past(r.issuedAt)}
 	if kind == facebookDeletion {
 		notice.Delete, notice.Reason = true, "data_deletion"
 	} else {

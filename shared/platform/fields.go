@@ -5,9 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"maps"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,44 +25,46 @@ func (s shape) names() []string {
 	return slices.Concat([]string{s.id, s.secret}, s.required, s.optional)
 }
 
-// fieldPattern matches names of fields. A secret that was pasted in the place of
-// a name has digits or is longer.
-var fieldPattern = regexp.MustCompile(`^[a-z][a-z_]{0,31}$`)
+// needed returns the fields that an import must have where no app is configured.
+func (s shape) needed() []string {
+	if s.public {
+		return append([]string{s.id}, s.required...)
+	}
+	return append([]string{s.id, s.secret}, s.required...)
+}
 
-// parse checks imported credentials and returns a copy. The credentials need not
-// have the id and the secret of a configured app. The copy leaves them out if
-// they are those of app, so that a new secret of the app applies to the
-// credentials too.
+// parse checks the fields of an import, which a table of names has read, and
+// returns a copy. The credentials need not have the id and the secret of a
+// configured app. The copy leaves them out if they are those of app, so that a new
+// secret of the app applies to the credentials too. The error names every field
+// that is missing.
 func (s shape) parse(app connector.App, fields connector.Fields) (connector.Fields, error) {
+	p := problems{prefix: "credentials."}
 	known := s.names()
-	parsed := connector.Fields{}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		value := strings.TrimSpace(fields.Get(name))
-		switch {
-		case !slices.Contains(known, name) && !fieldPattern.MatchString(name):
-			return nil, connector.Invalid("credentials", "has an unknown field; the fields are "+strings.Join(known, ", "))
-		case !slices.Contains(known, name):
-			return nil, connector.Invalid("credentials."+name, "unknown; the fields are "+strings.Join(known, ", "))
-		case !isCredential(value):
-			return nil, connector.Invalid("credentials."+name, "longer than 8 KiB, or has characters other than printable ASCII")
+		if !slices.Contains(known, name) {
+			p.add(name, "not beside the other fields; the fields are "+strings.Join(known, ", "))
 		}
-		parsed.Set(name, value)
 	}
 	for _, name := range s.required {
-		if parsed.Get(name) == "" {
-			return nil, connector.Invalid("credentials."+name, "missing")
+		if fields[name].Empty() {
+			p.missing = append(p.missing, name)
 		}
 	}
-	if id := parsed.Get(s.id); id == "" || id == app.ClientID {
-		if app.ClientID == "" {
-			return nil, connector.Invalid("credentials."+s.id, "missing, and no app is configured to take it from")
+	parsed := fields.Clone()
+	switch id := parsed.Get(s.id); {
+	case id == "" && app.ClientID == "":
+		if parsed[s.secret].Empty() && !s.public {
+			p.missing = append(p.missing, s.secret)
 		}
+		p.add(s.id, "missing, and no app is configured to take it from")
+	case id == "" || id == app.ClientID:
 		delete(parsed, s.id)
 		delete(parsed, s.secret)
-	} else if parsed.Get(s.secret) == "" && !s.public {
-		return nil, connector.Invalid("credentials."+s.secret, "missing")
+	case parsed[s.secret].Empty() && !s.public:
+		p.missing = append(p.missing, s.secret)
 	}
-	return parsed, nil
+	return parsed, p.err()
 }
 
 // complete returns fields with every field of the shape and no other. A field
@@ -113,25 +113,6 @@ func (s shape) client(app connector.App, fields connector.Fields) client {
 	return client{id: app.ClientID, secret: app.ClientSecret}
 }
 
-// parseImportedTime reads the time of an imported field: RFC 3339, the format of
-// Python's datetime.isoformat (UTC unless it has a zone), or seconds since 1970.
-func parseImportedTime(fields connector.Fields, name string) (time.Time, error) {
-	value := fields.Get(name)
-	if value == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04:05Z07:00"} {
-		if t, err := time.Parse(layout, value); err == nil && t.Year() > 1970 && t.Year() < 2200 {
-			return t.UTC(), nil
-		}
-	}
-	n, err := strconv.ParseFloat(value, 64)
-	if err == nil && n > 0 && n < 7258118400 { // 2200-01-01
-		return time.Unix(int64(n), 0).UTC(), nil
-	}
-	return time.Time{}, connector.Invalid("credentials."+name, "neither RFC 3339 nor seconds since 1970")
-}
-
 // setTime sets a field to a time in RFC 3339. The zero time removes the field.
 func setTime(fields connector.Fields, name string, t time.Time) {
 	if t.IsZero() {
@@ -141,20 +122,35 @@ func setTime(fields connector.Fields, name string, t time.Time) {
 	fields.Set(name, t.UTC().Format(time.RFC3339))
 }
 
+// importedTime returns the time of a field that a table of names has read, but none
+// after now and the longest life that is documented for it.
+func (w wire) importedTime(fields connector.Fields, name string, longest time.Duration) time.Time {
+	t, ok := parseInstant(fields.Get(name))
+	if !ok || t.IsZero() {
+		return time.Time{}
+	}
+	return earlier(t, w.now().UTC().Add(longest))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // importedTokens returns the credentials of an import with a refresh token. An
 // access token without an expiry counts as expired, so that it is refreshed at
-// once.
-func (w wire) importedTokens(fields connector.Fields) (connector.Credentials, error) {
-	expires, err := parseImportedTime(fields, "token_expiry")
-	if err != nil {
-		return connector.Credentials{}, err
-	}
+// once, and so does an access token that the import lacks. longest is the
+// documented life of an access token: no file knows of a longer one.
+func (w wire) importedTokens(fields connector.Fields, longest time.Duration) connector.Credentials {
 	now := w.now().UTC()
-	if expires.IsZero() {
+	expires := w.importedTime(fields, "token_expiry", longest)
+	if expires.IsZero() || fields["access_token"].Empty() {
 		expires = now
 	}
 	setTime(fields, "token_expiry", expires)
-	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: expires}, nil
+	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: expires}
 }
 
 // verifyImportedTokens looks up the account of imported tokens. It refreshes

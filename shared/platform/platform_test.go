@@ -69,7 +69,7 @@ var rows = []row{
 			"&prompt=consent&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fyoutube%2Fcallback&response_type=code" +
 			"&scope=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fyoutube.upload%20https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fyoutube.readonly&state=test-state",
 		shape:    []string{"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
-		optional: []string{"token_expiry"},
+		optional: []string{"access_token", "token_expiry"},
 		account:  "UCsandbox-channel-one-01", accounts: 1,
 		me: "channels", refresh: "token", untick: "https://www.googleapis.com/auth/youtube.upload", expires: true, pkce: true, separator: " ",
 		proves: true, others: "UCsandbox-channel-two-02",
@@ -82,7 +82,7 @@ var rows = []row{
 			"&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Ftwitter%2Fcallback&response_type=code" +
 			"&scope=tweet.read%20tweet.write%20users.read%20media.write%20offline.access&state=test-state",
 		shape:    []string{"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
-		optional: []string{"client_secret", "token_expiry"},
+		optional: []string{"client_secret", "access_token", "token_expiry"},
 		account:  "1500000000000000001", accounts: 1,
 		me: "me", refresh: "token", expires: true, rotates: true, pkce: true, separator: " ",
 		others:  "1500000000000000002",
@@ -98,7 +98,7 @@ var rows = []row{
 			"&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Ftiktok%2Fcallback&response_type=code" +
 			"&scope=user.info.basic%2Cvideo.upload%2Cvideo.publish&state=test-state",
 		shape:    []string{"client_key", "client_secret", "open_id", "access_token", "refresh_token", "token_expiry", "refresh_token_expiry"},
-		optional: []string{"token_expiry", "refresh_token_expiry"},
+		optional: []string{"open_id", "access_token", "token_expiry", "refresh_token_expiry"},
 		account:  "-000sandbox-open-id-one", accounts: 1,
 		public: []string{"open_id"},
 		me:     "me", refresh: "token", untick: "video.publish", expires: true, rotates: true, pkce: true, separator: ",", manual: true,

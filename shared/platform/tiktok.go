@@ -33,6 +33,18 @@ const (
 // read 2026-11-23).
 const tiktokLifetime = 2 * time.Hour
 
+// tiktokLongestLife and tiktokGrantLife are the longest lives that TikTok has
+// documented: of an access token, until November 2026, and of a refresh token. The
+// answer says which one it is
+// (https://developers.tiktok.com/doc/oauth-user-access-token-management, read
+// 2026-11-23).
+const (
+	tiktokLongestLife = 24 * time.Hour
+	tiktokGrantLife   = 365 * 24 * time.Hour
+)
+
+var tiktokLives = lives{access: tiktokLifetime, longest: tiktokLongestLife, grant: tiktokGrantLife}
+
 // noticeWindow is the largest difference between our clock and the time in the
 // signature of a notice.
 const noticeWindow = 5 * time.Minute
@@ -50,8 +62,8 @@ func newTikTok(o Options) *tiktok {
 
 var tiktokShape = shape{
 	id: "client_key", secret: "client_secret",
-	required: []string{"open_id", "access_token", "refresh_token"},
-	optional: []string{"token_expiry", "refresh_token_expiry"},
+	required: []string{"refresh_token"},
+	optional: []string{"open_id", "access_token", "token_expiry", "refresh_token_expiry"},
 }
 
 // Describe implements connector.Platform.
@@ -148,7 +160,7 @@ func (k *tiktok) Grants(ctx context.Context, _ connector.App, c connector.Creden
 
 // applyTokens returns c with the tokens of an answer, in TikTok's shape.
 func (k *tiktok) applyTokens(c connector.Credentials, t tokens) connector.Credentials {
-	c = k.wire.applyTokens(c, t, tiktokLifetime)
+	c = k.wire.applyTokens(c, t, tiktokLives)
 	if c.Fields.Get("open_id") == "" {
 		c.Fields.Set("open_id", stringOrNumber(t.members["open_id"]))
 	}
@@ -156,22 +168,45 @@ func (k *tiktok) applyTokens(c connector.Credentials, t tokens) connector.Creden
 	return c
 }
 
-// Import implements connector.Platform.
+// ReadCredentials implements connector.FileReader. TikTok's answer says how long the
+// refresh token lives, but not since when: it ends at most so long after now
+// (https://developers.tiktok.com/doc/oauth-user-access-token-management, read
+// 2026-11-23).
+func (k *tiktok) ReadCredentials(fields connector.Fields) (connector.Fields, error) {
+	f := tiktokFile.read(fields)
+	if id, ok := f.words["open_id"]; ok && !accountPattern.MatchString(id.value) {
+		f.problems.add(id.name, "not an open_id")
+	}
+	read, err := f.credentials(tiktokShape)
+	if err != nil {
+		return nil, err
+	}
+	ends := f.expiry("refresh_token_expiry")
+	if life := f.lives["refresh_token_expiry"]; ends.IsZero() && life > 0 {
+		ends = k.now().Add(life)
+	}
+	setTime(read, "refresh_token_expiry", ends)
+	return read, nil
+}
+
+// ReadApp implements connector.FileReader.
+func (k *tiktok) ReadApp(fields map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+	return tiktokAppFile.readApp(fields)
+}
+
+// Import implements connector.Platform. The open_id of a file without one is that of
+// the account which TikTok names, at once or at the first refresh.
 func (k *tiktok) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	parsed, err := tiktokShape.parse(app, fields)
+	read, err := k.ReadCredentials(fields)
 	if err != nil {
 		return nil, err
 	}
-	if !accountPattern.MatchString(parsed.Get("open_id")) {
-		return nil, connector.Invalid("credentials.open_id", "not an open_id")
-	}
-	c, err := k.importedTokens(parsed)
+	parsed, err := tiktokShape.parse(app, read)
 	if err != nil {
 		return nil, err
 	}
-	if c.GrantExpiresAt, err = parseImportedTime(parsed, "refresh_token_expiry"); err != nil {
-		return nil, err
-	}
+	c := k.importedTokens(parsed, tiktokLifetime)
+	c.GrantExpiresAt = k.importedTime(parsed, "refresh_token_expiry", tiktokGrantLife)
 	setTime(parsed, "refresh_token_expiry", c.GrantExpiresAt)
 	grant := connector.Grant{
 		Account:     connector.Account{ID: parsed.Get("open_id")},
@@ -199,10 +234,11 @@ func (k *tiktok) verifyImport(ctx context.Context, app connector.App, grant *con
 	if err != nil {
 		return err
 	}
-	if user.ID != grant.Account.ID {
+	if grant.Account.ID != "" && user.ID != grant.Account.ID {
 		return connector.Invalid("credentials.open_id", "the tokens are of another account")
 	}
-	grant.Account = user
+	grant.Account, grant.UserID = user, user.ID
+	grant.Credentials.Fields.Set("open_id", user.ID)
 	return nil
 }
 
@@ -365,7 +401,7 @@ func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNot
 	if event.ClientKey != app.ClientID {
 		return connector.Notice{}, k.notSigned(errors.New("another client_key"))
 	}
-	notice := connector.Notice{At: parseUnixTime(event.CreateTime)}
+	notice := connector.Notice{At: k.past(parseUnixTime(event.CreateTime))}
 	if event.Event == tiktokRemoved {
 		notice.UserID, notice.Revoked, notice.Reason = string(event.OpenID), true, removalReason(stringOrNumber(event.Content))
 	}

@@ -172,19 +172,30 @@ func (w wire) tokenError(e oauthError, forCode bool) *connector.Error {
 	return w.unavailable("refused the request in a way that we do not know", e)
 }
 
-// expiry returns when a token expires that was issued now. Without a lifetime in
-// the answer it uses the documented one.
-func (w wire) expiry(lifetime, documented time.Duration) time.Time {
-	if lifetime == 0 {
-		lifetime = documented
-	}
-	return w.now().UTC().Add(lifetime)
+// lives are the lives that a platform documents. A life in an answer that exceeds
+// the longest is a mistake, such as milliseconds for seconds.
+type lives struct {
+	access  time.Duration // of an access token whose answer has no life
+	longest time.Duration // of any access token
+	grant   time.Duration // of a refresh token, the longest
 }
+
+// expiry returns when an access token ends that was issued now. The life in the
+// answer counts if the platform has such lives.
+func (w wire) expiry(answered time.Duration, documented lives) time.Time {
+	if answered <= 0 || answered > documented.longest {
+		answered = documented.access
+	}
+	return w.now().UTC().Add(answered)
+}
+
+// past returns t, a time at which something happened, but none after now.
+func (w wire) past(t time.Time) time.Time { return earlier(t, w.now().UTC()) }
 
 // applyTokens returns c with the tokens, scopes and times of an answer. What the
 // answer leaves out, such as a refresh token that stays the same, is copied
-// from c. documented is the lifetime of an access token whose answer has none.
-func (w wire) applyTokens(c connector.Credentials, t tokens, documented time.Duration) connector.Credentials {
+// from c. No time exceeds what is documented, also one that is copied.
+func (w wire) applyTokens(c connector.Credentials, t tokens, documented lives) connector.Credentials {
 	fields := connector.Fields{}
 	if c.Fields != nil {
 		fields = c.Fields.Clone()
@@ -201,7 +212,10 @@ func (w wire) applyTokens(c connector.Credentials, t tokens, documented time.Dur
 	c.ExpiresAt = w.expiry(t.expiresIn, documented)
 	setTime(fields, "token_expiry", c.ExpiresAt)
 	if t.refreshExpiresIn > 0 {
-		c.GrantExpiresAt = w.expiry(t.refreshExpiresIn, 0)
+		c.GrantExpiresAt = w.now().UTC().Add(t.refreshExpiresIn)
+	}
+	if !c.GrantExpiresAt.IsZero() {
+		c.GrantExpiresAt = earlier(c.GrantExpiresAt, w.now().UTC().Add(documented.grant))
 	}
 	return c
 }

@@ -38,6 +38,8 @@ const twitterLifetime = 2 * time.Hour
 // pages do not state it.
 const twitterLapse = 181 * 24 * time.Hour
 
+var twitterLives = lives{access: twitterLifetime, longest: twitterLifetime, grant: twitterLapse}
+
 // twitter is X. Besides OAuth 2.0 it has the static keys of OAuth 1.0a, which
 // people copy from its console. They sign each request and cannot be refreshed.
 type twitter struct {
@@ -51,8 +53,8 @@ func newTwitter(o Options) *twitter {
 
 var twitterShape = shape{
 	id: "client_id", secret: "client_secret", public: true,
-	required: []string{"access_token", "refresh_token"},
-	optional: []string{"token_expiry"},
+	required: []string{"refresh_token"},
+	optional: []string{"access_token", "token_expiry"},
 }
 
 // twitterKeys is the set of OAuth 1.0a keys. api_key and api_secret belong to the
@@ -135,7 +137,7 @@ func (x *twitter) Redeem(ctx context.Context, app connector.App, a connector.Aut
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return x.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, twitterLifetime), nil
+	return x.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, twitterLives), nil
 }
 
 // Grants implements connector.Platform.
@@ -196,21 +198,52 @@ func (x *twitter) tokenEndpointErrors(forCode bool) errorDecoder {
 	}
 }
 
+// ReadCredentials implements connector.FileReader. X's console shows the OAuth 1.0a
+// keys beside the id and secret of the OAuth 2.0 client, and people copy all of
+// them. Those that the credentials do not use are not needed.
+func (x *twitter) ReadCredentials(fields connector.Fields) (connector.Fields, error) {
+	f := twitterFile.read(fields)
+	switch keys := f.has("access_token_secret"); {
+	case keys && f.has("refresh_token"):
+		f.problems.add("refresh_token", "of OAuth 2.0, beside an access_token_secret of OAuth 1.0a: send one of the two")
+	case keys, !f.has("refresh_token") && usesKeys(f):
+		f.drop("client_id", "client_secret")
+		delete(f.times, "token_expiry")
+		if f.has("bearer_token") && !f.has("access_token") {
+			f.problems.add("bearer_token", "app-only: it cannot post for an account, which needs access_token and access_token_secret, too")
+		}
+		return f.credentials(twitterKeys)
+	default:
+		f.drop("api_key", "api_secret", "bearer_token")
+	}
+	return f.credentials(twitterShape)
+}
+
+// usesKeys reports whether a file without a refresh token has keys of OAuth 1.0a.
+func usesKeys(f *file) bool { return f.has("api_key") || f.has("api_secret") || f.has("bearer_token") }
+
+// ReadApp implements connector.FileReader.
+func (x *twitter) ReadApp(fields map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+	return twitterAppFile.readApp(fields)
+}
+
 // Import implements connector.Platform.
 func (x *twitter) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	_, key := fields["api_key"]
-	_, bearer := fields["bearer_token"]
-	if isOAuth1(fields) || key || bearer {
-		return x.importKeys(ctx, app, fields, verify)
-	}
-	parsed, err := twitterShape.parse(app, fields)
+	read, err := x.ReadCredentials(fields)
 	if err != nil {
 		return nil, err
 	}
-	c, err := x.importedTokens(parsed)
+	_, key := read["api_key"]
+	_, secret := read["api_secret"]
+	_, bearer := read["bearer_token"]
+	if isOAuth1(read) || key || secret || bearer {
+		return x.importKeys(ctx, app, read, verify)
+	}
+	parsed, err := twitterShape.parse(app, read)
 	if err != nil {
 		return nil, err
 	}
+	c := x.importedTokens(parsed, twitterLifetime)
 	if !verify {
 		return []connector.Grant{{Credentials: c}}, nil
 	}
@@ -248,8 +281,7 @@ func (x *twitter) importKeys(ctx context.Context, app connector.App, fields conn
 	// Such credentials are used with the app's keys. An import therefore uses them
 	// only if X verifies that the user's keys belong to the app, or if the importer
 	// has the app's secret. The app's keys are handed out only in the first case.
-	secret := connector.NewSecret(strings.TrimSpace(fields.Get("api_secret")))
-	if !verify && parsed["api_key"].Empty() && !secret.Equal(app.Extras["api_secret"]) {
+	if !verify && parsed["api_key"].Empty() && !fields["api_secret"].Equal(app.Extras["api_secret"]) {
 		return nil, connector.Invalid("credentials.api_secret", "not the secret of the stored app; only a verified import may omit it")
 	}
 	if parsed["bearer_token"].Equal(app.Extras["bearer_token"]) {
@@ -299,7 +331,7 @@ func (x *twitter) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return x.applyTokens(c, t, twitterLifetime), nil
+	return x.applyTokens(c, t, twitterLives), nil
 }
 
 // Verify implements connector.Platform. X bills it as one read of a user

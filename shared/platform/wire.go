@@ -283,8 +283,8 @@ func (w wire) retryAfter(header http.Header) time.Duration {
 	now := w.now()
 	var wait time.Duration
 	if value := strings.TrimSpace(header.Get("Retry-After")); value != "" {
-		if n, err := strconv.ParseInt(value, 10, 32); err == nil {
-			wait = time.Duration(n) * time.Second
+		if n, ok := parseNumber(value); ok {
+			wait = time.Duration(min(n, maxRetryAfter.Seconds())) * time.Second
 		} else if end, err := http.ParseTime(value); err == nil {
 			wait = end.Sub(now)
 		}

@@ -17,6 +17,7 @@ const (
 	googleAuthorize = "https://accounts.google.com/o/oauth2/v2/auth"
 	googleTokens    = "https://oauth2.googleapis.com/token"
 	googleRevoke    = "https://oauth2.googleapis.com/revoke"
+	googleTokenInfo = "https://oauth2.googleapis.com/tokeninfo"
 	youtubeChannels = "https://www.googleapis.com/youtube/v3/channels"
 	googleIssuer    = "https://accounts.google.com"
 
@@ -41,6 +42,9 @@ const googleLapse = 181 * 24 * time.Hour
 // read 2026-11-23).
 const googleTesting = 7 * 24 * time.Hour
 
+// googleLives has no documented end of a grant: a person can choose any.
+var googleLives = lives{access: googleLifetime, longest: googleLifetime, grant: maxLifetime}
+
 // youtube is YouTube, through Google's OAuth. The person selects the channel
 // during the consent, so that one consent yields one channel.
 type youtube struct {
@@ -54,8 +58,8 @@ func newYouTube(o Options) *youtube {
 
 var youtubeShape = shape{
 	id: "client_id", secret: "client_secret",
-	required: []string{"access_token", "refresh_token"},
-	optional: []string{"token_expiry"},
+	required: []string{"refresh_token"},
+	optional: []string{"access_token", "token_expiry"},
 }
 
 // Describe implements connector.Platform.
@@ -123,7 +127,7 @@ func (y *youtube) Redeem(ctx context.Context, app connector.App, a connector.Aut
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, googleLifetime), nil
+	return y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, googleLives), nil
 }
 
 // Grants implements connector.Platform.
@@ -165,19 +169,34 @@ func readsChannels(scope string) bool {
 	return false
 }
 
+// ReadCredentials implements connector.FileReader.
+func (y *youtube) ReadCredentials(fields connector.Fields) (connector.Fields, error) {
+	return youtubeFile.read(fields).credentials(youtubeShape)
+}
+
+// ReadApp implements connector.FileReader. A client_secret.json holds the app in an
+// object, web or installed
+// (https://googleapis.github.io/google-api-python-client/docs/client-secrets.html,
+// read 2026-11-25).
+func (y *youtube) ReadApp(fields map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+	return youtubeAppFile.readApp(fields, "web", "installed")
+}
+
 // Import implements connector.Platform. To verify, it refreshes once. That proves
 // the refresh token and the app, and returns the scopes. It does not spend the
 // refresh token, because Google does not rotate. The imported access token is
-// stored if it works. Both tokens must be those of one channel.
+// stored if it works and Google says how long it lives: the file's word does not
+// suffice. Both tokens must be those of one channel.
 func (y *youtube) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	parsed, err := youtubeShape.parse(app, fields)
+	read, err := y.ReadCredentials(fields)
 	if err != nil {
 		return nil, err
 	}
-	imported, err := y.importedTokens(parsed)
+	parsed, err := youtubeShape.parse(app, read)
 	if err != nil {
 		return nil, err
 	}
+	imported := y.importedTokens(parsed, googleLifetime)
 	if !verify {
 		return []connector.Grant{{Credentials: imported}}, nil
 	}
@@ -189,17 +208,49 @@ func (y *youtube) Import(ctx context.Context, app connector.App, fields connecto
 	if err != nil {
 		return nil, err
 	}
-	given, err := y.channel(ctx, parsed["access_token"])
-	if err == nil && given.ID != channel.ID {
-		return nil, connector.Invalid("credentials.refresh_token", "of another channel than access_token")
-	}
 	stored := renewed
-	if err == nil && imported.ExpiresAt.After(y.now()) {
-		stored = imported
-		stored.Scopes, stored.GrantExpiresAt = renewed.Scopes, renewed.GrantExpiresAt
+	if !parsed["access_token"].Empty() {
+		given, err := y.channel(ctx, parsed["access_token"])
+		if err == nil && given.ID != channel.ID {
+			return nil, connector.Invalid("credentials.refresh_token", "of another channel than access_token")
+		}
+		if err == nil && imported.ExpiresAt.After(y.now()) && y.boundExpiry(ctx, &imported) {
+			stored = imported
+			stored.Scopes, stored.GrantExpiresAt = renewed.Scopes, renewed.GrantExpiresAt
+		}
 	}
 	stored.VerifiedKey, stored.AccountID = y.AppKey(app, imported), channel.ID
 	return []connector.Grant{{Account: channel, UserID: channel.ID, Credentials: stored}}, nil
+}
+
+// boundExpiry has the access token of c end no later than Google says. It returns
+// false where Google does not say it. Numbers are strings in the answer
+// (https://pkg.go.dev/go.chromium.org/luci/common/gcloud/googleoauth, read
+// 2026-11-25). The token is in the form and not in the URL.
+func (y *youtube) boundExpiry(ctx context.Context, c *connector.Credentials) bool {
+	r, err := y.do(ctx, call{
+		method: http.MethodPost, url: googleTokenInfo, form: query("access_token", c.Fields.Get("access_token")),
+	}, y.tokenErrorDecoder(false, nil))
+	if err != nil {
+		return false
+	}
+	var answer struct {
+		ExpiresIn json.RawMessage `json:"expires_in"`
+	}
+	if decode(r.body, &answer) != nil {
+		return false
+	}
+	life := parseSeconds(answer.ExpiresIn)
+	if life == 0 || life > googleLifetime {
+		return false
+	}
+	// Google leaves out the fraction of the last second.
+	const rounded = 2 * time.Second
+	if end := y.now().UTC().Add(life); c.ExpiresAt.After(end.Add(rounded)) {
+		c.ExpiresAt = end
+		setTime(c.Fields, "token_expiry", end)
+	}
+	return true
 }
 
 // Refresh implements connector.Platform.
@@ -225,7 +276,7 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return y.applyTokens(c, t, googleLifetime), nil
+	return y.applyTokens(c, t, googleLives), nil
 }
 
 // Verify implements connector.Platform.

@@ -58,8 +58,10 @@ func (e *Error) Error() string {
 // refuses a document that exceeds limits, is not valid UTF-8, is not one JSON
 // object, or has an object with two members of one name. Names that differ in
 // case alone count as one, because encoding/json matches them to one struct
-// field. Every error is an *Error.
+// field. It ignores a byte order mark before the document, as RFC 8259 (8.1)
+// permits. Every error is an *Error.
 func Unmarshal(data []byte, limits Limits, v any) error {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	switch {
 	case limits.Size > 0 && len(data) > limits.Size:
 		return &Error{Problem: TooLarge}

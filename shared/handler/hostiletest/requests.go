@@ -61,7 +61,7 @@ var requests = []struct{ name, line, body, want string }{
 	{"30_another_owners_connection_looks_absent", "INVOKE token-get", `{"connection_id":"{connection}","owner":"mallory"}`, "ConnectionNotFound"},
 	{"30_another_owners_connection_looks_absent", "INVOKE token-get", `{"connection_id":"` + unknownID + `","owner":"mallory"}`, "ConnectionNotFound"},
 	{"30_another_owners_connection_looks_absent", "INVOKE token-get", `{"owner":"mallory","platform":"youtube"}`, "ConnectionNotFound"},
-	{"30_another_owners_connection_looks_absent", "INVOKE token-get", `{"owner":"{owner} ","platform":"youtube"}`, "ConnectionNotFound"},
+	{"30_another_owners_connection_looks_absent", "INVOKE token-get", `{"owner":"{owner} x","platform":"youtube"}`, "ConnectionNotFound"},
 	{"30_another_owners_connection_looks_absent", "INVOKE token-get", `{"owner":"mallory","platform":"youtube","account_id":"UCsandbox-channel-one-01"}`, "ConnectionNotFound"},
 	{"30_another_owners_connection_looks_absent", "POST /links", `{"platform":"youtube","owner":"mallory","connection_id":"{connection}"}`, "404 ConnectionNotFound"},
 	{"30_another_owners_connection_looks_absent", "POST /links", `{"platform":"youtube","owner":"mallory","connection_id":"` + unknownID + `"}`, "404 ConnectionNotFound"},
@@ -121,7 +121,7 @@ var requests = []struct{ name, line, body, want string }{
 // lists are the values of the placeholders that stand for several.
 var lists = map[string][]string{
 	"{unknown_platform}": {
-		"myspace", "../facebook", "FACEBOOK", "facebook ", "facebook\x00", "__proto__", "constructor", "facebook/../youtube", "faceb\u043eok",
+		"myspace", "../facebook", "FACEBOOK", "face book", "facebook\x00", "__proto__", "constructor", "facebook/../youtube", "faceb\u043eok",
 	},
 	"{http_function}": {"oauth-start", "oauth-callback", "connections", "token-get", "platform-notice"},
 	"{no_owner}": {

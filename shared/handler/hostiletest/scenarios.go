@@ -383,7 +383,7 @@ func ForeignReturnURLs(allowed string) []string {
 		allowed + `\@evil.example`, `\\evil.example`, `https:\\evil.example`, allowed + `\.evil.example`,
 		"javascript:alert(1)", "javascript://" + host + "/%0aalert(1)", "data:text/html,x", "vbscript:x", "file:///etc/passwd", "ftp://" + host + "/", "blob:" + allowed + "/x",
 		allowed + "/%0d%0aSet-Cookie:x=y", allowed + "/?a=%0aLocation:x", allowed + "/%00", allowed + "/\r\nX: y",
-		allowed + "\t/", "\t" + allowed + "/", " " + allowed + "/", allowed + "/ x", strings.Replace(allowed, "tp", "t\np", 1) + "/",
+		allowed + "\t/", "\t" + allowed + " /", " " + allowed + "\u00a0/", allowed + "/ x", strings.Replace(allowed, "tp", "t\np", 1) + "/",
 		strings.Replace(allowed, ".", "\u3002", 1) + "/", allowed + "\u3002/", allowed + "/\u202e", "https://pr\u043educt.example.com/",
 		strings.Replace(allowed, ".", "%2e", 1) + "/", strings.Replace(allowed, ".", "%E3%80%82", 1) + "/",
 		scheme + "://" + name + "./", scheme + "://" + name + ":8443/", scheme + "://" + name + ":443/", scheme + "://" + name + ":/", scheme + "://" + name + ":99999/",

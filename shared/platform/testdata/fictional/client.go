@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -32,9 +33,23 @@ func newFictional(o Options) *fictional {
 
 var fictionalShape = shape{
 	id: "client_id", secret: "client_secret",
-	required: []string{"access_token", "refresh_token"},
-	optional: []string{"token_expiry"},
+	required: []string{"refresh_token"},
+	optional: []string{"access_token", "token_expiry"},
 }
+
+var fictionalLives = lives{access: fictionalLifetime, longest: fictionalLifetime, grant: maxLifetime}
+
+var fictionalFile = newAliases("fictional", tokenAnswer, []alias{
+	{names: "client_id", field: "client_id", source: ours},
+	{names: "client_secret", field: "client_secret", source: ours},
+	{names: "access_token", field: "access_token", source: ours},
+})
+
+var fictionalAppFile = newAliases("fictional", []alias{
+	{names: "client_id", field: "client_id", source: ours},
+	{names: "client_secret", field: "client_secret", source: ours},
+	{names: "mode", field: "mode", source: ours},
+})
 
 // Describe implements connector.Platform.
 func (f *fictional) Describe() connector.Description {
@@ -76,7 +91,7 @@ func (f *fictional) Redeem(ctx context.Context, app connector.App, a connector.A
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return f.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, fictionalLifetime), nil
+	return f.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, fictionalLives), nil
 }
 
 // Grants implements connector.Platform.
@@ -88,16 +103,27 @@ func (f *fictional) Grants(ctx context.Context, _ connector.App, c connector.Cre
 	return []connector.Grant{{Account: me, UserID: me.ID, Credentials: c}}, nil
 }
 
+// ReadCredentials implements connector.FileReader.
+func (f *fictional) ReadCredentials(fields connector.Fields) (connector.Fields, error) {
+	return fictionalFile.read(fields).credentials(fictionalShape)
+}
+
+// ReadApp implements connector.FileReader.
+func (f *fictional) ReadApp(fields map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+	return fictionalAppFile.readApp(fields)
+}
+
 // Import implements connector.Platform.
 func (f *fictional) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
-	parsed, err := fictionalShape.parse(app, fields)
+	read, err := f.ReadCredentials(fields)
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.importedTokens(parsed)
+	parsed, err := fictionalShape.parse(app, read)
 	if err != nil {
 		return nil, err
 	}
+	c := f.importedTokens(parsed, fictionalLifetime)
 	grant := connector.Grant{Credentials: c}
 	if verify {
 		grant.Account, err = f.verifyImportedTokens(&grant, []string{"profile"},
@@ -127,7 +153,7 @@ func (f *fictional) Refresh(ctx context.Context, app connector.App, c connector.
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return f.applyTokens(c, t, fictionalLifetime), nil
+	return f.applyTokens(c, t, fictionalLives), nil
 }
 
 // Verify implements connector.Platform.
