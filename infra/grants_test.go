@@ -301,7 +301,7 @@ func TestNewStack_LeadingKeys(t *testing.T) {
 				on(blueprint.PlatformNotice, "PutItem", connection), on(blueprint.PlatformNotice, "GetItem", "ticket#link#1"),
 				on(blueprint.PlatformNotice, "UpdateItem", "suspensions#all"), on(blueprint.PlatformNotice, "UpdateItem", "breaker#youtube"),
 				{blueprint.PlatformNotice, "Query", "by_owner", []string{"acme"}}, {blueprint.PlatformNotice, "Query", "by_user", nil},
-				on(blueprint.Connections, "PutItem", "ticket#state#1"), on(blueprint.Connections, "PutItem", "ticket#deletion#1"), on(blueprint.Connections, "PutItem"),
+				on(blueprint.Connections, "UpdateItem", "ticket#state#1"), on(blueprint.Connections, "PutItem", "ticket#deletion#1"), on(blueprint.Connections, "PutItem"),
 				{blueprint.Connections, "Scan", "", nil}, {blueprint.Connections, "Query", "due", []string{"due#00"}},
 			} {
 				if may(t, s, c.function, c.action, c.index, c.keys...) {

@@ -300,7 +300,7 @@ func mutants() []mutant {
 			Name:    "browser-binding-not-checked",
 			Guard:   "A state is taken only by the browser that began the authorization.",
 			File:    dir + "callback.go",
-			Find:    `if c.ticket.Bound != bound {`,
+			Find:    `if c.ticket.Bound != bound && c.ticket.Bound != hash(browser) {`,
 			Replace: `if c.ticket.Bound == "" {`,
 
 			Packages: []string{"./shared/handler"},

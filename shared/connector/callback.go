@@ -94,7 +94,8 @@ func (s *Service) findConsent(ctx context.Context, r CallbackRequest) (*consent,
 	if err != nil {
 		return nil, err
 	}
-	if c.ticket.Bound != bound {
+	// A release before the previous one bound a state to the value of the cookie alone.
+	if c.ticket.Bound != bound && c.ticket.Bound != hash(browser) {
 		s.reportIncident(ctx, ForeignCookie, "platform", string(c.record.Platform))
 		return nil, errStateInvalid()
 	}

@@ -214,7 +214,7 @@ func (c *consent) readLink(ctx context.Context) error {
 	if c == nil || c.record.Spent {
 		return nil
 	}
-	l, ticket, err := c.readLinkStatus(ctx, linkID(c.record.Link))
+	l, ticket, err := c.linkStatusOf(ctx, c.record.Link)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return errLinkGone()
@@ -261,11 +261,9 @@ func (c *consent) spendLink(change *Change, id ID) (written func(), err error) {
 		change.Overwrite = append(change.Overwrite, pages...)
 		next.Phase, next.Credentials = consentDone, nil
 	}
-	status, err := l.ticket()
-	if err != nil {
+	if err := l.putLink(change, c.linkTicket); err != nil {
 		return nil, err
 	}
-	change.Replace = append(change.Replace, Replacement{Old: c.linkTicket, New: status})
 	added, ticket, err := c.changeTo(next, *change)
 	if err != nil {
 		return nil, err
@@ -283,11 +281,11 @@ func (c *consent) reserveLink(ctx context.Context) error {
 	}
 	for {
 		next, l := c.spent()
-		status, err := l.ticket()
-		if err != nil {
+		var change Change
+		if err := l.putLink(&change, c.linkTicket); err != nil {
 			return err
 		}
-		err = c.write(ctx, next, Change{Replace: []Replacement{{Old: c.linkTicket, New: status}}})
+		err := c.write(ctx, next, change)
 		if !errors.Is(err, ErrConflict) {
 			return err
 		}
@@ -346,11 +344,11 @@ func (c *consent) wait(ctx context.Context) error {
 		}
 		ticket.Bound = ownerHash(c.record.Owner)
 		l.Phase, l.By, l.Until, l.Accounts, l.Confirmation, l.Code, l.Reason = linkConfirming, c.id, next.ConfirmBefore, c.selected, ticket.ID, "", ""
-		status, err := l.ticket()
-		if err != nil {
+		change := Change{Put: []Ticket{ticket}}
+		if err := l.putLink(&change, c.linkTicket); err != nil {
 			return err
 		}
-		err = c.write(ctx, next, Change{Put: []Ticket{ticket}, Replace: []Replacement{{Old: c.linkTicket, New: status}}})
+		err = c.write(ctx, next, change)
 		if !errors.Is(err, ErrConflict) {
 			return err
 		}

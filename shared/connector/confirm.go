@@ -100,11 +100,11 @@ func (c *consent) confirm(ctx context.Context) error {
 		}
 		l := c.link
 		l.Phase, l.Until, l.Accounts = linkSpent, now.Add(linkSaving).UTC(), 0
-		status, err := l.ticket()
-		if err != nil {
+		var change Change
+		if err := l.putLink(&change, c.linkTicket); err != nil {
 			return err
 		}
-		err = c.write(ctx, next, Change{Replace: []Replacement{{Old: c.linkTicket, New: status}}})
+		err := c.write(ctx, next, change)
 		if err == nil {
 			if err := c.openRedeemed(ctx); err != nil {
 				return c.postpone(ctx, err)

@@ -156,7 +156,7 @@ func (s *Service) openLink(ctx context.Context, token Secret) (Link, error) {
 	if !wellFormedToken(token) {
 		return Link{}, errLinkGone()
 	}
-	l, _, err := s.readLinkStatus(ctx, linkID(hash(token)))
+	l, _, err := s.linkStatusOf(ctx, hash(token))
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return Link{}, errLinkGone()

@@ -98,6 +98,31 @@ func (s *Service) readLinkStatus(ctx context.Context, id string) (linkStatus, Ti
 	return l, ticket, err
 }
 
+// linkStatusOf returns the status of the link with that hash. A release before the
+// previous one minted links without a status: their ticket is the zero Ticket.
+func (s *Service) linkStatusOf(ctx context.Context, hash string) (linkStatus, Ticket, error) {
+	l, ticket, err := s.readLinkStatus(ctx, linkID(hash))
+	if !errors.Is(err, ErrNotFound) {
+		return l, ticket, err
+	}
+	link, err := ticketBody[Link](ctx, s, RecordKey{Kind: LinkKind, ID: hash})
+	return newLinkStatus(hash, link), Ticket{}, err
+}
+
+// putLink adds to change the write of a status. read is its ticket as it was read.
+func (l linkStatus) putLink(change *Change, read Ticket) error {
+	next, err := l.ticket()
+	if err != nil {
+		return err
+	}
+	if read.ID == "" {
+		change.Put = append(change.Put[:len(change.Put):len(change.Put)], next)
+	} else {
+		change.Replace = append(change.Replace[:len(change.Replace):len(change.Replace)], Replacement{Old: read, New: next})
+	}
+	return nil
+}
+
 // changeLink writes the status of a link as edit changes it, together with what
 // edit adds to the change. It reads again where another writer was first. It
 // returns ErrNotFound for a link that has none. Where edit returns errUnchanged,
@@ -119,7 +144,7 @@ func (s *Service) changeLink(ctx context.Context, hash string, edit func(l *link
 // returns errUnchanged where edit does.
 func (s *Service) changeLinkWith(ctx context.Context, hash string, edit func(l *linkStatus, change *Change) error, write func(Change) error) error {
 	for try := 1; ; try++ {
-		l, read, err := s.readLinkStatus(ctx, linkID(hash))
+		l, read, err := s.linkStatusOf(ctx, hash)
 		if err != nil {
 			return err
 		}
@@ -127,11 +152,9 @@ func (s *Service) changeLinkWith(ctx context.Context, hash string, edit func(l *
 		if err := edit(&l, &change); err != nil {
 			return err
 		}
-		next, err := l.ticket()
-		if err != nil {
+		if err := l.putLink(&change, read); err != nil {
 			return err
 		}
-		change.Replace = append(change.Replace, Replacement{Old: read, New: next})
 		err = write(change)
 		if !errors.Is(err, ErrConflict) || try == linkWrites || ctx.Err() != nil {
 			return err

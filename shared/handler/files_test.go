@@ -109,8 +109,7 @@ func TestFiles(t *testing.T) {
 			t.Run(row.name+map[bool]string{false: "/unverified", true: "/verified"}[verify], func(t *testing.T) {
 				t.Parallel()
 				s := newStack(t)
-				full := s.importable(t, row.platform)
-				account := s.connections(t)[0]["account_id"]
+				full, account := s.elsewhere(t, row.platform, sandbox.Choice{})
 				r := s.importFile(t, row.platform, "acme", verify, row.file(full))
 				var imported struct {
 					Connections []struct {
@@ -130,8 +129,9 @@ func TestFiles(t *testing.T) {
 				if token["access_token"] == "" || row.platform == "tiktok" && token["credentials"].(object)["open_id"] != full["open_id"] {
 					t.Errorf("token-get answers %v", slices.Sorted(maps.Keys(token)))
 				}
-				// What is handed out is imported as it is.
-				s.imported(t, row.platform, "again", false, s.full(t, id))
+				// What is handed out is imported as it is: here, and by another connector.
+				s.importFile(t, row.platform, "acme", false, s.full(t, id)).decode(t, 200, &struct{}{})
+				s.deployment(t, row.platform).imported(t, row.platform, "again", false, s.full(t, id))
 			})
 		}
 	}

@@ -90,7 +90,7 @@ func (x *twitter) Describe() connector.Description {
 		AppFields: []connector.AppField{
 			{Name: "api_key"},
 			{Name: "api_secret", Secret: true, SecretOf: "api_key"},
-			{Name: "bearer_token", Secret: true, SecretOf: "api_key"},
+			{Name: "bearer_token", Secret: true},
 			{Name: "tier"},
 			{Name: "monthly_post_limit", Number: true},
 			{Name: "billing_day", Number: true},
