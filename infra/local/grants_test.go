@@ -70,7 +70,7 @@ func TestEnforceGrants(t *testing.T) {
 		"state by oauth-start":        {blueprint.OAuthStart, commit(state), true},
 		"connection by oauth-start":   {blueprint.OAuthStart, commit(connection), false},
 		"connection by callback":      {blueprint.OAuthCallback, commit(connection), true},
-		"state by callback":           {blueprint.OAuthCallback, commit(state), false},
+		"state by token-get":          {blueprint.TokenGet, commit(state), false},
 		"owner's list by token-get":   {blueprint.TokenGet, list("acme"), true},
 		"everybody's by token-get":    {blueprint.TokenGet, list(""), false},
 		"everybody's by the sweep":    {blueprint.Refresh, list(""), true},

@@ -61,7 +61,7 @@ func askAndEndLinks(t *testing.T) {
 	w.expectError(http.StatusNotFound, "ConnectionNotFound", http.MethodGet, "/links/00000000-0000-8000-a000-000000000000", nil)
 }
 
-// Tabs of one link that come back at once: one connects.
+// Tabs of one link that come back at once: they end as one connection.
 func useLinkConcurrently(t *testing.T) {
 	w := newWorld(t, nil)
 	id, link := w.mint(object{"platform": "youtube", "owner": "acme"})
@@ -71,23 +71,19 @@ func useLinkConcurrently(t *testing.T) {
 		callback := b.authorize(link, sandbox.Choice{})
 		callbacks = append(callbacks, func() url.Values { return b.followCallback(callback) })
 	}
-	var connected, gone atomic.Int32
 	var all sync.WaitGroup
-	for _, callback := range callbacks {
-		all.Go(func() {
-			switch query := callback(); {
-			case query.Get("status") == "connected":
-				connected.Add(1)
-			case query.Get("error") == "LinkGone":
-				gone.Add(1)
-			default:
-				t.Errorf("ended with %v", query)
-			}
-		})
+	ended := make([]url.Values, len(callbacks))
+	for i, callback := range callbacks {
+		all.Go(func() { ended[i] = callback() })
 	}
 	all.Wait()
-	if connected.Load() != 1 || gone.Load() != 9 {
-		t.Errorf("%d connected, %d gone; want 1, 9", connected.Load(), gone.Load())
+	for _, query := range ended {
+		if query.Get("status") != "connected" || query.Get("connection_id") != ended[0].Get("connection_id") {
+			t.Errorf("a tab ended with %v, want the connection of %v", query, ended[0])
+		}
+	}
+	if n := w.box.Count("youtube", "revoke"); n != 0 {
+		t.Errorf("the grant was revoked %d times", n)
 	}
 	if l := w.wantLink("afterwards", id, "connected"); l["accounts"] != 1.0 {
 		t.Errorf("%v", l)

@@ -142,11 +142,15 @@ func useStateOnce(t *testing.T) {
 	if status, _ := b.visit(strings.Replace(callback, "/youtube/", "/tiktok/", 1)); status != http.StatusBadRequest {
 		t.Errorf("another platform's callback: %d, want 400", status)
 	}
-	if query := b.followCallback(callback); query.Get("status") != "connected" {
-		t.Errorf("the browser of the state: %v", query)
+	first := b.followCallback(callback)
+	if first.Get("status") != "connected" {
+		t.Errorf("the browser of the state: %v", first)
 	}
-	if status, _ := b.visit(callback); status != http.StatusBadRequest {
-		t.Errorf("second use of the state: %d, want 400", status)
+	if again := b.followCallback(callback); again.Encode() != first.Encode() {
+		t.Errorf("the callback again: %v, want %v", again, first)
+	}
+	if status, _ := w.browser().visit(callback); status != http.StatusBadRequest {
+		t.Errorf("another browser afterwards: %d, want 400", status)
 	}
 	if n := w.box.Count("youtube", "token"); n != 1 {
 		t.Errorf("%d calls at the token endpoint, want 1", n)
