@@ -54,13 +54,16 @@
 //	              since they are sealed into the record for want of a better place
 //	late          of a writer or a result: newer credentials are recorded, another
 //	              holder acquired the lease, or the connection is gone
-//	pending       of a consent: its credentials are stored, and no connection refers
-//	              to them yet
+//	redeemed      of a code: the platform returned what it yields; of a consent: that is
+//	              stored in its record
+//	complete      of a redeemed consent: ask for the accounts, and save them
+//	waiting       of a consent: it is redeemed, and its owner has not confirmed it
+//	pending       of credentials: they are stored, and no connection refers to them yet
 //	purge         delete the credentials and the record of a connection for good
 //	erasure       delete everything of a person for good, as they asked the platform to
 //	orphaned      of a secret: its writer crashed before it wrote the record
 //	stand-in      a connection whose account no platform has named yet
-//	ticket        a record that expires; most are taken once
+//	ticket        a record that expires
 //	link status   what became of a connect link; outlives the link by a day
 //	budget        how often one link, consent or owner may use what all share
 //	charge        what one request takes from a budget
@@ -114,7 +117,7 @@
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
 // unless the connection is marked needs_reauth, was refreshed by force too often,
-// or has tokens whose account is not confirmed (I14). An expired token is never
+// or has tokens whose account is not confirmed (I16). An expired token is never
 // handed out.
 //
 // I7. Credentials that are stored and that the record does not refer to, because
@@ -134,10 +137,12 @@
 // A grant that arrives later is revoked, once, unless the platform cannot do that
 // or the person has another connection.
 //
-// I11. Links and states are random, stored as hashes, expire by our clock, and
-// are taken once. A state is good only in the browser that began it. The code
-// verifier is derived from the state and the cookie, and stored nowhere. A link
-// is taken in the transaction that records in its status what becomes of it.
+// I11. Links and states are random, stored as hashes, and expire by our clock. A
+// state is taken once, and is good only in the browser that began it, which gets the
+// first answer again. The code verifier and the confirmation are derived from the
+// state and the cookie, and stored nowhere. A link is spent by the consent that has
+// it: in the transaction that creates its first connection, or before the credentials
+// of an existing one are replaced.
 //
 // I12. A consent that must be confirmed is not a connection before. Only its
 // owner's confirmation, once and in time, saves it; otherwise it is revoked and
@@ -156,31 +161,36 @@
 // I15. A secret holds, in all of its versions, credentials of one person, or the
 // record says that it is to be deleted.
 //
-// I14. Tokens that an exchange of imported credentials returned are used for a
+// I16. Tokens that an exchange of imported credentials returned are used for a
 // known account only after the platform named that account. The credentials are
 // stored before it is asked.
 //
-// I15. The keys of an app are handed out, and sign, only with credentials that the
+// I17. The keys of an app are handed out, and sign, only with credentials that the
 // platform accepted with the key that the app has now. The credential store says
 // so, not the record.
 //
-// I16. Every event but Connection Refreshed is written in the transaction of the change
+// I18. Every event but Connection Refreshed is written in the transaction of the change
 // that it tells of, with all that is sent, and is deleted only after the bus accepted it.
 // So it is sent at least once, whatever fails or crashes, and also if the connection is
 // purged meanwhile. The event of a used quota, which changes no record, is written before
 // the mark that it was told. A failure to send undoes nothing, and costs the caller little
 // time.
 //
-// I17. A refresh token that came in by an import, or went out, is remembered before
+// I19. A refresh token that came in by an import, or went out, is remembered before
 // the platform sees it, or before it goes out. While its connection stands it is
 // sent by that connection's refreshes alone.
 //
-// I18. An import replaces the credentials of an active connection only if the
+// I20. An import replaces the credentials of an active connection only if the
 // platform renewed those of the import, if no refresh spends them and the platform
 // accepted them, or if it said that those of the connection do not work.
 //
-// I19. Two connections of an owner to one account end as one, whose credentials
+// I21. Two connections of an owner to one account end as one, whose credentials
 // worked when the platform was asked last.
+//
+// I22. What a code yielded is stored in the record of the consent before anything else.
+// From then on the consent ends: with its connections, or in a failure that the record
+// holds, after which the grant is revoked and the link is good. A grant of the person
+// who was connected by the same link is discarded and not revoked.
 //
 // # Outcomes of an attempt
 //
@@ -227,6 +237,20 @@
 //	generation  n → n + 1              exchange, if the fields changed; nextGeneration, for a consent
 //	reference   → newer                commitRenewed, replaceOnce, reconcile: only to a higher generation
 //	            stale → moved          moveStale: the same generation
+//	consent     open → taken           take, by one callback of its browser
+//	            taken → redeemed       storeRedeemed; continueRedeemed, where the vault has what the code yielded
+//	            redeemed → waiting     wait, of a link with confirm
+//	            waiting → redeemed     confirm
+//	            redeemed → done        spendLink, with the only connection; finish, after the last one;
+//	                                   lose, where another consent has the link
+//	            any → done             fail; expire, if it was not confirmed; eraseConsent
+//	link        open → spent           spendLink, reserveLink
+//	            open → connected       spendLink, with the only connection; finish
+//	            open → confirming      wait
+//	            confirming → spent     confirm
+//	            spent → connected      finish; failed, after a failure that is final
+//	            spent → open           writeFailed, if nothing was saved
+//	            any but connected → ended   EndLink; of a link that is spent, once its consent failed
 //	status      (new) → active         createConnection; createFinished
 //	            (new) → manual         createManual
 //	            active → needs_reauth  markNeedsReauth; applyNoticeTo; applyRenewed, applyReconciled
@@ -258,17 +282,22 @@
 //	                                           the connection is marked needs_reauth: within reconcileFor,
 //	                                           or later by the lease that the writer left. A manual
 //	                                           connection stays manual, and the person consents again
-//	Put of a new connection's credentials      endPending, by the worker: revoked and deleted
+//	Put of a new connection's credentials      endPending, by the worker: deleted; the consent is completed
 //	Put of an import's credentials             finishPending, by the worker or the next import of the file: the
 //	                                           connection is created
 //	a claim of a refresh token                 the next import of the file, once the claim ran out
 //	endStandIn                                 finishDisconnect, by the worker: moveCredentials
-//	Put of a pending consent's credentials     endPending
+//	take, before the platform's answer         continueConsent, by the worker: the consent fails, and the link is good
+//	the platform's answer to a code, before    nothing: what the code yielded existed in one process only; the link
+//	storeRedeemed                              is good
+//	storeRedeemed, and whatever follows it     continueConsent, by the worker, or the next callback of the browser:
+//	                                           resume; what was saved is recognized by its consent id
+//	confirm                                    continueConsent, or the next Confirm
 //	the lease of a consent, before Put         the next caller, once the lease ran out
 //	a commit whose answer was lost             the reader that compares the holder or the consent id
-//	a consent whose link another tab spent     endPending, by the worker: revoked, unless the person has a connection
-//	a consent that spent its link              nothing: its status says after a minute that the outcome is not
-//	                                           known; what was saved stays
+//	lose                                       continueConsent, after confirmationLife: revoked, unless the person
+//	                                           has a connection
+//	fail, before the revocation                continueConsent: revokeLater
 //	a claim, before the message was sent       the next sweep after ClaimLife
 //	markDisconnected, also to purge            finishDisconnect, by the worker
 //	Put, late, after a purge                   endPending, by the ticket that the purge left
@@ -279,8 +308,6 @@
 //	the sending of an event, before its        sendDue, which sends it again
 //	ticket was deleted
 //	the event of a used quota, before its mark sendDue; the next caller owes it again, with the same id
-//	a consent that was confirmed               endPending: its grants have connections, so that only the
-//	                                           pending credentials are deleted
 //
 // # Time budgets
 //
@@ -288,6 +315,7 @@
 // StoreBudget (5 s) for storing the answer; the last rescueBudget of it is for
 // credentials that could not be recorded. The lease lasts to the deadline of the
 // invocation and LeaseMargin (5 s) longer, so that no holder outlives its lease.
+// A consent is held as long. consentSlack (5 s) later the sweep continues it.
 // A worker begins no refresh that could not end in time. A claim lasts
 // ClaimLife (12 min), longer than a message waits and a worker runs.
 // insufficientTime is the check before an exchange; TestFunctions_Timeout in
