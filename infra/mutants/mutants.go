@@ -301,7 +301,7 @@ func mutants() []mutant {
 			Guard:   "A state is taken only by the browser that began the authorization.",
 			File:    dir + "callback.go",
 			Find:    `if c.ticket.Bound != bound && c.ticket.Bound != hash(browser) {`,
-			Replace: `if c.ticket.Bound == "" {`,
+			Replace: `if c.ticket.Bound == bound+"-" {`,
 
 			Packages: []string{"./shared/handler"},
 		},
