@@ -322,3 +322,76 @@ func TestConsent_TwoTabsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// A consent crashes after it replaced the credentials of a connection. What it stored is
+// renewed before the sweep continues it, so that its own refresh token is spent.
+func TestConsent_RenewedBeforeItContinues(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= 4; n++ {
+		b := newBench(t)
+		c := b.connect(t, "twitter")
+		request := b.consentedTo(t, connector.LinkRequest{Platform: "twitter", Owner: "acme", ConnectionID: c.ID}, allowed)
+		crashed := false
+		crashing := b.process(afterCall("Store.Update", n, func() {
+			crashed = true
+			panic(crash{})
+		}))
+		func() {
+			defer func() { _ = recover() }()
+			crashing.Callback(t.Context(), request)
+		}()
+		if !crashed {
+			break
+		}
+		b.clock.Advance(40 * time.Second)
+		if _, err := b.Refresh(t.Context(), c.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.sweep(t)
+		for range 2 {
+			if _, err := b.Refresh(t.Context(), c.ID); err != nil {
+				t.Errorf("crashed after write %d: a refresh afterwards: %v", n, err)
+			}
+		}
+	}
+}
+
+// EndLink ends a consent for an existing connection only before its credentials are
+// replaced.
+func TestConsent_EndedWhileItReplaces(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]error{"Sealer.Seal": connector.LinkGone, "Vault.Put": nil} {
+		b := newBench(t)
+		c := b.connect(t, "youtube")
+		minted, err := b.MintLink(t.Context(), connector.LinkRequest{Platform: "youtube", Owner: "acme", ConnectionID: c.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := b.consent(t.Context(), "youtube", connector.NewSecret(minted.URL.Reveal()[len(publicURL+"/connect/"):]), allowed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := b.process(nil)
+		called := false
+		b.hook(func(_ context.Context, call connectortest.Call, next func() error) error {
+			if call.Name == at && !called {
+				called = true
+				if err := other.EndLink(t.Context(), minted.ID); err != nil {
+					t.Error(err)
+				}
+			}
+			return next()
+		})
+		if _, err := b.Callback(t.Context(), request); !errors.Is(err, want) {
+			t.Errorf("ended at %s: %v, want %v", at, err, want)
+		}
+		b.hook(nil)
+		if !called {
+			t.Errorf("the consent makes no call %s", at)
+		}
+		replaced := b.connection(t, c.ID).Credentials.Generation > c.Credentials.Generation
+		if replaced != (want == nil) {
+			t.Errorf("ended at %s: replaced %v", at, replaced)
+		}
+	}
+}
