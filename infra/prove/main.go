@@ -48,6 +48,7 @@ func proofs() []*proof {
 	add(domain, "TestSimulation", "no crash, delay or failure loses a valid grant, marks its connection needs_reauth, or exchanges its token twice at once; no expired token is returned; no event is lost")
 	add(domain, "TestEveryFailure", "after any one failed call of any use case, before or after its effect, a retry succeeds, and an event tells of each change")
 	add(domain, "TestEvents_EveryFailure", "no event is lost by any one failed call or crash, before or after its effect, on a bus that works and on one that is down")
+	add(domain, "TestConsent_EveryFailure", "no consent loses its grant, its link or an event by any one failed call or crash, before or after its effect; only a crash between the platform's answer and the first write loses a grant, and the link then works again")
 	add(domain, "TestOutage", "an outage of an hour marks no connection needs_reauth, causes few calls, and its backlog drains at a limited rate")
 	add(local, "TestKill9", "a worker that is killed at any moment loses only grants that the platform had rotated and no store had yet")
 	add(local, "TestCommand_Restart", "SIGTERM during a refresh loses nothing; SIGKILL loses only grants in that window, and token-get reports them")
