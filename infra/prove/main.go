@@ -45,7 +45,7 @@ func proofs() []*proof {
 	add := func(pkg, test, promise string) {
 		all = append(all, &proof{Promise: promise, Package: pkg, Test: test, Figures: map[string]int{}})
 	}
-	add(domain, "TestSimulation", "no crash, delay or failure loses a valid grant, marks its connection needs_reauth, or exchanges its token twice at once; no expired token is returned; no event is lost")
+	add(domain, "TestSimulation", "no crash, delay or failure loses a valid grant, marks its connection needs_reauth, or exchanges its token twice at once; no expired token is returned; no event is lost, and no consent that was stored, nor the link of one that was lost before")
 	add(domain, "TestEveryFailure", "after any one failed call of any use case, before or after its effect, a retry succeeds, and an event tells of each change")
 	add(domain, "TestEvents_EveryFailure", "no event is lost by any one failed call or crash, before or after its effect, on a bus that works and on one that is down")
 	add(domain, "TestConsent_EveryFailure", "no consent loses its grant, its link or an event by any one failed call or crash, before or after its effect; only a crash between the platform's answer and the first write loses a grant, and the link then works again")
