@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,6 +124,7 @@ func (b tab) connect(home, platform string, answer chromedp.CSS) {
 
 func TestBrowser(t *testing.T) {
 	t.Run("connects_every_platform_from_the_start_page", connectFromStartPage)
+	t.Run("answers_a_reload_of_the_callback_again", reloadCallback)
 }
 
 func connectFromStartPage(t *testing.T) {
@@ -168,5 +170,20 @@ func connectFromStartPage(t *testing.T) {
 	b.screenshot("start-mobile")
 	if value(b, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > document.documentElement.clientWidth`)) {
 		t.Error("the page is wider than the screen of a phone")
+	}
+}
+
+// reloadCallback connects by a link without a return URL, and reloads its last page.
+func reloadCallback(t *testing.T) {
+	b := openTab(t)
+	w := newWorld(t, nil)
+	link, _ := w.must(http.MethodPost, "/links", object{"platform": "youtube", "owner": "acme"})["url"].(string)
+	w.secrets.add("a connect link", link[strings.LastIndex(link, "/")+1:])
+	b.do(chromedp.Navigate(link), chromedp.WaitVisible(chromedp.CSS("#allow")))
+	b.press("#allow")
+	first := b.text("main")
+	b.do(chromedp.Reload())
+	if again := b.text("main"); again != first || !strings.Contains(first, "YouTube is connected") {
+		t.Errorf("the page says %q, and after a reload %q", first, again)
 	}
 }

@@ -1,5 +1,5 @@
-// Command prove runs the tests that try to break the refresh protocol, for
-// several minutes. It prints the promise of each test and the figures that the
+// Command prove runs the tests that try to break the refreshes and the consents,
+// for several minutes. It prints the promise of each test and the figures that the
 // test measured, as a table or, with -json, as JSON. It fails if a test fails.
 //
 // Tests report their figures as attributes, see [testing.T.Attr]. The figures of
@@ -45,11 +45,13 @@ func proofs() []*proof {
 	add := func(pkg, test, promise string) {
 		all = append(all, &proof{Promise: promise, Package: pkg, Test: test, Figures: map[string]int{}})
 	}
-	add(domain, "TestSimulation", "no crash, delay or failure loses a valid grant, marks its connection needs_reauth, or exchanges its token twice at once; no expired token is returned; no event is lost")
+	add(domain, "TestSimulation", "no crash, delay or failure loses a valid grant, marks its connection needs_reauth, or exchanges its token twice at once; no expired token is returned; no event is lost, and no consent that was stored, nor the link of one that was lost before")
 	add(domain, "TestEveryFailure", "after any one failed call of any use case, before or after its effect, a retry succeeds, and an event tells of each change")
 	add(domain, "TestEvents_EveryFailure", "no event is lost by any one failed call or crash, before or after its effect, on a bus that works and on one that is down")
+	add(domain, "TestConsent_EveryFailure", "no consent loses its grant, its link or an event by any one failed call or crash, before or after its effect; only a crash between the platform's answer and the first write loses a grant, and the link then works again")
 	add(domain, "TestOutage", "an outage of an hour marks no connection needs_reauth, causes few calls, and its backlog drains at a limited rate")
 	add(local, "TestKill9", "a worker that is killed at any moment loses only grants that the platform had rotated and no store had yet")
+	add(local, "TestConsent_Kill9", "an oauth-callback that is killed at any call of a consent loses only a grant that nothing could store yet, and then its link works again; the sweep completes the others, and an event tells of each connection")
 	add(local, "TestCommand_Restart", "SIGTERM during a refresh loses nothing; SIGKILL loses only grants in that window, and token-get reports them")
 	add(local, "TestConcurrentTokenGets", "200 concurrent callers of one expired token cause one exchange and get 200 good answers")
 	add(local, "TestCallerDisconnects", "a caller that disconnects during a refresh loses nothing")

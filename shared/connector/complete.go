@@ -463,11 +463,17 @@ func (c *consent) revokeGranted(ctx context.Context, grants []Grant) error {
 }
 
 // postpone leaves the consent to the next callback of its browser, or to the
-// sweep, and returns cause. After a day of tries the consent fails.
+// sweep, and returns cause: with the reason unfinished, since nothing needs to be
+// started again. After a day of tries the consent fails.
 func (c *consent) postpone(ctx context.Context, cause error) error {
 	now := c.Now().UTC()
 	if !c.record.RedeemedAt.IsZero() && now.After(c.record.RedeemedAt.Add(revokePendingFor)) {
 		return c.fail(ctx, cause, nil)
+	}
+	if e := AsError(cause); e.Code.TryLater() && e.Reason == "" {
+		unfinished := *e
+		unfinished.Reason = reasonUnfinished
+		cause = &unfinished
 	}
 	next := c.record
 	next.Tries++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,49 +14,70 @@ import (
 )
 
 // A consent fails, or its process crashes, at any call of a port, before the call acted
-// or after it. Whatever it hits: once the code was redeemed, there is a connection in
-// the end, or the link can be opened again. There is one connection an account, one
-// event of it, no secret without a record, and no grant is lost but in the window
-// between the platform's answer and the first write.
+// or after it, on a bus that works and on one that is down. Whatever it hits: once the
+// code was redeemed, there is a connection in the end, or the link can be opened again.
+// There is one connection an account, an event tells of each, there is no secret without
+// a record, and no grant is lost but in the window between the platform's answer and the
+// first write.
 func TestConsent_EveryFailure(t *testing.T) {
 	t.Parallel()
 	for _, name := range []connector.Name{"facebook", "youtube", "twitter", "tiktok"} {
 		for _, kind := range []string{"new", "again", "confirmed"} {
 			t.Run(string(name)+"/"+kind, func(t *testing.T) {
 				t.Parallel()
-				faults, window := 0, 0
-				for _, crashes := range []bool{false, true} {
-					for _, after := range []bool{false, true} {
-						for n := 1; ; n++ {
-							done, lost := breakConsent(t, name, kind, n, after, crashes)
-							if done || t.Failed() {
-								break
-							}
-							faults++
-							if lost {
-								window++
-							}
+				faults, sum := 0, consentLosses{}
+				for mode := range 8 {
+					f := fault{after: mode&1 > 0, crash: mode&2 > 0, busDown: mode&4 > 0}
+					for f.n = 1; ; f.n++ {
+						hit, losses := breakConsent(t, name, kind, f)
+						sum.add(losses)
+						if !hit || t.Failed() {
+							break
 						}
+						faults++
 					}
 				}
+				if faults == 0 || sum.events == 0 || sum.window == 0 {
+					t.Errorf("%d faults, and %+v", faults, sum)
+				}
 				attr(t, "faults", faults)
-				attr(t, "lost_in_window", window)
+				attr(t, "grants_lost_in_window", sum.window)
+				attr(t, "grants_lost_otherwise", sum.grants)
+				attr(t, "links_lost", sum.links)
+				attr(t, "events", sum.events)
+				attr(t, "events_lost", sum.eventsLost)
 			})
 		}
 	}
 }
 
+// consentLosses are what consents lost, and how many events they sent.
+type consentLosses struct {
+	window int // grants that a crash lost before anything could store them
+	grants int // grants that were lost otherwise
+	links  int // links that are dead although their consent led to no connection
+	events int
+
+	eventsLost int
+}
+
+func (l *consentLosses) add(other consentLosses) {
+	l.window += other.window
+	l.grants += other.grants
+	l.links += other.links
+	l.events += other.events
+	l.eventsLost += other.eventsLost
+}
+
 // breakConsent breaks one call of a consent, and then lets the person reload, the
-// product confirm again, and the sweep run. It reports whether the consent makes fewer
-// than n calls, and whether the grant was lost in the window.
-func breakConsent(t *testing.T, name connector.Name, kind string, n int, after, crashes bool) (done, window bool) {
+// product confirm again, and the sweep run. It reports whether there was an n-th call,
+// and what was lost.
+func breakConsent(t *testing.T, name connector.Name, kind string, broken fault) (hit bool, losses consentLosses) {
 	t.Helper()
 	b := newBench(t)
 	r := connector.LinkRequest{Platform: name, Owner: "acme", ReturnURL: returnURL}
-	before := 0
 	if kind == "again" {
 		r.ConnectionID = b.connect(t, name).ID
-		before = b.connectedEvents()
 	}
 	r.Confirm = kind == "confirmed"
 	link := b.mint(t, r)
@@ -65,14 +87,25 @@ func breakConsent(t *testing.T, name connector.Name, kind string, n int, after, 
 	}
 	codes := func() int { return b.sandbox.Count(string(name), "token/authorization_code") }
 	redeemedBefore := codes()
-	f := &failing{n: n, after: after}
-	b.hook(func(ctx context.Context, call connectortest.Call, next func() error) error {
-		err := f.hook(ctx, call, next)
-		if crashes && f.hit && errors.Is(err, errFlaky) {
+	f, written, stored := &failing{n: broken.n, after: broken.after}, &transitions{}, false
+	crashing := func(ctx context.Context, call connectortest.Call, next func() error) error {
+		err := next()
+		if broken.crash && errors.Is(err, errFlaky) {
 			panic(crash{})
 		}
 		return err
-	})
+	}
+	// What the code yielded is stored by the first of these writes after the platform's
+	// answer.
+	storing := func(_ context.Context, call connectortest.Call, next func() error) error {
+		err := next()
+		if writes := call.Name == "Store.ReplaceTicket" || call.Name == "Vault.Put"; writes && err == nil && codes() > redeemedBefore {
+			stored = true
+		}
+		return err
+	}
+	b.hook(connectortest.Chain(crashing, f.hook, storing, written.hook))
+	b.events.Refuse(func(connector.Event) bool { return broken.busDown })
 	run := func() {
 		defer func() {
 			if crashed := recover(); crashed != nil {
@@ -89,12 +122,13 @@ func breakConsent(t *testing.T, name connector.Name, kind string, n int, after, 
 		}
 	}
 	run()
-	hit := f.hit
+	hit = f.hit
 	f.disarm()
-	b.hook(nil)
-	at := fmt.Sprintf("call %d (%s, after acting: %v, crashes: %v)", n, f.what, after, crashes)
+	b.events.Refuse(nil)
+	b.hook(written.hook)
+	at := fmt.Sprintf("%+v (%s)", broken, f.what)
 
-	redeemed := codes() > redeemedBefore
+	redeemed, storedBefore := codes() > redeemedBefore, stored
 	b.clock.Advance(time.Minute)
 	b.sweep(t)
 	again, err := b.Callback(t.Context(), request) // a reload
@@ -106,15 +140,17 @@ func breakConsent(t *testing.T, name connector.Name, kind string, n int, after, 
 		b.sweep(t)
 	}
 	connections := b.connected(t)
-	saved := len(connections) > 0 && (kind != "again" || b.connectedEvents() > before)
-	if !saved {
-		// The link is good, so that nothing is lost but the answer in the window.
-		window = redeemed
+	if !written.connected() {
 		if _, err := b.Start(t.Context(), link); err != nil {
+			losses.links++
 			t.Errorf("%s: redeemed %v, no connection, and the link is dead: %v", at, redeemed, err)
 		}
-		if redeemed && !crashes && f.what != "Store.ReplaceTicket" && f.what != "Sealer.Seal" {
-			t.Errorf("%s: the grant was lost although the process lived on", at)
+		switch {
+		case redeemed && (storedBefore || !broken.crash):
+			losses.grants++
+			t.Errorf("%s: the grant was lost outside the window", at)
+		case redeemed:
+			losses.window++
 		}
 	}
 	accounts := map[string]bool{}
@@ -127,29 +163,26 @@ func breakConsent(t *testing.T, name connector.Name, kind string, n int, after, 
 			t.Errorf("%s: the token: %v", at, err)
 		}
 	}
-	if n := b.connectedEvents() - before; saved && kind != "again" && n < len(connections) {
-		t.Errorf("%s: %d events of %d connections", at, n, len(connections))
-	}
 	b.clock.Advance(30 * time.Minute)
 	b.sweep(t)
+	lost, told := written.lost(b.events.All())
+	if losses.events, losses.eventsLost = told, len(lost); len(lost) > 0 {
+		t.Errorf("%s: nobody was told of %+v", at, lost)
+	}
 	if left := b.vault.Names("pending/"); len(left) > 0 {
 		t.Errorf("%s: left in the vault: %v", at, left)
 	}
 	if n := len(b.vault.Names("connections/")); n != len(connections) {
 		t.Errorf("%s: %d secrets of %d connections", at, n, len(connections))
 	}
-	return !hit, window
+	return hit, losses
 }
 
-// connectedEvents returns how many different events say that a connection is connected.
-func (b *bench) connectedEvents() int {
-	ids := map[connector.ID]bool{}
-	for _, e := range b.events.All() {
-		if e.Type == connector.EventConnected {
-			ids[e.ID] = true
-		}
-	}
-	return len(ids)
+// connected reports whether a connection was connected.
+func (n *transitions) connected() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.ContainsFunc(n.all, func(t transition) bool { return t.event == connector.EventConnected })
 }
 
 // While the store takes no writes after the code was redeemed, the vault has what the

@@ -26,14 +26,16 @@ import (
 // rotates its refresh tokens, and ends the whole grant when it receives a spent
 // one. Workers crash at any step, pause until the timeout of Lambda, and have
 // clocks that differ. Requests and replies get lost. The vault and the store fail
-// before or after their effect. Holders whose lease has expired are in the tests
-// of the lease and of the outcomes. Each schedule checks that
+// before or after their effect. People consent, and reload. Holders whose lease has
+// expired are in the tests of the lease and of the outcomes. Each schedule checks that
 //
 //   - at most one exchange of a refresh token is in flight;
 //   - a worker that does not crash loses no grant;
 //   - a connection with a valid, stored refresh token is not marked needs_reauth;
 //   - no expired access token is returned;
 //   - every connection with a valid grant works after the faults;
+//   - a consent whose code was redeemed has a connection in the end, unless it was lost
+//     between the platform's answer and the first write, and then its link works;
 //   - an event tells of every change, once the faults end: of a bus that is down at
 //     times, that refuses single events, and whose answers get lost.
 //
@@ -67,13 +69,19 @@ func TestSimulation(t *testing.T) {
 	attr(t, "grants_lost_in_window", sum.lostInWindow)
 	attr(t, "grants_lost_by_lost_replies", sum.lostReplies)
 	attr(t, "grants_lost_otherwise", 0)
+	attr(t, "consents", sum.consents)
+	attr(t, "consents_lost_in_window", sum.consentsInWindow)
+	attr(t, "consents_lost_by_lost_replies", sum.consentReplies)
+	attr(t, "consents_lost_otherwise", 0)
+	attr(t, "links_lost", 0)
 	attr(t, "events", sum.events)
 	attr(t, "events_sent_late", sum.lateEvents)
 	attr(t, "events_lost", 0)
 	t.Logf("schedules %d, exchanges %d, crashes %d, faults %d, long pauses %d; grants lost in the window between rotation and durable write: %d, by lost replies: %d, otherwise: 0; events %d, sent late %d, lost 0",
 		schedules, sum.exchanges, sum.crashes, sum.faults, sum.pauses, sum.lostInWindow, sum.lostReplies, sum.events, sum.lateEvents)
-	if sum.crashes == 0 || sum.faults == 0 || sum.exchanges == 0 || sum.lateEvents == 0 {
-		t.Errorf("the simulation had no crash, no fault, no exchange or no late event: %+v", sum)
+	t.Logf("consents %d, lost in the window: %d, by lost replies: %d, otherwise: 0", sum.consents, sum.consentsInWindow, sum.consentReplies)
+	if sum.consents == 0 || sum.crashes == 0 || sum.faults == 0 || sum.exchanges == 0 || sum.lateEvents == 0 {
+		t.Errorf("the simulation had no consent, no crash, no fault, no exchange or no late event: %+v", sum)
 	}
 }
 
@@ -100,6 +108,8 @@ type counts struct {
 	lostInWindow, lostReplies          int
 	events, lateEvents                 int
 	imports                            int // of files that were imported or handed out before
+	consents                           int // that led to a connection
+	consentsInWindow, consentReplies   int // consents that were lost
 }
 
 func (n *counts) add(other counts) {
@@ -112,6 +122,9 @@ func (n *counts) add(other counts) {
 	n.events += other.events
 	n.lateEvents += other.lateEvents
 	n.imports += other.imports
+	n.consents += other.consents
+	n.consentsInWindow += other.consentsInWindow
+	n.consentReplies += other.consentReplies
 }
 
 const (
@@ -137,6 +150,8 @@ type world struct {
 	faultless bool               // no port and no network fails
 	durable   map[string]bool    // refresh tokens that a store has
 	files     []connector.Fields // that were imported or handed out
+	people    []string           // who have not consented yet
+	consents  []simulatedConsent
 	problems  []string
 	counts    counts
 }
@@ -216,6 +231,11 @@ func (w *world) run(t *testing.T) {
 		w.ids = append(w.ids, imported.Connections[0].ID)
 	}
 
+	if _, err := setup.service.PutApp(t.Context(), "rotating", connector.App{ClientID: "client", ClientSecret: connector.NewSecret("made-up-secret")}); err != nil {
+		t.Fatal(err)
+	}
+	w.meetPeople()
+
 	var workers sync.WaitGroup
 	for i := range 4 {
 		workers.Go(func() { w.worker(uint64(i+1), simulatedFaults).run(t) })
@@ -229,6 +249,7 @@ func (w *world) run(t *testing.T) {
 	time.Sleep(simulatedLifetime + time.Minute)
 	w.checkRecovery(t)
 	w.checkEvents(t)
+	w.checkConsents(t.Context())
 }
 
 // checkEvents checks that an event tells of every change, once the sweep ran a few
@@ -250,14 +271,16 @@ func (w *world) checkEvents(t *testing.T) {
 	w.count(func(n *counts) { n.events += told })
 }
 
-// sendOwed has a sweep and a worker send the events that are owed.
+// sendOwed has a sweep and a worker send the events that are owed, and continue the
+// consents.
 func (k *worker) sendOwed(ctx context.Context) {
 	k.service.QueueDue(ctx)
 	for _, item := range k.world.queue.Drain() {
-		if item.Kind != connector.EventKind {
-			continue // the workers refresh connections that are not due, too
+		if !isSimulatedDue(item) {
+			continue
 		}
 		result, _ := k.service.HandleDue(ctx, item)
+		k.exchanging = nil
 		if result == connector.Sent {
 			k.world.count(func(n *counts) { n.lateEvents++ })
 		}
@@ -407,6 +430,10 @@ func (k *worker) invoke(t *testing.T) {
 		k.takeFull(ctx, id)
 	case action < 20:
 		k.sendOwed(ctx)
+	case action == 70:
+		k.consent(ctx)
+	case action == 71 || action == 72:
+		k.reload(ctx)
 	case action >= 20 && action < 70:
 		k.service.HandleDue(ctx, dueKey(id))
 	default:
@@ -524,7 +551,11 @@ func (k *worker) hook(ctx context.Context, call connectortest.Call, next func() 
 		if before {
 			return errFlaky
 		}
-		if err := next(); err != nil || !after {
+		err := next()
+		if err == nil && call.Name == "Store.ReplaceTicket" {
+			k.recordConsent()
+		}
+		if err != nil || !after {
 			return err
 		}
 		return errFlaky
@@ -652,6 +683,11 @@ type simulatedGrant struct {
 	crashed bool
 	// brought is what a person holds whose import failed.
 	brought connector.Fields
+	// newcomer says that the person consents during the faults. Of their consent the
+	// platform does not say that the client secret is wrong, which ends it.
+	newcomer bool
+	// redeemed reports whether the code of a consent was exchanged.
+	redeemed bool
 }
 
 // consent simulates the first consent of a person.
@@ -769,7 +805,7 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 		return connector.Credentials{}, &connector.Error{Code: connector.RateLimited, RetryAfter: time.Duration(luck) * time.Second}
 	case luck < 80:
 		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Message: "request lost"}
-	case luck < 90:
+	case luck < 90 && !g.newcomer:
 		return connector.Credentials{}, &connector.Error{Code: connector.AppMisconfigured, Message: "wrong client secret"}
 	case luck < 100:
 		connector.Sleep(ctx, time.Minute)
@@ -832,20 +868,12 @@ func (p *simulatedPlatform) Full(_ connector.App, c connector.Credentials) conne
 	return c.Fields
 }
 
-func (p *simulatedPlatform) AuthorizeURL(connector.App, connector.Authorization) (string, error) {
-	return "", errors.ErrUnsupported
+func (p *simulatedPlatform) AuthorizeURL(_ connector.App, a connector.Authorization) (string, error) {
+	return "https://rotating.example/authorize?state=" + a.State.Reveal(), nil
 }
 
 func (p *simulatedPlatform) AuthorizationError(string) *connector.Error {
 	return &connector.Error{Code: connector.Internal, Message: "no authorization in the simulation"}
-}
-
-func (p *simulatedPlatform) Redeem(context.Context, connector.App, connector.Authorization, connector.Secret) (connector.Credentials, error) {
-	return connector.Credentials{}, errors.ErrUnsupported
-}
-
-func (p *simulatedPlatform) Grants(context.Context, connector.App, connector.Credentials) ([]connector.Grant, error) {
-	return nil, errors.ErrUnsupported
 }
 
 // endedByConsent reports whether credentials are those of an earlier consent.

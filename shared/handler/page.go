@@ -103,6 +103,11 @@ var headings = map[connector.Code]string{
 	connector.StateInvalid:   "The connection cannot be completed",
 }
 
+// headingByReason replaces the title where the reason says more than the code.
+var headingByReason = map[string]string{
+	"unfinished": "The connection is not completed yet",
+}
+
 // userFacingCodes are the codes whose detail concerns a choice of the person.
 // For all other codes, the page shows the detail in its support section.
 var userFacingCodes = []connector.Code{connector.AccessDenied, connector.AccountMismatch, connector.ScopeMissing}
@@ -110,6 +115,7 @@ var userFacingCodes = []connector.Code{connector.AccessDenied, connector.Account
 // personByReason replaces what the person in the browser should do, where the
 // reason says more than the code.
 var personByReason = map[string]string{
+	"unfinished":        "You gave access, and nothing is lost. Reload this page in a moment. If you close it, the connector continues without you.",
 	"too_many_accounts": "You gave access to more accounts than can be connected at once. Open the connect link again and choose fewer of them on the platform's page.",
 }
 
@@ -124,7 +130,7 @@ func failurePage(p problemBody) (string, error) {
 		Problem    problemBody
 		UserFacing bool
 		Person     string
-	}{head(cmp.Or(headings[p.Code], p.Title)), p, slices.Contains(userFacingCodes, p.Code), cmp.Or(personByReason[p.Reason], codeInfo[p.Code].person)})
+	}{head(cmp.Or(headingByReason[p.Reason], headings[p.Code], p.Title)), p, slices.Contains(userFacingCodes, p.Code), cmp.Or(personByReason[p.Reason], codeInfo[p.Code].person)})
 }
 
 // deletionPage shows the status of a data deletion.

@@ -56,7 +56,7 @@ var codeInfo = map[connector.Code]info{
 		"Mint a new link.",
 		"A link connects an account once and expires. If your account is connected already, you can close this window. Otherwise ask for a new link."},
 	connector.QuotaExhausted: {http.StatusTooManyRequests, "The posts of this period are used up",
-		"Wait until resets_at, or buy more from the platform.", "Try again later."},
+		"Wait until resets_at, or buy more from the platform.", "Wait a few hours and open the connect link again."},
 	connector.RateLimited: {http.StatusTooManyRequests, "Too many requests",
 		"Wait for retry_after seconds.", "Wait a few minutes and open the connect link again."},
 	connector.PlatformUnavailable: {http.StatusServiceUnavailable, "The platform does not answer",
@@ -64,7 +64,7 @@ var codeInfo = map[connector.Code]info{
 	connector.Suspended: {http.StatusForbidden, "The operator suspended this",
 		"Ask the operator of the connector.", "Ask the sender of the link."},
 	connector.Internal: {http.StatusInternalServerError, "Something failed",
-		"Report the instance to the operator of the connector.", "Send the reference below to the sender of the link."},
+		"Report the instance to the operator of the connector.", "Reload this page in a moment. If it fails again, send the reference below to the sender of the link."},
 }
 
 // statusError is an InvalidRequest with a more specific status than 400: an
