@@ -102,7 +102,7 @@ func (c *consent) complete(ctx context.Context) error {
 		// The person is connected. The sweep saves the rest.
 		_ = c.postpone(ctx, err)
 		return nil
-	case retryable(err) && !ofBudget(err):
+	case retryable(err) && !ofBudget(err), ofApp(err):
 		return c.postpone(ctx, err)
 	case len(c.saved) > 0:
 		// Most platforms would end what was saved together with the rest.
@@ -569,6 +569,13 @@ func (c *consent) revokeAll(ctx context.Context) error {
 		return err
 	}
 	return c.revokeGranted(ctx, grants)
+}
+
+// ofApp reports whether the platform refused the app, or none is stored: the operator
+// can change that, and the grant is good.
+func ofApp(err error) bool {
+	code := AsError(err).Code
+	return code.AppRefused() || code == AppNotConfigured
 }
 
 // ofBudget reports whether a budget refused the accounts of a consent.

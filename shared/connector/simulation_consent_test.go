@@ -26,7 +26,7 @@ type simulatedConsent struct {
 func (w *world) meetPeople() {
 	for i := range simulatedPeople {
 		account := fmt.Sprintf("person-%d", i)
-		w.platform.grants[account] = &simulatedGrant{account: account, inFlight: map[string]int{}, newcomer: true}
+		w.platform.grants[account] = &simulatedGrant{account: account, inFlight: map[string]int{}}
 		w.people = append(w.people, account)
 	}
 }

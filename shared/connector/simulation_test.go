@@ -683,9 +683,6 @@ type simulatedGrant struct {
 	crashed bool
 	// brought is what a person holds whose import failed.
 	brought connector.Fields
-	// newcomer says that the person consents during the faults. Of their consent the
-	// platform does not say that the client secret is wrong, which ends it.
-	newcomer bool
 	// redeemed reports whether the code of a consent was exchanged.
 	redeemed bool
 }
@@ -805,7 +802,7 @@ func (p *simulatedPlatform) Refresh(ctx context.Context, _ connector.App, c conn
 		return connector.Credentials{}, &connector.Error{Code: connector.RateLimited, RetryAfter: time.Duration(luck) * time.Second}
 	case luck < 80:
 		return connector.Credentials{}, &connector.Error{Code: connector.PlatformUnavailable, Uncertain: true, Message: "request lost"}
-	case luck < 90 && !g.newcomer:
+	case luck < 90:
 		return connector.Credentials{}, &connector.Error{Code: connector.AppMisconfigured, Message: "wrong client secret"}
 	case luck < 100:
 		connector.Sleep(ctx, time.Minute)

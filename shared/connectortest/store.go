@@ -21,6 +21,7 @@ import (
 type Store struct {
 	mu          sync.Mutex
 	connections map[connector.ID]stored
+	ids         []connector.ID // of connections, sorted
 	accounts    map[account]connector.ID
 	tickets     map[connector.RecordKey]connector.Ticket
 	counters    map[string]int
@@ -86,9 +87,10 @@ func (s *Store) Connections(_ context.Context, f connector.Filter, cursor string
 	defer s.mu.Unlock()
 
 	var page []connector.Connection
-	for _, id := range slices.Sorted(maps.Keys(s.connections)) {
+	from, _ := slices.BinarySearch(s.ids, after+"\x00")
+	for _, id := range s.ids[from:] {
 		c := s.connections[id].connection
-		if id <= after || !f.Match(c) {
+		if !f.Match(c) {
 			continue
 		}
 		if len(page) == limit {
@@ -177,6 +179,9 @@ func (s *Store) Commit(_ context.Context, change connector.Change) (connector.Co
 	if change.Before != nil {
 		s.free(change.Before.ID)
 		delete(s.connections, change.Before.ID)
+		if at, found := slices.BinarySearch(s.ids, change.Before.ID); found {
+			s.ids = slices.Delete(s.ids, at, at+1)
+		}
 	}
 	if change.After == nil {
 		return connector.Connection{}, nil
@@ -190,6 +195,9 @@ func (s *Store) Commit(_ context.Context, change connector.Change) (connector.Co
 		s.accounts[accountOf(c)] = c.ID
 	}
 	s.connections[c.ID] = stored{connection: c, dueAt: c.RefreshAt}
+	if at, found := slices.BinarySearch(s.ids, c.ID); !found {
+		s.ids = slices.Insert(s.ids, at, c.ID)
+	}
 	return clone(c), nil
 }
 

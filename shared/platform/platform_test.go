@@ -88,7 +88,7 @@ var rows = []row{
 		others:  "1500000000000000002",
 		cadence: connector.Cadence{Model: connector.Rotating, Lifetime: 2 * time.Hour, Lapse: sixMonths, CheckEvery: 7 * 24 * time.Hour},
 		extras: []connector.AppField{
-			{Name: "api_key"}, {Name: "api_secret", Secret: true, SecretOf: "api_key"}, {Name: "bearer_token", Secret: true, SecretOf: "api_key"},
+			{Name: "api_key"}, {Name: "api_secret", Secret: true, SecretOf: "api_key"}, {Name: "bearer_token", Secret: true},
 			{Name: "tier"}, {Name: "monthly_post_limit", Number: true}, {Name: "billing_day", Number: true},
 		},
 	},
