@@ -149,7 +149,8 @@ func (s *Service) revoke(ctx context.Context, c Connection) error {
 	return err
 }
 
-// hasOthers reports whether the person of c has another connection.
+// hasOthers reports whether the person of c has another connection, or a consent that
+// may lead to one.
 func (s *Service) hasOthers(ctx context.Context, c Connection) (bool, error) {
 	others, err := s.Store.UserConnections(ctx, c.Platform, c.UserID)
 	if err != nil {
@@ -160,7 +161,7 @@ func (s *Service) hasOthers(ctx context.Context, c Connection) (bool, error) {
 			return true, nil
 		}
 	}
-	return false, nil
+	return s.hasConsent(ctx, c.Platform, c.UserID)
 }
 
 // postponeRevocation leaves the revocation to the worker.

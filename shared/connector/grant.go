@@ -426,7 +426,8 @@ func (s *Service) revokeUnused(ctx context.Context, p Platform, app App, grants 
 }
 
 // revokeGrant revokes a grant, unless another connection of the same person
-// exists: most platforms end every grant that the person gave to the app. It
+// exists, or may come of a consent: most platforms end every grant that the person
+// gave to the app. It
 // also leaves the grant alone where the platform does not say who the person is.
 func (s *Service) revokeGrant(ctx context.Context, p Platform, app App, g Grant) error {
 	revoker, ok := p.(Revoker)
@@ -445,7 +446,33 @@ func (s *Service) revokeGrant(ctx context.Context, p Platform, app App, g Grant)
 	if err != nil || len(others) > 0 {
 		return err
 	}
+	if waits, err := s.hasConsent(ctx, p.Describe().Name, user); err != nil || waits {
+		return err
+	}
 	return s.revokeWith(ctx, revoker, app, g.Credentials, user)
+}
+
+// hasConsent reports whether a consent of the person may still lead to a connection.
+// If it does not, it revokes the grant itself.
+func (s *Service) hasConsent(ctx context.Context, platform Name, user string) (bool, error) {
+	keys, err := s.Store.UserRecords(ctx, platform, user)
+	if err != nil {
+		return false, internal("finding consents of the same person", err)
+	}
+	for _, key := range keys {
+		if key.Kind != StateKind {
+			continue
+		}
+		c, err := s.readConsent(ctx, key.ID)
+		switch {
+		case errors.Is(err, ErrNotFound):
+		case err != nil:
+			return false, err
+		case c.record.Phase == consentRedeemed, c.record.Phase == consentWaiting:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // The scopes of a connection are computed here alone.
