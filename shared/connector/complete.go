@@ -379,7 +379,7 @@ func (c *consent) lose(ctx context.Context) error {
 	default:
 		next.Failure, next.Until = newConsentFailure(gone), c.Now().UTC().Add(confirmationLife+confirmationSlack)
 	}
-	if err := c.write(ctx, next, Change{}); err != nil || next.Failure == nil {
+	if err := c.writeFailed(ctx, next); err != nil || next.Failure == nil {
 		return err
 	}
 	return gone
@@ -431,9 +431,10 @@ func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 }
 
 // writeFailed writes the record of a consent that failed. Where the consent has the
-// link and saved nothing, the link is good again.
+// link, by a connection or by Confirm, and saved nothing, the link is good again,
+// unless EndLink was called.
 func (c *consent) writeFailed(ctx context.Context, next consentRecord) error {
-	if !c.record.Spent {
+	if !c.record.Spent && !c.record.Confirmed {
 		return c.write(ctx, next, Change{})
 	}
 	next.Spent = false
