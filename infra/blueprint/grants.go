@@ -150,6 +150,7 @@ func refreshGrants() []Grant {
 	return []Grant{
 		onRecords([]string{get, update, remove}, "connection#*"), // a check may find a person who asked for an erasure
 		onRecords([]string{get}, "ticket#erased#*"),
+		onRecords([]string{get}, "ticket#state#*"),              // a revocation spares a person whose consent waits
 		onRecords([]string{put}, "ticket#pending#*"),            // for the late writers of a purge
 		onRecords([]string{get, put}, "ticket#stand_in#*"),      // a check may find that another connection has the account
 		onRecords([]string{get, put, remove}, "ticket#event#*"), // until the bus accepted it; get: in an erasure
