@@ -80,7 +80,14 @@ var youtubeAppFile = newAliases("google youtube", []alias{
 	{names: "access_token refresh_token token", read: notForApp, source: googleAuth},
 })
 
-var twitterFile = newAliases("twitter x", tokenAnswer, postizRow, []alias{
+// twitterClient are the names of the OAuth 2.0 client.
+var twitterClient = []alias{
+	{names: "client_id", field: "client_id", source: ours + "; " + nodeTwitter + "; " + xurl},
+	{names: "client_secret", field: "client_secret", source: ours + "; " + nodeTwitter + "; " + xurl},
+}
+
+// twitterConsumer are the names of the app's keys of OAuth 1.0a.
+var twitterConsumer = []alias{
 	{names: "api_key", field: "api_key", source: ours + "; " + xConsole},
 	{names: "consumer_key", field: "api_key", source: tweepy + "; " + xurl},
 	{names: "app_key", field: "api_key", source: nodeTwitter},
@@ -89,6 +96,9 @@ var twitterFile = newAliases("twitter x", tokenAnswer, postizRow, []alias{
 	{names: "consumer_secret", field: "api_secret", source: tweepy + "; " + xurl},
 	{names: "app_secret", field: "api_secret", source: nodeTwitter},
 	{names: "bearer_token", field: "bearer_token", source: ours + "; " + tweepy},
+}
+
+var twitterFile = newAliases("twitter x", tokenAnswer, postizRow, twitterConsumer, []alias{
 	{names: "access_token", field: "access_token", source: ours + "; " + rfc6749 + "; " + nodeTwitter},
 	{names: "access_token_key", field: "access_token", source: tweepy},
 	{names: "oauth_token", field: "access_token", source: xTokens},
@@ -97,8 +107,7 @@ var twitterFile = newAliases("twitter x", tokenAnswer, postizRow, []alias{
 	{names: "token_secret", field: "access_token_secret", source: xurl},
 	{names: "oauth_token_secret", field: "access_token_secret", source: xTokens},
 	{names: "user_id screen_name", read: notNeeded, source: xTokens},
-	{names: "client_id", field: "client_id", source: ours + "; " + nodeTwitter + "; " + xurl},
-	{names: "client_secret", field: "client_secret", source: ours + "; " + nodeTwitter + "; " + xurl},
+}, twitterClient, []alias{
 	{names: "expiration_time", field: "token_expiry", read: asTime, source: xurl + ": in seconds"},
 	{names: "redirect_uri default_user", read: notNeeded, source: xurl},
 	{names: "token", field: "access_token", read: asPair, source: postiz + ": the access token and its secret"},
@@ -108,18 +117,9 @@ var twitterFile = newAliases("twitter x", tokenAnswer, postizRow, []alias{
 	{names: "provider_refresh_token", field: "refresh_token", source: supabase},
 })
 
-var twitterAppFile = newAliases("twitter x", []alias{
-	{names: "client_id", field: "client_id", source: ours + "; " + nodeTwitter + "; " + xurl},
-	{names: "client_secret", field: "client_secret", source: ours + "; " + nodeTwitter + "; " + xurl},
+var twitterAppFile = newAliases("twitter x", twitterClient, []alias{
 	{names: "mode", field: "mode", source: ours},
-	{names: "api_key", field: "api_key", source: ours + "; " + xConsole},
-	{names: "consumer_key", field: "api_key", source: tweepy + "; " + xurl},
-	{names: "app_key", field: "api_key", source: nodeTwitter},
-	{names: "api_secret", field: "api_secret", source: ours},
-	{names: "api_key_secret api_secret_key", field: "api_secret", source: xConsole},
-	{names: "consumer_secret", field: "api_secret", source: tweepy + "; " + xurl},
-	{names: "app_secret", field: "api_secret", source: nodeTwitter},
-	{names: "bearer_token", field: "bearer_token", source: ours + "; " + tweepy},
+}, twitterConsumer, []alias{
 	{names: "tier", field: "tier", source: ours},
 	{names: "monthly_post_limit", field: "monthly_post_limit", source: ours},
 	{names: "billing_day", field: "billing_day", source: ours},

@@ -13,28 +13,28 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// reading is how the value of a field in a file is read.
-type reading int
+// valueKind is what the value of a field in a file is.
+type valueKind int
 
 const (
-	asWord            reading = iota // one word, such as a token or an id
-	asTime                           // a time: see parseInstant
-	asIssueTime                      // the time at which the tokens were issued
-	asLifetime                       // seconds
-	asPagePair                       // a Page token, or Postiz's "<token>___<user token>"
-	asPair                           // "<access token>:<secret>", or an access token
-	asObjectID                       // an object with an id
-	notForCredentials                // known; the file of an app
-	notNeeded                        // known; a string, a number or a boolean that nobody reads
-	notNeededAny                     // known; of any type
-	notForApp                        // known; belongs to a connection and not to an app
+	asWord            valueKind = iota // one word, such as a token or an id
+	asTime                             // a time: see parseInstant
+	asIssueTime                        // the time at which the tokens were issued
+	asLifetime                         // seconds
+	asPagePair                         // a Page token, or Postiz's "<token>___<user token>"
+	asPair                             // "<access token>:<secret>", or an access token
+	asObjectID                         // an object with an id
+	notForCredentials                  // known; the file of an app
+	notNeeded                          // known; a string, a number or a boolean that nobody reads
+	notNeededAny                       // known; of any type
+	notForApp                          // known; belongs to a connection and not to an app
 )
 
 // alias is a row of a table of names: one field, by the names that files give it.
 type alias struct {
 	names  string // separated by spaces
 	field  string // ours; empty for fields that are not needed
-	read   reading
+	read   valueKind
 	only   string // the values that the field may have, separated by spaces; empty: any
 	source string
 }
