@@ -71,8 +71,8 @@ func mutants() []mutant {
 			Name:    "uncertain-token-shown-again",
 			Guard:   "A refresh token that may be spent is not sent again while the access token works.",
 			File:    dir + "refresh.go",
-			Find:    `&& rotates(p, c) && c.alive(now)`,
-			Replace: `&& rotates(p, c) && false`,
+			Find:    `&& rotates(p, c.ExpiresAt) && c.alive(now)`,
+			Replace: `&& rotates(p, c.ExpiresAt) && false`,
 		},
 		{
 			Name:    "lost-answer-forgotten",
@@ -654,8 +654,8 @@ func mutants() []mutant {
 			Name:    "expired-consent-not-renewed",
 			Guard:   "A consent that continues after its access token expired renews it first.",
 			File:    dir + "complete.go",
-			Find:    `err = c.renewExpired(ctx)`,
-			Replace: `err = nil`,
+			Find:    `err := c.renewExpired(ctx)`,
+			Replace: `err := error(nil)`,
 		},
 
 		// Purges and erasures.

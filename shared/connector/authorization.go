@@ -64,6 +64,12 @@ func hash(s Secret) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// platformHash returns the hash that stands, in the table, for a value that differs
+// between platforms: an id of a person or of a notice, or a refresh token.
+func platformHash(platform Name, value string) string {
+	return hash(NewSecret(string(platform) + "#" + value))
+}
+
 // codeVerifier derives the PKCE code verifier (RFC 7636, 4.1) of one
 // authorization: 43 characters of base64url.
 func codeVerifier(state, browser Secret) (Secret, error) {

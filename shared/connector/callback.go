@@ -139,7 +139,11 @@ func (c *consent) bringToAnswer(ctx context.Context, r CallbackRequest) error {
 				return internal("waiting for a consent", err)
 			}
 		}
-		if err := c.reread(ctx); err != nil {
+		err := c.read(ctx)
+		if errors.Is(err, ErrNotFound) {
+			return errStateInvalid()
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -178,12 +182,7 @@ func (c *consent) redeem(ctx context.Context, code Secret) error {
 	if err := c.CredentialStore.Prepare(ctx); err != nil {
 		return internal("preparing the credential store", err)
 	}
-	redeemed, err := withCurrentOrPreviousSecret(ctx, c.Service, c.app, clientRefused, func(app App) (Credentials, error) {
-		ctx, cancel, err := exchangeContext(ctx)
-		if err != nil {
-			return Credentials{}, err
-		}
-		defer cancel()
+	redeemed, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (Credentials, error) {
 		if err := c.spendExchange(ctx); err != nil {
 			return Credentials{}, err
 		}

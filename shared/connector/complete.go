@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -14,7 +15,7 @@ import (
 // resume continues a consent whose holder crashed or gave up. errLate: another
 // caller does.
 func (c *consent) resume(ctx context.Context) error {
-	if err := c.takeOver(ctx); err != nil {
+	if err := c.acquire(ctx); err != nil {
 		return err
 	}
 	return c.continueRedeemed(ctx)
@@ -57,16 +58,13 @@ func (c *consent) openRedeemed(ctx context.Context) error {
 
 // complete saves the accounts of a redeemed consent, or makes it wait for Confirm.
 func (c *consent) complete(ctx context.Context) error {
-	// A connection that is gone may have taken the grant with it.
-	_, err := c.target(ctx, c.record.Authorization)
-	if err == nil {
-		err = c.renewExpired(ctx)
-	}
 	var grants []Grant
+	err := c.renewExpired(ctx)
 	if err == nil {
 		grants, err = c.grants(ctx)
 	}
 	if errors.Is(err, ReauthorizationRequired) {
+		// A connection that is gone may have taken the grant with it.
 		_, gone := c.target(ctx, c.record.Authorization)
 		err = cmp.Or(gone, err)
 	}
@@ -106,7 +104,7 @@ func (c *consent) complete(ctx context.Context) error {
 		return c.postpone(ctx, err)
 	case len(c.saved) > 0:
 		// Most platforms would end what was saved together with the rest.
-		return c.finish(ctx, err)
+		return c.recordSaved(ctx, err)
 	}
 	return c.fail(ctx, err, grants)
 }
@@ -124,12 +122,7 @@ func (c *consent) renewExpired(ctx context.Context) error {
 	if err := c.CredentialStore.Prepare(ctx); err != nil {
 		return internal("preparing the credential store", err)
 	}
-	renewed, err := withCurrentOrPreviousSecret(ctx, c.Service, c.app, clientRefused, func(app App) (Credentials, error) {
-		ctx, cancel, err := exchangeContext(ctx)
-		if err != nil {
-			return Credentials{}, err
-		}
-		defer cancel()
+	renewed, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (Credentials, error) {
 		return c.platform.Refresh(ctx, app, c.credentials)
 	})
 	if err != nil {
@@ -149,12 +142,7 @@ func (c *consent) grants(ctx context.Context) ([]Grant, error) {
 			return nil, err
 		}
 	}
-	grants, err := withCurrentOrPreviousSecret(ctx, c.Service, c.app, clientRefused, func(app App) ([]Grant, error) {
-		ctx, cancel, err := exchangeContext(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer cancel()
+	grants, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) ([]Grant, error) {
 		return c.platform.Grants(ctx, app, c.credentials)
 	})
 	for i := range grants {
@@ -187,7 +175,7 @@ func (c *consent) saveOrWait(ctx context.Context, selected []Grant, target *Conn
 	if c.record.Phase == consentDone {
 		return nil
 	}
-	return c.finish(ctx, nil)
+	return c.recordSaved(ctx, nil)
 }
 
 // saveInTime saves a grant, and leaves time to record it.
@@ -234,14 +222,12 @@ func (c *consent) checkOwn(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
-	was := string(c.ticket.Body)
-	if err := c.reread(ctx); err != nil {
-		return err
-	}
-	if string(c.ticket.Body) != was {
+	was := c.ticket.Body
+	err := c.read(ctx)
+	if errors.Is(err, ErrNotFound) || err == nil && !bytes.Equal(c.ticket.Body, was) {
 		return errLate
 	}
-	return nil
+	return err
 }
 
 // spendLink adds to the transaction that saves the first connection of the consent
@@ -269,7 +255,7 @@ func (c *consent) spendLink(change *Change, id ID) (written func(), err error) {
 		return nil, err
 	}
 	*change = added
-	return func() { _ = c.wrote(next, ticket) }, nil
+	return func() { c.wrote(next, ticket) }, nil
 }
 
 // reserveLink spends the link before credentials of an existing connection are
@@ -298,18 +284,18 @@ func (c *consent) reserveLink(ctx context.Context) error {
 // spent returns the record and the link as they are once the consent has the link.
 func (c *consent) spent() (consentRecord, linkStatus) {
 	next, l := c.record, c.link
-	next.Spent, next.Accounts, next.Person = true, c.selected, personHash(c.record.Platform, c.userID)
+	next.Spent, next.Accounts, next.Person = true, c.selected, c.person()
 	l.Phase, l.By, l.Until, l.Accounts = linkSpent, c.id, c.Now().Add(linkSaving).UTC(), 0
 	l.Code, l.Reason = "", ""
 	return next, l
 }
 
-// finish records what was saved, with the consent and with the link. failure is
+// recordSaved records what was saved, with the consent and with the link. failure is
 // why it was not all, nil where it was. LinkGone: another consent has the link.
-func (c *consent) finish(ctx context.Context, failure error) error {
+func (c *consent) recordSaved(ctx context.Context, failure error) error {
 	next := c.record
 	next.Phase, next.Credentials, next.Spent, next.Accounts = consentDone, nil, true, len(c.saved)
-	next.Person = personHash(c.record.Platform, c.userID)
+	next.Person = c.person()
 	if failure != nil {
 		next.Failure = newConsentFailure(failure)
 	}
@@ -319,7 +305,7 @@ func (c *consent) finish(ctx context.Context, failure error) error {
 	}
 	err = c.changeLinkWith(ctx, c.record.Link, func(l *linkStatus, change *Change) error {
 		change.Overwrite = pages
-		return l.finish(c.id, len(c.saved), failure)
+		return l.recordSaved(c.id, len(c.saved), failure)
 	}, func(change Change) error { return c.write(ctx, next, change) })
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, errUnchanged): // the link expired long ago, or says it already
@@ -336,7 +322,7 @@ func (c *consent) finish(ctx context.Context, failure error) error {
 func (c *consent) wait(ctx context.Context) error {
 	for {
 		next, l := c.record, c.link
-		next.Phase, next.Accounts, next.Person = consentWaiting, c.selected, personHash(c.record.Platform, c.userID)
+		next.Phase, next.Accounts, next.Person = consentWaiting, c.selected, c.person()
 		next.ConfirmBefore = c.Now().UTC().Add(confirmationLife)
 		ticket, err := newTicket(ConsentConfirmationKind, next.Confirmation, next.ConfirmBefore, confirmation{Consent: c.id})
 		if err != nil {
@@ -371,7 +357,7 @@ func (c *consent) lose(ctx context.Context) error {
 	next.Phase = consentDone
 	gone := errLinkGone()
 	switch {
-	case winner.Person != "" && c.userID != "" && winner.Person == personHash(c.record.Platform, c.userID):
+	case winner.Person != "" && c.userID != "" && winner.Person == c.person():
 		next.Credentials = nil
 		if c.record.Confirm {
 			next.Failure = newConsentFailure(gone)

@@ -89,7 +89,7 @@ func (c *consent) confirm(ctx context.Context) error {
 	case c.record.Phase != consentWaiting:
 		return errLate
 	}
-	next, err := c.hold(ctx, c.record)
+	next, err := c.held(ctx, c.record)
 	if err != nil {
 		return err
 	}

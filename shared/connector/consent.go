@@ -26,6 +26,7 @@ import (
 // From taken on the record is due, so that the sweep continues what a function
 // left when it crashed. The caller that continues a consent holds it until an
 // instant. A record that is done answers repeated callbacks of its browser.
+
 // consentRecord is the body of the ticket:
 //
 //	{…the authorization, "phase":…, "holder":…, "until":…, "redeemed_at":…,
@@ -162,23 +163,25 @@ func consentKey(id string) RecordKey { return RecordKey{Kind: StateKind, ID: id}
 
 // readConsent returns the consent of that id, or ErrNotFound.
 func (s *Service) readConsent(ctx context.Context, id string) (*consent, error) {
-	ticket, err := s.Store.Ticket(ctx, consentKey(id), s.Now())
-	if errors.Is(err, ErrNotFound) {
-		return nil, ErrNotFound
-	}
-	if err != nil {
-		return nil, internal("reading a consent", err)
-	}
 	c := &consent{Service: s, id: id}
-	if err := c.read(ticket); err != nil {
+	err := c.read(ctx)
+	if err != nil {
 		return nil, err
 	}
 	c.platform, err = s.platform(c.record.Platform)
 	return c, err
 }
 
-// read reads the record from its ticket. What only the browser knows stays.
-func (c *consent) read(ticket Ticket) error {
+// read reads the record, for the first time or again. What only the browser knows
+// stays. ErrNotFound: it expired.
+func (c *consent) read(ctx context.Context) error {
+	ticket, err := c.Store.Ticket(ctx, consentKey(c.id), c.Now())
+	if errors.Is(err, ErrNotFound) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return internal("reading a consent", err)
+	}
 	var r consentRecord
 	if err := decodeBody(ticket, &r); err != nil {
 		return err
@@ -193,18 +196,6 @@ func (c *consent) read(ticket Ticket) error {
 	return nil
 }
 
-// reread reads the record again.
-func (c *consent) reread(ctx context.Context) error {
-	ticket, err := c.Store.Ticket(ctx, consentKey(c.id), c.Now())
-	if errors.Is(err, ErrNotFound) {
-		return errStateInvalid()
-	}
-	if err != nil {
-		return internal("reading a consent", err)
-	}
-	return c.read(ticket)
-}
-
 // write writes the record as next in one transaction with more. errLate: another
 // caller continued the consent. ErrConflict: another part of the transaction
 // failed. A store that fails is tried again until ctx ends.
@@ -216,7 +207,8 @@ func (c *consent) write(ctx context.Context, next consentRecord, more Change) er
 	for try := 0; ; try++ {
 		_, err := c.Store.Commit(ctx, change)
 		if err == nil {
-			return c.wrote(next, ticket)
+			c.wrote(next, ticket)
+			return nil
 		}
 		if err := c.afterFailedWrite(ctx, next, ticket, err); err == nil || errors.Is(err, errLate) || errors.Is(err, ErrConflict) {
 			return err
@@ -241,10 +233,8 @@ func (c *consent) changeTo(next consentRecord, more Change) (Change, Ticket, err
 	return more, ticket, nil
 }
 
-func (c *consent) wrote(next consentRecord, ticket Ticket) error {
-	c.record, c.ticket = next, ticket
-	return nil
-}
+// wrote notes that the record is stored as next.
+func (c *consent) wrote(next consentRecord, ticket Ticket) { c.record, c.ticket = next, ticket }
 
 // afterFailedWrite finds out what became of a write that failed with cause. It
 // returns nil if the write succeeded although its answer was lost.
@@ -252,7 +242,8 @@ func (c *consent) afterFailedWrite(ctx context.Context, next consentRecord, tick
 	fresh, err := c.Store.Ticket(ctx, consentKey(c.id), c.Now())
 	switch {
 	case err == nil && bytes.Equal(fresh.Body, ticket.Body):
-		return c.wrote(next, ticket)
+		c.wrote(next, ticket)
+		return nil
 	case errors.Is(err, ErrNotFound), err == nil && !bytes.Equal(fresh.Body, c.ticket.Body):
 		return errLate
 	case err == nil && errors.Is(cause, ErrConflict):
@@ -261,24 +252,20 @@ func (c *consent) afterFailedWrite(ctx context.Context, next consentRecord, tick
 	return internal("writing a consent", cause)
 }
 
-// hold returns r as the caller continues it, until the caller can do no more.
-func (c *consent) hold(ctx context.Context, r consentRecord) (consentRecord, error) {
+// held returns r as the caller continues it, until the caller can do no more.
+func (c *consent) held(ctx context.Context, r consentRecord) (consentRecord, error) {
 	holder, err := c.newName()
 	if err != nil {
 		return r, err
 	}
-	life := leaseLife
-	if _, ok := ctx.Deadline(); ok {
-		life = remaining(ctx) + LeaseMargin
-	}
-	r.Holder, r.Until = holder, c.Now().UTC().Add(life)
+	r.Holder, r.Until = holder, c.leaseEnd(ctx)
 	return r, nil
 }
 
 // take makes the caller the one that redeems the code. errLate: another is. The
 // sweep knows the confirmation by its hash alone.
 func (c *consent) take(ctx context.Context, browser Secret) error {
-	next, err := c.hold(ctx, c.record)
+	next, err := c.held(ctx, c.record)
 	if err != nil {
 		return err
 	}
@@ -293,10 +280,10 @@ func (c *consent) take(ctx context.Context, browser Secret) error {
 	return c.write(ctx, next, Change{})
 }
 
-// takeOver makes the caller the one that continues a consent whose holder
+// acquire makes the caller the one that continues a consent whose holder
 // crashed, or gave up until a later try. errLate: another is.
-func (c *consent) takeOver(ctx context.Context) error {
-	next, err := c.hold(ctx, c.record)
+func (c *consent) acquire(ctx context.Context) error {
+	next, err := c.held(ctx, c.record)
 	if err != nil {
 		return err
 	}
@@ -317,10 +304,8 @@ func (c *consent) destination(target *Connection) destination {
 	return destination{owner: c.record.Owner, requested: c.record.Scopes, target: target, consent: c}
 }
 
-// personHash stands for who consented, in a record that outlives an erasure.
-func personHash(platform Name, userID string) string {
-	return hash(NewSecret(string(platform) + "#" + userID))
-}
+// person is the hash of who consented, in a record that outlives an erasure.
+func (c *consent) person() string { return platformHash(c.record.Platform, c.userID) }
 
 // bindToBrowser returns what the record of a state is bound to: the value in the
 // browser's cookie and the authorization. Who can write to the table, and does not

@@ -241,14 +241,14 @@
 //	            taken → redeemed       storeRedeemed; continueRedeemed, where the vault has what the code yielded
 //	            redeemed → waiting     wait, of a link with confirm
 //	            waiting → redeemed     confirm
-//	            redeemed → done        spendLink, with the only connection; finish, after the last one;
+//	            redeemed → done        spendLink, with the only connection; recordSaved, after the last one;
 //	                                   lose, where another consent has the link
 //	            any → done             fail; expire, if it was not confirmed; eraseConsent
 //	link        open → spent           spendLink, reserveLink
-//	            open → connected       spendLink, with the only connection; finish
+//	            open → connected       spendLink, with the only connection; recordSaved
 //	            open → confirming      wait
 //	            confirming → spent     confirm
-//	            spent → connected      finish; failed, after a failure that is final
+//	            spent → connected      recordSaved; failed, after a failure that is final
 //	            spent → open           writeFailed, if nothing was saved
 //	            any but connected → ended   EndLink; of a link that is spent, once its consent failed
 //	status      (new) → active         createConnection; createFinished

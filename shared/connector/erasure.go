@@ -172,7 +172,7 @@ func (e erasure) ticket(dueAt time.Time) (Ticket, error) {
 
 // erasedKey is the key of the ticket that says when a person asked for an erasure.
 func erasedKey(platform Name, userID string) RecordKey {
-	return RecordKey{Kind: ErasedKind, ID: hash(NewSecret(string(platform) + "#" + userID))}
+	return RecordKey{Kind: ErasedKind, ID: platformHash(platform, userID)}
 }
 
 // eraseDue continues an erasure. It is complete after a run without a failure that

@@ -427,8 +427,8 @@ func (s *Service) revokeUnused(ctx context.Context, p Platform, app App, grants 
 
 // revokeGrant revokes a grant, unless another connection of the same person
 // exists, or may come of a consent: most platforms end every grant that the person
-// gave to the app. It
-// also leaves the grant alone where the platform does not say who the person is.
+// gave to the app. It also leaves the grant alone where the platform does not say who
+// the person is.
 func (s *Service) revokeGrant(ctx context.Context, p Platform, app App, g Grant) error {
 	revoker, ok := p.(Revoker)
 	if !ok {

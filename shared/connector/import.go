@@ -104,7 +104,7 @@ func (i *importing) run(ctx context.Context) (Imported, error) {
 			if err != nil {
 				return Imported{}, err
 			}
-			if stored.Equal(token) || rotating(i.platform, i.brought) {
+			if stored.Equal(token) || i.rotates(i.brought) {
 				return i.returnStanding(ctx, *standing, stored.Equal(token), claimed.shared)
 			}
 			// Nothing is spent: the platform may be asked, for the account that is known.
@@ -216,15 +216,10 @@ func (i *importing) standsBeforeSending(ctx context.Context) (Connection, bool, 
 	if err != nil {
 		return Connection{}, false, internal("finding the connection", err)
 	}
-	if !i.request.SkipVerify && !rotating(i.platform, i.brought) {
+	if !i.request.SkipVerify && !i.rotates(i.brought) {
 		return Connection{}, false, nil // the platform accepts both
 	}
 	return i.stands(ctx, c, i.brought)
-}
-
-// rotating reports whether a refresh of g spends its refresh token.
-func rotating(p Platform, g Grant) bool {
-	return p.Describe().Cadence.Model == Rotating && !g.Credentials.ExpiresAt.IsZero()
 }
 
 // stands reports whether c keeps its credentials, and g is not stored: where c is
@@ -238,7 +233,7 @@ func (i *importing) stands(ctx context.Context, c Connection, g Grant) (Connecti
 	case i.request.SkipVerify:
 		i.warn(c, "the account has an active connection, which only a verified import replaces: nothing was changed")
 		return c, true, nil
-	case !rotating(i.platform, g):
+	case !i.rotates(g):
 		return c, false, nil
 	}
 	err := i.checkResting(ctx, c)
@@ -258,6 +253,9 @@ func (i *importing) stands(ctx context.Context, c Connection, g Grant) (Connecti
 	return c, false, &e
 }
 
+// rotates reports whether a refresh of g spends its refresh token.
+func (i *importing) rotates(g Grant) bool { return rotates(i.platform, g.Credentials.ExpiresAt) }
+
 // renewed reports whether the verification spent the refresh token of the import.
 func (i *importing) renewed(g Grant) bool {
 	return g.Credentials.renewable() && !g.Credentials.Fields[refreshToken].Equal(i.brought.Credentials.Fields[refreshToken])
@@ -269,12 +267,7 @@ func (i *importing) ask(ctx context.Context) ([]Grant, error) {
 	if i.request.SkipVerify {
 		return []Grant{i.brought}, nil
 	}
-	grants, err := withCurrentOrPreviousSecret(ctx, i.Service, i.app, clientRefused, func(app App) ([]Grant, error) {
-		ctx, cancel, err := exchangeContext(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer cancel()
+	grants, err := exchangeInTime(ctx, i.Service, i.app, func(ctx context.Context, app App) ([]Grant, error) {
 		return i.platform.Import(ctx, app, i.request.Credentials, true)
 	})
 	if err != nil && len(grants) > 0 {

@@ -43,7 +43,7 @@ func (s *Service) recordImport(ctx context.Context, p pending) (RecordKey, error
 // intendRenewal writes the ticket of credentials that the verification may renew, so that
 // they can be stored as soon as the platform answers. Their account is not known yet.
 func (i *importing) intendRenewal(ctx context.Context) error {
-	if i.token == nil || i.request.SkipVerify || !rotating(i.platform, i.brought) {
+	if i.token == nil || i.request.SkipVerify || !i.rotates(i.brought) {
 		return nil
 	}
 	i.intended = true
@@ -190,15 +190,9 @@ func (s *Service) createFinished(ctx context.Context, p Platform, pend pending, 
 	}
 	s.applyCredentials(&c, p, creds, ref)
 	created, err := s.commitAndTell(ctx, Change{After: &c, Drop: []RecordKey{pend.recordKey()}})
-	if err == nil {
-		return created, nil
+	if err != nil {
+		// Another caller may have finished it.
+		return s.afterFailedCreate(ctx, c, destination{newID: c.ID}, err)
 	}
-	fresh, readErr := s.Store.Connection(ctx, c.ID)
-	switch {
-	case readErr == nil:
-		return fresh, nil // another caller finished it, or the answer was lost
-	case errors.Is(err, ErrConflict):
-		return Connection{}, err
-	}
-	return Connection{}, internal("storing a connection", err)
+	return created, nil
 }

@@ -55,7 +55,7 @@ func (k *knownToken) add(c tokenConnection) {
 
 // tokenKey is the key of the ticket of a refresh token.
 func tokenKey(platform Name, token Secret) RecordKey {
-	return RecordKey{Kind: RefreshTokenKind, ID: hash(NewSecret(string(platform) + "#" + token.Reveal()))}
+	return RecordKey{Kind: RefreshTokenKind, ID: platformHash(platform, token.Reveal())}
 }
 
 // tokenLife is how long a refresh token is remembered after it was last seen: as long
@@ -163,11 +163,7 @@ func (s *Service) claimToken(ctx context.Context, p Platform, owner string, toke
 		return nil, nil, internal("naming a connection", err)
 	}
 	t = &tokenImport{Service: s, platform: p, key: tokenKey(p.Describe().Name, token)}
-	life := leaseLife
-	if _, ok := ctx.Deadline(); ok {
-		life = remaining(ctx) + LeaseMargin
-	}
-	t.claim = tokenClaim{Holder: holder, ID: id, Owner: owner, Until: s.Now().UTC().Add(life)}
+	t.claim = tokenClaim{Holder: holder, ID: id, Owner: owner, Until: s.leaseEnd(ctx)}
 	for try, waited := 0, false; ; try++ {
 		standing, wait, err := t.claimOnce(ctx, waited)
 		switch {
@@ -195,7 +191,7 @@ func (t *tokenImport) claimOnce(ctx context.Context, waited bool) (standing *Con
 				wait = true
 				return false, nil
 			}
-			if err := t.adoptCrashed(ctx, known); err != nil {
+			if err := t.finishCrashed(ctx, known); err != nil {
 				return false, err
 			}
 		} else if waited && len(known.Connections) == 0 {
@@ -230,9 +226,9 @@ func (t *tokenImport) claimOnce(ctx context.Context, waited bool) (standing *Con
 	return standing, wait, err
 }
 
-// adoptCrashed makes the connection of an import that crashed one of known, if there
+// finishCrashed makes the connection of an import that crashed one of known, if there
 // is one, or if the credentials of the import were stored.
-func (t *tokenImport) adoptCrashed(ctx context.Context, known *knownToken) error {
+func (t *tokenImport) finishCrashed(ctx context.Context, known *knownToken) error {
 	crashed := *known.Import
 	known.Import = nil
 	c, found, err := t.finishImport(ctx, crashed.ID)
@@ -282,7 +278,7 @@ func (t *tokenImport) savesOn(ctx context.Context, id ID) error {
 
 // saved records that the token belongs to a connection.
 func (t *tokenImport) saved(ctx context.Context, c Connection) {
-	t.end(ctx, func(known *knownToken) {
+	t.endClaim(ctx, func(known *knownToken) {
 		known.Import = nil
 		known.add(tokenConnection{ID: c.ID, Owner: c.Owner})
 	})
@@ -290,18 +286,18 @@ func (t *tokenImport) saved(ctx context.Context, c Connection) {
 
 // unused ends an import whose token was not stored.
 func (t *tokenImport) unused(ctx context.Context) {
-	t.end(ctx, func(known *knownToken) { known.Import = nil })
+	t.endClaim(ctx, func(known *knownToken) { known.Import = nil })
 }
 
 // failed ends an import whose credentials may be stored although it failed. The next
 // import of the token looks for them.
 func (t *tokenImport) failed(ctx context.Context) {
-	t.end(ctx, func(known *knownToken) { known.Import.Until = t.Now().UTC() })
+	t.endClaim(ctx, func(known *knownToken) { known.Import.Until = t.Now().UTC() })
 }
 
-// end writes what change makes of the claim of t. A failure is logged: the claim runs out,
+// endClaim writes what change makes of the claim of t. A failure is logged: the claim runs out,
 // and names the connection.
-func (t *tokenImport) end(ctx context.Context, change func(*knownToken)) {
+func (t *tokenImport) endClaim(ctx context.Context, change func(*knownToken)) {
 	if t == nil {
 		return
 	}

@@ -71,12 +71,8 @@ func (s *Service) acquireLease(ctx context.Context, c Connection, mark Attempt) 
 	if err != nil {
 		return Connection{}, err
 	}
-	life := leaseLife
-	if _, ok := ctx.Deadline(); ok {
-		life = remaining(ctx) + LeaseMargin
-	}
 	next := c
-	next.Lease = Lease{Holder: holder, Until: s.Now().UTC().Add(life)}
+	next.Lease = Lease{Holder: holder, Until: s.leaseEnd(ctx)}
 	next.Attempt = mark
 	leased, err := s.Store.Commit(ctx, Change{Before: &c, After: &next})
 	if err == nil {
@@ -87,6 +83,16 @@ func (s *Service) acquireLease(ctx context.Context, c Connection, mark Attempt) 
 		return fresh, nil
 	}
 	return Connection{}, err
+}
+
+// leaseEnd returns until when a caller with that context holds what it acquires now:
+// until it can do no more.
+func (s *Service) leaseEnd(ctx context.Context) time.Time {
+	life := leaseLife
+	if _, ok := ctx.Deadline(); ok {
+		life = remaining(ctx) + LeaseMargin
+	}
+	return s.Now().UTC().Add(life)
 }
 
 // awaitTurn reports whether an attempt may begin now: no holder has the lease,
@@ -277,6 +283,19 @@ func exchangeContext(ctx context.Context) (context.Context, context.CancelFunc, 
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-StoreBudget))
 	return ctx, cancel, nil
+}
+
+// exchangeInTime calls the platform by do, as withCurrentOrPreviousSecret does, in a
+// context that leaves time to store the result.
+func exchangeInTime[T any](ctx context.Context, s *Service, app App, do func(context.Context, App) (T, error)) (T, error) {
+	return withCurrentOrPreviousSecret(ctx, s, app, clientRefused, func(app App) (result T, err error) {
+		ctx, cancel, err := exchangeContext(ctx)
+		if err != nil {
+			return result, err
+		}
+		defer cancel()
+		return do(ctx, app)
+	})
 }
 
 // detachedContext returns a context for work that must be done once a platform

@@ -198,9 +198,9 @@ func (s *Service) recordFailure(ctx context.Context, a Authorization, failure er
 	}
 }
 
-// finish records what a consent saved. It returns errUnchanged where that was
+// recordSaved records what a consent saved. It returns errUnchanged where that was
 // recorded before, and LinkGone where another consent has the link.
-func (l *linkStatus) finish(by string, accounts int, failure error) error {
+func (l *linkStatus) recordSaved(by string, accounts int, failure error) error {
 	switch {
 	case l.By == by && (l.Phase == linkConnected || l.Phase == linkFailed):
 		return errUnchanged

@@ -85,7 +85,7 @@ func (s *Service) takeOnce(ctx context.Context, name Name, kind string, notice N
 	if notice.ID == "" {
 		return nil
 	}
-	id := hash(NewSecret(string(name) + "#" + notice.ID))
+	id := platformHash(name, notice.ID)
 	ticket, err := newTicket(TakenNoticeKind, id, s.Now().Add(NoticeMemory), takenNotice{Kind: kind})
 	if err != nil {
 		return err

@@ -377,7 +377,7 @@ func (s *Service) savePending(ctx context.Context, ticket Ticket) ([]Connection,
 	if err == nil {
 		err = s.changeLink(ctx, waiting.Authorization.Link, func(l *linkStatus, change *Change) error {
 			change.Overwrite = pages
-			return l.finish(waiting.id, len(saved), nil)
+			return l.recordSaved(waiting.id, len(saved), nil)
 		})
 	}
 	if err != nil {

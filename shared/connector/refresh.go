@@ -163,7 +163,7 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 	leased, err := s.acquireLease(ctx, c, Attempt{
 		Generation: c.Credentials.Generation,
 		At:         now,
-		Uncertain:  rotates(p, c),
+		Uncertain:  rotates(p, c.ExpiresAt),
 	})
 	if errors.Is(err, ErrConflict) {
 		return c, err
@@ -185,13 +185,13 @@ func (s *Service) attempt(ctx context.Context, p Platform, c Connection, f fresh
 // family of tokens (RFC 9700, 4.14.2), with the access token that still works.
 // Once that one expired, another try can lose nothing (I9).
 func mustNotReplay(p Platform, c Connection, now time.Time) bool {
-	return c.Attempt.Uncertain && c.Attempt.Generation == c.Credentials.Generation && rotates(p, c) && c.alive(now)
+	return c.Attempt.Uncertain && c.Attempt.Generation == c.Credentials.Generation && rotates(p, c.ExpiresAt) && c.alive(now)
 }
 
-// rotates reports whether a refresh of c spends a refresh token. Credentials
+// rotates reports whether a refresh of credentials spends their refresh token. Those
 // without an expiry have none: a refresh only checks them.
-func rotates(p Platform, c Connection) bool {
-	return p.Describe().Cadence.Model == Rotating && !c.ExpiresAt.IsZero()
+func rotates(p Platform, expiresAt time.Time) bool {
+	return p.Describe().Cadence.Model == Rotating && !expiresAt.IsZero()
 }
 
 // reserveForced counts a refresh that a caller forces. It fails with
