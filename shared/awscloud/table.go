@@ -66,9 +66,6 @@ func (t *Table) Commit(ctx context.Context, change connector.Change) (connector.
 	for _, replacement := range change.Replace {
 		writes = append(writes, t.replaceTicket(replacement, nonce))
 	}
-	for _, taking := range change.Take {
-		writes = append(writes, t.takeTicket(taking))
-	}
 	for _, ticket := range change.Overwrite {
 		writes = append(writes, types.TransactWriteItem{Put: &types.Put{TableName: t.name, Item: encodeTicket(ticket, nonce)}})
 	}

@@ -80,17 +80,6 @@ func (t *Table) replaceTicket(r connector.Replacement, nonce string) types.Trans
 	}}
 }
 
-// takeTicket is the deletion of a ticket that must be there. A ticket that
-// TakeTicket took has its end in the past.
-func (t *Table) takeTicket(taking connector.Taking) types.TransactWriteItem {
-	return types.TransactWriteItem{Delete: &types.Delete{
-		TableName: t.name, Key: keyOf(recordKey(taking.RecordKey)),
-		ConditionExpression:       aws.String("#expires_at > :now AND attribute_not_exists(#bound)"),
-		ExpressionAttributeNames:  map[string]string{"#expires_at": "expires_at", "#bound": "bound"},
-		ExpressionAttributeValues: item{":now": instant(taking.Now)},
-	}}
-}
-
 // Ticket implements connector.Store.
 func (t *Table) Ticket(ctx context.Context, key connector.RecordKey, now time.Time) (connector.Ticket, error) {
 	i, err := t.get(ctx, recordKey(key))

@@ -88,8 +88,7 @@ type Store interface {
 //
 // Commit returns ErrConflict, and writes nothing, if the connection's revision
 // moved, if its id or its account is taken by another connection, if a ticket of
-// Put exists, if a ticket of Take does not, or if one of Replace is not as it
-// was read.
+// Put exists, or if one of Replace is not as it was read.
 type Change struct {
 	// Before is the connection as it was read, After as it shall be. Without
 	// Before, After is created with revision 1. Without After, Before is
@@ -102,17 +101,9 @@ type Change struct {
 	Before, After *Connection
 
 	Put       []Ticket
-	Take      []Taking
 	Replace   []Replacement
 	Overwrite []Ticket    // tickets to write whether or not there is one of that key
 	Drop      []RecordKey // tickets to delete; one that is gone is no error
-}
-
-// Taking deletes a ticket that is bound to nothing and has not expired at an
-// instant. No other call of Commit or TakeTicket gets the same ticket.
-type Taking struct {
-	RecordKey
-	Now time.Time
 }
 
 // Replacement writes New over a ticket that still has the body of Old, which

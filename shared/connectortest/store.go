@@ -167,9 +167,6 @@ func (s *Store) Commit(_ context.Context, change connector.Change) (connector.Co
 	for _, r := range change.Replace {
 		s.tickets[r.New.RecordKey] = clone(r.New)
 	}
-	for _, taken := range change.Take {
-		delete(s.tickets, taken.RecordKey)
-	}
 	for _, t := range change.Overwrite {
 		s.tickets[t.RecordKey] = clone(t)
 	}
@@ -226,12 +223,6 @@ func (s *Store) mayCommit(change connector.Change) bool {
 func (s *Store) mayCommitTickets(change connector.Change) bool {
 	for _, t := range change.Put {
 		if _, exists := s.tickets[t.RecordKey]; exists {
-			return false
-		}
-	}
-	for _, taken := range change.Take {
-		t, ok := s.tickets[taken.RecordKey]
-		if !ok || t.Bound != "" || !taken.Now.Before(t.ExpiresAt) {
 			return false
 		}
 	}

@@ -126,28 +126,3 @@ func oneReplacementOfATicketSucceeds(t *testing.T, s storeCheck) {
 		read = next
 	}
 }
-
-// oneCommitTakesATicket has half of the callers use TakeTicket, as functions of
-// the previous release do.
-func oneCommitTakesATicket(t *testing.T, s storeCheck) {
-	ticket := s.ticket()
-	ticket.Bound = ""
-	s.putTicket(t, ticket)
-	succeeded := inParallel(t, errNotTaken, func(n int) (err error) {
-		if n%2 == 0 {
-			_, err = s.TakeTicket(t.Context(), ticket.RecordKey, "", s.now)
-		} else {
-			err = s.tryTake(t, ticket.RecordKey, s.now)
-		}
-		if errors.Is(err, connector.ErrConflict) || errors.Is(err, connector.ErrNotFound) {
-			return errNotTaken
-		}
-		return err
-	})
-	if succeeded != 1 {
-		t.Errorf("%d of %d callers took the ticket, want 1", succeeded, callers)
-	}
-	s.wantTicket(t, "taken", ticket.RecordKey, false)
-}
-
-var errNotTaken = errors.New("another caller took the ticket")

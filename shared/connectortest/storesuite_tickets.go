@@ -248,43 +248,6 @@ func ticketIsReplacedAsItWasRead(t *testing.T, s storeCheck) {
 	s.wantTicket(t, "taken", first.RecordKey, false)
 }
 
-func (s storeCheck) tryTake(t *testing.T, key connector.RecordKey, now time.Time) error {
-	t.Helper()
-	_, err := s.Commit(t.Context(), connector.Change{Take: []connector.Taking{{RecordKey: key, Now: now}}})
-	return err
-}
-
-func commitTakesATicketThatIsThere(t *testing.T, s storeCheck) {
-	ticket, bound := s.ticket(), s.ticket()
-	ticket.Bound = ""
-	wantError(t, "taking a ticket that is not there", s.tryTake(t, ticket.RecordKey, s.now), connector.ErrConflict)
-	s.putTicket(t, ticket)
-	s.putTicket(t, bound)
-	wantError(t, "taking a ticket that expired", s.tryTake(t, ticket.RecordKey, ticket.ExpiresAt), connector.ErrConflict)
-	wantError(t, "taking a bound ticket", s.tryTake(t, bound.RecordKey, s.now), connector.ErrConflict)
-	s.wantTicket(t, "that was not taken", ticket.RecordKey, true)
-
-	c := s.connection(t, "account")
-	for _, want := range []error{nil, connector.ErrConflict} {
-		other := s.ticket()
-		_, err := s.Commit(t.Context(), connector.Change{
-			Put: []connector.Ticket{other}, Take: []connector.Taking{{RecordKey: ticket.RecordKey, Now: s.now}},
-		})
-		wantError(t, "a change that takes a ticket", err, want)
-		s.wantTicket(t, "beside a taking", other.RecordKey, want == nil)
-		s.wantTicket(t, "taken", ticket.RecordKey, false)
-	}
-	_, err := s.Commit(t.Context(), connector.Change{After: &c, Take: []connector.Taking{{RecordKey: ticket.RecordKey, Now: s.now}}})
-	wantError(t, "a connection beside a taking", err, connector.ErrConflict)
-	_, err = s.Connection(t.Context(), c.ID)
-	wantError(t, "Connection beside a refused taking", err, connector.ErrNotFound)
-
-	s.putTicket(t, ticket)
-	if err := s.tryTake(t, ticket.RecordKey, s.now); err != nil {
-		t.Errorf("taking a ticket that was put again: %v", err)
-	}
-}
-
 // ticketIsOverwritten checks that an overwritten ticket is written whether or not there is a
 // ticket, and that all of the one before is gone.
 func ticketIsOverwritten(t *testing.T, s storeCheck) {

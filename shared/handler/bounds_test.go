@@ -139,7 +139,7 @@ func (m *meter) measureChange(_ context.Context, call connectortest.Call, next f
 		m.measure(tableItem, len(ticket.Body))
 	}
 	const ofConnection = 3 // its record, and the claims to the account before and after
-	m.measure(transactionRows, len(written)+len(c.Take)+len(c.Drop)+ofConnection)
+	m.measure(transactionRows, len(written)+len(c.Drop)+ofConnection)
 	return next()
 }
 

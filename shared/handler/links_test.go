@@ -415,7 +415,7 @@ func TestLinks_Pages(t *testing.T) {
 	id, path := s.mint(t, map[string]any{"platform": "facebook", "owner": "acme", "return_url": returnURL})
 	largest, most := 0, 0
 	s.hook(func(_ context.Context, call connectortest.Call, next func() error) error {
-		most = max(most, len(call.Change.Put)+len(call.Change.Replace)+len(call.Change.Take)+len(call.Change.Drop))
+		most = max(most, len(call.Change.Put)+len(call.Change.Replace)+len(call.Change.Drop))
 		for _, ticket := range call.Change.Put {
 			largest = max(largest, len(ticket.Body))
 		}
@@ -541,7 +541,7 @@ func TestLinks_PreviousRelease(t *testing.T) {
 	spent.Body = bytes.Replace(status.Body, []byte(`"phase":"open"`), []byte(`"phase":"spent","by":"`+hash("another state")+`"`), 1)
 	_, err = s.store.Commit(t.Context(), connector.Change{
 		Replace: []connector.Replacement{{Old: status, New: spent}},
-		Take:    []connector.Taking{{RecordKey: connector.RecordKey{Kind: connector.LinkKind, ID: hash(strings.TrimPrefix(path, "/connect/"))}, Now: s.clock.Now()}},
+		Drop:    []connector.RecordKey{{Kind: connector.LinkKind, ID: hash(strings.TrimPrefix(path, "/connect/"))}},
 	})
 	if err != nil {
 		t.Fatal(err)
