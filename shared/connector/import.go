@@ -410,9 +410,9 @@ func (i *importing) saveImported(ctx context.Context, grants []Grant) (err error
 
 // persist tries again where a port failed, as long as there is time: the refresh token of
 // the grant may be the only one that lives.
-func (i *importing) persist(ctx context.Context, act func() error) error {
+func (i *importing) persist(ctx context.Context, save func() error) error {
 	for try := 0; ; try++ {
-		err := act()
+		err := save()
 		if i.token == nil || !errors.Is(err, Internal) || try == persistTries || remaining(ctx) < rescueBudget || i.pause(ctx, try) != nil {
 			return err
 		}

@@ -26,9 +26,9 @@ const (
 	maxLogged = 16 << 10
 )
 
-// fitting returns how many of the first items of a list fit into room bytes of an
+// countFitting returns how many of the first items of a list fit into room bytes of an
 // answer.
-func fitting[T any](list []T, room int) int {
+func countFitting[T any](list []T, room int) int {
 	for n, item := range list {
 		if room -= encodedLength(item) + 1; room < 0 {
 			return n
@@ -61,7 +61,7 @@ type savedView struct {
 
 func viewSaved(list []connector.Connection) savedView {
 	views := viewConnections(list)
-	n := fitting(views, maxListed)
+	n := countFitting(views, maxListed)
 	if n == len(views) {
 		return savedView{Connections: views}
 	}
@@ -88,7 +88,7 @@ func fitPage[P any](limit int, read func(limit int) (P, []connectionView, error)
 		if err != nil {
 			return page, err
 		}
-		n := fitting(views, maxListed)
+		n := countFitting(views, maxListed)
 		if n == len(views) || limit == 1 {
 			return page, nil
 		}
