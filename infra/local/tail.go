@@ -54,16 +54,16 @@ func (o *output) read(from io.Reader) {
 	chunk := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(chunk)
-		rest = o.passOn(append(rest, chunk[:n]...), err != nil)
+		rest = o.forward(append(rest, chunk[:n]...), err != nil)
 		if err != nil {
 			return
 		}
 	}
 }
 
-// passOn passes on b without the marks. It returns an end of b that may be the
+// forward writes b without the marks. It returns an end of b that may be the
 // beginning of a mark, unless that is the last of the output.
-func (o *output) passOn(b []byte, last bool) (rest []byte) {
+func (o *output) forward(b []byte, last bool) (rest []byte) {
 	for {
 		at := bytes.IndexByte(b, 0)
 		switch {

@@ -370,7 +370,7 @@ func (i *importing) saveImported(ctx context.Context, grants []Grant) (err error
 	name := i.platform.Describe().Name
 	var saved []Connection
 	defer func() { i.refundUnused(ctx, i.reserved, saved) }()
-	if err := i.persist(ctx, func() error { return i.checkErased(ctx, name, grants) }); err != nil {
+	if err := i.retrySave(ctx, func() error { return i.checkErased(ctx, name, grants) }); err != nil {
 		return err
 	}
 	to := destination{owner: i.request.Owner}
@@ -386,7 +386,7 @@ func (i *importing) saveImported(ctx context.Context, grants []Grant) (err error
 		}
 		var c Connection
 		var stored bool
-		err := i.persist(ctx, func() (err error) {
+		err := i.retrySave(ctx, func() (err error) {
 			c, stored, err = i.saveOne(ctx, g, to)
 			return err
 		})
@@ -408,9 +408,9 @@ func (i *importing) saveImported(ctx context.Context, grants []Grant) (err error
 	return nil
 }
 
-// persist tries again where a port failed, as long as there is time: the refresh token of
+// retrySave tries again where a port failed, as long as there is time: the refresh token of
 // the grant may be the only one that lives.
-func (i *importing) persist(ctx context.Context, save func() error) error {
+func (i *importing) retrySave(ctx context.Context, save func() error) error {
 	for try := 0; ; try++ {
 		err := save()
 		if i.token == nil || !errors.Is(err, Internal) || try == persistTries || remaining(ctx) < rescueBudget || i.pause(ctx, try) != nil {

@@ -288,9 +288,9 @@ func TestStandIn_Twins(t *testing.T) {
 	})
 }
 
-// crashAtCall runs act in a process that crashes at its n-th call of a port, and reports
+// crashAtCall calls run in a process that crashes at its n-th call of a port, and reports
 // whether it did.
-func (s *stack) crashAtCall(n int, act func(*connector.Service)) (crashed bool) {
+func (s *stack) crashAtCall(n int, run func(*connector.Service)) (crashed bool) {
 	calls := 0
 	other := s.process(func(_ context.Context, _ connectortest.Call, next func() error) error {
 		if calls++; calls >= n {
@@ -300,7 +300,7 @@ func (s *stack) crashAtCall(n int, act func(*connector.Service)) (crashed bool) 
 		return next()
 	})
 	defer func() { recover() }()
-	act(other.service)
+	run(other.service)
 	return crashed
 }
 
