@@ -174,6 +174,8 @@ func TestConnections_PutAppRefuses(t *testing.T) {
 		"empty_client_secret":                 {`{"client_secret":""}`, "client_secret"},
 		"empty_mode":                          {`{"mode":""}`, "mode"},
 		"empty_api_key":                       {`{"api_key":""}`, "api_key"},
+		"empty_api_key_beside_a_null":         {`{"api_key":"","consumer_key":null,"api_secret":null}`, "api_key and consumer_key"},
+		"null_api_key_beside_an_empty_one":    {`{"api_key":null,"consumer_key":"","api_secret":null}`, "api_key and consumer_key"},
 		"empty_api_secret":                    {`{"api_secret":"","tier":"pro"}`, "api_secret"},
 		"empty_bearer_token":                  {`{"bearer_token":""}`, "bearer_token"},
 		"empty_tier":                          {`{"tier":""}`, "tier"},

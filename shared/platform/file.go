@@ -469,7 +469,9 @@ func (a *aliases) readApp(fields map[string]json.RawMessage, wrappers ...string)
 	return app, nil
 }
 
-// sameText reports whether two values are the same string, or the same literal.
+// sameText reports whether two values are the same string, or the same literal. null,
+// which removes a field, is not the empty string.
 func sameText(a, b json.RawMessage) bool {
-	return connector.Trim(stringOrNumber(a)) == connector.Trim(stringOrNumber(b)) && isPresent(a) == isPresent(b)
+	return connector.Trim(stringOrNumber(a)) == connector.Trim(stringOrNumber(b)) &&
+		isPresent(a) == isPresent(b) && (string(a) == "null") == (string(b) == "null")
 }
