@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/constant"
 	"go/importer"
 	"go/parser"
 	"go/token"
@@ -22,6 +23,7 @@ import (
 
 	"platform-api-connector/infra/blueprint"
 	"platform-api-connector/shared/awscloud"
+	"platform-api-connector/shared/connector"
 )
 
 // This file finds out, from the source alone, which AWS calls each function
@@ -86,17 +88,18 @@ type program struct {
 	bodies   map[types.Object]ast.Node // functions and variables
 }
 
-// callsOf returns every call that the function under functions/name can make.
-func (p *program) callsOf(name string) (map[call]bool, error) {
+// callsOf returns every call that the function under functions/name can make, and the
+// kind of every ticket that its calls can be about.
+func (p *program) callsOf(name string) (map[call]bool, map[connector.Kind]bool, error) {
 	start := p.packageOf("functions/" + name)
 	if start == nil {
-		return nil, errors.New("no such package")
+		return nil, nil, errors.New("no such package")
 	}
 	begin := start.Scope().Lookup("main")
 	if !mentions(p.bodies[begin], name) {
-		return nil, errors.New("main does not say which function it is")
+		return nil, nil, errors.New("main does not say which function it is")
 	}
-	calls, problems := map[call]bool{}, []error{}
+	calls, tickets, problems := map[call]bool{}, map[connector.Kind]bool{}, []error{}
 	seen := map[place]bool{}
 	todo := []place{{object: begin}}
 	for len(todo) > 0 {
@@ -130,6 +133,9 @@ func (p *program) callsOf(name string) (map[call]bool, error) {
 				if f, ok := object.(*types.Func); ok {
 					object = f.Origin()
 				}
+				if c, ok := object.(*types.Const); ok && c.Type().String() == p.module+"/shared/connector.Kind" {
+					tickets[connector.Kind(constant.StringVal(c.Val()))] = true
+				}
 				found, err := p.callTo(object, body, at.family)
 				if err != nil {
 					problems = append(problems, err)
@@ -142,7 +148,8 @@ func (p *program) callsOf(name string) (map[call]bool, error) {
 			return true
 		})
 	}
-	return calls, errors.Join(problems...)
+	delete(tickets, connector.ConnectionKind)
+	return calls, tickets, errors.Join(problems...)
 }
 
 // isForOthers reports whether a case names functions, but not this one. A

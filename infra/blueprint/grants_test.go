@@ -31,14 +31,35 @@ var notMade = map[string][]call{
 	blueprint.OAuthStart: {{"dynamodb:DeleteItem", blueprint.Table}},
 }
 
+// notRead lists kinds of tickets that callsOf returns although the function makes no call
+// about them.
+var notRead = map[string][]connector.Kind{
+	// A pending consent may be a ticket of the previous release. Only the sweep meets one:
+	// it is due, and the index of persons does not have it.
+	blueprint.Connections:    {connector.UnrecordedKind},
+	blueprint.PlatformNotice: {connector.UnrecordedKind},
+}
+
 // TestGrants compares the grants with the calls that the code can make.
 func TestGrants(t *testing.T) {
 	program := load(t)
 	for _, f := range blueprint.Functions() {
 		t.Run(f.Name, func(t *testing.T) {
-			calls, err := program.callsOf(f.Name)
+			calls, tickets, err := program.callsOf(f.Name)
 			if err != nil {
 				t.Fatal(err)
+			}
+			for _, kind := range notRead[f.Name] {
+				if !tickets[kind] {
+					t.Errorf("tickets of the kind %s are no longer found: remove them from notRead", kind)
+				}
+				delete(tickets, kind)
+			}
+			for kind := range tickets {
+				pattern := "ticket#" + string(kind) + "#*"
+				if !slices.ContainsFunc(blueprint.Grants(f.Name), func(g blueprint.Grant) bool { return slices.Contains(g.Keys, pattern) }) {
+					t.Errorf("the code is about tickets of the kind %s, and no call on %s is granted", kind, pattern)
+				}
 			}
 			for _, c := range notMade[f.Name] {
 				if !calls[c] {

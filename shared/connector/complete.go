@@ -202,7 +202,7 @@ func (c *consent) readLink(ctx context.Context) error {
 	if c == nil || c.record.Spent {
 		return nil
 	}
-	l, ticket, err := c.linkStatusOf(ctx, c.record.Link)
+	l, ticket, err := c.readLinkStatus(ctx, linkID(c.record.Link))
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return errLinkGone()

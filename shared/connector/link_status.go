@@ -98,8 +98,10 @@ func (s *Service) readLinkStatus(ctx context.Context, id string) (linkStatus, Ti
 	return l, ticket, err
 }
 
-// linkStatusOf returns the status of the link with that hash. A release before the
-// previous one minted links without a status: their ticket is the zero Ticket.
+// linkStatusOf returns the status of the link with that hash, which is opened. A release
+// before the previous one minted links without a status: their ticket is the zero
+// Ticket. A link has a status once it was opened, so that only the function that opens
+// links reads them.
 func (s *Service) linkStatusOf(ctx context.Context, hash string) (linkStatus, Ticket, error) {
 	l, ticket, err := s.readLinkStatus(ctx, linkID(hash))
 	if !errors.Is(err, ErrNotFound) {
@@ -144,7 +146,7 @@ func (s *Service) changeLink(ctx context.Context, hash string, edit func(l *link
 // returns errUnchanged where edit does.
 func (s *Service) changeLinkWith(ctx context.Context, hash string, edit func(l *linkStatus, change *Change) error, write func(Change) error) error {
 	for try := 1; ; try++ {
-		l, read, err := s.linkStatusOf(ctx, hash)
+		l, read, err := s.readLinkStatus(ctx, linkID(hash))
 		if err != nil {
 			return err
 		}
@@ -173,9 +175,29 @@ func (s *Service) recordStart(ctx context.Context, a Authorization) {
 		l.Until, l.Code, l.Reason = a.ExpiresAt, "", ""
 		return nil
 	})
+	if errors.Is(err, ErrNotFound) {
+		err = s.createStatus(ctx, a)
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		s.Log.WarnContext(ctx, "recording the start of a link", "error", err)
 	}
+}
+
+// createStatus creates the status of a link that was minted without one.
+func (s *Service) createStatus(ctx context.Context, a Authorization) error {
+	l, read, err := s.linkStatusOf(ctx, a.Link)
+	if err != nil {
+		return err
+	}
+	l.Until = a.ExpiresAt
+	var change Change
+	if err := l.putLink(&change, read); err != nil {
+		return err
+	}
+	if _, err := s.Store.Commit(ctx, change); err != nil {
+		return internal("writing the status of a link", err)
+	}
+	return nil
 }
 
 // recordFailure records how an authorization failed. The link stays good, unless

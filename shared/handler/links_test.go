@@ -552,6 +552,22 @@ func TestLinks_PreviousRelease(t *testing.T) {
 	s.do(t, http.MethodGet, path).refused(t, 410, connector.LinkGone)
 }
 
+// A release before the previous one minted links without a status.
+func TestLinks_WithoutStatus(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	id, path := s.mint(t, toAcme)
+	_, err := s.store.Commit(t.Context(), connector.Change{Drop: []connector.RecordKey{{Kind: connector.LinkStatusKind, ID: id}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := s.flowOf(t, "youtube", path, sandbox.Choice{})
+	s.wantLink(t, "opened", id, "under_way", "", "")
+	f.finish(t)
+	s.wantLink(t, "in the end", id, "connected", "", "")
+	s.do(t, http.MethodGet, path).refused(t, 410, connector.LinkGone)
+}
+
 func TestLinks_ExpiresIn(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
