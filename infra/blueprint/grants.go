@@ -127,13 +127,13 @@ func Grants(function string) []Grant {
 		}
 
 	// It marks the connections of the person in a notice, or deletes them with their
-	// pending consents. It can delete tokens, and cannot read them.
+	// pending consents, whose links are good again. It can delete tokens, and cannot read them.
 	case PlatformNotice:
 		return []Grant{
 			onRecords([]string{get, update, remove}, "connection#*"),
 			onRecords([]string{remove}, "account#*"),
 			onRecords([]string{get, put, remove}, "ticket#deletion#*", "ticket#erasure#*", "ticket#pending#*", "ticket#event#*"),
-			onRecords([]string{get, put}, "ticket#erased#*", "ticket#notice#*", "ticket#state#*"),
+			onRecords([]string{get, put}, "ticket#erased#*", "ticket#notice#*", "ticket#state#*", "ticket#link_status#*"),
 			queryPersons(),
 			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
 			{Resource: PendingSecrets, Actions: []string{"secretsmanager:DeleteSecret"}},

@@ -70,6 +70,33 @@ func erasePerson(t *testing.T) {
 	w.token(object{"connection_id": again})
 }
 
+// eraseConfirmed has a person ask for the deletion of their data while their consent, which
+// was confirmed, waits for the platform. The link says what became of it.
+func eraseConfirmed(t *testing.T) {
+	w := newWorld(t, nil)
+	person := w.box.People("facebook")[0]
+	link := w.must(http.MethodPost, "/links", object{"platform": "facebook", "owner": "acme", "confirm": true, "return_url": w.s.servers.front.url + "/"})
+	address, _ := link["url"].(string)
+	w.secrets.add("a connect link", address[strings.LastIndex(address, "/")+1:])
+	b := w.browser()
+	confirmation := b.followCallback(b.authorize(address, sandbox.Choice{Account: person.ID})).Get("confirmation")
+	w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: "accounts", Kind: sandbox.Outage, Times: 100})
+	w.expectError(503, "PlatformUnavailable", http.MethodPost, "/connections/confirm", object{"confirmation": confirmation, "owner": "acme"})
+
+	signed := url.Values{"signed_request": {w.box.SignedRequest(person.ID)}}.Encode()
+	if status, answer := w.send(http.MethodPost, "/platforms/facebook/data-deletion", signed, "Content-Type", "application/x-www-form-urlencoded"); status != 200 {
+		t.Fatalf("the data deletion: %d %s", status, answer)
+	}
+	if shown := w.must(http.MethodGet, "/links/"+link["id"].(string), nil); shown["status"] != "failed" || shown["error"] != "AccessDenied" {
+		t.Errorf("the link is %v", shown)
+	}
+	for _, item := range w.itemsWith(person.ID) {
+		if !strings.HasPrefix(item, "ticket#erasure#") { // until the second search
+			t.Errorf("the table names the person in %s", item)
+		}
+	}
+}
+
 // purgeDuringRefresh purges a connection while the platform's answer to its refresh is
 // under way, be it new tokens or a refusal.
 func purgeDuringRefresh(t *testing.T) {

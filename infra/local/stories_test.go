@@ -57,6 +57,7 @@ func TestStory(t *testing.T) {
 		{"list_with_a_cursor", listWithCursor},
 		{"disconnect", disconnectEachPlatform},
 		{"data_deletion_of_a_person", erasePerson},
+		{"data_deletion_before_a_confirmed_consent_is_completed", eraseConfirmed},
 		{"purge_during_a_refresh", purgeDuringRefresh},
 		{"due_connection_is_refreshed_through_the_queue", refreshThroughQueue},
 		{"no_secret_in_the_table", findNoSecretInTable},

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -214,6 +215,7 @@ func (c *consent) storeRedeemed(ctx context.Context) error {
 	ref, err := c.CredentialStore.Hold(ctx, c.credentialsKey(), c.credentials)
 	if err != nil {
 		_, putErr := c.CredentialStore.Put(ctx, c.credentialsKey(), CredentialsRef{}, c.credentials)
+		c.discardLate(ctx)
 		return internal("sealing what a code yielded", errors.Join(err, putErr))
 	}
 	next := c.record
@@ -230,7 +232,33 @@ func (c *consent) storeRedeemed(ctx context.Context) error {
 	if rescueErr := c.CredentialStore.Rescue(ctx, c.credentialsKey(), ref, c.credentials); rescueErr != nil {
 		c.Log.ErrorContext(ctx, "rescuing what a code yielded", "platform", string(c.record.Platform), "error", rescueErr)
 	}
+	c.discardLate(ctx)
 	return internal("storing what a code yielded", err)
+}
+
+// discardLate removes what a caller that was held up has put into the vault after
+// another caller ended the consent: nobody would look for it.
+func (c *consent) discardLate(ctx context.Context) {
+	err := c.read(ctx)
+	switch {
+	case errors.Is(err, ErrNotFound):
+	case err != nil, c.record.Phase != consentDone, c.record.Credentials != nil:
+		return
+	}
+	if c.record.RedeemedAt.IsZero() { // the other caller did not have it
+		grants, err := c.grants(ctx)
+		if err = cmp.Or(err, c.revokeEach(ctx, grants)); err != nil {
+			c.Log.WarnContext(ctx, "revoking an unused grant", "platform", string(c.record.Platform), "error", err)
+		}
+	}
+	c.forgetRescued(ctx)
+}
+
+// forgetRescued deletes what the vault has of the consent.
+func (c *consent) forgetRescued(ctx context.Context) {
+	if err := c.CredentialStore.Delete(ctx, c.credentialsKey(), CredentialsRef{}, true); err != nil {
+		c.Log.WarnContext(ctx, "deleting what a code yielded", "platform", string(c.record.Platform), "error", err)
+	}
 }
 
 // answer returns the result for the browser: the same each time.
@@ -238,7 +266,7 @@ func (c *consent) answer(ctx context.Context, r CallbackRequest, result Callback
 	var err error
 	switch {
 	case c.record.Failure != nil:
-		return result, c.record.Failure.err()
+		return result, c.failure(ctx)
 	case c.record.Confirm:
 		result.Confirmation, err = deriveConfirmation(r.State, r.browser(c.secure()))
 		return result, err

@@ -27,8 +27,12 @@ func (c *consent) continueRedeemed(ctx context.Context) error {
 	creds, ref, err := c.CredentialStore.Latest(ctx, c.credentialsKey(), c.record.Credentials.ref())
 	switch {
 	case errors.Is(err, ErrNotFound) && c.record.Phase == consentTaken:
-		return c.fail(ctx, &Error{Code: PlatformUnavailable, Reason: reasonOutcomeUnknown,
+		err = c.fail(ctx, &Error{Code: PlatformUnavailable, Reason: reasonOutcomeUnknown,
 			Message: "the platform's answer to the authorization was lost: open the link again"}, nil)
+		if c.record.Phase == consentDone {
+			c.forgetRescued(ctx) // what a caller that was held up stored since
+		}
+		return err
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrMismatch):
 		return c.fail(ctx, internal("reading what a code yielded", err), nil)
 	case err != nil:
@@ -290,9 +294,19 @@ func (c *consent) spent() (consentRecord, linkStatus) {
 	return next, l
 }
 
-// recordSaved records what was saved, with the consent and with the link. failure is
-// why it was not all, nil where it was. LinkGone: another consent has the link.
+// recordSaved records what was saved, and postpones the consent where that fails.
+// failure is why it was not all, nil where it was. LinkGone: another consent has the
+// link.
 func (c *consent) recordSaved(ctx context.Context, failure error) error {
+	err := c.writeSaved(ctx, failure)
+	if err != nil && !errors.Is(err, LinkGone) && !errors.Is(err, errLate) {
+		return c.postpone(ctx, err)
+	}
+	return cmp.Or(err, failure)
+}
+
+// writeSaved writes what was saved, with the consent and with the link.
+func (c *consent) writeSaved(ctx context.Context, failure error) error {
 	next := c.record
 	next.Phase, next.Credentials, next.Spent, next.Accounts = consentDone, nil, true, len(c.saved)
 	next.Person = c.person()
@@ -307,14 +321,10 @@ func (c *consent) recordSaved(ctx context.Context, failure error) error {
 		change.Overwrite = pages
 		return l.recordSaved(c.id, len(c.saved), failure)
 	}, func(change Change) error { return c.write(ctx, next, change) })
-	switch {
-	case errors.Is(err, ErrNotFound), errors.Is(err, errUnchanged): // the link expired long ago, or says it already
-		err = c.write(ctx, next, Change{})
+	if errors.Is(err, ErrNotFound) || errors.Is(err, errUnchanged) { // the link expired long ago, or says it already
+		return c.write(ctx, next, Change{})
 	}
-	if err != nil && !errors.Is(err, LinkGone) && !errors.Is(err, errLate) {
-		return c.postpone(ctx, err)
-	}
-	return cmp.Or(err, failure)
+	return err
 }
 
 // wait makes the consent wait for Confirm, and the link with it. Nothing is
@@ -392,8 +402,19 @@ func (c *consent) winner(ctx context.Context) (consentRecord, error) {
 }
 
 // fail ends a consent with a failure, which it returns. What was granted is
-// revoked: now or, where the platform cannot be reached, by the sweep.
+// revoked: now or, where the platform cannot be reached, by the sweep. Where an
+// earlier caller saved accounts, they stay.
 func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
+	err := c.findSaved(ctx)
+	if err == nil && len(c.saved) > 0 {
+		err = c.writeSaved(ctx, cause)
+	}
+	if err != nil {
+		c.Log.WarnContext(ctx, "recording what a consent saved, to be tried again", "platform", string(c.record.Platform), "error", err)
+	}
+	if err != nil || len(c.saved) > 0 {
+		return cause
+	}
 	next := c.record
 	next.Phase, next.Failure, next.Until = consentDone, newConsentFailure(cause), c.Now().UTC().Add(recordWithin)
 	if err := c.writeFailed(ctx, next); err != nil {
@@ -404,7 +425,6 @@ func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 	if c.record.Credentials == nil {
 		return cause
 	}
-	err := error(nil)
 	if len(grants) == 0 {
 		err = c.revokeAll(ctx)
 	} else {
@@ -414,6 +434,24 @@ func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 		c.Log.WarnContext(ctx, "revoking an unused grant, to be tried again", "platform", string(next.Platform), "error", err)
 	}
 	return cause
+}
+
+// findSaved finds what earlier callers of the consent saved. The index of persons shows
+// it: such a caller crashed, or gave up a while ago.
+func (c *consent) findSaved(ctx context.Context) error {
+	if !c.record.Spent || c.userID == "" || len(c.saved) > 0 {
+		return nil
+	}
+	found, err := c.Store.UserConnections(ctx, c.record.Platform, c.userID)
+	if err != nil {
+		return internal("finding what a consent saved", err)
+	}
+	for _, connection := range found {
+		if connection.ConsentID == c.name() {
+			c.saved = append(c.saved, connection)
+		}
+	}
+	return nil
 }
 
 // writeFailed writes the record of a consent that failed. Where the consent has the
@@ -435,6 +473,16 @@ func (c *consent) writeFailed(ctx context.Context, next consentRecord) error {
 // revokeGranted revokes what the person consented to, and forgets what the code
 // yielded. An error says that it may succeed later.
 func (c *consent) revokeGranted(ctx context.Context, grants []Grant) error {
+	if err := c.revokeEach(ctx, grants); err != nil {
+		return err
+	}
+	next := c.record
+	next.Credentials = nil
+	return c.write(ctx, next, Change{})
+}
+
+// revokeEach revokes the grants. An error says that it may succeed later.
+func (c *consent) revokeEach(ctx context.Context, grants []Grant) error {
 	for _, g := range onePerPerson(grants) {
 		err := c.revokeGrant(ctx, c.platform, c.app, g)
 		if retryable(err) {
@@ -444,9 +492,7 @@ func (c *consent) revokeGranted(ctx context.Context, grants []Grant) error {
 			c.Log.WarnContext(ctx, "revoking an unused grant", "platform", string(c.record.Platform), "error", err)
 		}
 	}
-	next := c.record
-	next.Credentials = nil
-	return c.write(ctx, next, Change{})
+	return nil
 }
 
 // postpone leaves the consent to the next callback of its browser, or to the

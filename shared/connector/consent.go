@@ -89,21 +89,37 @@ func (c *consentCredentials) ref() CredentialsRef {
 	return CredentialsRef{Generation: c.Generation, Sealed: c.Sealed}
 }
 
-// consentFailure is how a consent failed, for callbacks that come again.
+// consentFailure is how a consent failed, for callbacks that come again. It does not
+// name an account: no erasure would find the name.
 type consentFailure struct {
 	Code          Code      `json:"code"`
 	Reason        string    `json:"reason,omitempty"`
 	Message       string    `json:"message,omitempty"`
 	MissingScopes []string  `json:"missing_scopes,omitempty"`
 	ResetsAt      time.Time `json:"resets_at,omitzero"`
+	// OtherAccount says that the message names the account to choose.
+	OtherAccount bool `json:"other_account,omitempty"`
 }
 
 func newConsentFailure(err error) *consentFailure {
 	e := AsError(err)
-	return &consentFailure{Code: e.Code, Reason: e.Reason, Message: e.Message, MissingScopes: e.MissingScopes, ResetsAt: e.ResetsAt}
+	f := &consentFailure{Code: e.Code, Reason: e.Reason, Message: e.Message, MissingScopes: e.MissingScopes, ResetsAt: e.ResetsAt}
+	if errors.Is(err, errNotTheTarget) {
+		f.Message, f.OtherAccount = "", true
+	}
+	return f
 }
 
-func (f *consentFailure) err() error {
+// failure returns how the consent failed.
+func (c *consent) failure(ctx context.Context) error {
+	f := c.record.Failure
+	if f.OtherAccount {
+		target, err := c.target(ctx, c.record.Authorization)
+		if err != nil || target == nil {
+			return errOtherAccount("")
+		}
+		return errOtherAccount(target.AccountName)
+	}
 	return &Error{Code: f.Code, Reason: f.Reason, Message: f.Message, MissingScopes: f.MissingScopes, ResetsAt: f.ResetsAt}
 }
 

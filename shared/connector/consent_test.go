@@ -428,3 +428,29 @@ func TestConsent_EndedWhileItReplaces(t *testing.T) {
 		}
 	}
 }
+
+// A callback redeems the code, and is held up until another one gave the consent up. What
+// the code yielded is not left in the vault, where nobody would look for it.
+func TestConsent_LateHolder(t *testing.T) {
+	t.Parallel()
+	for _, name := range []connector.Name{"facebook", "youtube", "twitter", "tiktok"} {
+		t.Run(string(name), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			request := b.consented(t, name)
+			other := b.process(nil)
+			b.hook(beforeCall("Sealer.Seal", 1, func() {
+				b.clock.Advance(2 * time.Minute)
+				_, _ = other.Callback(t.Context(), request)
+			}))
+			_, err := b.Callback(t.Context(), request)
+			b.hook(nil)
+			if left := b.vault.Names("pending/"); len(left) > 0 {
+				t.Errorf("left in the vault: %v; the answer: %v", left, err)
+			}
+			if got := b.revocations(name); got == 0 {
+				t.Error("the grant, which no connection uses, was not revoked")
+			}
+		})
+	}
+}

@@ -248,8 +248,9 @@
 //	            open → connected       spendLink, with the only connection; recordSaved
 //	            open → confirming      wait
 //	            confirming → spent     confirm
-//	            spent → connected      recordSaved; failed, after a failure that is final
-//	            spent → open           writeFailed, if nothing was saved
+//	            spent → connected      recordSaved; failed, after a failure that is final: recordSaved, or fail
+//	                                   where an earlier caller saved something
+//	            spent → open           writeFailed, if nothing was saved; eraseConsent
 //	            any but connected → ended   EndLink; of a link that is spent, once its consent failed
 //	status      (new) → active         createConnection; createFinished
 //	            (new) → manual         createManual
@@ -292,6 +293,8 @@
 //	storeRedeemed                              is good
 //	storeRedeemed, and whatever follows it     continueConsent, by the worker, or the next callback of the browser:
 //	                                           resume; what was saved is recognized by its consent id
+//	storeRedeemed, held up until another       nobody: what it had put into the vault stays there; without the
+//	caller ended the consent                   crash discardLate deletes it
 //	confirm                                    continueConsent, or the next Confirm
 //	the lease of a consent, before Put         the next caller, once the lease ran out
 //	a commit whose answer was lost             the reader that compares the holder or the consent id

@@ -362,9 +362,10 @@ func (s *Service) eraseConsent(ctx context.Context, e erasure, key RecordKey) (b
 	next := c.record
 	next.Phase, next.Failure = consentDone, newConsentFailure(errErased())
 	next.Credentials, next.Person = nil, ""
-	if err := c.write(ctx, next, Change{}); err != nil {
+	if err := c.writeFailed(ctx, next); err != nil {
 		return false, internal("deleting a consent", err)
 	}
+	s.recordFailure(ctx, c.record.Authorization, errErased())
 	if err := s.CredentialStore.Delete(ctx, c.credentialsKey(), CredentialsRef{}, true); err != nil {
 		return false, internal("deleting what a code yielded", err)
 	}

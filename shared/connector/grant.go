@@ -357,7 +357,7 @@ func (s *Service) selectGrants(ctx context.Context, a Authorization, grants []Gr
 	if c == nil {
 		return nil, grants, nil
 	}
-	mismatch := &Error{Code: AccountMismatch, Message: "the consent was given for another account than the one to be re-authorized: choose " + c.AccountName}
+	mismatch := errOtherAccount(c.AccountName)
 	for _, g := range grants {
 		if c.AccountID == g.Account.ID {
 			return c, []Grant{g}, nil
@@ -396,6 +396,19 @@ func (s *Service) target(ctx context.Context, a Authorization) (*Connection, err
 		return nil, errConnectionNotFound()
 	}
 	return &c, nil
+}
+
+// errNotTheTarget is the cause of every errOtherAccount.
+var errNotTheTarget = errors.New("the account is not that of the connection")
+
+// errOtherAccount says which account to choose. It does not, where the name is not
+// known any more.
+func errOtherAccount(name string) *Error {
+	e := &Error{Code: AccountMismatch, Message: "the consent was given for another account than the one to be re-authorized", Err: errNotTheTarget}
+	if name != "" {
+		e.Message += ": choose " + name
+	}
+	return e
 }
 
 func errAccountHeld() *Error {
