@@ -224,6 +224,7 @@ func (c *consent) storeRedeemed(ctx context.Context) error {
 		next.RedeemedAt = c.Now().UTC()
 	}
 	next.Credentials = &consentCredentials{Generation: ref.Generation, Sealed: ref.Sealed}
+	next.Extended = next.Extended || c.extended
 	writeCtx, cancel := rescueContext(ctx)
 	defer cancel()
 	if err = c.write(writeCtx, next, Change{}); err == nil {

@@ -65,6 +65,9 @@ func (c *consent) complete(ctx context.Context) error {
 	var grants []Grant
 	err := c.renewExpired(ctx)
 	if err == nil {
+		err = c.extend(ctx)
+	}
+	if err == nil {
 		grants, err = c.grants(ctx)
 	}
 	if errors.Is(err, ReauthorizationRequired) {
@@ -138,26 +141,64 @@ func (c *consent) renewExpired(ctx context.Context) error {
 	return c.storeRedeemed(ctx)
 }
 
+// extend stores the lasting form of what the code yielded. Where a caller before
+// could not, its token may have expired since.
+func (c *consent) extend(ctx context.Context) error {
+	if c.record.Extended {
+		return nil
+	}
+	if err := c.ensureApp(ctx); err != nil {
+		return err
+	}
+	lasting, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (Credentials, error) {
+		return c.platform.Extend(ctx, app, c.credentials)
+	})
+	if err != nil {
+		return internal("extending what a code yielded", err)
+	}
+	if lasting.Fields.Equal(c.credentials.Fields) {
+		return nil
+	}
+	lasting.ClientID, lasting.Generation = c.credentials.ClientID, c.credentials.Generation+1
+	c.credentials, c.extended = lasting, true
+	return c.storeRedeemed(ctx)
+}
+
+func (c *consent) ensureApp(ctx context.Context) error {
+	if c.app.Configured() {
+		return nil
+	}
+	return c.readApp(ctx)
+}
+
 // grants asks the platform what was granted. Beside an error it returns what is to
 // be revoked.
 func (c *consent) grants(ctx context.Context) ([]Grant, error) {
-	if !c.app.Configured() {
-		if err := c.readApp(ctx); err != nil {
-			return nil, err
+	if err := c.ensureApp(ctx); err != nil {
+		return nil, err
+	}
+	var grants []Grant
+	for cursor := ""; ; {
+		list, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (AccountList, error) {
+			return c.platform.Accounts(ctx, app, c.credentials, cursor)
+		})
+		for _, g := range list.Grants {
+			grants = append(grants, c.granted(g))
+		}
+		if err != nil {
+			return grants, internal("asking what was granted", err)
+		}
+		if cursor = list.Next; cursor == "" {
+			return grants, nil
 		}
 	}
-	grants, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) ([]Grant, error) {
-		return c.platform.Grants(ctx, app, c.credentials)
-	})
-	for i := range grants {
-		grants[i].Credentials.ClientID = c.credentials.ClientID
-		grants[i].VerifiedAt = c.Now().UTC()
-		grants[i].ConsentedAt = c.record.began()
-	}
-	if err != nil {
-		return grants, internal("asking what was granted", err)
-	}
-	return grants, nil
+}
+
+// granted returns a grant of the consent, as the platform just returned it.
+func (c *consent) granted(g Grant) Grant {
+	g.Credentials.ClientID = c.credentials.ClientID
+	g.VerifiedAt, g.ConsentedAt = c.Now().UTC(), c.record.began()
+	return g
 }
 
 // saveOrWait saves the grants, or makes the consent wait for Confirm.

@@ -30,7 +30,7 @@ import (
 // consentRecord is the body of the ticket:
 //
 //	{…the authorization, "phase":…, "holder":…, "until":…, "redeemed_at":…,
-//	 "credentials":{"generation":…, "sealed":…}, "person":…,
+//	 "credentials":{"generation":…, "sealed":…}, "extended":…, "person":…,
 //	 "accounts":…, "spent":…, "confirmation":…, "confirm_before":…, "confirmed":…,
 //	 "tries":…, "retry_at":…, "failure":{"code":…, "reason":…, "message":…, "missing_scopes":…}}
 //
@@ -48,6 +48,8 @@ type consentRecord struct {
 	// Credentials refer to what the code yielded, as long as it is needed: until
 	// all accounts are saved, or until the grant is revoked.
 	Credentials *consentCredentials `json:"credentials,omitempty"`
+	// Extended says that Credentials are the lasting ones.
+	Extended bool `json:"extended,omitempty"`
 	// Person is a hash of who consented; empty until the platform named them.
 	Person   string `json:"person,omitempty"`
 	Accounts int    `json:"accounts,omitempty"` // how many were selected
@@ -164,6 +166,7 @@ type consent struct {
 	// authorization is that of the record, with what only the browser knows.
 	authorization Authorization
 	credentials   Credentials // what the code yielded
+	extended      bool        // credentials are the lasting ones
 	// userID is who consented, once the platform named them.
 	userID string
 	// resumed says that another call began the consent.

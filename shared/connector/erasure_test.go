@@ -32,12 +32,12 @@ func (p eraser) ReadNotice(_ connector.App, _ string, raw connector.RawNotice) (
 	return connector.Notice{ID: string(raw.Body) + p.now().String(), UserID: string(raw.Body), Delete: true, Reason: "data_deletion", At: p.now().Truncate(time.Second)}, nil
 }
 
-func (p eraser) Grants(ctx context.Context, app connector.App, redeemed connector.Credentials) ([]connector.Grant, error) {
-	grants, err := p.Platform.Grants(ctx, app, redeemed)
-	for _, g := range grants {
+func (p eraser) Accounts(ctx context.Context, app connector.App, consent connector.Credentials, cursor string) (connector.AccountList, error) {
+	list, err := p.Platform.Accounts(ctx, app, consent, cursor)
+	for _, g := range list.Grants {
 		p.tokens.note(g.UserID, g.Credentials)
 	}
-	return grants, err
+	return list, err
 }
 
 func (p eraser) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {

@@ -38,13 +38,25 @@ type Platform interface {
 	// memory of this process alone.
 	Redeem(ctx context.Context, app App, a Authorization, code Secret) (Credentials, error)
 
-	// Grants returns what was granted with credentials that Redeem returned: one
-	// Grant an account, with the lasting form of its credentials. It spends
-	// nothing, so that it can be called again after a failure. A grant that lacks
-	// scopes is returned with those it has. It fails with ScopeMissing where too
-	// little was granted to know the account. Beside an error it returns what the
-	// platform did grant, to be revoked; who consented may be unknown then.
-	Grants(ctx context.Context, app App, redeemed Credentials) ([]Grant, error)
+	// Extend returns the lasting form of what Redeem returned: the credentials of the
+	// consent, which Accounts and Account take. A platform whose code yields lasting
+	// credentials returns them unchanged. It spends nothing, so that it can be called
+	// again after a failure.
+	Extend(ctx context.Context, app App, redeemed Credentials) (Credentials, error)
+
+	// Accounts returns a part of the accounts that were granted with a consent: one
+	// Grant an account. cursor is empty for the first part, else the Next of the part
+	// before. It spends nothing, so that it can be called again after a failure. A
+	// grant that lacks scopes is returned with those it has. It fails with
+	// ScopeMissing where too little was granted to know the account. Beside an error
+	// it returns what the platform did grant, to be revoked; who consented may be
+	// unknown then.
+	Accounts(ctx context.Context, app App, consent Credentials, cursor string) (AccountList, error)
+
+	// Account returns the grant of one account that Accounts returned as Incomplete.
+	// It fails with ScopeMissing where the consent does not give access to the
+	// account.
+	Account(ctx context.Context, app App, consent Credentials, g Grant) (Grant, error)
 
 	// Import checks credentials that a person brought and returns their
 	// grants. Fields that are missing or unknown are InvalidRequest, naming
@@ -344,6 +356,9 @@ type Grant struct {
 	// VerifiedAt is when the platform said that the credentials work; zero
 	// where it was not asked. A Platform leaves it to its caller.
 	VerifiedAt time.Time
+	// Incomplete says that Credentials lack the token of the account, which Account
+	// returns. Account.Name may be missing.
+	Incomplete bool
 	// ScopesUnknown says that Credentials.Scopes are those proven so far, and
 	// that more may have been granted.
 	ScopesUnknown bool
@@ -355,6 +370,20 @@ type Grant struct {
 	// consentID names the consent of credentials that come from another connection;
 	// empty for a new consent.
 	consentID string
+}
+
+// AccountList is a part of the accounts of a consent.
+type AccountList struct {
+	// Grants may name an account that an earlier part named. The complete one counts.
+	Grants []Grant
+	// Next continues the list; empty: this is the last part. It may hold ids of
+	// accounts, and no secret.
+	Next string
+	// Covered are the ids of all accounts that the person's authorization of the app
+	// covers since this consent, where a consent replaces the earlier ones of the
+	// same person; nil where it does not, or where the platform does not say. The
+	// last part has them.
+	Covered []string
 }
 
 // Verification is what a platform said about credentials when asked.

@@ -205,9 +205,9 @@ func (p steppingPlatform) Redeem(ctx context.Context, app connector.App, a conne
 	})
 }
 
-func (p steppingPlatform) Grants(ctx context.Context, app connector.App, redeemed connector.Credentials) (grants []connector.Grant, err error) {
-	return grants, p.steps.step("platform: grants", false, func() error {
-		grants, err = p.Platform.Grants(ctx, app, redeemed)
+func (p steppingPlatform) Accounts(ctx context.Context, app connector.App, consent connector.Credentials, cursor string) (list connector.AccountList, err error) {
+	return list, p.steps.step("platform: accounts", false, func() error {
+		list, err = p.Platform.Accounts(ctx, app, consent, cursor)
 		return err
 	})
 }

@@ -129,13 +129,23 @@ func (p *simulatedPlatform) Redeem(ctx context.Context, _ connector.App, _ conne
 	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(p.lifetime)}, nil
 }
 
-// Grants names the account of what a code yielded.
-func (p *simulatedPlatform) Grants(ctx context.Context, app connector.App, c connector.Credentials) ([]connector.Grant, error) {
+// Extend returns what the code yielded, which lasts.
+func (p *simulatedPlatform) Extend(_ context.Context, _ connector.App, c connector.Credentials) (connector.Credentials, error) {
+	return c, nil
+}
+
+// Account is not called: the list of accounts leaves none open.
+func (p *simulatedPlatform) Account(context.Context, connector.App, connector.Credentials, connector.Grant) (connector.Grant, error) {
+	return connector.Grant{}, &connector.Error{Code: connector.Internal, Message: "not called"}
+}
+
+// Accounts names the account of what a code yielded.
+func (p *simulatedPlatform) Accounts(ctx context.Context, app connector.App, c connector.Credentials, _ string) (connector.AccountList, error) {
 	verified, err := p.Verify(ctx, app, c)
 	if err != nil {
-		return nil, err
+		return connector.AccountList{}, err
 	}
-	return []connector.Grant{{Account: verified.Account, UserID: verified.UserID, Credentials: c}}, nil
+	return connector.AccountList{Grants: []connector.Grant{{Account: verified.Account, UserID: verified.UserID, Credentials: c}}}, nil
 }
 
 // recordConsent records that the record of a consent has what the worker was given.

@@ -237,8 +237,8 @@ func longScopes(n, length int) []string {
 	return scopes
 }
 
-func (p wide) Grants(_ context.Context, app connector.App, _ connector.Credentials) ([]connector.Grant, error) {
-	return p.grants(app), nil
+func (p wide) Accounts(_ context.Context, app connector.App, _ connector.Credentials, _ string) (connector.AccountList, error) {
+	return connector.AccountList{Grants: p.grants(app)}, nil
 }
 
 func (p wide) Import(_ context.Context, app connector.App, _ connector.Fields, _ bool) ([]connector.Grant, error) {

@@ -129,8 +129,8 @@ func (p fixedPlatform) Redeem(context.Context, connector.App, connector.Authoriz
 	return connector.Credentials{}, p.err
 }
 
-func (p fixedPlatform) Grants(context.Context, connector.App, connector.Credentials) ([]connector.Grant, error) {
-	return nil, p.err
+func (p fixedPlatform) Accounts(context.Context, connector.App, connector.Credentials, string) (connector.AccountList, error) {
+	return connector.AccountList{}, p.err
 }
 
 func (p fixedPlatform) Verify(context.Context, connector.App, connector.Credentials) (connector.Verification, error) {
@@ -183,7 +183,7 @@ func TestMeter_AppRefused(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, fixedPlatform{err: &connector.Error{Code: connector.AppMisconfigured}})
 	_, redeemed := h.service.Platforms[0].Redeem(t.Context(), connector.App{}, connector.Authorization{}, connector.Secret{})
-	_, asked := h.service.Platforms[0].Grants(t.Context(), connector.App{}, connector.Credentials{})
+	_, asked := h.service.Platforms[0].Accounts(t.Context(), connector.App{}, connector.Credentials{}, "")
 	_, verified := h.service.Platforms[0].Verify(t.Context(), connector.App{}, connector.Credentials{})
 	if redeemed == nil || asked == nil || verified == nil {
 		t.Fatal("the error was lost")

@@ -97,11 +97,25 @@ func (p platform) Redeem(ctx context.Context, app connector.App, a connector.Aut
 	return redeemed, err
 }
 
-// Grants implements connector.Platform.
-func (p platform) Grants(ctx context.Context, app connector.App, redeemed connector.Credentials) ([]connector.Grant, error) {
-	grants, err := p.Platform.Grants(ctx, app, redeemed)
+// Extend implements connector.Platform.
+func (p platform) Extend(ctx context.Context, app connector.App, redeemed connector.Credentials) (connector.Credentials, error) {
+	lasting, err := p.Platform.Extend(ctx, app, redeemed)
 	p.recordCall(err)
-	return grants, err
+	return lasting, err
+}
+
+// Accounts implements connector.Platform.
+func (p platform) Accounts(ctx context.Context, app connector.App, consent connector.Credentials, cursor string) (connector.AccountList, error) {
+	list, err := p.Platform.Accounts(ctx, app, consent, cursor)
+	p.recordCall(err)
+	return list, err
+}
+
+// Account implements connector.Platform.
+func (p platform) Account(ctx context.Context, app connector.App, consent connector.Credentials, g connector.Grant) (connector.Grant, error) {
+	grant, err := p.Platform.Account(ctx, app, consent, g)
+	p.recordCall(err)
+	return grant, err
 }
 
 // Verify implements connector.Platform.

@@ -185,5 +185,21 @@ func exchange(ctx context.Context, p connector.Platform, app connector.App, a co
 	if err != nil {
 		return nil, err
 	}
-	return p.Grants(ctx, app, redeemed)
+	consent, err := p.Extend(ctx, app, redeemed)
+	if err != nil {
+		return nil, err
+	}
+	return listAccounts(ctx, p, app, consent)
+}
+
+// listAccounts returns the grants of every part of the list.
+func listAccounts(ctx context.Context, p connector.Platform, app connector.App, consent connector.Credentials) ([]connector.Grant, error) {
+	var grants []connector.Grant
+	for cursor := ""; ; {
+		list, err := p.Accounts(ctx, app, consent, cursor)
+		grants = append(grants, list.Grants...)
+		if cursor = list.Next; err != nil || cursor == "" {
+			return grants, err
+		}
+	}
 }

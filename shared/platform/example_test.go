@@ -53,13 +53,13 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	grants, err := youtube.Grants(ctx, app, redeemed)
+	list, err := youtube.Accounts(ctx, app, redeemed, "")
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("connected", grants[0].Account.Name)
+	fmt.Println("connected", list.Grants[0].Account.Name)
 
-	before := grants[0].Credentials
+	before := list.Grants[0].Credentials
 	after, err := youtube.Refresh(ctx, app, before)
 	if err != nil {
 		log.Fatal(err)

@@ -134,23 +134,31 @@ func (f *facebook) Redeem(ctx context.Context, app connector.App, a connector.Au
 // userAccessToken is the field of a user token, which no connection has.
 const userAccessToken = "user_access_token"
 
-// Grants implements connector.Platform. The short-lived user token is exchanged
-// for a long-lived one, and that one for the Page tokens. A Page token expires
-// with the user token that it was requested with.
-func (f *facebook) Grants(ctx context.Context, app connector.App, redeemed connector.Credentials) ([]connector.Grant, error) {
+// Extend implements connector.Platform. The short-lived user token is exchanged for a
+// long-lived one, since a Page token expires with the user token that it was requested
+// with.
+func (f *facebook) Extend(ctx context.Context, app connector.App, redeemed connector.Credentials) (connector.Credentials, error) {
 	c := client{id: app.ClientID, secret: app.ClientSecret}
-	short := redeemed.Fields[userAccessToken]
-	long, err := f.extend(ctx, c, short)
+	long, err := f.extend(ctx, c, redeemed.Fields[userAccessToken])
 	switch {
 	case err == nil:
 	case app.Extras.Get("config_id") != "" && !connector.AsError(err).Code.TryLater():
 		// A configuration may issue tokens of system users. They do not expire,
 		// and cannot be extended.
-		long = short
+		return redeemed, nil
 	default:
-		return []connector.Grant{{Credentials: redeemed}}, err
+		return connector.Credentials{}, err
 	}
-	return f.grants(ctx, c, long, connector.Fields{})
+	redeemed.Fields = redeemed.Fields.Clone()
+	redeemed.Fields[userAccessToken] = long
+	return redeemed, nil
+}
+
+// Accounts implements connector.Platform.
+func (f *facebook) Accounts(ctx context.Context, app connector.App, consent connector.Credentials, _ string) (connector.AccountList, error) {
+	c := client{id: app.ClientID, secret: app.ClientSecret}
+	grants, err := f.grants(ctx, c, consent.Fields[userAccessToken], connector.Fields{})
+	return connector.AccountList{Grants: grants}, err
 }
 
 // extend exchanges a user token for a long-lived one

@@ -136,26 +136,26 @@ func (k *tiktok) Redeem(ctx context.Context, app connector.App, a connector.Auth
 	return k.applyTokens(connector.Credentials{Scopes: a.Scopes}, t), nil
 }
 
-// Grants implements connector.Platform.
-func (k *tiktok) Grants(ctx context.Context, _ connector.App, c connector.Credentials) ([]connector.Grant, error) {
+// Accounts implements connector.Platform.
+func (k *tiktok) Accounts(ctx context.Context, _ connector.App, c connector.Credentials, _ string) (connector.AccountList, error) {
 	openID := c.Fields.Get("open_id")
 	if !accountPattern.MatchString(openID) {
-		return []connector.Grant{{Credentials: c}}, k.malformed(http.MethodPost, "no open_id")
+		return oneAccount(connector.Grant{Credentials: c}), k.malformed(http.MethodPost, "no open_id")
 	}
 	grant := connector.Grant{Account: connector.Account{ID: openID}, UserID: openID, Credentials: c}
 	if !slices.Contains(c.Scopes, tiktokBasic) {
 		// The answer names the account. Only its name needs the scope.
-		return []connector.Grant{grant}, nil
+		return oneAccount(grant), nil
 	}
 	user, err := k.user(ctx, c.Fields["access_token"])
 	if err != nil {
-		return []connector.Grant{grant}, err
+		return oneAccount(grant), err
 	}
 	if user.ID != openID {
-		return []connector.Grant{grant}, k.malformed(http.MethodPost, "two different open_ids")
+		return oneAccount(grant), k.malformed(http.MethodPost, "two different open_ids")
 	}
 	grant.Account = user
-	return []connector.Grant{grant}, nil
+	return oneAccount(grant), nil
 }
 
 // applyTokens returns c with the tokens of an answer, in TikTok's shape.

@@ -140,9 +140,9 @@ func (x *twitter) Redeem(ctx context.Context, app connector.App, a connector.Aut
 	return x.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, twitterLives), nil
 }
 
-// Grants implements connector.Platform.
-func (x *twitter) Grants(ctx context.Context, app connector.App, c connector.Credentials) ([]connector.Grant, error) {
-	unknown := []connector.Grant{{Credentials: c}}
+// Accounts implements connector.Platform.
+func (x *twitter) Accounts(ctx context.Context, app connector.App, c connector.Credentials, _ string) (connector.AccountList, error) {
+	unknown := oneAccount(connector.Grant{Credentials: c})
 	for _, scope := range []string{"tweet.read", "users.read"} {
 		if !slices.Contains(c.Scopes, scope) {
 			return unknown, x.scopeMissing([]string{scope}, nil)
@@ -156,7 +156,7 @@ func (x *twitter) Grants(ctx context.Context, app connector.App, c connector.Cre
 	if c.Fields["refresh_token"].Empty() {
 		grant.Warning = "no_refresh_token: X gave no refresh token, so this ends within hours; connect again with offline.access"
 	}
-	return []connector.Grant{grant}, nil
+	return oneAccount(grant), nil
 }
 
 // authenticated adds the credentials of the client to a call. A client with a

@@ -130,9 +130,9 @@ func (y *youtube) Redeem(ctx context.Context, app connector.App, a connector.Aut
 	return y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, googleLives), nil
 }
 
-// Grants implements connector.Platform.
-func (y *youtube) Grants(ctx context.Context, _ connector.App, c connector.Credentials) ([]connector.Grant, error) {
-	unknown := []connector.Grant{{Credentials: c}}
+// Accounts implements connector.Platform.
+func (y *youtube) Accounts(ctx context.Context, _ connector.App, c connector.Credentials, _ string) (connector.AccountList, error) {
+	unknown := oneAccount(connector.Grant{Credentials: c})
 	// A person can untick each scope of Google's consent
 	// (https://developers.google.com/identity/protocols/oauth2/resources/granular-permissions,
 	// read 2026-11-23).
@@ -154,7 +154,7 @@ func (y *youtube) Grants(ctx context.Context, _ connector.App, c connector.Crede
 		grant.Warning = "app_in_testing: Google ends this on " + c.GrantExpiresAt.Format(time.DateOnly) +
 			" because the app is in Testing; publish it and connect again"
 	}
-	return []connector.Grant{grant}, nil
+	return oneAccount(grant), nil
 }
 
 // readsChannels reports whether a scope permits channels.list.

@@ -94,13 +94,13 @@ func (f *fictional) Redeem(ctx context.Context, app connector.App, a connector.A
 	return f.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, fictionalLives), nil
 }
 
-// Grants implements connector.Platform.
-func (f *fictional) Grants(ctx context.Context, _ connector.App, c connector.Credentials) ([]connector.Grant, error) {
+// Accounts implements connector.Platform.
+func (f *fictional) Accounts(ctx context.Context, _ connector.App, c connector.Credentials, _ string) (connector.AccountList, error) {
 	me, err := f.me(ctx, c)
 	if err != nil {
-		return []connector.Grant{{Credentials: c}}, err
+		return oneAccount(connector.Grant{Credentials: c}), err
 	}
-	return []connector.Grant{{Account: me, UserID: me.ID, Credentials: c}}, nil
+	return oneAccount(connector.Grant{Account: me, UserID: me.ID, Credentials: c}), nil
 }
 
 // ReadCredentials implements connector.FileReader.
