@@ -142,6 +142,7 @@ func Routes() []Route {
 	routes := []Route{
 		public("GET", "/connect/{link}", OAuthStart),
 		public("GET", "/oauth/{platform}/callback", OAuthCallback),
+		public("POST", "/oauth/{platform}/choose", OAuthCallback),
 	}
 	for _, p := range platform.All(platform.Options{}) {
 		d := p.Describe()

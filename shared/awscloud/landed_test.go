@@ -466,12 +466,12 @@ func TestLanded_Confirm(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	pending := d.landed.Pending
-	connections, err := d.Confirm(t.Context(), connector.NewSecret(pending.Confirmation), pending.Owner)
+	confirmed, err := d.Confirm(t.Context(), connector.NewSecret(pending.Confirmation), pending.Owner)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []landedConfirmed
-	for _, c := range connections {
+	for _, c := range confirmed.Connections {
 		token, err := d.Token(t.Context(), connector.TokenRequest{ConnectionID: c.ID, MinTTL: connector.DefaultMinTTL})
 		if err != nil {
 			t.Fatal(err)

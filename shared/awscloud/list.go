@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -115,24 +117,33 @@ func (t *Table) UserConnections(ctx context.Context, platform connector.Name, us
 	if err != nil {
 		return nil, err
 	}
+	keys = slices.DeleteFunc(keys, func(key connector.RecordKey) bool { return key.Kind != connector.ConnectionKind })
+	read, problems := make([]connector.Connection, len(keys)), make([]error, len(keys))
+	slots := make(chan struct{}, readsAtOnce)
+	var running sync.WaitGroup
+	for n, key := range keys {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			read[n], problems[n] = t.Connection(ctx, connector.ID(key.ID))
+		})
+	}
+	running.Wait()
 	var found []connector.Connection
-	for _, key := range keys {
-		if key.Kind != connector.ConnectionKind {
-			continue
-		}
-		c, err := t.Connection(ctx, connector.ID(key.ID))
-		if errors.Is(err, connector.ErrNotFound) {
-			continue
-		}
-		if err != nil {
+	for n, c := range read {
+		if err := problems[n]; err != nil && !errors.Is(err, connector.ErrNotFound) {
 			return nil, err
 		}
-		if c.Platform == platform && c.UserID == userID && c.Status != connector.Disconnected {
+		if problems[n] == nil && c.Platform == platform && c.UserID == userID && c.Status != connector.Disconnected {
 			found = append(found, c)
 		}
 	}
 	return found, nil
 }
+
+// readsAtOnce is how many connections of a person are read at once. A person may have
+// thousands.
+const readsAtOnce = 16
 
 // UserRecords implements connector.Store. The index may lag behind by a moment.
 func (t *Table) UserRecords(ctx context.Context, platform connector.Name, userID string) ([]connector.RecordKey, error) {

@@ -25,6 +25,7 @@ type Authorization struct {
 	ReturnURL    string    `json:"return_url,omitempty"`
 	RedirectURI  string    `json:"redirect_uri"`
 	Confirm      bool      `json:"confirm,omitempty"`
+	Choose       bool      `json:"choose,omitempty"`
 	ExpiresAt    time.Time `json:"expires_at"`
 
 	State    Secret `json:"-"`

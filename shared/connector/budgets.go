@@ -48,13 +48,26 @@ const (
 )
 
 const (
-	// confirmationLife is how long a consent may be confirmed.
+	// confirmationLife is how long a consent may be confirmed, and choiceLife is how long
+	// a person may choose among its accounts.
 	confirmationLife = 10 * time.Minute
+	choiceLife       = 10 * time.Minute
 	// confirmationSlack is how much later the sweep may end it: longer than a
 	// Confirm that began in time can take.
 	confirmationSlack = time.Minute
 	// consentSlack is how much later than its holder the sweep continues a consent.
 	consentSlack = 5 * time.Second
+	// AnswerReserve is the time in which a caller that saves many accounts records what
+	// it saved, and answers.
+	AnswerReserve = 8 * time.Second
+	// saveRate is how many accounts of one consent are saved a second, so that a few
+	// large consents at once leave room below the 50 writes a second of Secrets Manager
+	// (https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
+	// read 2026-11-23). saveSlots is how many of them are saved at once.
+	saveRate  = 10
+	saveSlots = 5
+	// handOverDelay is longer than the clocks of two functions differ.
+	handOverDelay = time.Second
 	// consentMemory is how long a consent that is done is remembered: longer than
 	// another tab of its link can take.
 	consentMemory = day

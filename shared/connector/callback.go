@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 )
 
 // CallbackRequest is what the browser brought back from the platform.
@@ -23,12 +24,23 @@ type CallbackRequest struct {
 type CallbackResult struct {
 	ReturnURL string
 	Platform  Description
-	// Connections are the first ones, 100 at most. Accounts is how many there are.
-	Connections []Connection
-	Accounts    int
+	Saved
 	// Confirmation is what Confirm takes; empty where the link does not ask
 	// for that. With it there are no Connections yet.
 	Confirmation Secret
+	// Choices are what Choose takes one or more of, before ChooseBefore; nil where the
+	// link does not ask for that. With them there are no Connections yet.
+	Choices      []AccountChoice
+	ChooseBefore time.Time
+}
+
+// Saved is what a consent connected.
+type Saved struct {
+	// Connections are the first ones, 100 at most.
+	Connections []Connection
+	// Connected is how many accounts are connected, and Accounts how many will be: the
+	// worker connects the others soon.
+	Connected, Accounts int
 	// Link is the id of the link, which lists the connections.
 	Link string
 }
@@ -53,9 +65,7 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	if err != nil {
 		return CallbackResult{}, err
 	}
-	result := CallbackResult{
-		ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(), Link: linkID(c.record.Link),
-	}
+	result := c.result()
 	if c.record.Phase == consentOpen && !r.Code.Empty() {
 		// Before the code is spent: nothing can be lost yet.
 		s.nameStandIns(ctx, c.platform, c.record.Owner, s.lookUp)
@@ -67,6 +77,13 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 		return result, err
 	}
 	return c.answer(ctx, r, result)
+}
+
+// result is what every answer to the browser of the consent has.
+func (c *consent) result() CallbackResult {
+	return CallbackResult{
+		ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(), Saved: Saved{Link: linkID(c.record.Link)},
+	}
 }
 
 // findConsent returns the consent that the state names, to the browser that began
@@ -82,7 +99,7 @@ func (s *Service) findConsent(ctx context.Context, r CallbackRequest) (*consent,
 		return nil, errStateInvalid()
 	}
 	c, err := s.readConsent(ctx, hash(r.State))
-	if errors.Is(err, ErrNotFound) || err == nil && !s.Now().Before(c.record.ExpiresAt) {
+	if errors.Is(err, ErrNotFound) || err == nil && !s.Now().Before(later(c.record.ExpiresAt, c.record.choiceEnds())) {
 		return nil, errStateInvalid()
 	}
 	if err != nil {
@@ -268,38 +285,50 @@ func (c *consent) answer(ctx context.Context, r CallbackRequest, result Callback
 	switch {
 	case c.record.Failure != nil:
 		return result, c.failure(ctx)
+	case c.record.Phase == consentChoosing:
+		result.Choices, err = c.choices(ctx)
+		result.ChooseBefore = c.record.ConfirmBefore
+		return result, err
 	case c.record.Confirm:
 		result.Confirmation, err = deriveConfirmation(r.State, r.browser(c.secure()))
 		return result, err
 	}
-	result.Connections, result.Accounts = c.saved, max(c.record.Accounts, len(c.saved))
 	if len(c.saved) == 0 {
-		result.Connections, result.Accounts, err = c.connectedByLink(ctx)
+		result.Saved, err = c.savedByLink(ctx)
+		return result, err
 	}
-	result.Connections = result.Connections[:min(len(result.Connections), maxPage)]
+	result.Saved = c.savedSoFar()
 	return result, err
 }
 
-// connectedByLink returns the first connections of the link, and how many there
-// are. It waits for another tab that is still saving them.
-func (c *consent) connectedByLink(ctx context.Context) ([]Connection, int, error) {
+// savedSoFar returns what this caller saved of the consent.
+func (c *consent) savedSoFar() Saved {
+	return Saved{
+		Connections: c.saved[:min(len(c.saved), maxPage)], Connected: len(c.savedIDs),
+		Accounts: max(c.record.Accounts-c.record.LeftOut, len(c.savedIDs)), Link: linkID(c.record.Link),
+	}
+}
+
+// savedByLink returns what was saved by the link. It waits for another caller that is
+// still saving the first accounts.
+func (c *consent) savedByLink(ctx context.Context) (Saved, error) {
 	for try := 0; ; try++ {
 		l, _, err := c.readLinkStatus(ctx, linkID(c.record.Link))
 		switch {
 		case errors.Is(err, ErrNotFound):
-			return nil, 0, errStateInvalid()
+			return Saved{}, errStateInvalid()
 		case err != nil:
-			return nil, 0, err
-		case l.Phase == linkConnected || l.Phase == linkFailed:
-			found, err := c.linkConnections(ctx, linkID(l.Hash), 0, min(l.Accounts, maxPage))
-			return found, l.Accounts, err
+			return Saved{}, err
+		case l.saved() > 0:
+			found, err := c.linkConnections(ctx, linkID(l.Hash), 0, min(l.saved(), maxPage))
+			return Saved{Connections: found, Connected: l.saved(), Accounts: l.Accounts, Link: linkID(l.Hash)}, err
 		case l.Phase != linkSpent:
-			return nil, 0, errLinkGone()
+			return Saved{}, errLinkGone()
 		case remaining(ctx) < StoreBudget:
-			return nil, 0, errUnfinished()
+			return Saved{}, errUnfinished()
 		}
 		if err := c.pause(ctx, try); err != nil {
-			return nil, 0, internal("waiting for a consent", err)
+			return Saved{}, internal("waiting for a consent", err)
 		}
 	}
 }
@@ -310,6 +339,6 @@ func errStateInvalid() error {
 
 // errUnfinished says that another caller, or the sweep, continues the consent.
 func errUnfinished() error {
-	return &Error{Code: PlatformUnavailable, Reason: reasonUnfinished, RetryAfter: consentSlack,
+	return &Error{Code: PlatformUnavailable, Reason: reasonUnfinished, RetryAfter: consentSlack, Err: errTimeShort,
 		Message: "the authorization arrived and is not finished yet: reload this page in a moment"}
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -60,13 +61,44 @@ func (c *consent) openRedeemed(ctx context.Context) error {
 	return nil
 }
 
-// complete saves the accounts of a redeemed consent, or makes it wait for Confirm.
+// complete saves the accounts of a redeemed consent, or makes it wait for the person's
+// choice or for Confirm.
 func (c *consent) complete(ctx context.Context) error {
-	var grants []Grant
+	grants, err := c.readGrants(ctx)
+	var target *Connection
+	var selected []Grant
+	if err == nil {
+		c.userID = userOf(grants[0])
+		target, selected, err = c.selectAccounts(ctx, grants)
+	}
+	if err == nil {
+		c.selected = len(selected)
+		err = c.saveOrWait(ctx, selected, target)
+	}
+	switch {
+	case err == nil, errors.Is(err, errLate):
+		return err
+	case errors.Is(err, LinkGone):
+		return c.lose(ctx)
+	case errors.Is(err, errTimeShort):
+		return c.handOver(ctx)
+	case retryable(err) && !ofBudget(err), ofApp(err):
+		return c.postpone(ctx, err)
+	case len(c.savedIDs) > 0:
+		// Most platforms would end what was saved together with the rest.
+		return c.recordSaved(ctx, err)
+	}
+	return c.fail(ctx, err, grants)
+}
+
+// readGrants returns what the person granted, which is checked against the data deletions
+// that they asked for. Beside an error it returns what is to be revoked.
+func (c *consent) readGrants(ctx context.Context) ([]Grant, error) {
 	err := c.renewExpired(ctx)
 	if err == nil {
 		err = c.extend(ctx)
 	}
+	var grants []Grant
 	if err == nil {
 		grants, err = c.grants(ctx)
 	}
@@ -78,42 +110,7 @@ func (c *consent) complete(ctx context.Context) error {
 	if err == nil {
 		err = c.checkErased(ctx, c.record.Platform, grants)
 	}
-	var target *Connection
-	var selected []Grant
-	if err == nil {
-		c.userID = userOf(grants[0])
-		target, selected, err = c.selectGrants(ctx, c.record.Authorization, grants)
-	}
-	if err == nil && !c.record.Spent {
-		err = c.readLink(ctx)
-	}
-	var reserved charge
-	if err == nil && !c.record.Spent && !c.record.Confirmed {
-		reserved, err = c.spendAccounts(ctx, c.record.Platform, selected, c.destination(target))
-	}
-	if err == nil {
-		c.selected = len(selected)
-		err = c.saveOrWait(ctx, selected, target)
-		if c.record.Phase != consentWaiting {
-			c.refundUnused(ctx, reserved, c.saved)
-		}
-	}
-	switch {
-	case err == nil, errors.Is(err, errLate):
-		return err
-	case errors.Is(err, LinkGone):
-		return c.lose(ctx)
-	case AsError(err).Reason == reasonUnfinished && len(c.saved) > 0:
-		// The person is connected. The sweep saves the rest.
-		_ = c.postpone(ctx, err)
-		return nil
-	case retryable(err) && !ofBudget(err), ofApp(err):
-		return c.postpone(ctx, err)
-	case len(c.saved) > 0:
-		// Most platforms would end what was saved together with the rest.
-		return c.recordSaved(ctx, err)
-	}
-	return c.fail(ctx, err, grants)
+	return grants, err
 }
 
 // renewExpired renews what the code yielded where the access token expired before
@@ -171,25 +168,38 @@ func (c *consent) ensureApp(ctx context.Context) error {
 	return c.readApp(ctx)
 }
 
-// grants asks the platform what was granted. Beside an error it returns what is to
-// be revoked.
+// grants asks the platform, once, what was granted. Beside an error it returns what is
+// to be revoked.
 func (c *consent) grants(ctx context.Context) ([]Grant, error) {
+	if c.listed != nil {
+		return c.listed.grants, nil
+	}
 	if err := c.ensureApp(ctx); err != nil {
 		return nil, err
 	}
-	var grants []Grant
+	var all accounts
+	index := map[string]int{} // of an account in all.grants
 	for cursor := ""; ; {
 		list, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (AccountList, error) {
 			return c.platform.Accounts(ctx, app, c.credentials, cursor)
 		})
 		for _, g := range list.Grants {
-			grants = append(grants, c.granted(g))
+			at, known := index[g.Account.ID]
+			switch {
+			case !known || g.Account.ID == "":
+				index[g.Account.ID] = len(all.grants)
+				all.grants = append(all.grants, c.granted(g))
+			case all.grants[at].Incomplete && !g.Incomplete:
+				all.grants[at] = c.granted(g)
+			}
 		}
 		if err != nil {
-			return grants, internal("asking what was granted", err)
+			return all.grants, internal("asking what was granted", err)
 		}
 		if cursor = list.Next; cursor == "" {
-			return grants, nil
+			all.covered = list.Covered
+			c.listed = &all
+			return all.grants, nil
 		}
 	}
 }
@@ -201,20 +211,99 @@ func (c *consent) granted(g Grant) Grant {
 	return g
 }
 
-// saveOrWait saves the grants, or makes the consent wait for Confirm.
+// selectAccounts returns the grants to save, in their order: what was chosen, else all.
+// Of a re-authorization it returns the grant for the target, and those of the owner's
+// other connections that the same person can mend. What the consent took from other
+// connections is marked before, since it is true whatever is saved.
+func (c *consent) selectAccounts(ctx context.Context, grants []Grant) (target *Connection, selected []Grant, err error) {
+	if err := c.readProgress(ctx); err != nil {
+		return nil, nil, err
+	}
+	if c.record.Selected && c.record.Spent {
+		return nil, c.keepSelected(grants), nil // a caller before checked it
+	}
+	target, selected, err = c.selectGrants(ctx, c.record.Authorization, grants)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !c.record.Spent {
+		if err := c.readLink(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(grants) == 1 && c.platform.Describe().UncoveredReason == "" {
+		return target, selected, nil
+	}
+	theirs, err := c.personConnections(ctx, grants)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.markUncovered(ctx, theirs); err != nil {
+		return nil, nil, err
+	}
+	theirs = slices.DeleteFunc(theirs, func(other Connection) bool { return other.Owner != c.record.Owner })
+	if target != nil {
+		return target, append(selected, mendable(theirs, grants, *target)...), nil
+	}
+	return nil, newFirst(theirs, c.keepSelected(selected)), nil
+}
+
+// mendable returns the grants for those of the connections, except for the target, that
+// need a new authorization.
+func mendable(theirs []Connection, grants []Grant, target Connection) []Grant {
+	dead := map[string]bool{}
+	for _, other := range theirs {
+		dead[other.AccountID] = other.Status == NeedsReauth && other.ID != target.ID
+	}
+	var others []Grant
+	for _, g := range grants {
+		if dead[g.Account.ID] && g.Account.ID != target.AccountID {
+			others = append(others, g)
+		}
+	}
+	return others
+}
+
+// newFirst orders the grants: of accounts without a connection first, and of those whose
+// connection works last.
+func newFirst(theirs []Connection, grants []Grant) []Grant {
+	rank := map[string]int{}
+	for _, other := range theirs {
+		rank[other.AccountID] = 1
+		if other.Status == Active {
+			rank[other.AccountID] = 2
+		}
+	}
+	return slices.SortedStableFunc(slices.Values(grants), func(a, b Grant) int {
+		return rank[a.Account.ID] - rank[b.Account.ID]
+	})
+}
+
+// saveOrWait saves the grants, or makes the consent wait for the person's choice or for
+// Confirm.
 func (c *consent) saveOrWait(ctx context.Context, selected []Grant, target *Connection) error {
+	if c.record.Choose && !c.record.Selected && !c.record.Spent {
+		return c.awaitChoice(ctx, len(selected))
+	}
+	if err := c.reserveAccounts(ctx, selected, target); err != nil {
+		return err
+	}
 	if c.record.Confirm && !c.record.Confirmed {
 		return c.wait(ctx)
 	}
-	for _, g := range selected {
-		if remaining(ctx) < StoreBudget {
-			return errUnfinished()
-		}
-		saved, err := c.saveInTime(ctx, g, c.destination(target))
-		if err != nil {
-			return err
-		}
-		c.saved = append(c.saved, saved)
+	if c.record.Accounts == 0 || !c.record.Spent {
+		c.record.Accounts = len(selected)
+	}
+	err := c.saveAccounts(ctx, selected, target)
+	if errors.Is(err, errTimeShort) {
+		return err
+	}
+	c.refundAccounts(ctx)
+	if err != nil {
+		return err
+	}
+	if len(c.savedIDs) == 0 {
+		return &Error{Code: AccessDenied, Reason: reasonNoAccount, Message: "the platform gave access to none of the accounts: connect again, and allow every permission"}
 	}
 	c.endTarget(ctx, c.saved)
 	if c.record.Phase == consentDone {
@@ -223,11 +312,25 @@ func (c *consent) saveOrWait(ctx context.Context, selected []Grant, target *Conn
 	return c.recordSaved(ctx, nil)
 }
 
-// saveInTime saves a grant, and leaves time to record it.
-func (c *consent) saveInTime(ctx context.Context, g Grant, to destination) (Connection, error) {
-	ctx, cancel := rescueContext(ctx)
-	defer cancel()
-	return c.saveGrant(ctx, c.platform, g, to)
+// reserveAccounts reserves the new connections of a consent, once.
+func (c *consent) reserveAccounts(ctx context.Context, selected []Grant, target *Connection) error {
+	if c.record.Spent || c.record.Confirmed || c.record.Reserved > 0 {
+		return nil
+	}
+	reserved, err := c.spendAccounts(ctx, c.record.Platform, selected, c.destination(target))
+	c.record.Reserved, c.record.ReservedAt = reserved.n, reserved.at
+	return err
+}
+
+// refundAccounts refunds what was reserved for connections that were not created.
+func (c *consent) refundAccounts(ctx context.Context) {
+	if c.record.Reserved == 0 {
+		return
+	}
+	unused := c.chargeOwner(ConnectionsPerOwner, c.record.Owner, c.record.Reserved)
+	unused.at = c.record.ReservedAt
+	c.record.Reserved = 0
+	c.refund(ctx, unused)
 }
 
 // savedBefore reports whether the consent needs not be saved on an existing
@@ -267,12 +370,14 @@ func (c *consent) checkOwn(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
-	was := c.ticket.Body
-	err := c.read(ctx)
-	if errors.Is(err, ErrNotFound) || err == nil && !bytes.Equal(c.ticket.Body, was) {
+	fresh, err := c.Store.Ticket(ctx, consentKey(c.id), c.Now())
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && !bytes.Equal(fresh.Body, c.ticket.Body):
 		return errLate
+	case err != nil:
+		return internal("reading a consent", err)
 	}
-	return err
+	return nil
 }
 
 // spendLink adds to the transaction that saves the first connection of the consent
@@ -285,7 +390,7 @@ func (c *consent) spendLink(change *Change, id ID) (written func(), err error) {
 	next, l := c.spent()
 	if c.selected == 1 {
 		l.Phase, l.Accounts, l.Until = linkConnected, 1, time.Time{}
-		pages, err := c.pagesOf(l.Hash, []ID{id})
+		pages, err := c.pagesOf(l.Hash, []ID{id}, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -330,7 +435,7 @@ func (c *consent) reserveLink(ctx context.Context) error {
 func (c *consent) spent() (consentRecord, linkStatus) {
 	next, l := c.record, c.link
 	next.Spent, next.Accounts, next.Person = true, c.selected, c.person()
-	l.Phase, l.By, l.Until, l.Accounts = linkSpent, c.id, c.Now().Add(linkSaving).UTC(), 0
+	l.Phase, l.By, l.Until, l.Accounts, l.Saved = linkSpent, c.id, c.Now().Add(linkSaving).UTC(), c.selected, 0
 	l.Code, l.Reason = "", ""
 	return next, l
 }
@@ -349,18 +454,18 @@ func (c *consent) recordSaved(ctx context.Context, failure error) error {
 // writeSaved writes what was saved, with the consent and with the link.
 func (c *consent) writeSaved(ctx context.Context, failure error) error {
 	next := c.record
-	next.Phase, next.Credentials, next.Spent, next.Accounts = consentDone, nil, true, len(c.saved)
-	next.Person = c.person()
+	next.Phase, next.Credentials, next.Spent, next.Accounts = consentDone, nil, true, len(c.savedIDs)
+	next.Person, next.Left = c.person(), nil
 	if failure != nil {
 		next.Failure = newConsentFailure(failure)
 	}
-	pages, err := c.putPages(ctx, c.record.Link, c.saved)
+	pages, err := c.putPages(ctx, c.record.Link, c.savedIDs, c.paged)
 	if err != nil {
 		return err
 	}
 	err = c.changeLinkWith(ctx, c.record.Link, func(l *linkStatus, change *Change) error {
 		change.Overwrite = pages
-		return l.recordSaved(c.id, len(c.saved), failure)
+		return l.recordSaved(c.id, len(c.savedIDs), failure)
 	}, func(change Change) error { return c.write(ctx, next, change) })
 	if errors.Is(err, ErrNotFound) || errors.Is(err, errUnchanged) { // the link expired long ago, or says it already
 		return c.write(ctx, next, Change{})
@@ -447,17 +552,19 @@ func (c *consent) winner(ctx context.Context) (consentRecord, error) {
 // earlier caller saved accounts, they stay.
 func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 	err := c.findSaved(ctx)
-	if err == nil && len(c.saved) > 0 {
+	if err == nil && len(c.savedIDs) > 0 {
 		err = c.writeSaved(ctx, cause)
 	}
 	if err != nil {
 		c.Log.WarnContext(ctx, "recording what a consent saved, to be tried again", "platform", string(c.record.Platform), "error", err)
 	}
-	if err != nil || len(c.saved) > 0 {
+	if err != nil || len(c.savedIDs) > 0 {
 		return cause
 	}
+	c.refundAccounts(ctx)
 	next := c.record
 	next.Phase, next.Failure, next.Until = consentDone, newConsentFailure(cause), c.Now().UTC().Add(recordWithin)
+	next.Left = nil
 	if err := c.writeFailed(ctx, next); err != nil {
 		c.Log.WarnContext(ctx, "recording the failure of a consent, to be tried again", "platform", string(next.Platform), "error", err)
 		return cause
@@ -480,7 +587,10 @@ func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 // findSaved finds what earlier callers of the consent saved. The index of persons shows
 // it: such a caller crashed, or gave up a while ago.
 func (c *consent) findSaved(ctx context.Context) error {
-	if !c.record.Spent || c.userID == "" || len(c.saved) > 0 {
+	if err := c.readProgress(ctx); err != nil {
+		return err
+	}
+	if !c.record.Spent || c.userID == "" || len(c.savedIDs) > 0 {
 		return nil
 	}
 	found, err := c.Store.UserConnections(ctx, c.record.Platform, c.userID)
@@ -489,7 +599,7 @@ func (c *consent) findSaved(ctx context.Context) error {
 	}
 	for _, connection := range found {
 		if connection.ConsentID == c.name() {
-			c.saved = append(c.saved, connection)
+			c.noteSaved(connection)
 		}
 	}
 	return nil
@@ -584,7 +694,7 @@ func (s *Service) continueConsent(ctx context.Context, key RecordKey) (DueResult
 	}
 	result := Completed
 	switch c.record.Phase {
-	case consentWaiting:
+	case consentChoosing, consentWaiting:
 		result, err = Expired, c.expire(ctx)
 	case consentDone:
 		result, err = Expired, c.revokeLater(ctx)
@@ -594,6 +704,8 @@ func (s *Service) continueConsent(ctx context.Context, key RecordKey) (DueResult
 	switch {
 	case errors.Is(err, errLate):
 		return Busy, nil
+	case c.continued:
+		return Continued, nil
 	case err == nil:
 		return result, nil
 	case c.record.Phase == consentDone && c.record.Credentials == nil:
@@ -604,11 +716,17 @@ func (s *Service) continueConsent(ctx context.Context, key RecordKey) (DueResult
 	return Failed, nil
 }
 
-// expire ends a consent that was not confirmed in time.
+// expire ends a consent that was not confirmed in time, or from which the person did not
+// choose in time.
 func (c *consent) expire(ctx context.Context) error {
 	next := c.record
-	next.Phase, next.Until = consentDone, c.Now().UTC().Add(recordWithin)
+	next.Phase, next.Until, next.Left = consentDone, c.Now().UTC().Add(recordWithin), nil
 	next.Failure = newConsentFailure(&Error{Code: LinkGone, Reason: reasonNotConfirmed, Message: "the authorization was not confirmed in time: ask for a new link"})
+	if c.record.Phase == consentChoosing {
+		next.Failure = newConsentFailure(&Error{Code: AccessDenied, Reason: reasonNotChosen, Message: "no account was chosen in time: open the link again"})
+	}
+	c.refundAccounts(ctx)
+	next.Reserved = 0
 	if err := c.write(ctx, next, Change{}); err != nil {
 		return err
 	}

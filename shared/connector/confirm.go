@@ -19,12 +19,53 @@ func ownerHash(owner string) string { return hash(NewSecret(owner)) }
 // confirmation, once the operator's backend knows that the person who is logged
 // in there acts for the owner. A confirmation works once, for its owner, within
 // ten minutes; only where the connector or the platform failed can it be sent
-// again. The sweep then completes the consent by itself, too.
+// again. The sweep then completes the consent by itself, too. With ids of accounts it
+// connects those alone, of the accounts that the person gave access to.
 //
 // It fails with ConnectionNotFound for a confirmation that is unknown, used,
 // too late or another owner's, without telling which; and, for a
-// re-authorization, where its connection is gone.
-func (s *Service) Confirm(ctx context.Context, token Secret, owner string) ([]Connection, error) {
+// re-authorization, where its connection is gone. It fails with InvalidRequest, and the
+// confirmation stays good, where an id is that of no such account.
+func (s *Service) Confirm(ctx context.Context, token Secret, owner string, accounts ...string) (Saved, error) {
+	c, err := s.consentToConfirm(ctx, token, owner)
+	if errors.Is(err, ErrNotFound) {
+		if len(accounts) > 0 {
+			return Saved{}, errNothingToConfirm() // the previous release knew no choice
+		}
+		connections, err := s.confirmPending(ctx, token, owner)
+		return Saved{Connections: connections, Connected: len(connections), Accounts: len(connections)}, err
+	}
+	if err != nil {
+		return Saved{}, err
+	}
+	ctx, cancel := detachedContext(ctx)
+	defer cancel()
+	err = c.confirm(ctx, accounts)
+	switch {
+	case errors.Is(err, errLate), errors.Is(err, LinkGone), errors.Is(err, AccessDenied) && AsError(err).Reason == reasonDataDeletion:
+		return Saved{}, errNothingToConfirm()
+	case err != nil:
+		return Saved{}, err
+	}
+	return c.savedSoFar(), nil
+}
+
+// Confirmable returns the accounts that Confirm would connect, and spends nothing. It
+// fails as Confirm does.
+func (s *Service) Confirmable(ctx context.Context, token Secret, owner string) ([]AccountChoice, error) {
+	c, err := s.consentToConfirm(ctx, token, owner)
+	if errors.Is(err, ErrNotFound) || err == nil && (c.record.Phase != consentWaiting || !s.Now().Before(c.record.ConfirmBefore)) {
+		return nil, errNothingToConfirm()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.choices(ctx)
+}
+
+// consentToConfirm returns the consent of a confirmation. ErrNotFound: there is no
+// such confirmation.
+func (s *Service) consentToConfirm(ctx context.Context, token Secret, owner string) (*consent, error) {
 	if token.Empty() {
 		return nil, Invalid("confirmation", "missing")
 	}
@@ -34,28 +75,6 @@ func (s *Service) Confirm(ctx context.Context, token Secret, owner string) ([]Co
 	if !wellFormedToken(token) || !mayActFor(ctx, owner) {
 		return nil, errNothingToConfirm()
 	}
-	c, err := s.consentToConfirm(ctx, token, owner)
-	if errors.Is(err, ErrNotFound) {
-		return s.confirmPending(ctx, token, owner)
-	}
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := detachedContext(ctx)
-	defer cancel()
-	err = c.confirm(ctx)
-	switch {
-	case errors.Is(err, errLate), errors.Is(err, LinkGone), errors.Is(err, AccessDenied) && AsError(err).Reason == reasonDataDeletion:
-		return nil, errNothingToConfirm()
-	case err != nil:
-		return nil, err
-	}
-	return c.saved, nil
-}
-
-// consentToConfirm returns the consent of a confirmation. ErrNotFound: there is no
-// such confirmation.
-func (s *Service) consentToConfirm(ctx context.Context, token Secret, owner string) (*consent, error) {
 	ticket, err := s.Store.Ticket(ctx, RecordKey{Kind: ConsentConfirmationKind, ID: hash(token)}, s.Now())
 	if errors.Is(err, ErrNotFound) {
 		return nil, ErrNotFound
@@ -78,8 +97,9 @@ func (s *Service) consentToConfirm(ctx context.Context, token Secret, owner stri
 }
 
 // confirm saves the grants of a consent that waits, or that a Confirm before could
-// not save. errLate: there is nothing to confirm.
-func (c *consent) confirm(ctx context.Context) error {
+// not save: those of the accounts with these ids, or all. errLate: there is nothing to
+// confirm.
+func (c *consent) confirm(ctx context.Context, accounts []string) error {
 	now := c.Now()
 	switch {
 	case !now.Before(c.record.ConfirmBefore):
@@ -88,6 +108,11 @@ func (c *consent) confirm(ctx context.Context) error {
 		return c.resume(ctx)
 	case c.record.Phase != consentWaiting:
 		return errLate
+	}
+	if len(accounts) > 0 {
+		if err := c.selectByID(ctx, "account_ids", accounts); err != nil {
+			return err
+		}
 	}
 	next, err := c.held(ctx, c.record)
 	if err != nil {
@@ -99,7 +124,7 @@ func (c *consent) confirm(ctx context.Context) error {
 			return err // the sweep revokes what was granted
 		}
 		l := c.link
-		l.Phase, l.Until, l.Accounts = linkSpent, now.Add(linkSaving).UTC(), 0
+		l.Phase, l.Until, l.Accounts, l.Saved = linkSpent, now.Add(linkSaving).UTC(), c.record.Accounts, 0
 		var change Change
 		if err := l.putLink(&change, c.linkTicket); err != nil {
 			return err

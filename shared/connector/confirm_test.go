@@ -37,9 +37,9 @@ func (b *bench) toConfirmFor(t *testing.T, r connector.LinkRequest, choice sandb
 
 func (b *bench) wantNothingToConfirm(t *testing.T, what string, confirmation connector.Secret, owner string) {
 	t.Helper()
-	connections, err := b.Confirm(t.Context(), confirmation, owner)
-	if !errors.Is(err, connector.ConnectionNotFound) || connections != nil {
-		t.Errorf("%s: %v, %v, want %s", what, connections, err, connector.ConnectionNotFound)
+	confirmed, err := b.Confirm(t.Context(), confirmation, owner)
+	if !errors.Is(err, connector.ConnectionNotFound) || confirmed.Connections != nil {
+		t.Errorf("%s: %v, %v, want %s", what, confirmed, err, connector.ConnectionNotFound)
 	}
 }
 
@@ -66,11 +66,11 @@ func TestService_Confirm(t *testing.T) {
 			}
 
 			b.clock.Advance(confirmationLife - time.Second)
-			connections, err := b.Confirm(t.Context(), confirmation, "acme")
-			if err != nil || len(connections) != want {
-				t.Fatalf("confirmed %d, %v", len(connections), err)
+			confirmed, err := b.Confirm(t.Context(), confirmation, "acme")
+			if err != nil || len(confirmed.Connections) != want {
+				t.Fatalf("confirmed %d, %v", len(confirmed.Connections), err)
 			}
-			for _, c := range connections {
+			for _, c := range confirmed.Connections {
 				if !c.VerifiedAt.Equal(b.clock.Now()) || !c.ConsentedAt.Equal(consented) {
 					t.Errorf("verified %v and consented %v, want now and %v", c.VerifiedAt, c.ConsentedAt, consented)
 				}
@@ -128,9 +128,9 @@ func TestService_Confirm(t *testing.T) {
 		if fresh := b.connection(t, c.ID); fresh.Revision != c.Revision {
 			t.Errorf("before the confirmation the connection moved: %+v", fresh)
 		}
-		connections, err := b.Confirm(t.Context(), confirmation, "acme")
-		if err != nil || len(connections) != 1 || connections[0].ID != c.ID || connections[0].ConsentID == c.ConsentID {
-			t.Errorf("confirmed: %+v, %v", connections, err)
+		confirmed, err := b.Confirm(t.Context(), confirmation, "acme")
+		if err != nil || len(confirmed.Connections) != 1 || confirmed.Connections[0].ID != c.ID || confirmed.Connections[0].ConsentID == c.ConsentID {
+			t.Errorf("confirmed: %+v, %v", confirmed, err)
 		}
 
 		// Disconnected between the consent and its confirmation (I10).
@@ -185,7 +185,7 @@ func TestService_Confirm(t *testing.T) {
 				t.Errorf("the second consent: %v", err)
 			}
 		}
-		connections, err := b.Confirm(t.Context(), confirmation, "acme")
+		confirmed, err := b.Confirm(t.Context(), confirmation, "acme")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +194,7 @@ func TestService_Confirm(t *testing.T) {
 		if n := b.revocations("youtube"); n != 0 {
 			t.Errorf("the grant of the same person was revoked %d times", n)
 		}
-		if _, err := b.Verify(t.Context(), connections[0].ID); err != nil {
+		if _, err := b.Verify(t.Context(), confirmed.Connections[0].ID); err != nil {
 			t.Errorf("the confirmed connection: %v", err)
 		}
 	})

@@ -17,6 +17,8 @@ import (
 //
 //	open      → taken     by one callback of the browser that began it
 //	taken     → redeemed  what the code yielded is sealed into the record
+//	redeemed  → choosing  of a link with choose, until Choose or its end
+//	choosing  → redeemed  by Choose
 //	redeemed  → waiting   of a link with confirm, until Confirm or its end
 //	waiting   → redeemed  by Confirm
 //	redeemed  → done      in the transaction that saves the only account, or
@@ -31,7 +33,8 @@ import (
 //
 //	{…the authorization, "phase":…, "holder":…, "until":…, "redeemed_at":…,
 //	 "credentials":{"generation":…, "sealed":…}, "extended":…, "person":…,
-//	 "accounts":…, "spent":…, "confirmation":…, "confirm_before":…, "confirmed":…,
+//	 "accounts":…, "selected":…, "left":…, "reserved":…, "reserved_at":…, "left_out":…,
+//	 "spent":…, "confirmation":…, "confirm_before":…, "confirmed":…,
 //	 "tries":…, "retry_at":…, "failure":{"code":…, "reason":…, "message":…, "missing_scopes":…}}
 //
 // The previous release stores the authorization alone, which is a record that is
@@ -54,8 +57,18 @@ type consentRecord struct {
 	Person   string `json:"person,omitempty"`
 	Accounts int    `json:"accounts,omitempty"` // how many were selected
 	Spent    bool   `json:"spent,omitempty"`    // the link, by this consent
+	// Selected says that Left lists the accounts that are still to be saved, in this
+	// order. Otherwise all accounts are. The previous release saves all.
+	Selected bool     `json:"selected,omitempty"`
+	Left     []string `json:"left,omitempty"`
+	LeftOut  int      `json:"left_out,omitempty"` // accounts that the platform did not give
+	// Reserved is how many new connections are still charged to the owner's budget,
+	// since ReservedAt.
+	Reserved   int       `json:"reserved,omitempty"`
+	ReservedAt time.Time `json:"reserved_at,omitzero"`
 
-	// Confirmation is the id of the confirmation's ticket.
+	// Confirmation is the id of the confirmation's ticket. ConfirmBefore also ends the
+	// time for the choice.
 	Confirmation  string    `json:"confirmation,omitempty"`
 	ConfirmBefore time.Time `json:"confirm_before,omitzero"`
 	Confirmed     bool      `json:"confirmed,omitempty"`
@@ -74,6 +87,7 @@ const (
 	consentOpen     consentPhase = ""
 	consentTaken    consentPhase = "taken"
 	consentRedeemed consentPhase = "redeemed"
+	consentChoosing consentPhase = "choosing"
 	consentWaiting  consentPhase = "waiting"
 	consentDone     consentPhase = "done"
 )
@@ -127,20 +141,41 @@ func (c *consent) failure(ctx context.Context) error {
 
 // answered reports whether the browser has its answer.
 func (r consentRecord) answered() bool {
-	return r.Phase == consentWaiting || r.Phase == consentDone
+	switch r.Phase {
+	case consentChoosing, consentWaiting, consentDone:
+		return true
+	case consentRedeemed:
+		return r.handedOver()
+	}
+	return false
+}
+
+// handedOver reports whether the worker saves the other accounts of the consent.
+func (r consentRecord) handedOver() bool {
+	return r.Phase == consentRedeemed && r.Selected && r.Spent && r.Holder == "" && r.RetryAt.IsZero()
 }
 
 // dueAt is when the sweep should continue the consent; zero: never.
 func (r consentRecord) dueAt() time.Time {
 	switch {
+	case r.handedOver():
+		return r.Until
 	case r.Phase == consentTaken, r.Phase == consentRedeemed:
 		return clamp(r.RetryAt, r.Until.Add(consentSlack), time.Time{})
-	case r.Phase == consentWaiting:
+	case r.Phase == consentChoosing, r.Phase == consentWaiting:
 		return r.ConfirmBefore.Add(confirmationSlack)
 	case r.Phase == consentDone && r.Credentials != nil:
 		return r.Until
 	}
 	return time.Time{}
+}
+
+// choiceEnds is when the time for the choice ends; zero where none is waited for.
+func (r consentRecord) choiceEnds() time.Time {
+	if r.Phase != consentChoosing {
+		return time.Time{}
+	}
+	return r.ConfirmBefore
 }
 
 // expiresAt is when the table may delete the record. A record that is done stays
@@ -169,13 +204,26 @@ type consent struct {
 	extended      bool        // credentials are the lasting ones
 	// userID is who consented, once the platform named them.
 	userID string
-	// resumed says that another call began the consent.
-	resumed bool
+	// resumed says that another call began the consent, and continued that the worker
+	// saves the rest of it.
+	resumed, continued bool
 	// link is the status of the link as it was read, with its ticket.
 	link       linkStatus
 	linkTicket Ticket
 	selected   int          // how many grants are to be saved
-	saved      []Connection // so far
+	saved      []Connection // by this caller, so far
+	// savedIDs are those of all connections that the consent saved, and the first
+	// paged of them are in the pages of the link.
+	savedIDs []ID
+	paged    int
+	// listed are the accounts, once the platform was asked; nil before.
+	listed *accounts
+}
+
+// accounts are what a platform says a consent gave access to.
+type accounts struct {
+	grants  []Grant
+	covered []string // see AccountList
 }
 
 func consentKey(id string) RecordKey { return RecordKey{Kind: StateKind, ID: id} }

@@ -27,11 +27,11 @@ func TestConsent_ExpiresWhileAnotherWaits(t *testing.T) {
 				}
 				b.clock.Advance(4 * time.Minute)
 				b.sweep(t)
-				saved, err := b.Confirm(t.Context(), result.Confirmation, owner)
+				confirmed, err := b.Confirm(t.Context(), result.Confirmation, owner)
 				if err != nil {
 					t.Fatalf("revocations %d; the second cannot be confirmed: %v", b.revocations(name), err)
 				}
-				for _, c := range saved {
+				for _, c := range confirmed.Connections {
 					if _, err := b.Verify(t.Context(), c.ID); err != nil {
 						t.Errorf("%v", err)
 					}

@@ -277,11 +277,11 @@ func (w *erasureWorld) confirm(t *testing.T) {
 	confirmation := w.confirmations[n]
 	w.confirmations = slices.Delete(w.confirmations, n, n+1)
 	w.run("confirm", func(s *connector.Service) error {
-		connections, err := s.Confirm(t.Context(), confirmation, "acme")
+		confirmed, err := s.Confirm(t.Context(), confirmation, "acme")
 		if errors.Is(err, connector.ConnectionNotFound) {
-			connections, err = s.Confirm(t.Context(), confirmation, "beta")
+			confirmed, err = s.Confirm(t.Context(), confirmation, "beta")
 		}
-		w.wantRefused(t, "a consent was confirmed", connections)
+		w.wantRefused(t, "a consent was confirmed", confirmed.Connections)
 		return err
 	})
 }

@@ -78,7 +78,9 @@ const (
 	reasonGrantRefused       = "grant_refused"       // by the platform, which did not say why
 	reasonLinkExpired        = "expired"             // before anything was connected
 	reasonMonthlyPostLimit   = "monthly_post_limit"  // of the app's plan
+	reasonNoAccount          = "no_account"          // was given by the platform, of those that a consent named
 	reasonNoRefreshToken     = "no_refresh_token"    // the platform gave none
+	reasonNotChosen          = "not_chosen"          // in time
 	reasonNotConfirmed       = "not_confirmed"       // in time
 	reasonOutcomeUnknown     = "outcome_unknown"     // of the last exchange: its answer was lost; of a link: its function crashed
 	reasonRevocationPending  = "revocation_pending"  // the platform could not be asked to end the grant yet

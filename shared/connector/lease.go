@@ -268,8 +268,12 @@ func insufficientTime(ctx context.Context) bool {
 }
 
 func errInsufficientTime() error {
-	return &Error{Code: PlatformUnavailable, Message: "too little time was left to store what the platform would give: try again", RetryAfter: time.Second}
+	return &Error{Code: PlatformUnavailable, Message: "too little time was left to store what the platform would give: try again", RetryAfter: time.Second, Err: errTimeShort}
 }
+
+// errTimeShort is the cause of an error where the caller's time is too short, and the
+// worker has more.
+var errTimeShort = errors.New("the time of the caller is too short")
 
 // exchangeContext returns a context for the exchange of a code or an import.
 // It ends while there is time left to store the result.

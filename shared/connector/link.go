@@ -18,6 +18,7 @@ type LinkRequest struct {
 	ReturnURL    string        // empty: a page of ours
 	ExpiresIn    time.Duration // zero: DefaultLinkLife
 	Confirm      bool          // nothing is connected before Confirm; needs a ReturnURL
+	Choose       bool          // the person chooses among the accounts on a page of ours
 }
 
 // MintedLink is a new connect link.
@@ -35,6 +36,7 @@ type Link struct {
 	Scopes       []string  `json:"scopes"`
 	ReturnURL    string    `json:"return_url,omitempty"`
 	Confirm      bool      `json:"confirm,omitempty"`
+	Choose       bool      `json:"choose,omitempty"`
 	ExpiresAt    time.Time `json:"expires_at"`
 }
 
@@ -85,6 +87,7 @@ func (s *Service) MintLink(ctx context.Context, r LinkRequest) (MintedLink, erro
 		Scopes:       scopes,
 		ReturnURL:    r.ReturnURL,
 		Confirm:      r.Confirm,
+		Choose:       r.Choose,
 		ExpiresAt:    s.Now().Add(cmp.Or(r.ExpiresIn, DefaultLinkLife)).UTC(),
 	}
 	// The previous release opens and spends links by this ticket.
@@ -132,6 +135,9 @@ func (s *Service) checkLinkRequest(r LinkRequest) error {
 	}
 	if r.Confirm && r.ReturnURL == "" {
 		return Invalid("return_url", "missing: with confirm the confirmation is sent there")
+	}
+	if r.Choose && r.ConnectionID != "" {
+		return Invalid("choose", "not beside connection_id, which names the account")
 	}
 	if r.ExpiresIn < 0 || r.ExpiresIn > MaxLinkLife {
 		return Invalid("expires_in", fmt.Sprintf("not between 1 and %d seconds", int(MaxLinkLife.Seconds())))

@@ -36,8 +36,9 @@ type LinkState struct {
 	Failure Code
 	// Reason is that of the failure, or says why the link ended.
 	Reason string
-	// Accounts is how many were connected, or wait for the confirmation.
-	Accounts int
+	// Accounts is how many were connected, are being connected, or wait for the
+	// confirmation. Connected is how many are.
+	Accounts, Connected int
 	// ConfirmBefore is set while a consent waits for the confirmation.
 	ConfirmBefore time.Time
 	// Connections are those of one page that are still stored, in the order in
@@ -65,14 +66,14 @@ func (s *Service) ShowLink(ctx context.Context, id, cursor string, limit int) (L
 	if err != nil {
 		return LinkState{}, err
 	}
-	state := LinkState{ID: id, Link: l.Link, Failure: l.Code, Reason: l.Reason, Accounts: l.Accounts}
+	state := LinkState{ID: id, Link: l.Link, Failure: l.Code, Reason: l.Reason, Accounts: l.Accounts, Connected: l.saved()}
 	s.judgeLink(l, &state)
-	if l.Phase == linkConnected || l.Phase == linkFailed {
-		to := min(from+limit, l.Accounts)
+	if l.saved() > 0 {
+		to := min(from+limit, l.saved())
 		if state.Connections, err = s.linkConnections(ctx, id, from, to); err != nil {
 			return LinkState{}, err
 		}
-		if to < l.Accounts {
+		if to < l.saved() {
 			state.Next = writeCursor(linkCursor{id, to})
 		}
 	}

@@ -36,7 +36,7 @@ func linkID(hash string) string {
 // link. It is written with the link, and read for a day longer than it:
 //
 //	{"link":{…}, "hash":…, "phase":…, "by":…, "until":…, "code":…,
-//	 "reason":…, "confirmation":…, "accounts":…, "ended":…}
+//	 "reason":…, "confirmation":…, "accounts":…, "saved":…, "ended":…}
 type linkStatus struct {
 	Link  Link      `json:"link"`
 	Hash  string    `json:"hash"` // the id of the link's own ticket
@@ -51,8 +51,10 @@ type linkStatus struct {
 	Reason string `json:"reason,omitempty"`
 	// Confirmation is the id of the confirmation's ticket.
 	Confirmation string `json:"confirmation,omitempty"`
-	// Accounts is how many were connected, or wait for the confirmation.
+	// Accounts is how many were connected, are being connected, or wait for the
+	// confirmation. Saved is how many of them are connected while the link is spent.
 	Accounts int `json:"accounts,omitempty"`
+	Saved    int `json:"saved,omitempty"`
 	// Ended says that EndLink was called while the connections were saved.
 	Ended bool `json:"ended,omitempty"`
 }
@@ -71,6 +73,17 @@ const (
 
 func newLinkStatus(hash string, link Link) linkStatus {
 	return linkStatus{Link: link, Hash: hash, Phase: linkOpen}
+}
+
+// saved is how many connections the pages of the link name.
+func (l linkStatus) saved() int {
+	switch l.Phase {
+	case linkSpent:
+		return l.Saved
+	case linkConnected, linkFailed:
+		return l.Accounts
+	}
+	return 0
 }
 
 // fail records a failure.
@@ -229,7 +242,7 @@ func (l *linkStatus) recordSaved(by string, accounts int, failure error) error {
 	case l.Phase != linkOpen && l.By != by, l.Phase == linkEnded:
 		return errLinkGone()
 	}
-	l.Phase, l.By, l.Accounts, l.Until = linkConnected, by, accounts, time.Time{}
+	l.Phase, l.By, l.Accounts, l.Saved, l.Until = linkConnected, by, accounts, 0, time.Time{}
 	l.Code, l.Reason = "", ""
 	if failure != nil {
 		l.Phase = linkFailed
@@ -251,14 +264,11 @@ func (l *linkStatus) reopen(by string) error {
 	return nil
 }
 
-// putPages writes the pages of a link's connections, except for the last ones,
-// which it returns: they fit into the transaction that records what was saved.
-func (s *Service) putPages(ctx context.Context, hash string, saved []Connection) ([]Ticket, error) {
-	ids := make([]ID, len(saved))
-	for i, c := range saved {
-		ids[i] = c.ID
-	}
-	pages, err := s.pagesOf(hash, ids)
+// putPages writes the pages of a link's connections that have more ids than the first
+// paged, except for the last pages, which it returns: they fit into the transaction that
+// records what was saved.
+func (s *Service) putPages(ctx context.Context, hash string, ids []ID, paged int) ([]Ticket, error) {
+	pages, err := s.pagesOf(hash, ids, paged/linkPage)
 	for err == nil && len(pages) > linkPages {
 		if _, err = s.Store.Commit(ctx, Change{Overwrite: pages[:linkPages]}); err != nil {
 			err = internal("writing the connections of a link", err)
@@ -268,14 +278,14 @@ func (s *Service) putPages(ctx context.Context, hash string, saved []Connection)
 	return pages, err
 }
 
-// pagesOf returns the tickets that name the connections of a link. An item of
+// pagesOf returns the tickets that name the connections of a link, from one page on. An item of
 // the table has 400 KB at most
 // (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html,
 // read 2026-11-25).
-func (s *Service) pagesOf(hash string, ids []ID) ([]Ticket, error) {
+func (s *Service) pagesOf(hash string, ids []ID, from int) ([]Ticket, error) {
 	var pages []Ticket
-	for chunk := range slices.Chunk(ids, linkPage) {
-		page, err := newTicket(LinkConnectionsKind, pageID(linkID(hash), len(pages)), s.Now().Add(MaxLinkLife+linkStatusLife), chunk)
+	for chunk := range slices.Chunk(ids[from*linkPage:], linkPage) {
+		page, err := newTicket(LinkConnectionsKind, pageID(linkID(hash), from+len(pages)), s.Now().Add(MaxLinkLife+linkStatusLife), chunk)
 		if err != nil {
 			return nil, err
 		}

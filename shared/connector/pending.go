@@ -373,7 +373,11 @@ func (s *Service) savePending(ctx context.Context, ticket Ticket) ([]Connection,
 		}
 		saved = append(saved, c)
 	}
-	pages, err := s.putPages(ctx, waiting.Authorization.Link, saved)
+	ids := make([]ID, len(saved))
+	for i, c := range saved {
+		ids[i] = c.ID
+	}
+	pages, err := s.putPages(ctx, waiting.Authorization.Link, ids, 0)
 	if err == nil {
 		err = s.changeLink(ctx, waiting.Authorization.Link, func(l *linkStatus, change *Change) error {
 			change.Overwrite = pages

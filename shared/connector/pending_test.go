@@ -377,11 +377,11 @@ func TestPending_PreviousRelease(t *testing.T) {
 		if _, err := b.Confirm(t.Context(), confirmation, "beta"); !errors.Is(err, connector.ConnectionNotFound) {
 			t.Errorf("of another owner: %v, want %s", err, connector.ConnectionNotFound)
 		}
-		connections, err := b.Confirm(t.Context(), confirmation, "acme")
-		if err != nil || len(connections) != 1 {
-			t.Fatalf("confirmed %v, %v", connections, err)
+		confirmed, err := b.Confirm(t.Context(), confirmation, "acme")
+		if err != nil || len(confirmed.Connections) != 1 {
+			t.Fatalf("confirmed %v, %v", confirmed, err)
 		}
-		if _, err := b.token(t, connections[0].ID); err != nil {
+		if _, err := b.token(t, confirmed.Connections[0].ID); err != nil {
 			t.Error(err)
 		}
 		if _, err := b.Confirm(t.Context(), confirmation, "acme"); !errors.Is(err, connector.ConnectionNotFound) {

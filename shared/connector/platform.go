@@ -216,6 +216,11 @@ type Description struct {
 	// AppFields are the platform's extras of an app.
 	AppFields []AppField
 
+	// UncoveredReason is the status reason of connections whose account a later consent
+	// of the same person left out. It is empty where a consent does not replace the
+	// earlier ones of the person.
+	UncoveredReason string
+
 	// Notices are the kinds of notices that the platform sends, each with a
 	// route of its own. A platform that has any is a Noticer.
 	Notices []NoticeKind

@@ -47,6 +47,13 @@ func clamp(t, from, until time.Time) time.Time {
 	return t
 }
 
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b

@@ -62,6 +62,7 @@ func (s *Service) Start(ctx context.Context, token Secret) (Started, error) {
 		Scopes:       link.Scopes,
 		ReturnURL:    link.ReturnURL,
 		Confirm:      link.Confirm,
+		Choose:       link.Choose,
 		RedirectURI:  s.RedirectURI(link.Platform),
 		ExpiresAt:    s.Now().Add(authorizationLife).UTC(),
 		State:        state,

@@ -117,6 +117,7 @@ const (
 	Resting      DueResult = "suspended" // it stays due; the platform was not called
 	Erased       DueResult = "erased"    // a run of a data deletion
 	Completed    DueResult = "completed" // a consent whose function did not complete it
+	Continued    DueResult = "continued" // a consent with more accounts than the time allows; it is queued again
 	Sent         DueResult = "sent"      // an event
 	Refused      DueResult = "refused"   // an event; it stays due
 	Finished     DueResult = "finished"  // an import that crashed

@@ -14,6 +14,8 @@ import (
 const (
 	// maxListed is how much of an answer a list takes as it is encoded there.
 	maxListed = 4 << 20
+	// maxChoices is the same for accounts to choose from, which take more on a page.
+	maxChoices = 1 << 20
 	// maxListedIDs is how many ids an answer has beside a list that was cut.
 	maxListedIDs = 20_000
 	// maxShown is how many accounts a page shows, and how many warnings an answer
@@ -70,6 +72,35 @@ func viewSaved(list []connector.Connection) savedView {
 		saved.ConnectionIDs = append(saved.ConnectionIDs, c.ID)
 	}
 	return saved
+}
+
+// consentView lists the first connections of a consent, and says how many accounts are
+// connected so far and will be. GET /links/{id} lists all.
+type consentView struct {
+	savedView
+	Connected int    `json:"connected"`
+	Accounts  int    `json:"accounts"`
+	Link      string `json:"link,omitempty"`
+}
+
+func viewConsent(s connector.Saved) consentView {
+	return consentView{viewSaved(s.Connections), s.Connected, s.Accounts, s.Link}
+}
+
+// choiceView is the JSON form of an account that can be chosen.
+type choiceView struct {
+	AccountID   string `json:"account_id"`
+	AccountName string `json:"account_name,omitempty"`
+	Connected   bool   `json:"connected"`
+}
+
+// viewChoices returns the first choices, as many as fit into an answer.
+func viewChoices(choices []connector.AccountChoice) []choiceView {
+	views := make([]choiceView, len(choices))
+	for i, c := range choices {
+		views[i] = choiceView{c.ID, c.Name, c.Connected}
+	}
+	return views[:countFitting(views, maxChoices)]
 }
 
 // viewWarnings returns the first warnings. Each connection has its own as well.

@@ -2,12 +2,14 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"platform-api-connector/shared/connector"
 )
@@ -25,8 +27,12 @@ func (h *Handler) OAuthCallback() Function {
 	return h.serve("oauth-callback", true, routes{
 		"GET /oauth/{platform}/callback":  h.callback,
 		"HEAD /oauth/{platform}/callback": h.callback,
+		chooseRoute:                       h.choose,
 	})
 }
+
+// chooseRoute takes a form of a page, so that its errors are pages, too.
+const chooseRoute = "POST /oauth/{platform}/choose"
 
 func (h *Handler) callback(ctx context.Context, c *call, r *request) (answer, error) {
 	if r.isPreview() {
@@ -37,9 +43,61 @@ func (h *Handler) callback(ctx context.Context, c *call, r *request) (answer, er
 		return answer{}, err
 	}
 	result, err := h.service.Callback(ctx, callback)
+	return h.consented(c, r, callback, result, err)
+}
+
+// choose takes the accounts that a person chose: from the form of the page, or as JSON.
+func (h *Handler) choose(ctx context.Context, c *call, r *request) (answer, error) {
+	callback, chosen, err := readChoice(r)
+	if err != nil {
+		return answer{}, err
+	}
+	result, err := h.service.Choose(ctx, callback, chosen)
+	if errors.Is(err, connector.InvalidRequest) && r.wantsPage() && result.Choices != nil {
+		return h.choicePage(http.StatusBadRequest, r, callback.State, result, connector.AsError(err).Message)
+	}
+	return h.consented(c, r, callback, result, err)
+}
+
+// readChoice reads the state, and the ids of the accounts that were chosen.
+func readChoice(r *request) (connector.CallbackRequest, []string, error) {
+	callback := connector.CallbackRequest{Platform: connector.Name(r.parameters["platform"]), Browser: r.browserCookie}
+	if kind, _, _ := strings.Cut(r.header["content-type"], ";"); strings.TrimSpace(kind) != "application/x-www-form-urlencoded" {
+		o, err := r.onlyBody()
+		if err != nil {
+			return callback, nil, err
+		}
+		callback.State = o.secret("state")
+		chosen := o.list("account_ids")
+		return callback, chosen, o.end()
+	}
+	form, err := url.ParseQuery(string(r.body))
+	if err != nil {
+		return callback, nil, connector.Invalid("body", "not a form")
+	}
+	chosen := form["account_id"]
+	delete(form, "account_id")
+	for i, id := range chosen {
+		var problem string
+		if chosen[i], problem = connector.Word(id); problem != "" {
+			return callback, nil, connector.Invalid("account_id", problem)
+		}
+	}
+	p := &parameters{values: form}
+	callback.State = connector.NewSecret(p.exact("state", maxState))
+	return callback, chosen, p.end()
+}
+
+// browserCookie reads a cookie that binds an authorization to its browser.
+func (r *request) browserCookie(name string) connector.Secret {
+	return connector.NewSecret(r.cookie(name))
+}
+
+// consented answers a browser by what became of its consent.
+func (h *Handler) consented(c *call, r *request, callback connector.CallbackRequest, result connector.CallbackResult, err error) (answer, error) {
 	var a answer
 	if err == nil {
-		a, err = h.connected(r, result)
+		a, err = h.connected(r, callback.State, result)
 	}
 	if err != nil && result.ReturnURL != "" {
 		a = redirect(returnTo(result.ReturnURL, url.Values{"error": {string(connector.AsError(err).Code)}}))
@@ -64,7 +122,7 @@ func readCallback(r *request) (connector.CallbackRequest, error) {
 		Code:     connector.NewSecret(p.exact("code", maxCode)),
 		Error:    p.exact("error", maxParameter),
 		Issuer:   p.exact("iss", maxParameter),
-		Browser:  func(name string) connector.Secret { return connector.NewSecret(r.cookie(name)) },
+		Browser:  r.browserCookie,
 	}
 	if p.err != nil {
 		return connector.CallbackRequest{}, p.err
@@ -75,7 +133,10 @@ func readCallback(r *request) (connector.CallbackRequest, error) {
 // connected answers a successful callback: with a redirect to the return URL,
 // with a page, or with JSON. A link that asks for confirmation always has a
 // return URL.
-func (h *Handler) connected(r *request, result connector.CallbackResult) (answer, error) {
+func (h *Handler) connected(r *request, state connector.Secret, result connector.CallbackResult) (answer, error) {
+	if result.Choices != nil {
+		return h.choices(r, state, result)
+	}
 	if !result.Confirmation.Empty() {
 		added := url.Values{"status": {"confirm"}, "confirmation": {result.Confirmation.Reveal()}}
 		return redirect(returnTo(result.ReturnURL, added)), nil
@@ -84,14 +145,28 @@ func (h *Handler) connected(r *request, result connector.CallbackResult) (answer
 		return redirect(connectedURL(result)), nil
 	}
 	if r.wantsPage() {
-		return connectedPage(result.Platform, result.Connections, result.Accounts)
+		return connectedPage(result.Platform, result.Saved)
 	}
 	return jsonAnswer(http.StatusOK, struct {
 		Status string `json:"status"`
-		savedView
-		Accounts int    `json:"accounts"`
-		Link     string `json:"link"`
-	}{"connected", viewSaved(result.Connections), result.Accounts, result.Link})
+		consentView
+	}{"connected", viewConsent(result.Saved)})
+}
+
+// choices answers with the accounts that the person can choose. The cookie lives as long
+// as the choice.
+func (h *Handler) choices(r *request, state connector.Secret, result connector.CallbackResult) (answer, error) {
+	if r.wantsPage() {
+		return h.choicePage(http.StatusOK, r, state, result, "")
+	}
+	views := viewChoices(result.Choices)
+	return jsonAnswer(http.StatusOK, struct {
+		Status       string       `json:"status"`
+		Accounts     []choiceView `json:"accounts"`
+		Count        int          `json:"count"`
+		Link         string       `json:"link"`
+		ChooseBefore time.Time    `json:"choose_before"`
+	}{"choose", views, len(result.Choices), result.Link, instant(result.ChooseBefore)})
 }
 
 // maxReturned is the length that a return URL stays under. Browsers, proxies and

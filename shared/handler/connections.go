@@ -125,17 +125,35 @@ func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, err
 		return answer{}, err
 	}
 	confirmation, owner := o.secret("confirmation"), o.line("owner")
+	list, some := o.flag("list", false), o.states("account_ids")
+	accounts := o.list("account_ids")
+	switch {
+	case some && len(accounts) == 0:
+		o.fail("account_ids", "empty: leave it out to connect all accounts")
+	case some && list:
+		o.fail("list", "not beside account_ids")
+	}
 	if err := o.end(); err != nil {
 		return answer{}, err
 	}
-	connections, err := h.service.Confirm(ctx, confirmation, owner)
+	if list {
+		choices, err := h.service.Confirmable(ctx, confirmation, owner)
+		if err != nil {
+			return answer{}, err
+		}
+		return jsonAnswer(http.StatusOK, struct {
+			Accounts []choiceView `json:"accounts"`
+			Count    int          `json:"count"`
+		}{viewChoices(choices), len(choices)})
+	}
+	saved, err := h.service.Confirm(ctx, confirmation, owner, accounts...)
 	if err != nil {
 		return answer{}, err
 	}
-	if len(connections) == 1 {
-		c.setConnection(connections[0].ID)
+	if saved.Accounts == 1 && len(saved.Connections) == 1 {
+		c.setConnection(saved.Connections[0].ID)
 	}
-	return jsonAnswer(http.StatusOK, viewSaved(connections))
+	return jsonAnswer(http.StatusOK, viewConsent(saved))
 }
 
 func (h *Handler) listConnections(ctx context.Context, _ *call, r *request) (answer, error) {

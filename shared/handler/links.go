@@ -22,6 +22,7 @@ func (h *Handler) mintLink(ctx context.Context, c *call, r *request) (answer, er
 		ReturnURL:    o.text("return_url"),
 		ExpiresIn:    seconds(o.number("expires_in", 1, int(connector.MaxLinkLife.Seconds()), 0)),
 		Confirm:      o.flag("confirm", false),
+		Choose:       o.flag("choose", false),
 	}
 	if asked.ExpiresIn > connector.DefaultLinkLife && !confirmStated {
 		o.fail("confirm", "missing: a link that lives longer than 900 seconds must say true or false")
@@ -95,10 +96,12 @@ type linkView struct {
 	Owner         string               `json:"owner"`
 	ConnectionID  connector.ID         `json:"connection_id,omitempty"`
 	Confirm       bool                 `json:"confirm"`
+	Choose        bool                 `json:"choose"`
 	Status        connector.LinkStatus `json:"status"`
 	Error         connector.Code       `json:"error,omitempty"`
 	Reason        string               `json:"reason,omitempty"`
 	Accounts      int                  `json:"accounts"`
+	Connected     int                  `json:"connected"`
 	Connections   []connectionView     `json:"connections"`
 	NextCursor    string               `json:"next_cursor,omitempty"`
 	ExpiresAt     time.Time            `json:"expires_at"`
@@ -107,9 +110,9 @@ type linkView struct {
 
 func viewLink(s connector.LinkState) linkView {
 	return linkView{
-		ID: s.ID, Platform: s.Link.Platform, Owner: s.Link.Owner, ConnectionID: s.Link.ConnectionID, Confirm: s.Link.Confirm,
+		ID: s.ID, Platform: s.Link.Platform, Owner: s.Link.Owner, ConnectionID: s.Link.ConnectionID, Confirm: s.Link.Confirm, Choose: s.Link.Choose,
 		Status: s.Status, Error: s.Failure, Reason: s.Reason,
-		Accounts: s.Accounts, Connections: viewConnections(s.Connections), NextCursor: s.Next,
+		Accounts: s.Accounts, Connected: s.Connected, Connections: viewConnections(s.Connections), NextCursor: s.Next,
 		ExpiresAt: instant(s.Link.ExpiresAt), ConfirmBefore: instant(s.ConfirmBefore),
 	}
 }

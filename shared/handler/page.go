@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -63,14 +64,45 @@ func pageAnswer(status int, name string, data any) (answer, error) {
 	}, nil
 }
 
+// choicePage shows the accounts of a consent with boxes. Its form leads to the link's
+// return URL, and browsers apply form-action to that redirect, too. problem is why the
+// former choice was not accepted.
+func (h *Handler) choicePage(status int, r *request, state connector.Secret, result connector.CallbackResult, problem string) (answer, error) {
+	choices := viewChoices(result.Choices)
+	a, err := pageAnswer(status, "choose", struct {
+		pageHead
+		Platform, State, Problem string
+		Accounts                 []choiceView
+		More                     int
+	}{head("Choose what to connect"), result.Platform.Title, state.Reveal(), problem, choices, len(result.Choices) - len(choices)})
+	if err != nil {
+		return answer{}, err
+	}
+	a.forms = strings.TrimSpace("'self' " + originOf(result.ReturnURL))
+	name := connector.BrowserCookie(state, h.secure)
+	if lifetime := result.ChooseBefore.Sub(h.service.Now()); lifetime > 0 {
+		a.cookies = []string{setCookie(name, r.cookie(name), lifetime, h.secure)}
+	}
+	return a, nil
+}
+
+// originOf returns the origin of a return URL, or "".
+func originOf(returnURL string) string {
+	u, err := url.Parse(returnURL)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 // connectedPage shows the connections of a successful consent: the first ones of all
 // accounts.
-func connectedPage(platform connector.Description, connections []connector.Connection, all int) (answer, error) {
+func connectedPage(platform connector.Description, saved connector.Saved) (answer, error) {
 	type account struct {
 		connector.Connection
 		NotGranted []connector.GuideScope
 	}
-	shown := connections[:min(len(connections), maxShown)]
+	shown := saved.Connections[:min(len(saved.Connections), maxShown)]
 	accounts := make([]account, len(shown))
 	for i, connection := range shown {
 		accounts[i].Connection = connection
@@ -80,10 +112,10 @@ func connectedPage(platform connector.Description, connections []connector.Conne
 	}
 	return pageAnswer(http.StatusOK, "connected", struct {
 		pageHead
-		Platform string
-		Accounts []account
-		More     int
-	}{head("Connected"), platform.Title, accounts, all - len(shown)})
+		Platform   string
+		Accounts   []account
+		More, Soon int
+	}{head("Connected"), platform.Title, accounts, saved.Connected - len(shown), saved.Accounts - saved.Connected})
 }
 
 // purpose returns a scope with its purpose, if the guide explains it.

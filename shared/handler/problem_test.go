@@ -118,7 +118,7 @@ func TestRenderPage(t *testing.T) {
 	t.Parallel()
 	t.Run("escapes_its_data", func(t *testing.T) {
 		t.Parallel()
-		a, err := connectedPage(connector.Description{Title: "YouTube"}, []connector.Connection{{AccountID: "1", AccountName: `<script>alert("x")</script>`, MissingScopes: []string{"<b>"}}}, 1)
+		a, err := connectedPage(connector.Description{Title: "YouTube"}, connector.Saved{Connections: []connector.Connection{{AccountID: "1", AccountName: `<script>alert("x")</script>`, MissingScopes: []string{"<b>"}}}, Connected: 1, Accounts: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestRenderPage(t *testing.T) {
 	t.Run("names_missing_scopes", func(t *testing.T) {
 		t.Parallel()
 		platform := connector.Description{Title: "TikTok", Guide: connector.Guide{Scopes: []connector.GuideScope{{Name: "video.upload", For: "putting drafts into the inbox"}}}}
-		a, err := connectedPage(platform, []connector.Connection{{AccountName: "A", MissingScopes: []string{"video.upload", "other"}}}, 1)
+		a, err := connectedPage(platform, connector.Saved{Connections: []connector.Connection{{AccountName: "A", MissingScopes: []string{"video.upload", "other"}}}, Connected: 1, Accounts: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

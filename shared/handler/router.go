@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -41,6 +42,7 @@ type answer struct {
 	cookies []string
 	body    string
 	style   string // the hash of the page's style sheet; empty if the body is not a page
+	forms   string // where forms of the page may lead; empty: nowhere
 }
 
 // routes maps route keys to their functions. A function may return an answer
@@ -74,7 +76,7 @@ func (h *Handler) respond(ctx context.Context, c *call, payload []byte, pages bo
 	if err != nil {
 		c.failed = connector.AsError(err)
 		if a.status == 0 {
-			rendered := h.problem(err, c.requestID, pages && r.method == http.MethodGet && r.wantsPage())
+			rendered := h.problem(err, c.requestID, pages && (r.method == http.MethodGet || r.key == chooseRoute) && r.wantsPage())
 			rendered.cookies = a.cookies
 			a = rendered
 		}
@@ -279,7 +281,7 @@ func answerPreview(r *request) answer {
 // links and codes, so browsers must not cache them, frame them, or send their
 // URL as a referrer.
 func (h *Handler) response(a answer) events.APIGatewayV2HTTPResponse {
-	policy := "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+	policy := "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action " + cmp.Or(a.forms, "'none'")
 	if a.style != "" {
 		policy += "; style-src '" + a.style + "'"
 	}

@@ -1,0 +1,205 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// This file saves the accounts of a consent. A consent with many accounts is saved in
+// parts, and each part is recorded, so that the worker continues where the time of a
+// caller ends.
+
+// saveAccounts saves the selected grants in their order. Where the time is too short it
+// returns errUnfinished.
+func (c *consent) saveAccounts(ctx context.Context, grants []Grant, target *Connection) error {
+	many := c.record.Selected || len(grants) > saveRate
+	for len(grants) > 0 {
+		part := grants[:min(len(grants), saveRate)]
+		if remaining(ctx) < reserveFor(part) {
+			return errUnfinished()
+		}
+		began := c.Now()
+		if err := c.savePart(ctx, part, target, many); err != nil {
+			return err
+		}
+		grants, target = grants[len(part):], nil
+		if !many {
+			continue
+		}
+		c.record.Selected, c.record.Left = true, accountIDs(grants)
+		if len(grants) == 0 {
+			continue
+		}
+		if err := c.recordProgress(ctx); err != nil {
+			return err
+		}
+		if wait := time.Second - c.Now().Sub(began); wait > 0 {
+			if err := c.Sleep(ctx, wait); err != nil {
+				return internal("saving the accounts of a consent", err)
+			}
+		}
+	}
+	return nil
+}
+
+// reserveFor is how much time the saving of a part and an answer need.
+func reserveFor(part []Grant) time.Duration {
+	if slices.ContainsFunc(part, func(g Grant) bool { return g.Incomplete }) {
+		return ExchangeBudget + StoreBudget
+	}
+	return AnswerReserve
+}
+
+func accountIDs(grants []Grant) []string {
+	ids := make([]string, len(grants))
+	for i, g := range grants {
+		ids[i] = g.Account.ID
+	}
+	return ids
+}
+
+// savePart saves one part: the first grant of a consent alone, since it spends the
+// link. An account that the platform does not give is left out. What is saved beside
+// an error counts.
+func (c *consent) savePart(ctx context.Context, part []Grant, target *Connection, many bool) error {
+	saved, problems := make([]Connection, len(part)), make([]error, len(part))
+	save := func(i int, target *Connection) {
+		saved[i], problems[i] = c.saveInTime(ctx, part[i], c.destination(target))
+	}
+	slots := make(chan struct{}, saveSlots)
+	var running sync.WaitGroup
+	for i := range part {
+		if !many || !c.record.Spent {
+			if save(i, target); problems[i] != nil && !leavesOut(part[i], problems[i]) {
+				break
+			}
+			target = nil
+			continue
+		}
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			save(i, nil)
+		})
+	}
+	running.Wait()
+	for i, connection := range saved {
+		switch {
+		case leavesOut(part[i], problems[i]):
+			c.record.LeftOut++
+			c.Log.WarnContext(ctx, "an account of a consent was left out", "platform", string(c.record.Platform), "error", problems[i])
+			problems[i] = nil
+		case problems[i] == nil && connection.ID != "":
+			c.noteSaved(connection)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// leavesOut reports whether err says that the platform does not give an account that
+// the list of accounts named.
+func leavesOut(g Grant, err error) bool { return g.Incomplete && errors.Is(err, ScopeMissing) }
+
+// saveInTime saves a grant, and leaves time to record it.
+func (c *consent) saveInTime(ctx context.Context, g Grant, to destination) (Connection, error) {
+	if g.Incomplete {
+		complete, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (Grant, error) {
+			return c.platform.Account(ctx, app, c.credentials, g)
+		})
+		if err != nil {
+			return Connection{}, internal("asking for an account", err)
+		}
+		erased := g.erased
+		g = c.granted(complete)
+		g.erased = erased
+	}
+	ctx, cancel := rescueContext(ctx)
+	defer cancel()
+	return c.saveGrant(ctx, c.platform, g, to)
+}
+
+// noteSaved notes that a connection was saved.
+func (c *consent) noteSaved(connection Connection) {
+	c.saved = append(c.saved, connection)
+	if !slices.Contains(c.savedIDs, connection.ID) {
+		c.savedIDs = append(c.savedIDs, connection.ID)
+	}
+	if connection.Revision == 1 && c.record.Reserved > 0 {
+		c.record.Reserved--
+	}
+}
+
+// recordProgress records what was saved so far, with the link.
+func (c *consent) recordProgress(ctx context.Context) error {
+	next := c.record
+	next.Person = c.person()
+	pages, err := c.putPages(ctx, c.record.Link, c.savedIDs, c.paged)
+	if err != nil {
+		return err
+	}
+	err = c.changeLinkWith(ctx, c.record.Link, func(l *linkStatus, change *Change) error {
+		if l.By != c.id || l.Phase != linkSpent {
+			return errUnchanged
+		}
+		change.Overwrite = pages
+		l.Accounts, l.Saved = c.record.Accounts-c.record.LeftOut, len(c.savedIDs)
+		return nil
+	}, func(change Change) error { return c.write(ctx, next, change) })
+	if errors.Is(err, ErrNotFound) || errors.Is(err, errUnchanged) { // the link expired long ago
+		err = c.write(ctx, next, Change{Overwrite: pages})
+	}
+	if err == nil {
+		c.paged = len(c.savedIDs)
+	}
+	return err
+}
+
+// readProgress reads which connections callers before have saved.
+func (c *consent) readProgress(ctx context.Context) error {
+	if !c.record.Selected || !c.record.Spent || len(c.savedIDs) > 0 {
+		return nil
+	}
+	l, _, err := c.readLinkStatus(ctx, linkID(c.record.Link))
+	if errors.Is(err, ErrNotFound) || err == nil && l.By != c.id {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for n := 0; n*linkPage < l.Saved; n++ {
+		ids, err := ticketBody[[]ID](ctx, c.Service, RecordKey{Kind: LinkConnectionsKind, ID: pageID(linkID(l.Hash), n)})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		c.savedIDs = append(c.savedIDs, ids...)
+	}
+	c.paged = len(c.savedIDs)
+	return nil
+}
+
+// handOver leaves the rest of the consent to the worker. Where the queue does not take
+// it, the sweep does. It returns errUnfinished where nothing was saved yet.
+func (c *consent) handOver(ctx context.Context) error {
+	c.record.Holder, c.record.Until, c.record.RetryAt = "", c.Now().UTC(), time.Time{}
+	var err error
+	if c.record.Spent {
+		err = c.recordProgress(ctx)
+	} else {
+		err = c.write(ctx, c.record, Change{})
+	}
+	if err != nil {
+		return err
+	}
+	c.continued = true
+	failed, err := c.Queue.Enqueue(ctx, []RecordKey{consentKey(c.id)}, handOverDelay)
+	if err != nil || len(failed) > 0 {
+		c.Log.WarnContext(ctx, "queueing the rest of a consent, which the sweep continues", "platform", string(c.record.Platform), "error", err)
+	}
+	if len(c.savedIDs) == 0 {
+		return errUnfinished()
+	}
+	return nil
+}
