@@ -2,6 +2,8 @@ package connector
 
 import (
 	"context"
+	"errors"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -36,17 +38,21 @@ func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error 
 		return errUnfinished()
 	}
 	notice := Notice{Revoked: true, Reason: reason, At: c.record.RedeemedAt}
-	problems := inParallel(len(gone), func(i int) error {
-		if !known {
-			return c.checkSoon(ctx, gone[i])
+	problems, slots := make([]error, len(gone)), 1
+	if len(gone) > saveRate {
+		slots = saveSlots
+	}
+	c.inParallel(len(gone), slots, func(i int) {
+		if known {
+			_, problems[i] = c.applyNoticeTo(ctx, gone[i], notice)
+		} else {
+			problems[i] = c.checkSoon(ctx, gone[i])
 		}
-		_, err := c.applyNoticeTo(ctx, gone[i], notice)
-		return err
 	})
 	if !known {
 		c.enqueueChecks(ctx, gone)
 	}
-	return problems
+	return first(problems)
 }
 
 // mayHaveEnded reports whether the consent can have ended the tokens of a connection:
@@ -66,7 +72,7 @@ func (s *Service) checkSoon(ctx context.Context, c Connection) error {
 		c.RefreshAt = now
 		return nil
 	})
-	if err == nil || err == errUnchanged {
+	if errors.Is(err, errUnchanged) {
 		return nil
 	}
 	return err
@@ -85,24 +91,40 @@ func (c *consent) enqueueChecks(ctx context.Context, due []Connection) {
 	}
 }
 
-// inParallel calls do for 0 to n-1, a few at once where they are many, and returns the
-// first error.
-func inParallel(n int, do func(i int) error) error {
-	problems := make([]error, n)
-	slots := make(chan struct{}, saveSlots)
+// inParallel calls do for 0 to n-1, at most atOnce at a time. A panic of one call is
+// logged, and passed on after the others have returned.
+func (s *Service) inParallel(n, atOnce int, do func(i int)) {
+	if atOnce == 1 {
+		for i := range n {
+			do(i)
+		}
+		return
+	}
+	panics := make([]any, n)
+	slots := make(chan struct{}, atOnce)
 	var running sync.WaitGroup
 	for i := range n {
-		if n <= saveRate {
-			problems[i] = do(i)
-			continue
-		}
 		slots <- struct{}{}
 		running.Go(func() {
-			defer func() { <-slots }()
-			problems[i] = do(i)
+			defer func() {
+				if panics[i] = recover(); panics[i] != nil {
+					s.Log.Error("a panic in parallel", "stack", string(debug.Stack()))
+				}
+				<-slots
+			}()
+			do(i)
 		})
 	}
 	running.Wait()
+	for _, p := range panics {
+		if p != nil {
+			panic(p)
+		}
+	}
+}
+
+// first returns the first error that is not nil.
+func first(problems []error) error {
 	for _, err := range problems {
 		if err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -36,13 +35,19 @@ func (c *consent) saveAccounts(ctx context.Context, grants []Grant, target *Conn
 		if err := c.recordProgress(ctx); err != nil {
 			return err
 		}
-		if wait := time.Second - c.Now().Sub(began); wait > 0 {
-			if err := c.Sleep(ctx, wait); err != nil {
-				return internal("saving the accounts of a consent", err)
-			}
+		if err := c.sleepUntil(ctx, began.Add(time.Second)); err != nil {
+			return internal("saving the accounts of a consent", err)
 		}
 	}
 	return nil
+}
+
+func (s *Service) sleepUntil(ctx context.Context, t time.Time) error {
+	wait := t.Sub(s.Now())
+	if wait <= 0 {
+		return nil
+	}
+	return s.Sleep(ctx, wait)
 }
 
 // reserveFor is how much time the saving of a part and an answer need.
@@ -69,23 +74,22 @@ func (c *consent) savePart(ctx context.Context, part []Grant, target *Connection
 	save := func(i int, target *Connection) {
 		saved[i], problems[i] = c.saveInTime(ctx, part[i], c.destination(target))
 	}
-	slots := make(chan struct{}, saveSlots)
-	var running sync.WaitGroup
-	for i := range part {
-		if !many || !c.record.Spent {
-			if save(i, target); problems[i] != nil && !leavesOut(part[i], problems[i]) {
-				break
-			}
-			target = nil
-			continue
+	alone, began := 0, c.Now()
+	for alone < len(part) && (!many || !c.record.Spent) {
+		save(alone, target)
+		if problems[alone] != nil && !leavesOut(part[alone], problems[alone]) {
+			break
 		}
-		slots <- struct{}{}
-		running.Go(func() {
-			defer func() { <-slots }()
-			save(i, nil)
+		alone, target = alone+1, nil
+	}
+	if many && c.record.Spent {
+		c.inParallel(len(part)-alone, saveSlots, func(i int) {
+			i += alone
+			if problems[i] = c.sleepUntil(ctx, began.Add(time.Duration(i)*time.Second/saveRate)); problems[i] == nil {
+				save(i, nil)
+			}
 		})
 	}
-	running.Wait()
 	for i, connection := range saved {
 		switch {
 		case leavesOut(part[i], problems[i]):
@@ -96,7 +100,7 @@ func (c *consent) savePart(ctx context.Context, part []Grant, target *Connection
 			c.noteSaved(connection)
 		}
 	}
-	return errors.Join(problems...)
+	return first(problems)
 }
 
 // leavesOut reports whether err says that the platform does not give an account that
