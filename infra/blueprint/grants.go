@@ -63,6 +63,8 @@ func Grants(function string) []Grant {
 			onRecords([]string{get}, "ticket#erased#*"),
 			onRecords([]string{get, put, remove}, "account#*"),
 			onRecords([]string{update}, "counter#budget/*"),
+			// The worker saves the rest of a consent, and checks what the consent may have ended.
+			{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}},
 			// It looks up the accounts of the owner's connections where they are not known.
 			onRecords([]string{get, put}, "ticket#stand_in#*"),
 			onRecords([]string{get}, "suspensions#all"),
@@ -98,6 +100,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put}, "ticket#state#*", "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{put}, "ticket#consent_confirmation#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*"),
+			Grant{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}}, // the rest of a consent
 			consentSecrets())
 
 	// It serves the operator's routes.
@@ -110,6 +113,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{get, put}, "ticket#state#*"),
 			onRecords([]string{get, remove}, "ticket#consent_confirmation#*"),
+			{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}}, // the rest of a consent
 			onRecords([]string{get, put, update, remove}, "ticket#confirmation#*"),
 			onRecords([]string{get, put}, "ticket#refresh_token#*", "ticket#stand_in#*"),
 			onRecords([]string{get}, "ticket#erased#*"),
