@@ -83,6 +83,9 @@ const (
 	pendingLife = 7 * 24 * time.Hour
 	// revokePendingFor is how long the revocation of a pending consent is tried.
 	revokePendingFor = 24 * time.Hour
+	// operatorPatience is how long a consent is continued that the operator's app or
+	// its spent credits hold up.
+	operatorPatience = 30 * 24 * time.Hour
 	// disconnectWithin is how long a disconnection may take, with the revocation
 	// and the deletion of the credentials, before the sweep finishes it.
 	disconnectWithin = time.Minute

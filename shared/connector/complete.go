@@ -648,10 +648,15 @@ func (c *consent) revokeEach(ctx context.Context, grants []Grant) error {
 
 // postpone leaves the consent to the next callback of its browser, or to the
 // sweep, and returns cause: with the reason unfinished, since nothing needs to be
-// started again. After a day of tries the consent fails.
+// started again. After a day of tries the consent fails. What only the operator can
+// change, such as the credits of the app, has longer.
 func (c *consent) postpone(ctx context.Context, cause error) error {
-	now := c.Now().UTC()
-	if !c.record.RedeemedAt.IsZero() && now.After(c.record.RedeemedAt.Add(revokePendingFor)) {
+	now, patience := c.Now().UTC(), revokePendingFor
+	if ofApp(cause) || errors.Is(cause, QuotaExhausted) {
+		patience = operatorPatience
+		c.keepLink(ctx)
+	}
+	if !c.record.RedeemedAt.IsZero() && now.After(c.record.RedeemedAt.Add(patience)) {
 		return c.fail(ctx, cause, nil)
 	}
 	if e := AsError(cause); e.Code.TryLater() && e.Reason == "" {

@@ -36,7 +36,7 @@ func linkID(hash string) string {
 // link. It is written with the link, and read for a day longer than it:
 //
 //	{"link":{…}, "hash":…, "phase":…, "by":…, "until":…, "code":…,
-//	 "reason":…, "confirmation":…, "accounts":…, "saved":…, "ended":…}
+//	 "reason":…, "confirmation":…, "accounts":…, "saved":…, "ended":…, "kept_until":…}
 type linkStatus struct {
 	Link  Link      `json:"link"`
 	Hash  string    `json:"hash"` // the id of the link's own ticket
@@ -57,6 +57,9 @@ type linkStatus struct {
 	Saved    int `json:"saved,omitempty"`
 	// Ended says that EndLink was called while the connections were saved.
 	Ended bool `json:"ended,omitempty"`
+	// KeptUntil is how long a consent of the link waits for the operator. Whether the
+	// link was ended must be known until then.
+	KeptUntil time.Time `json:"kept_until,omitzero"`
 }
 
 // linkPhase is what can happen next.
@@ -94,7 +97,7 @@ func (l *linkStatus) fail(err error) {
 
 // ticket returns the ticket of l.
 func (l linkStatus) ticket() (Ticket, error) {
-	return newTicket(LinkStatusKind, linkID(l.Hash), l.Link.ExpiresAt.Add(linkStatusLife), l)
+	return newTicket(LinkStatusKind, linkID(l.Hash), later(l.Link.ExpiresAt.Add(linkStatusLife), l.KeptUntil), l)
 }
 
 // readLinkStatus returns the status of a link as it is stored, with its ticket.
@@ -211,6 +214,22 @@ func (s *Service) createStatus(ctx context.Context, a Authorization) error {
 		return internal("writing the status of a link", err)
 	}
 	return nil
+}
+
+// keepLink keeps the status of the link as long as the consent may wait for the
+// operator.
+func (c *consent) keepLink(ctx context.Context) {
+	until := c.record.RedeemedAt.Add(operatorPatience + day)
+	err := c.changeLink(ctx, c.record.Link, func(l *linkStatus, _ *Change) error {
+		if l.KeptUntil.Equal(until) {
+			return errUnchanged
+		}
+		l.KeptUntil = until
+		return nil
+	})
+	if err != nil {
+		c.Log.WarnContext(ctx, "keeping the status of a link", "error", err)
+	}
 }
 
 // recordFailure records how an authorization failed. The link stays good, unless

@@ -1,0 +1,38 @@
+package handler_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
+)
+
+// The credits of the app are spent when a person consents, so that X does not say whose
+// tokens they are. The consent is kept, also for days, and completed once the operator
+// bought credits.
+func TestCallback_CreditsSpent(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	f := s.flow(t, "twitter", sandbox.Choice{})
+	s.sandbox.Fault(sandbox.Fault{Platform: sandbox.Twitter, Endpoint: "me", Kind: sandbox.Quota, Times: -1})
+	f.finish(t).refused(t, 429, connector.QuotaExhausted)
+	for range 3 * 24 {
+		s.clock.Advance(time.Hour)
+		s.sweep(t)
+	}
+	if n := s.sandbox.Count(sandbox.Twitter, "revoke"); n != 0 || len(s.connections(t)) != 0 {
+		t.Fatalf("%d revocations, %d connections", n, len(s.connections(t)))
+	}
+	s.sandbox.ClearFaults()
+	s.clock.Advance(time.Hour)
+	s.sweep(t)
+	connections := s.connections(t)
+	if len(connections) != 1 {
+		t.Fatalf("%d connections after the credits were bought", len(connections))
+	}
+	if got := s.do(t, http.MethodGet, "/connections/"+connections[0]["id"].(string)+"/token"); got.StatusCode != 200 {
+		t.Errorf("token: %d %s", got.StatusCode, got.Body)
+	}
+}
