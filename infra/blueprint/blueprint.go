@@ -101,7 +101,7 @@ func Functions() []Function {
 		{Name: OAuthCallback, Job: "redeems the code of a consent and stores the connections", MemoryMB: 512, Timeout: 29 * time.Second, MaxConcurrency: 50, Environment: with(config.ReturnOrigins, config.SecretKMSKeyID, config.RefuseUnbound, config.Budgets)},
 		{Name: TokenGet, Job: "hands out credentials that work now", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.AllowFullCredentials, config.HandOutAppKeys, config.DecoyConnectionID, config.CallerOwners, config.SecretKMSKeyID, config.RefuseUnbound, config.Budgets)},
 		{Name: Refresh, Job: "finds what is due and queues it", MemoryMB: 256, Timeout: 60 * time.Second, MaxConcurrency: 1, Environment: common},
-		{Name: RefreshWorker, Job: "refreshes the connections of a batch", MemoryMB: 512, Timeout: 60 * time.Second, MaxConcurrency: 20, Environment: with(config.SecretKMSKeyID, config.RefuseUnbound)},
+		{Name: RefreshWorker, Job: "refreshes the connections of a batch", MemoryMB: 512, Timeout: 60 * time.Second, MaxConcurrency: 20, Environment: with(config.SecretKMSKeyID, config.RefuseUnbound, config.Budgets)},
 		{Name: Connections, Job: "serves the operator's routes", MemoryMB: 512, Timeout: 29 * time.Second, Environment: with(config.ReturnOrigins, config.CallerOwners, config.LinkScopes, config.SecretKMSKeyID, config.RefuseUnbound, config.Budgets)},
 		{Name: PlatformNotice, Job: "takes what platforms send on their own", MemoryMB: 256, Timeout: 29 * time.Second, MaxConcurrency: 20, Environment: common},
 	}

@@ -180,7 +180,7 @@ func (c *consent) grants(ctx context.Context) ([]Grant, error) {
 	var all accounts
 	index := map[string]int{} // of an account in all.grants
 	for cursor := ""; ; {
-		list, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (AccountList, error) {
+		list, err := readInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (AccountList, error) {
 			return c.platform.Accounts(ctx, app, c.credentials, cursor)
 		})
 		for _, g := range list.Grants {

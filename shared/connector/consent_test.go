@@ -22,7 +22,10 @@ import (
 func TestConsent_EveryFailure(t *testing.T) {
 	t.Parallel()
 	for _, name := range []connector.Name{"facebook", "youtube", "twitter", "tiktok"} {
-		for _, kind := range []string{"new", "again", "confirmed"} {
+		for _, kind := range []string{"new", "again", "confirmed", "chosen"} {
+			if kind == "chosen" && name != "facebook" {
+				continue // the others have one account
+			}
 			t.Run(string(name)+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				faults, sum := 0, consentLosses{}
@@ -79,7 +82,7 @@ func breakConsent(t *testing.T, name connector.Name, kind string, broken fault) 
 	if kind == "again" {
 		r.ConnectionID = b.connect(t, name).ID
 	}
-	r.Confirm = kind == "confirmed"
+	r.Confirm, r.Choose = kind == "confirmed", kind == "chosen"
 	link := b.mint(t, r)
 	request, err := b.consent(t.Context(), name, link, allowed)
 	if err != nil {
@@ -117,6 +120,9 @@ func breakConsent(t *testing.T, name connector.Name, kind string, broken fault) 
 		ctx, cancel := context.WithTimeout(t.Context(), 29*time.Second)
 		defer cancel()
 		result, err := b.Callback(ctx, request)
+		if err == nil && r.Choose {
+			b.Choose(ctx, request, ids(result.Choices))
+		}
 		if err == nil && r.Confirm {
 			b.Confirm(ctx, result.Confirmation, "acme")
 		}
@@ -132,6 +138,9 @@ func breakConsent(t *testing.T, name connector.Name, kind string, broken fault) 
 	b.clock.Advance(time.Minute)
 	b.sweep(t)
 	again, err := b.Callback(t.Context(), request) // a reload
+	if err == nil && r.Choose {
+		b.Choose(t.Context(), request, ids(again.Choices))
+	}
 	if err == nil && r.Confirm {
 		b.Confirm(t.Context(), again.Confirmation, "acme")
 	}
@@ -176,6 +185,14 @@ func breakConsent(t *testing.T, name connector.Name, kind string, broken fault) 
 		t.Errorf("%s: %d secrets of %d connections", at, n, len(connections))
 	}
 	return hit, losses
+}
+
+func ids(choices []connector.AccountChoice) []string {
+	var all []string
+	for _, c := range choices {
+		all = append(all, c.ID)
+	}
+	return all
 }
 
 // connected reports whether a connection was connected.

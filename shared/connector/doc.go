@@ -9,8 +9,8 @@
 // # Where to read
 //
 // Each use case is one file, named after it: link, link_show, start, callback,
-// confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
-// notice, erasure, app, suspension. Its tests are beside it. Fifteen files hold what several
+// choose, confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
+// notice, erasure, app, suspension. Its tests are beside it. Seventeen files hold what several
 // use cases share:
 //
 //	grant.go          saves a grant: creates a connection or replaces its credentials
@@ -27,6 +27,8 @@
 //	budget.go         how much a link, a consent and an owner may use
 //	consent.go        the record of a consent, from its state to its end
 //	complete.go       completes a consent whose code was redeemed
+//	save.go           saves the accounts of a consent, in parts where they are many
+//	coverage.go       finds the connections that a consent ended
 //	events.go         what the operator's product is told, until the bus accepted it
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
@@ -57,6 +59,10 @@
 //	redeemed      of a code: the platform returned what it yields; of a consent: that is
 //	              stored in its record
 //	complete      of a redeemed consent: ask for the accounts, and save them
+//	choosing      of a consent: it is redeemed, and the person chooses among its accounts
+//	incomplete    of a grant: its account is known, and its token must be asked for
+//	covered       of an account: the person's authorization of the app gives access to it
+//	hand over     leave the other accounts of a consent to the worker
 //	waiting       of a consent: it is redeemed, and its owner has not confirmed it
 //	pending       of credentials: they are stored, and no connection refers to them yet
 //	purge         delete the credentials and the record of a connection for good
@@ -110,7 +116,8 @@
 //
 // I5. A connection is marked needs_reauth only if the platform refuses its grant
 // or sends a notice that ends it, if its token expired and nothing can renew it,
-// or if a refresh returned the tokens of another account. A refusal marks only if
+// if a later consent of the same person left its account out, or if a refresh returned
+// the tokens of another account. A refusal marks only if
 // the refused credentials, read again, are still the newest or are gone, and no
 // other holder acquired the lease. A notice marks only if it is not older than the
 // credentials. The refusal of an app marks no connection.
@@ -146,7 +153,8 @@
 //
 // I12. A consent that must be confirmed is not a connection before. Only its
 // owner's confirmation, once and in time, saves it; otherwise it is revoked and
-// deleted.
+// deleted. What the person or the owner did not choose reaches no record and no event,
+// and is not revoked where that would end the rest.
 //
 // I13. Every secret belongs to a record. A ticket is written before the secret
 // that no record refers to yet, and is deleted once one does. By the tickets that
@@ -239,11 +247,13 @@
 //	            stale → moved          moveStale: the same generation
 //	consent     open → taken           take, by one callback of its browser
 //	            taken → redeemed       storeRedeemed; continueRedeemed, where the vault has what the code yielded
+//	            redeemed → choosing    awaitChoice, of a link with choose
+//	            choosing → redeemed    choose
 //	            redeemed → waiting     wait, of a link with confirm
 //	            waiting → redeemed     confirm
 //	            redeemed → done        spendLink, with the only connection; recordSaved, after the last one;
 //	                                   lose, where another consent has the link
-//	            any → done             fail; expire, if it was not confirmed; eraseConsent
+//	            any → done             fail; expire, if it was not confirmed, or nothing was chosen; eraseConsent
 //	link        open → spent           spendLink, reserveLink
 //	            open → connected       spendLink, with the only connection; recordSaved
 //	            open → confirming      wait
@@ -254,7 +264,7 @@
 //	            any but connected → ended   EndLink; of a link that is spent, once its consent failed
 //	status      (new) → active         createConnection; createFinished
 //	            (new) → manual         createManual
-//	            active → needs_reauth  markNeedsReauth; applyNoticeTo; applyRenewed, applyReconciled
+//	            active → needs_reauth  markNeedsReauth; applyNoticeTo, also by markUncovered; applyRenewed, applyReconciled
 //	                                   and recordAccountChanged, for another account
 //	            needs_reauth → active  applyGrant (a consent or an import); applyReconciled (a crashed consent);
 //	                                   storeVerified (the platform says that it works)
@@ -295,7 +305,9 @@
 //	                                           resume; what was saved is recognized by its consent id
 //	storeRedeemed, held up until another       nobody: what it had put into the vault stays there; without the
 //	caller ended the consent                   crash discardLate deletes it
-//	confirm                                    continueConsent, or the next Confirm
+//	confirm, choose                            continueConsent, or the next Confirm or Choose
+//	recordProgress of a large consent          continueConsent: the accounts that are left
+//	handOver, before the message was sent      continueConsent, by the next sweep
 //	the lease of a consent, before Put         the next caller, once the lease ran out
 //	a commit whose answer was lost             the reader that compares the holder or the consent id
 //	lose                                       continueConsent, after confirmationLife: revoked, unless the person
@@ -318,7 +330,8 @@
 // StoreBudget (5 s) for storing the answer; the last rescueBudget of it is for
 // credentials that could not be recorded. The lease lasts to the deadline of the
 // invocation and LeaseMargin (5 s) longer, so that no holder outlives its lease.
-// A consent is held as long. consentSlack (5 s) later the sweep continues it.
+// A consent is held as long. consentSlack (5 s) later the sweep continues it. A caller
+// that saves many accounts hands the rest over AnswerReserve (8 s) before its deadline.
 // A worker begins no refresh that could not end in time. A claim lasts
 // ClaimLife (12 min), longer than a message waits and a worker runs.
 // insufficientTime is the check before an exchange; TestFunctions_Timeout in

@@ -302,6 +302,23 @@ func exchangeInTime[T any](ctx context.Context, s *Service, app App, do func(con
 	})
 }
 
+// readInTime calls the platform by do, which spends nothing, as exchangeInTime does. It
+// leaves time to answer, and fails with errTimeShort where there is no more.
+func readInTime[T any](ctx context.Context, s *Service, app App, do func(context.Context, App) (T, error)) (T, error) {
+	return withCurrentOrPreviousSecret(ctx, s, app, clientRefused, func(app App) (result T, err error) {
+		if remaining(ctx) < AnswerReserve {
+			return result, errInsufficientTime()
+		}
+		within, cancel := context.WithTimeout(ctx, min(remaining(ctx)-AnswerReserve+time.Second, ExchangeBudget))
+		defer cancel()
+		result, err = do(within, app)
+		if err != nil && remaining(ctx) < AnswerReserve {
+			err = errInsufficientTime()
+		}
+		return result, err
+	})
+}
+
 // detachedContext returns a context for work that must be done once a platform
 // has acted: it outlives a caller who goes away, but not the deadline of ctx.
 func detachedContext(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -17,7 +17,7 @@ func (c *consent) saveAccounts(ctx context.Context, grants []Grant, target *Conn
 	many := c.record.Selected || len(grants) > saveRate
 	for len(grants) > 0 {
 		part := grants[:min(len(grants), saveRate)]
-		if remaining(ctx) < reserveFor(part) {
+		if remaining(ctx) < AnswerReserve {
 			return errUnfinished()
 		}
 		began := c.Now()
@@ -48,14 +48,6 @@ func (s *Service) sleepUntil(ctx context.Context, t time.Time) error {
 		return nil
 	}
 	return s.Sleep(ctx, wait)
-}
-
-// reserveFor is how much time the saving of a part and an answer need.
-func reserveFor(part []Grant) time.Duration {
-	if slices.ContainsFunc(part, func(g Grant) bool { return g.Incomplete }) {
-		return ExchangeBudget + StoreBudget
-	}
-	return AnswerReserve
 }
 
 func accountIDs(grants []Grant) []string {
@@ -110,7 +102,7 @@ func leavesOut(g Grant, err error) bool { return g.Incomplete && errors.Is(err, 
 // saveInTime saves a grant, and leaves time to record it.
 func (c *consent) saveInTime(ctx context.Context, g Grant, to destination) (Connection, error) {
 	if g.Incomplete {
-		complete, err := exchangeInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (Grant, error) {
+		complete, err := readInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (Grant, error) {
 			return c.platform.Account(ctx, app, c.credentials, g)
 		})
 		if err != nil {

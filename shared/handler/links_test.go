@@ -422,6 +422,7 @@ func TestLinks_Pages(t *testing.T) {
 		return next()
 	})
 	location := s.consent(t, path, choice)
+	s.finishConsent(t, id)
 	s.hook(nil)
 	if largest > 10_000 || most > 90 {
 		t.Errorf("a record has %d bytes and a transaction %d parts; DynamoDB takes 400 KB and 100", largest, most)
@@ -473,6 +474,20 @@ func TestLinks_Pages(t *testing.T) {
 	s.do(t, http.MethodDelete, "/links/"+id+"?purge=true").refused(t, 400, connector.InvalidRequest)
 }
 
+// finishConsent has the worker save what the time of the callback was too short for. The
+// time is that of the machine.
+func (s *stack) finishConsent(t *testing.T, link string) {
+	t.Helper()
+	for {
+		l := s.showLink(t, link)
+		if l.Status != "under_way" && l.Error != "PlatformUnavailable" {
+			return
+		}
+		s.clock.Advance(10 * time.Minute)
+		s.sweep(t)
+	}
+}
+
 // More pages of connections than one transaction takes.
 func TestLinks_ManyPages(t *testing.T) {
 	t.Parallel()
@@ -483,16 +498,9 @@ func TestLinks_ManyPages(t *testing.T) {
 	s.service.Budgets = unlimited()
 	s.service.Budgets[connector.AccountsPerConsent] = 5100
 	id, path := s.mint(t, map[string]any{"platform": "facebook", "owner": "acme", "return_url": returnURL})
-	if location := s.consent(t, path, s.rich(5000)); location.Query().Get("connections") != "5000" {
-		t.Fatalf("ended at %s", location)
-	}
-	// What one invocation has no time for is left to the sweep.
+	s.consent(t, path, s.rich(5000))
+	s.finishConsent(t, id)
 	var l shownLink
-	for s.do(t, http.MethodGet, "/links/"+id).decode(t, 200, &l); l.Status == "under_way"; s.do(t, http.MethodGet, "/links/"+id).decode(t, 200, &l) {
-		s.clock.Advance(10 * time.Minute)
-		s.sweep(t)
-	}
-	l = shownLink{}
 	last := base64.RawURLEncoding.EncodeToString([]byte(`{"link":"` + id + `","at":4999}`))
 	s.do(t, http.MethodGet, "/links/"+id+"?cursor="+last).decode(t, 200, &l)
 	if len(l.Connections) != 1 || l.NextCursor != "" || l.Accounts != 5000 {
