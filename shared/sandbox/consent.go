@@ -29,6 +29,13 @@ type Choice struct {
 	Account string   // Person.ID; empty: that of the first person
 	Untick  []string // refused scopes
 	Pages   []string // ids of Facebook Pages; nil: all Pages of the person
+	// PageUntick are the scopes that are refused for single Pages, by the id of the
+	// Page.
+	PageUntick map[string][]string
+	// Instagram are ids of Instagram accounts; nil: those of the selected Pages.
+	Instagram []string
+	// InGeneral allows all Pages and Instagram accounts, those of the future too.
+	InGeneral bool
 }
 
 // errorText is the text of a platform's own error page. A request that gets it is
@@ -91,9 +98,13 @@ func applyChoice(d dialect, q consentRequest, choice Choice) (string, error) {
 			return "", fmt.Errorf("%w: refusing the scope %q", errChoice, scope)
 		}
 	}
-	for _, id := range choice.Pages {
-		if !slices.ContainsFunc(person.Pages, func(p Page) bool { return p.ID == id }) {
-			return "", fmt.Errorf("%w: Page %q", errChoice, id)
+	offered := map[string]bool{}
+	for _, page := range person.Pages {
+		offered[page.ID], offered[page.InstagramID] = true, true
+	}
+	for _, id := range slices.Concat(choice.Pages, choice.Instagram) {
+		if id == "" || !offered[id] {
+			return "", fmt.Errorf("%w: Page or Instagram account %q", errChoice, id)
 		}
 	}
 	return d.redirect(q, person, choice), nil

@@ -28,6 +28,7 @@ import (
 //	POST   /_sandbox/redirect-uris {"platform","uris"}
 //	POST   /_sandbox/secrets       {"platform","secrets"}: the client secret, and former ones that are accepted
 //	POST   /_sandbox/people        {"platform","person"}: adds one
+//	POST   /_sandbox/page          {"platform","page"}: replaces the Page with that ID
 //	POST   /_sandbox/notice        {"platform","account","event"}: returns what the platform would post, signed
 //
 // A request that writes needs Content-Type: application/json. The page of another
@@ -65,6 +66,7 @@ type controlRequest struct {
 	URIs     []string `json:"uris"`
 	Secrets  []string `json:"secrets"`
 	Person   *Person  `json:"person"`
+	Page     *Page    `json:"page"`
 	Event    string   `json:"event"`
 }
 
@@ -106,6 +108,8 @@ func (s *Sandbox) control(command string, body []byte) reply {
 		return answerJSON(200, object{})
 	case "POST people":
 		return s.controlPerson(o)
+	case "POST page":
+		return s.controlPage(o)
 	case "POST notice":
 		return s.controlNotice(o)
 	}
@@ -147,6 +151,13 @@ func (s *Sandbox) controlPerson(o controlRequest) reply {
 		return controlError(400, "person needs an ID")
 	}
 	s.AddPerson(o.Platform, *o.Person)
+	return answerJSON(200, object{})
+}
+
+func (s *Sandbox) controlPage(o controlRequest) reply {
+	if o.Platform != Facebook || o.Page == nil || !s.ChangePage(o.Page.ID, func(p *Page) { *p = *o.Page }) {
+		return controlError(400, "page is none of Facebook's")
+	}
 	return answerJSON(200, object{})
 }
 

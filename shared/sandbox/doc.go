@@ -36,8 +36,8 @@
 // [Sandbox.Fault] makes the next calls of an endpoint fail, for everybody or for
 // one client or account. [Sandbox.Tune] changes the behaviour of a platform.
 // [Sandbox.Advance] moves the sandbox's clock. [Sandbox.Expire] and [Sandbox.Kill]
-// end tokens and grants. [Sandbox.Notice] returns a signed notice. The same is
-// available as JSON under /_sandbox/, see control.go.
+// end tokens and grants. [Sandbox.ChangePage] changes a Facebook Page after a
+// consent. [Sandbox.Notice] returns a signed notice. The same is available as JSON under /_sandbox/, see control.go.
 //
 // The routes of each dialect name its endpoints: authorize, consent, token,
 // revoke, me, and so on. Count counts a token call under "token", and also under

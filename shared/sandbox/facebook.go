@@ -59,6 +59,11 @@ type FacebookKnobs struct {
 	BusinessTokens bool `json:"business_tokens"`
 	// PageSize is how many Pages a listing holds where no limit is asked.
 	PageSize int `json:"page_size"`
+	// MaxRows is the largest limit that a listing answers; zero: any.
+	MaxRows int `json:"max_rows"`
+	// Blocked refuses the app's calls with the tokens of people and Pages, as
+	// Facebook does to an app that it restricted.
+	Blocked bool `json:"blocked"`
 	// NextOrigin is put before the path of paging.next in place of
 	// https://graph.facebook.com.
 	NextOrigin string `json:"next_origin"`
@@ -75,7 +80,27 @@ type facebook struct {
 	*platform
 	// declined has the scopes that each person refused at their last consent.
 	declined map[string][]string
-	notices  int // that were signed
+	// pageTokens are the issued Page tokens.
+	pageTokens map[pageTokenKey]string
+	notices    int // that were signed
+}
+
+// assets are the Pages and Instagram accounts of a consent.
+type assets struct {
+	general   bool
+	pages     map[string]bool
+	untick    map[string][]string // scopes that were refused for a Page
+	instagram map[string]bool
+}
+
+// includes reports whether the consent has a scope for a Page.
+func (a assets) includes(scope string, page Page) bool {
+	return a.general || a.pages[page.ID] && !slices.Contains(a.untick[page.ID], scope)
+}
+
+// includesInstagram reports whether the consent has the Instagram account of a Page.
+func (a assets) includesInstagram(page Page) bool {
+	return page.InstagramID != "" && (a.general || a.instagram[page.InstagramID])
 }
 
 func newFacebook(s *Sandbox) dialect {
@@ -91,7 +116,7 @@ func newFacebook(s *Sandbox) dialect {
 			{ID: "200000000000004", Name: "Sandbox Library", Username: "sandbox.library", InstagramID: "17841400000000004", InstagramUsername: "sandbox_library"},
 		}},
 		&Person{ID: "100000000000003", Name: "Somebody without Pages"},
-	), map[string][]string{}, 0}
+	), map[string][]string{}, map[pageTokenKey]string{}, 0}
 }
 
 func (f *facebook) routes() []route {
@@ -173,7 +198,7 @@ func (f *facebook) redirect(q consentRequest, p *Person, choice Choice) string {
 		return redirectTo(q.redirectURI, "error", "access_denied", "error_code", "200", "error_description", "Permissions error", "error_reason", "user_denied", "state", q.state) + "#_=_"
 	}
 	granted := q.granted(choice)
-	if f.latest(p) != nil && q.query.Get("auth_type") != "rerequest" && !q.query.Has("config_id") {
+	if f.latest(p) != nil && q.query.Get("auth_type") != "rerequest" {
 		granted = slices.DeleteFunc(granted, func(s string) bool { return slices.Contains(f.declined[p.ID], s) })
 	}
 	declined := slices.DeleteFunc(slices.Clone(q.scopes), func(s string) bool { return slices.Contains(granted, s) })
@@ -184,17 +209,34 @@ func (f *facebook) redirect(q consentRequest, p *Person, choice Choice) string {
 
 	k, now := f.knobs(), f.sandbox.now()
 	g := f.newGrant(p, granted, now)
-	for _, page := range p.Pages {
-		if choice.Pages == nil || slices.Contains(choice.Pages, page.ID) {
-			g.pages = append(g.pages, page.ID)
-		}
-	}
+	g.assets = selectedAssets(p, choice)
 	value := f.newCode(f.sandbox.newSecret("AQsandbox-"), code{grant: g, redirectURI: q.redirectURI, expires: expiresAfter(now, k.CodeSeconds)})
 	parameters := []string{"code", value, "state", q.state}
 	if q.query.Get("return_scopes") == "true" {
 		parameters = append(parameters, "granted_scopes", strings.Join(granted, ","), "denied_scopes", strings.Join(declined, ","))
 	}
 	return redirectTo(q.redirectURI, parameters...) + "#_=_"
+}
+
+// selectedAssets returns what the person selected. A consent replaces the Pages of
+// the consents before.
+func selectedAssets(p *Person, choice Choice) assets {
+	selected := assets{general: choice.InGeneral, pages: map[string]bool{}, untick: choice.PageUntick, instagram: map[string]bool{}}
+	for _, id := range choice.Pages {
+		selected.pages[id] = true
+	}
+	for _, id := range choice.Instagram {
+		selected.instagram[id] = true
+	}
+	for _, page := range p.Pages {
+		if choice.Pages == nil {
+			selected.pages[page.ID] = true
+		}
+		if choice.Instagram == nil && selected.pages[page.ID] {
+			selected.instagram[page.InstagramID] = true
+		}
+	}
+	return selected
 }
 
 // latest returns the last consent of p. Its scopes and Pages are those of the
@@ -301,13 +343,43 @@ func (f *facebook) live(value string, now time.Time) (*token, *reply) {
 		code, subcode, message = 190, 463, "Error validating access token: Session has expired."
 	case now.Sub(f.lastConsentAt(t.grant.person)) >= time.Duration(f.knobs().DataAccessDays)*24*time.Hour:
 		code, subcode, message = 190, 493, "Error validating access token: The user has not engaged with the app for longer than 90 days."
-	case t.kind == pageToken && !slices.Contains(f.latest(t.grant.person).pages, t.page):
-		code, subcode, message = 190, 492, "Error validating access token: The user does not have a role on the Page."
+	case t.kind == pageToken && f.pageOf(t).RoleLost:
+		code, subcode, message = 190, 492, roleLost
+	case t.kind == pageToken && !f.impersonates(t, f.pageOf(t)):
+		code, message = 190, notImpersonated
 	default:
 		return t, nil
 	}
 	refused := graphError(400, code, subcode, message)
 	return nil, &refused
+}
+
+// The refusals of Page tokens. 492 is that of a lost role
+// (https://developers.facebook.com/docs/graph-api/guides/error-handling,
+// 2026-11-25). Code 190 without a subcode is that of a Page which the person did not
+// select for any of these permissions, or on which their role is too small
+// (https://github.com/gitroomhq/postiz-app/pull/1912, 2026-11-25).
+const (
+	roleLost        = "Error validating access token: The user associated with the Page access token does not have an appropriate role on the Page."
+	notImpersonated = "Any of the pages_read_engagement, pages_manage_metadata, pages_read_user_content, pages_manage_ads, pages_show_list or pages_messaging permission(s) must be granted before impersonating a user's page."
+)
+
+// impersonating are the permissions that notImpersonated names.
+var impersonating = []string{"pages_read_engagement", "pages_manage_metadata", "pages_read_user_content", "pages_manage_ads", "pages_show_list", "pages_messaging"}
+
+// impersonates reports whether a person can have the token of a Page.
+func (f *facebook) impersonates(t *token, page Page) bool {
+	return slices.ContainsFunc(impersonating, func(scope string) bool { return f.allowsPage(t, scope, page) })
+}
+
+// pageOf returns the Page of a Page token.
+func (f *facebook) pageOf(t *token) Page {
+	for _, page := range t.grant.person.Pages {
+		if page.ID == t.page {
+			return page
+		}
+	}
+	return Page{RoleLost: true}
 }
 
 // lastConsentAt returns the time of the person's last consent.
@@ -342,6 +414,10 @@ func (f *facebook) authorized(handle func(*call, *token) reply) func(*call) repl
 		}
 		proof := c.query.Get("appsecret_proof")
 		switch {
+		case f.knobs().Blocked:
+			// Public reports of 2026 have this answer for an app that Facebook
+			// restricted. No page of Facebook's that lists it was found (2026-11-25).
+			return graphError(400, 200, 0, "API access blocked.")
 		case proof == "" && f.knobs().RequireProof:
 			return graphError(400, 100, 0, "API calls from the server require an appsecret_proof argument")
 		case proof != "" && !f.isSecretProof(proof, value):
@@ -366,6 +442,11 @@ func (f *facebook) isSecretProof(proof, accessToken string) bool {
 // allows reports whether the person's last consent has a permission.
 func (f *facebook) allows(t *token, permission string) bool {
 	return slices.Contains(f.latest(t.grant.person).scopes, permission)
+}
+
+// allowsPage reports whether the person's last consent has a permission for a Page.
+func (f *facebook) allowsPage(t *token, permission string, page Page) bool {
+	return f.allows(t, permission) && f.latest(t.grant.person).assets.includes(permission, page)
 }
 
 // isSelf reports whether an id is that of the person of a user token.
@@ -463,15 +544,45 @@ func (f *facebook) describe(t *token) object {
 	if t.kind == pageToken {
 		data["type"], data["profile_id"] = "PAGE", t.page
 	}
-	// target_ids are the selected Pages.
+	data["granular_scopes"] = granularScopes(g)
+	return data
+}
+
+// granularScopes says for which Pages, Instagram accounts and portfolios each
+// permission holds
+// (https://developers.facebook.com/docs/facebook-login/access-tokens/debugging-and-error-handling,
+// 2026-11-25). target_ids is missing where the person granted the permission in
+// general (https://github.com/restfb/restfb/pull/1191, 2026-11-25). Which ids the
+// permissions of Instagram and of portfolios have is assumed, and that target_ids is
+// missing too for a person who has nothing of that kind.
+func granularScopes(g *grant) []object {
 	granular := []object{}
 	for _, scope := range g.scopes {
-		if strings.HasPrefix(scope, "pages_") {
-			granular = append(granular, object{"scope": scope, "target_ids": g.pages})
+		targets, any := []string{}, false
+		for _, page := range g.person.Pages {
+			target, selected := page.ID, g.assets.includes(scope, page)
+			switch {
+			case strings.HasPrefix(scope, "instagram_"):
+				target, selected = page.InstagramID, g.assets.includesInstagram(page)
+			case scope == "business_management":
+				target = page.Business
+			case !strings.HasPrefix(scope, "pages_") && scope != "read_insights":
+				target = ""
+			}
+			any = any || target != ""
+			if selected && target != "" && !slices.Contains(targets, target) {
+				targets = append(targets, target)
+			}
+		}
+		entry := object{"scope": scope}
+		if any && !g.assets.general {
+			entry["target_ids"] = targets
+		}
+		if scope != "public_profile" && scope != "email" {
+			granular = append(granular, entry)
 		}
 	}
-	data["granular_scopes"] = granular
-	return data
+	return granular
 }
 
 func (f *facebook) errorReply(kind Kind, _ string) reply {

@@ -94,10 +94,15 @@ func TestFacebook_Pages(t *testing.T) {
 	t.Run("cursors", testFacebookPagesCursors)
 	t.Run("refused_pages_and_permissions", testFacebookPagesRefusedPagesAndPermissions)
 	t.Run("appsecret_proof", testFacebookPagesAppsecretProof)
+	t.Run("unticked_page_of_a_portfolio", testFacebookPagesUntickedPageOfAPortfolio)
+	t.Run("reduce_the_amount_of_data", testFacebookPagesReduceTheAmountOfData)
+	t.Run("tasks_and_instagram_change", testFacebookPagesTasksAndInstagramChange)
+	t.Run("refused_page_tokens", testFacebookPagesRefusedPageTokens)
 }
 
 func TestFacebook_DebugToken(t *testing.T) {
 	t.Run("valid_and_dead_tokens", testFacebookDebugTokenValidAndDeadTokens)
+	t.Run("granular_scopes", testFacebookDebugTokenGranularScopes)
 }
 
 func TestFacebook_Revoke(t *testing.T) {
@@ -183,8 +188,8 @@ func testFacebookPagesPageTokensExpireWithTheUserToken(t *testing.T) {
 func testFacebookPagesOwnPagesAndPortfolio(t *testing.T) {
 	v := newVisit(t)
 	user := v.long(v.short(sandbox.Choice{}))
-	fields := "?fields=id,name,access_token,tasks,instagram_business_account{id,username}"
-	own := v.rows(v.get(graph+"/me/accounts"+fields, user))
+	fields := "?fields=id,name,access_token,instagram_business_account{id,username}"
+	own := v.rows(v.get(graph+"/me/accounts"+fields+",tasks", user))
 	if len(own) != 2 || own["200000000000003"] != nil {
 		t.Errorf("got %v", own)
 	}
@@ -343,5 +348,109 @@ func testFacebookNoticeSignedRequest(t *testing.T) {
 	decoded, err := base64.RawURLEncoding.DecodeString(payload)
 	if err != nil || !strings.Contains(string(decoded), `"user_id":"100000000000001"`) {
 		t.Errorf("the payload is %s, %v", decoded, err)
+	}
+}
+
+func testFacebookPagesUntickedPageOfAPortfolio(t *testing.T) {
+	v := newVisit(t)
+	v.box.Tune(func(k *sandbox.Knobs) { k.Facebook().BusinessTokens = true })
+	user := v.short(sandbox.Choice{Pages: []string{"200000000000001"}})
+	row := v.rows(v.get(graph+"/300000000000001/owned_pages?fields=id,name,access_token", user))["200000000000003"]
+	if row["name"] != "Sandbox Gallery" || row["access_token"] != nil {
+		t.Errorf("the row of a Page that was not ticked is %v", row)
+	}
+	v.wantGraph(v.get(graph+"/200000000000003?fields=access_token", user), "100/33")
+	v.wantGraph(v.get(graph+"/300000000000001/owned_pages?fields=id,tasks", user), "100/<nil>")
+}
+
+func testFacebookPagesReduceTheAmountOfData(t *testing.T) {
+	v := newVisit(t)
+	v.box.Tune(func(k *sandbox.Knobs) { k.Facebook().MaxRows = 1 })
+	user := v.short(sandbox.Choice{})
+	if a := v.get(graph+"/me/accounts?limit=2", user); a.status != 500 || graphCode(a) != "1/<nil>" || !strings.Contains(a.body, "reduce the amount of data") {
+		t.Errorf("two rows: %d %s", a.status, a.body)
+	}
+	if rows := v.rows(v.get(graph+"/me/accounts?limit=1", user)); len(rows) != 1 {
+		t.Errorf("one row: %v", rows)
+	}
+}
+
+func testFacebookPagesTasksAndInstagramChange(t *testing.T) {
+	v := newVisit(t)
+	user := v.long(v.short(sandbox.Choice{}))
+	v.box.ChangePage("200000000000002", func(p *sandbox.Page) {
+		p.Tasks, p.InstagramID = []string{"ANALYZE"}, "17841400000000002"
+	})
+	row := v.rows(v.get(graph+"/me/accounts?fields=id,tasks,instagram_business_account", user))["200000000000002"]
+	if got := fmt.Sprint(row["tasks"], row["instagram_business_account"]); got != "[ANALYZE] map[id:17841400000000002]" {
+		t.Errorf("the changed Page has %s", got)
+	}
+	// The person selected the accounts before this one was linked.
+	v.wantGraph(v.get(graph+"/17841400000000002", user), "10/<nil>")
+}
+
+func testFacebookPagesRefusedPageTokens(t *testing.T) {
+	v := newVisit(t)
+	user := v.long(v.short(sandbox.Choice{}))
+	token := func(id string) string {
+		text, _ := v.rows(v.get(graph+"/me/accounts", user))[id]["access_token"].(string)
+		return text
+	}
+	bakery, cycles := token("200000000000001"), token("200000000000002")
+	v.box.ChangePage("200000000000001", func(p *sandbox.Page) { p.RoleLost = true })
+	v.wantGraph(v.get(graph+"/me", bakery), "190/492")
+	v.short(sandbox.Choice{Pages: []string{"200000000000001"}})
+	if a := v.get(graph+"/me", cycles); graphCode(a) != "190/<nil>" || !strings.Contains(a.body, "before impersonating a user's page") {
+		t.Errorf("a Page that is not ticked any more: %d %s", a.status, a.body)
+	}
+	v.box.Tune(func(k *sandbox.Knobs) { k.Facebook().Blocked = true })
+	if a := v.get(graph+"/me", user); a.status != 400 || graphCode(a) != "200/<nil>" || !strings.Contains(a.body, "API access blocked.") {
+		t.Errorf("a blocked app: %d %s", a.status, a.body)
+	}
+}
+
+func testFacebookDebugTokenGranularScopes(t *testing.T) {
+	v := newVisit(t)
+	granular := func(choice sandbox.Choice) map[string]string {
+		a := v.get(graph+"/debug_token?input_token="+v.short(choice), "100000000000000|sandbox-facebook-secret")
+		var body struct {
+			Data struct {
+				Granular []struct {
+					Scope   string
+					Targets []string `json:"target_ids"`
+				} `json:"granular_scopes"`
+			}
+		}
+		if err := json.Unmarshal([]byte(a.body), &body); err != nil {
+			t.Fatal(err)
+		}
+		targets := map[string]string{}
+		for _, g := range body.Data.Granular {
+			targets[g.Scope] = fmt.Sprint(g.Targets, g.Targets == nil)
+		}
+		return targets
+	}
+	got := granular(sandbox.Choice{
+		PageUntick: map[string][]string{"200000000000002": {"pages_manage_posts"}},
+		Instagram:  []string{},
+	})
+	for scope, want := range map[string]string{
+		"pages_show_list":     "[200000000000001 200000000000002 200000000000003] false",
+		"pages_manage_posts":  "[200000000000001 200000000000003] false",
+		"instagram_basic":     "[] false",
+		"business_management": "[300000000000001] false",
+	} {
+		if got[scope] != want {
+			t.Errorf("%s is granted for %s, want %s", scope, got[scope], want)
+		}
+	}
+	for scope, got := range granular(sandbox.Choice{InGeneral: true}) {
+		if got != "[] true" {
+			t.Errorf("granted in general, %s has the targets %s", scope, got)
+		}
+	}
+	v.box.AddPerson(sandbox.Facebook, sandbox.Person{ID: "100000000000008", Name: "Without Instagram", Pages: []sandbox.Page{{ID: "200000000000008"}}})
+	if got := granular(sandbox.Choice{Account: "100000000000008"})["instagram_basic"]; got != "[] true" {
+		t.Errorf("a person without Instagram has the targets %s", got)
 	}
 }

@@ -11,25 +11,19 @@ import (
 
 // accounts lists the selected Pages on which the person has a role of their own.
 // Pages of a business portfolio are missing, with status 200
-// (trypostit/trypost#292, chatwoot/chatwoot#7219, read 2026-11-23). Without
-// pages_show_list the list is empty (assumed).
+// (trypostit/trypost#292, chatwoot/chatwoot#7219, read 2026-11-23). So are Pages
+// without pages_show_list (assumed).
 func (f *facebook) accounts(c *call, t *token) reply {
 	if !isSelf(c.pathValues["id"], t) {
 		return notVisible(c.pathValues["id"])
 	}
 	var pages []Page
-	for _, page := range f.selectedPages(t) {
-		if page.Business == "" && f.allows(t, "pages_show_list") {
+	for _, page := range t.grant.person.Pages {
+		if page.Business == "" && !page.RoleLost && f.allowsPage(t, "pages_show_list", page) {
 			pages = append(pages, page)
 		}
 	}
-	return f.list(c, t, pages, true)
-}
-
-// selectedPages returns the Pages of the person's last consent.
-func (f *facebook) selectedPages(t *token) []Page {
-	g := f.latest(t.grant.person)
-	return slices.DeleteFunc(slices.Clone(g.person.Pages), func(p Page) bool { return !slices.Contains(g.pages, p.ID) })
+	return f.list(c, t, pages, listing{withToken: true, withTasks: true})
 }
 
 // businesses lists the business portfolios. It requires business_management.
@@ -40,10 +34,10 @@ func (f *facebook) businesses(c *call, t *token) reply {
 	case !f.allows(t, "business_management"):
 		return permissionMissing("business_management")
 	}
-	rows, seen := []object{}, []string{}
+	rows, seen := []object{}, map[string]bool{"": true}
 	for _, page := range t.grant.person.Pages {
-		if page.Business != "" && !slices.Contains(seen, page.Business) {
-			seen = append(seen, page.Business)
+		if !seen[page.Business] {
+			seen[page.Business] = true
 			rows = append(rows, object{"id": page.Business, "name": "Sandbox Portfolio"})
 		}
 	}
@@ -55,7 +49,8 @@ func permissionMissing(permission string) reply {
 }
 
 // portfolio lists the Pages that a business portfolio owns, or manages for a
-// client.
+// client. Pages that the person did not select are among them, without a token
+// (gitroomhq/postiz-app#1719, gitroomhq/postiz-app#1881, read 2026-11-25).
 func (f *facebook) portfolio(client bool) func(*call, *token) reply {
 	return func(c *call, t *token) reply {
 		if !f.allows(t, "business_management") {
@@ -68,20 +63,26 @@ func (f *facebook) portfolio(client bool) func(*call, *token) reply {
 				continue
 			}
 			known = true
-			if page.Client == client && slices.Contains(f.latest(t.grant.person).pages, page.ID) {
+			if page.Client == client && !page.RoleLost {
 				pages = append(pages, page)
 			}
 		}
 		if !known {
 			return notVisible(c.pathValues["id"])
 		}
-		return f.list(c, t, pages, f.knobs().BusinessTokens)
+		return f.list(c, t, pages, listing{withToken: f.knobs().BusinessTokens})
 	}
 }
 
+// listing is which fields the rows of a listing have beside those of a Page. tasks is
+// one that the list of a person's Pages adds
+// (https://developers.facebook.com/docs/pages-api/manage-pages, 2026-11-25). That no
+// other list of the sandbox has it, nor a Page itself, is assumed.
+type listing struct{ withToken, withTasks bool }
+
 // list is one page of a listing, with cursors. The URL in next holds the access
 // token (https://developers.facebook.com/docs/graph-api/results, 2026-11-23).
-func (f *facebook) list(c *call, t *token, pages []Page, withToken bool) reply {
+func (f *facebook) list(c *call, t *token, pages []Page, shows listing) reply {
 	limit := f.knobs().PageSize
 	if asked := c.query.Get("limit"); asked != "" {
 		n, err := strconv.Atoi(asked)
@@ -89,6 +90,10 @@ func (f *facebook) list(c *call, t *token, pages []Page, withToken bool) reply {
 			return graphError(400, 100, 0, "(#100) Param limit must be a positive integer")
 		}
 		limit = min(n, 100)
+	}
+	if most := f.knobs().MaxRows; most > 0 && limit > most {
+		// facebook/facebook-python-business-sdk#628 and #470 (read 2026-11-25).
+		return answerJSON(500, object{"error": object{"code": 1, "message": "Please reduce the amount of data you're asking for, then retry your request"}})
 	}
 	from := 0
 	if after := c.query.Get("after"); after != "" {
@@ -101,7 +106,7 @@ func (f *facebook) list(c *call, t *token, pages []Page, withToken bool) reply {
 	to := min(from+limit, len(pages))
 	rows := []object{}
 	for _, page := range pages[from:to] {
-		row, refused := f.pageNode(t, page, fieldsOf(c, "id,name,access_token,tasks"), withToken)
+		row, refused := f.pageNode(t, page, fieldsOf(c, "id,name,access_token"), shows)
 		if refused != nil {
 			return *refused
 		}
@@ -147,13 +152,13 @@ func (f *facebook) node(c *call, t *token) reply {
 	if isSelf(id, t) {
 		return userNode(t.grant.person, fieldsOf(c, "id,name"))
 	}
-	for _, page := range f.selectedPages(t) {
-		if t.kind == pageToken && t.page != page.ID {
+	for _, page := range t.grant.person.Pages {
+		if t.kind == pageToken && t.page != page.ID || page.RoleLost || !f.impersonates(t, page) {
 			continue
 		}
 		switch id {
 		case page.ID:
-			row, refused := f.pageNode(t, page, fieldsOf(c, "id,name"), true)
+			row, refused := f.pageNode(t, page, fieldsOf(c, "id,name"), listing{withToken: true})
 			if refused != nil {
 				return *refused
 			}
@@ -181,7 +186,7 @@ func userNode(p *Person, fields []field) reply {
 
 // pageNode returns the requested fields. It leaves out those that the token may
 // not read.
-func (f *facebook) pageNode(t *token, page Page, fields []field, withToken bool) (object, *reply) {
+func (f *facebook) pageNode(t *token, page Page, fields []field, shows listing) (object, *reply) {
 	row := object{"id": page.ID}
 	for _, field := range fields {
 		switch field.name {
@@ -191,13 +196,20 @@ func (f *facebook) pageNode(t *token, page Page, fields []field, withToken bool)
 		case "username":
 			row["username"] = page.Username
 		case "access_token":
-			if withToken && f.allows(t, "pages_show_list") {
+			if shows.withToken && f.impersonates(t, page) {
 				row["access_token"] = f.pageTokenOf(t, page)
 			}
 		case "tasks":
-			row["tasks"] = []string{"ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE"}
+			if !shows.withTasks {
+				refused := nonexisting(field.name, "Page")
+				return nil, &refused
+			}
+			row["tasks"] = page.Tasks
+			if page.Tasks == nil {
+				row["tasks"] = []string{"ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE"}
+			}
 		case "instagram_business_account":
-			if page.InstagramID != "" && (f.allows(t, "instagram_basic") || f.allows(t, "pages_read_engagement")) {
+			if page.InstagramID != "" && (f.allowsPage(t, "instagram_basic", page) || f.allowsPage(t, "pages_read_engagement", page)) {
 				row["instagram_business_account"] = instagramFields(page, field.sub)
 			}
 		default:
@@ -222,7 +234,7 @@ func instagramFields(page Page, fields []field) object {
 }
 
 func (f *facebook) instagramNode(t *token, page Page, fields []field) reply {
-	if !f.allows(t, "instagram_basic") {
+	if !f.allows(t, "instagram_basic") || !f.latest(t.grant.person).assets.includesInstagram(page) {
 		return graphError(403, 10, 0, "(#10) Application does not have permission for this action")
 	}
 	return answerJSON(200, instagramFields(page, fields))
@@ -237,12 +249,20 @@ func (f *facebook) pageTokenOf(t *token, page Page) string {
 	if t.long {
 		end = time.Time{}
 	}
-	for value, known := range f.tokens {
-		if known.kind == pageToken && known.page == page.ID && known.grant == t.grant && (known == t || known.expires.Equal(end)) {
-			return value
-		}
+	key := pageTokenKey{t.grant, page.ID, end}
+	value, issued := f.pageTokens[key]
+	if !issued || !f.tokens[value].expires.Equal(end) {
+		value = f.newToken("EAAsandboxpage", token{kind: pageToken, grant: t.grant, issued: f.sandbox.now(), expires: end, long: t.long, page: page.ID})
+		f.pageTokens[key] = value
 	}
-	return f.newToken("EAAsandboxpage", token{kind: pageToken, grant: t.grant, issued: f.sandbox.now(), expires: end, long: t.long, page: page.ID})
+	return value
+}
+
+// pageTokenKey identifies a Page token.
+type pageTokenKey struct {
+	grant *grant
+	page  string
+	end   time.Time
 }
 
 func nonexisting(name, node string) reply {

@@ -47,6 +47,15 @@ type Page struct {
 	Business string
 	// Client is set where the portfolio manages the Page for a client.
 	Client bool
+	// Tasks are what the person may do on the Page; nil: everything.
+	Tasks []string
+	// RoleLost is set once the person has no role on the Page any more.
+	RoleLost bool
+}
+
+func (p Person) clone() Person {
+	p.Pages = slices.Clone(p.Pages)
+	return p
 }
 
 // AppOf returns the app that is registered with a platform.
@@ -65,7 +74,7 @@ func (s *Sandbox) People(platform string) []Person {
 	defer s.mu.Unlock()
 	var people []Person
 	for _, p := range s.dialect(platform).common().people {
-		people = append(people, *p)
+		people = append(people, p.clone())
 	}
 	return people
 }
@@ -75,7 +84,25 @@ func (s *Sandbox) AddPerson(platform string, p Person) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.dialect(platform).common()
+	p = p.clone()
 	d.people = append(d.people, &p)
+}
+
+// ChangePage changes a Facebook Page for everybody who has a role on it: its
+// Instagram account, the tasks, the role. It reports whether there is such a Page.
+func (s *Sandbox) ChangePage(id string, change func(*Page)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := false
+	for _, person := range s.dialect(Facebook).common().people {
+		for i := range person.Pages {
+			if person.Pages[i].ID == id {
+				change(&person.Pages[i])
+				found = true
+			}
+		}
+	}
+	return found
 }
 
 // platform is the state of every dialect: the app, the people, and the issued codes
@@ -130,8 +157,8 @@ type grant struct {
 	scopes []string
 	at     time.Time
 	dead   bool
-	reason int      // Facebook's subcode for a dead grant
-	pages  []string // selected Facebook Pages
+	reason int    // Facebook's subcode for a dead grant
+	assets assets // of Facebook
 }
 
 func (p *platform) newGrant(person *Person, scopes []string, at time.Time) *grant {
