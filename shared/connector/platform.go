@@ -400,4 +400,7 @@ type Verification struct {
 	Scopes []string
 	// Warning is as in Grant.
 	Warning string
+	// Outdated says that the credentials hold public fields that have changed at the
+	// platform. A Refresh returns them as they are now.
+	Outdated bool
 }

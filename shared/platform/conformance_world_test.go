@@ -192,14 +192,39 @@ func exchange(ctx context.Context, p connector.Platform, app connector.App, a co
 	return listAccounts(ctx, p, app, consent)
 }
 
-// listAccounts returns the grants of every part of the list.
+// listAccounts returns the grants of every part of the list, each with its token.
+// Accounts to which the consent gives no access are left out.
 func listAccounts(ctx context.Context, p connector.Platform, app connector.App, consent connector.Credentials) ([]connector.Grant, error) {
 	var grants []connector.Grant
+	index := map[string]int{}
 	for cursor := ""; ; {
 		list, err := p.Accounts(ctx, app, consent, cursor)
-		grants = append(grants, list.Grants...)
-		if cursor = list.Next; err != nil || cursor == "" {
-			return grants, err
+		if err != nil {
+			return list.Grants, err
+		}
+		for _, g := range list.Grants {
+			if i, known := index[g.Account.ID]; !known {
+				index[g.Account.ID] = len(grants)
+				grants = append(grants, g)
+			} else if grants[i].Incomplete {
+				grants[i] = g
+			}
+		}
+		if cursor = list.Next; cursor == "" {
+			break
 		}
 	}
+	var complete []connector.Grant
+	for _, g := range grants {
+		if g.Incomplete {
+			var err error
+			if g, err = p.Account(ctx, app, consent, g); errors.Is(err, connector.ScopeMissing) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		complete = append(complete, g)
+	}
+	return complete, nil
 }

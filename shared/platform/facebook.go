@@ -1,11 +1,12 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,16 +20,22 @@ import (
 const graphVersion = "v26.0"
 
 const (
-	facebookDialog  = "https://www.facebook.com/" + graphVersion + "/dialog/oauth"
-	facebookGraph   = "https://graph.facebook.com/" + graphVersion + "/"
-	facebookTokens  = facebookGraph + "oauth/access_token"
-	facebookIssuer  = "https://www.facebook.com"
-	pageFields      = "id,name,access_token,instagram_business_account{id,username}"
-	graphPage       = 100 // rows of a list at a time
-	maxGraphPages   = 50
-	maxBusinesses   = 25
-	pageListScope   = "pages_show_list"
-	businessesScope = "business_management"
+	facebookDialog = "https://www.facebook.com/" + graphVersion + "/dialog/oauth"
+	facebookGraph  = "https://graph.facebook.com/" + graphVersion + "/"
+	facebookTokens = facebookGraph + "oauth/access_token"
+	facebookIssuer = "https://www.facebook.com"
+	pageFields     = "id,name,access_token,instagram_business_account{id,username}"
+	// The list of a person's Pages adds the tasks
+	// (https://developers.facebook.com/docs/pages-api/manage-pages, read 2026-11-25).
+	accountFields = pageFields + ",tasks"
+	graphPage     = 100  // rows of a list at a time
+	maxRows       = 5000 // of one list
+
+	pageListScope       = "pages_show_list"
+	postsScope          = "pages_manage_posts"
+	instagramScope      = "instagram_basic"
+	instagramPostsScope = "instagram_content_publish"
+	businessesScope     = "business_management"
 
 	// The longest lives that Facebook documents: of a user token, and so of a Page
 	// token that ends
@@ -107,14 +114,13 @@ func (f *facebook) AuthorizeURL(app connector.App, a connector.Authorization) (s
 		RedirectURL: a.RedirectURI,
 		Endpoint:    oauth2.Endpoint{AuthURL: f.rewriteOrigin(facebookDialog)},
 	}
+	permissions := oauth2.SetAuthURLParam("scope", strings.Join(a.Scopes, ","))
 	if id := app.Extras.Get("config_id"); id != "" {
-		return authorizeURL(config, a, oauth2.SetAuthURLParam("config_id", id)), nil
+		permissions = oauth2.SetAuthURLParam("config_id", id)
 	}
-	return authorizeURL(config, a,
-		oauth2.SetAuthURLParam("scope", strings.Join(a.Scopes, ",")),
-		// Without it the dialog does not offer a scope again that the person
-		// declined before.
-		oauth2.SetAuthURLParam("auth_type", "rerequest")), nil
+	// Without rerequest the dialog does not offer a scope again that the person
+	// declined before.
+	return authorizeURL(config, a, permissions, oauth2.SetAuthURLParam("auth_type", "rerequest")), nil
 }
 
 // Redeem implements connector.Platform. A code yields a short-lived user token.
@@ -154,11 +160,20 @@ func (f *facebook) Extend(ctx context.Context, app connector.App, redeemed conne
 	return redeemed, nil
 }
 
-// Accounts implements connector.Platform.
-func (f *facebook) Accounts(ctx context.Context, app connector.App, consent connector.Credentials, _ string) (connector.AccountList, error) {
+// Accounts implements connector.Platform. The first part inspects the user token, which
+// names the Pages and Instagram accounts that the person selected. Each part reads one
+// page of a list: the person's Pages, then their portfolios and the Pages of each. The
+// last part has the selected Pages that no list has. Facebook keeps one authorization
+// for a person and an app, which covers the Pages of the last consent alone.
+func (f *facebook) Accounts(ctx context.Context, app connector.App, consent connector.Credentials, cursor string) (connector.AccountList, error) {
 	c := client{id: app.ClientID, secret: app.ClientSecret}
-	grants, err := f.grants(ctx, c, consent.Fields[userAccessToken], connector.Fields{})
-	return connector.AccountList{Grants: grants}, err
+	return f.accounts(ctx, c, consent.Fields[userAccessToken], connector.Fields{}, cursor)
+}
+
+// Account implements connector.Platform. It asks the Page for its token.
+func (f *facebook) Account(ctx context.Context, app connector.App, consent connector.Credentials, g connector.Grant) (connector.Grant, error) {
+	c := client{id: app.ClientID, secret: app.ClientSecret}
+	return f.complete(ctx, c, consent.Fields[userAccessToken], g)
 }
 
 // extend exchanges a user token for a long-lived one
@@ -178,64 +193,6 @@ func (f *facebook) extend(ctx context.Context, c client, token connector.Secret)
 func (f *facebook) userToken(ctx context.Context, form url.Values) (connector.Secret, error) {
 	t, err := f.token(ctx, call{url: facebookTokens, form: form}, f.apiError(true))
 	return t.access, err
-}
-
-// grants returns one grant for each Page of a user token. Beside an error it
-// returns one that has the person alone. foreign holds the app of the token if
-// it is not the configured one.
-func (f *facebook) grants(ctx context.Context, c client, user connector.Secret, foreign connector.Fields) ([]connector.Grant, error) {
-	person, err := f.me(ctx, c, user)
-	if err != nil {
-		return nil, err
-	}
-	consented := []connector.Grant{{UserID: person.ID, Credentials: connector.Credentials{Fields: foreign.Clone()}}}
-	scopes, err := f.granted(ctx, c, user)
-	if err != nil {
-		return consented, err
-	}
-	if !slices.Contains(scopes, pageListScope) {
-		return consented, f.scopeMissing([]string{pageListScope}, nil)
-	}
-	pages, err := f.pages(ctx, c, user, slices.Contains(scopes, businessesScope))
-	if err != nil {
-		return consented, err
-	}
-	if len(pages) == 0 {
-		// Another consent corrects it, so that the code is that of a refused
-		// consent.
-		return consented, &connector.Error{
-			Code:    connector.AccessDenied,
-			Message: "the consent has no Facebook Page: connect again, select a Page, and allow every permission",
-			Reason:  "no_page",
-		}
-	}
-	// All Page tokens expire with the user token, so that one inspection is
-	// enough. Without an answer the expiry is unknown.
-	inspected, _ := f.inspect(ctx, c, pages[0].Token)
-	var grants []connector.Grant
-	for _, p := range pages {
-		account, err := account(string(p.ID), p.Name)
-		if err != nil {
-			return nil, f.malformed(http.MethodGet, err.Error())
-		}
-		fields := foreign.Clone()
-		fields.Set("page_id", account.ID)
-		fields["page_access_token"] = p.Token
-		fields.Set("ig_user_id", p.instagram())
-		grants = append(grants, connector.Grant{
-			Account: account,
-			UserID:  person.ID,
-			Credentials: connector.Credentials{
-				Fields:         fields,
-				Scopes:         scopes,
-				IssuedAt:       f.now().UTC(),
-				ExpiresAt:      inspected.expiresAt,
-				GrantExpiresAt: inspected.dataAccessUntil,
-			},
-			Warning: inspected.warning(),
-		})
-	}
-	return grants, nil
 }
 
 // ReadCredentials implements connector.FileReader. An access_token is that of the
@@ -305,32 +262,40 @@ func (f *facebook) verifyImport(ctx context.Context, app connector.App, grant *c
 	grant.Account = found
 	grant.Credentials.VerifiedKey = f.AppKey(app, grant.Credentials) // by appsecret_proof
 
-	var p page
-	err = f.get(ctx, c, fields["page_access_token"], url.PathEscape(found.ID), query("fields", "instagram_business_account{id,username}"), &p)
+	p, err := f.instagramOf(ctx, c, fields, found.ID)
 	switch given := fields.Get("ig_user_id"); {
 	case err != nil && connector.AsError(err).Code.TryLater():
 		return err
 	case err != nil, p.instagram() == "": // no permission to read it, or no such account
+		p.Instagram.ID = identifier(given)
 	case given != "" && given != p.instagram():
 		return connector.Invalid("credentials.ig_user_id", "not the Instagram account of this Page")
-	default:
-		fields.Set("ig_user_id", p.instagram())
 	}
 
 	inspected, err := f.inspect(ctx, c, fields["page_access_token"])
 	switch code := connector.AsError(err); {
 	case err == nil:
 		grant.UserID = inspected.userID
-		grant.Credentials.Scopes = inspected.scopes
-		grant.Credentials.ExpiresAt = inspected.expiresAt
-		grant.Credentials.GrantExpiresAt = inspected.dataAccessUntil
-		grant.Warning = inspected.warning()
+		grant.Credentials.Scopes = inspected.granted.scopesOf(p)
+		grant.Credentials.ExpiresAt = inspected.ExpiresAt
+		grant.Credentials.GrantExpiresAt = inspected.DataAccessUntil
+		grant.Warning = cmp.Or(inspected.warning(), inspected.granted.warning(p))
 	case code.Code.GrantDead():
 		return err
 	default:
 		grant.Warning = "expiry_unknown: Facebook did not say when the Page token ends"
 	}
+	grant.Credentials.Fields = inspected.granted.applyTo(fields, p)
 	return nil
+}
+
+// instagramOf reads the Instagram account of a Page with the Page token. Where the Page
+// has none, or the token may not see it, the result has none.
+func (f *facebook) instagramOf(ctx context.Context, c client, fields connector.Fields, pageID string) (page, error) {
+	var p page
+	err := f.get(ctx, c, fields["page_access_token"], url.PathEscape(pageID), query("fields", "instagram_business_account{id,username}"), &p)
+	p.ID = identifier(pageID)
+	return p, err
 }
 
 func (f *facebook) importUser(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
@@ -347,27 +312,70 @@ func (f *facebook) importUser(ctx context.Context, app connector.App, fields con
 		return nil, err
 	}
 	delete(parsed, "user_access_token")
-	grants, err := f.grants(ctx, c, long, parsed)
+	grants, err := f.allPages(ctx, c, long, parsed)
 	for i := range grants {
 		grants[i].Credentials.VerifiedKey = f.AppKey(app, grants[i].Credentials)
 	}
 	return grants, err
 }
 
+// allPages returns the grants of all Pages of a user token, each with its token.
+func (f *facebook) allPages(ctx context.Context, c client, user connector.Secret, foreign connector.Fields) ([]connector.Grant, error) {
+	var grants []connector.Grant
+	index := map[string]int{}
+	for cursor := ""; ; {
+		part, err := f.accounts(ctx, c, user, foreign, cursor)
+		if err != nil {
+			return part.Grants, err
+		}
+		for _, g := range part.Grants {
+			if i, known := index[g.Account.ID]; !known {
+				index[g.Account.ID] = len(grants)
+				grants = append(grants, g)
+			} else if grants[i].Incomplete {
+				grants[i] = g
+			}
+		}
+		if cursor = part.Next; cursor == "" {
+			break
+		}
+	}
+	complete := grants[:0]
+	var refused error
+	for _, g := range grants {
+		if g.Incomplete {
+			completed, err := f.complete(ctx, c, user, g)
+			if errors.Is(err, connector.ScopeMissing) {
+				refused = err
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			g = completed
+		}
+		complete = append(complete, g)
+	}
+	if len(complete) == 0 {
+		return nil, refused
+	}
+	return complete, nil
+}
+
 // Refresh implements connector.Platform. A Page token cannot be refreshed. Refresh
-// checks that it works and of which Page it is, and reads its expiry again.
+// checks that it works and of which Page it is, and reads its expiry, its scopes and the
+// Page's Instagram account again. That account may have been linked after the consent.
 func (f *facebook) Refresh(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, error) {
 	if !c.ExpiresAt.IsZero() && !f.now().Before(c.ExpiresAt) {
 		return connector.Credentials{}, f.grantDead("page_token_expired", nil)
 	}
-	found, inspected, err := f.check(ctx, app, c)
+	checked, err := f.check(ctx, app, c)
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	c.AccountID = found.ID
-	if inspected.known {
-		c.Scopes, c.ExpiresAt, c.GrantExpiresAt = inspected.scopes, inspected.expiresAt, inspected.dataAccessUntil
-		c.UserID = inspected.userID
+	c.AccountID, c.Fields, c.Scopes = checked.account.ID, checked.fields, checked.scopes
+	if checked.token.known {
+		c.ExpiresAt, c.GrantExpiresAt, c.UserID = checked.token.ExpiresAt, checked.token.DataAccessUntil, checked.token.userID
 	}
 	return c, nil
 }
@@ -377,28 +385,83 @@ func (f *facebook) Refresh(ctx context.Context, app connector.App, c connector.C
 // (https://developers.facebook.com/docs/graph-api/reference/debug_token/, read
 // 2026-11-25).
 func (f *facebook) Verify(ctx context.Context, app connector.App, c connector.Credentials) (connector.Verification, error) {
-	found, inspected, err := f.check(ctx, app, c)
+	checked, err := f.check(ctx, app, c)
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	scopes := c.Scopes
-	if inspected.known {
-		scopes = inspected.scopes
-	}
-	return connector.Verification{Account: found, UserID: inspected.userID, Scopes: scopes, Warning: inspected.warning()}, nil
+	return connector.Verification{
+		Account: checked.account, UserID: checked.token.userID, Scopes: checked.scopes, Warning: checked.warning,
+		Outdated: !checked.fields.Equal(c.Fields),
+	}, nil
 }
 
-// check returns the account of the Page token, and the inspection of the token
-// where Facebook answers it.
-func (f *facebook) check(ctx context.Context, app connector.App, c connector.Credentials) (connector.Account, inspection, error) {
-	owner := facebookShape.client(app, c.Fields)
-	token := c.Fields["page_access_token"]
+// pageCheck is what Facebook says about a Page token.
+type pageCheck struct {
+	account connector.Account
+	token   inspection
+	fields  connector.Fields
+	scopes  []string
+	warning string
+}
+
+// check asks Facebook about a Page token. Without an answer of debug_token the scopes
+// are those of c.
+func (f *facebook) check(ctx context.Context, app connector.App, c connector.Credentials) (pageCheck, error) {
+	owner, token := facebookShape.client(app, c.Fields), c.Fields["page_access_token"]
 	found, err := f.me(ctx, owner, token)
-	if err != nil {
-		return connector.Account{}, inspection{}, err
+	if e := connector.AsError(err); e != nil && (e.Code != connector.ScopeMissing || e.Reason != "") {
+		return pageCheck{}, err
 	}
-	inspected, _ := f.inspect(ctx, owner, token)
-	return found, inspected, nil
+	inspected, inspectErr := f.inspect(ctx, owner, token)
+	if err != nil {
+		// A missing permission does not say of what. debug_token does.
+		switch e := connector.AsError(inspectErr); {
+		case e != nil && e.Code.GrantDead():
+			return pageCheck{}, inspectErr
+		case inspected.known && !inspected.granted.includes(c.Fields.Get("page_id")):
+			gone := f.grantDead(reasonPageNotGranted, err)
+			gone.Message = pageNotGranted
+			return pageCheck{}, gone
+		}
+		return pageCheck{}, err
+	}
+	p, err := f.linkedInstagram(ctx, owner, c.Fields, found.ID)
+	if err != nil {
+		return pageCheck{}, err
+	}
+	p.Tasks = storedTasks(c.Fields)
+	checked := pageCheck{account: found, token: inspected, scopes: c.Scopes}
+	if inspected.known {
+		checked.scopes = inspected.granted.scopesOf(p)
+	}
+	checked.fields = inspected.granted.applyTo(c.Fields, p)
+	checked.warning = cmp.Or(inspected.warning(), inspected.granted.warning(p))
+	return checked, nil
+}
+
+// linkedInstagram returns the Page with the Instagram account that it has now. An
+// answer without the account may mean that the token may not see it. The account
+// itself says then whether it is still linked. Where Facebook says nothing about it,
+// the result has the account of fields.
+func (f *facebook) linkedInstagram(ctx context.Context, c client, fields connector.Fields, pageID string) (page, error) {
+	p, err := f.instagramOf(ctx, c, fields, pageID)
+	stored := fields.Get("ig_user_id")
+	if err == nil && (p.instagram() != "" || stored == "") {
+		return p, nil
+	}
+	unlinked := false
+	if err == nil {
+		var account struct{}
+		err = f.get(ctx, c, fields["page_access_token"], url.PathEscape(stored), query("fields", "id"), &account)
+		unlinked = connector.AsError(err) != nil && connector.AsError(err).Reason == reasonNotVisible
+	}
+	if e := connector.AsError(err); e != nil && e.Code.TryLater() {
+		return page{}, err
+	}
+	if !unlinked {
+		p.Instagram.ID = identifier(stored)
+	}
+	return p, nil
 }
 
 // Revoke implements connector.Revoker. It revokes all permissions that the

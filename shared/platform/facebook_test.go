@@ -24,12 +24,13 @@ var facebookRow = rowOf("facebook")
 func TestFacebook_Exchange(t *testing.T) {
 	t.Run("page_tokens_do_not_expire", testFacebookExchangePageTokensDoNotExpire)
 	t.Run("pages_of_a_business_portfolio", testFacebookExchangePagesOfABusinessPortfolio)
+	t.Run("portfolio_fails", testFacebookExchangePortfolioFails)
 	t.Run("pages_in_several_lists", testFacebookExchangePagesInSeveralLists)
 	t.Run("selected_pages_alone", testFacebookExchangeSelectedPagesAlone)
 	t.Run("user_token_cannot_be_extended", testFacebookExchangeUserTokenCannotBeExtended)
 	t.Run("lists_of_several_pages", testFacebookExchangeListsOfSeveralPages)
 	t.Run("endless_lists", testFacebookExchangeEndlessLists)
-	t.Run("no_list_of_permissions", testFacebookExchangeNoListOfPermissions)
+	t.Run("inspection_refused", testFacebookExchangeInspectionRefused)
 }
 
 func TestFacebook_AuthorizeURL(t *testing.T) {
@@ -78,29 +79,67 @@ func testFacebookExchangePagesOfABusinessPortfolio(t *testing.T) {
 		w := newWorld(t, facebookRow)
 		w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().BusinessTokens = tokens })
 		a := w.authorization()
-		grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"business_management"}}))
+		grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{InGeneral: true, Untick: []string{"business_management"}}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := accounts(grants); len(got) != 2 {
 			t.Errorf("without business_management: %v", got)
 		}
-		grants, err = exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := accounts(grants); !slices.Contains(got, "200000000000003") {
-			t.Errorf("rows with tokens %t: the portfolio's Page is not among %v", tokens, got)
+		for name, choice := range map[string]sandbox.Choice{"selected": {}, "in general": {InGeneral: true}} {
+			grants, err = exchange(t.Context(), w.platform, w.app, a, w.consent(a, choice))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := accounts(grants); len(got) != 3 || !slices.Contains(got, "200000000000003") {
+				t.Errorf("rows with tokens %t, %s: the Pages are %v", tokens, name, got)
+			}
 		}
 		// An unknown field of a business makes the whole call fail.
 		if got := w.box.Calls("facebook", "businesses")[0].Query.Get("fields"); got != "id,name" {
 			t.Errorf("businesses were asked for %q", got)
 		}
-		w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: "businesses", Kind: sandbox.HTML})
-		grants, err = exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{}))
-		if err != nil || len(grants) != 2 {
-			t.Errorf("trouble with portfolios: got %v, error %v", accounts(grants), err)
+	}
+}
+
+// A list that failed is not an empty list: the consent is completed later. One that
+// the person may not see is empty.
+func testFacebookExchangePortfolioFails(t *testing.T) {
+	for _, endpoint := range []string{"accounts", "businesses", "owned_pages", "client_pages"} {
+		for _, choice := range []sandbox.Choice{{}, {InGeneral: true}} {
+			w := newWorld(t, facebookRow)
+			a := w.authorization()
+			// The Page of the portfolio is in the list of client_pages, the last one.
+			w.box.ChangePage("200000000000003", func(p *sandbox.Page) { p.Client = true })
+			w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: endpoint, Kind: sandbox.HTML})
+			consented, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, choice))
+			w.fails(err, connector.PlatformUnavailable, false)
+			if len(consented) != 1 || consented[0].UserID == "" {
+				t.Errorf("%s fails: the consent to revoke is %+v", endpoint, consented)
+			}
+			w.box.ClearFaults()
+			if endpoint == "accounts" {
+				continue
+			}
+			w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: endpoint, Kind: sandbox.Body, Status: 403,
+				Text: `{"error":{"message":"(#200) Requires business_management permission to manage the object","type":"OAuthException","code":200}}`})
+			grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, choice))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The token names the Page that no list has, unless all were granted.
+			if got := slices.Contains(accounts(grants), "200000000000003"); got != (!choice.InGeneral || endpoint == "owned_pages") {
+				t.Errorf("%s is refused, granted in general %t: the Pages are %v", endpoint, choice.InGeneral, accounts(grants))
+			}
 		}
+	}
+	// Every Page that the token names is in the first list.
+	w := newWorld(t, facebookRow)
+	a := w.authorization()
+	w.box.Fault(sandbox.Fault{Platform: "facebook", Endpoint: "businesses", Kind: sandbox.HTML})
+	grants, err := exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{Pages: []string{"200000000000001"}}))
+	if err != nil || len(grants) != 1 {
+		t.Errorf("no Page of a portfolio is selected: got %v, error %v", accounts(grants), err)
 	}
 }
 
@@ -113,10 +152,13 @@ func testFacebookExchangePagesInSeveralLists(t *testing.T) {
 		"me/accounts":        `{"data":[{"id":"41","access_token":"test-41"},{"id":"42"},{"id":"43"},{"id":"44"},{"id":"45"},{"id":"46","access_token":"two\nlines"}]}`,
 		"me/businesses":      `{"data":[{"id":"7"},{"id":"8"}]}`,
 		"7/owned_pages":      `{"data":[{"id":"41","access_token":"test-41-again"},{"id":"42","access_token":"test-42"}]}`,
+		"7/client_pages":     `{"data":[]}`,
+		"8/owned_pages":      `{"error":{"message":"no","type":"OAuthException","code":200}}`,
 		"8/client_pages":     `{"data":[{"id":"42"},{"id":"47","access_token":"test-47"}]}`,
 		"43":                 `{"id":"43","access_token":"test-43"}`,
 		"44":                 `{"id":"99","access_token":"test-99"}`,
 		"45":                 `{"id":"45"}`,
+		"46":                 `{"id":"46","access_token":"two\nlines"}`,
 	}), app, connector.Authorization{}, connector.NewSecret("test-code"))
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +217,7 @@ func testFacebookAuthorizeURLConfigurationReplacesScopes(t *testing.T) {
 	if got := w.connect(); got.Account.ID != facebookRow.account {
 		t.Errorf("got %+v", got.Account)
 	}
-	if asked := w.box.Calls("facebook", "authorize")[0].Query; asked.Has("scope") || !asked.Has("config_id") {
+	if asked := w.box.Calls("facebook", "authorize")[0].Query; asked.Has("scope") || !asked.Has("config_id") || asked.Get("auth_type") != "rerequest" {
 		t.Errorf("asked with %v", asked)
 	}
 }
@@ -273,6 +315,8 @@ func testFacebookExchangeListsOfSeveralPages(t *testing.T) {
 					json.NewEncoder(w).Encode(answer)
 				case strings.HasSuffix(r.URL.Path, "/me"):
 					fmt.Fprint(w, `{"id":"1","name":"Test"}`)
+				case strings.HasSuffix(r.URL.Path, "/debug_token"):
+					fmt.Fprint(w, `{"data":{"is_valid":true}}`)
 				default:
 					http.NotFound(w, r)
 				}
@@ -539,30 +583,38 @@ func testFacebookRevokeGrantOfThePerson(t *testing.T) {
 	}
 }
 
-func testFacebookExchangeNoListOfPermissions(t *testing.T) {
+func testFacebookExchangeInspectionRefused(t *testing.T) {
 	app := connector.App{ClientID: "test-app", ClientSecret: connector.NewSecret("test-secret")}
 	answers := map[string]string{
 		"oauth/access_token": `{"access_token":"test-user-token"}`,
 		"me":                 `{"id":"1","name":"Test"}`,
-		"me/permissions":     `{"error":{"message":"unknown path","type":"OAuthException","code":2500}}`,
+		"me/permissions":     `{"data":[{"permission":"pages_show_list","status":"granted"},{"permission":"pages_manage_posts","status":"granted"}]}`,
 		"me/accounts":        `{"data":[{"id":"42","name":"Page","access_token":"test-page-token"}]}`,
-		"debug_token":        `{"data":{"is_valid":true,"expires_at":0,"scopes":["pages_show_list","pages_manage_posts"]}}`,
+		"debug_token":        `{"error":{"message":"unknown path","type":"OAuthException","code":10}}`,
 	}
-	grants, err := exchange(t.Context(), graphOf(t, answers), app, connector.Authorization{}, connector.NewSecret("test-code"))
+	run := func() ([]connector.Grant, error) {
+		return exchange(t.Context(), graphOf(t, answers), app, connector.Authorization{}, connector.NewSecret("test-code"))
+	}
+	grants, err := run()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"pages_show_list", "pages_manage_posts"}, grants[0].Credentials.Scopes); diff != "" {
-		t.Errorf("granted scopes (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]string{"pages_show_list", "pages_manage_posts"}, grants[0].Credentials.Scopes); diff != "" || grants[0].UserID != "1" {
+		t.Errorf("granted to %q, scopes (-want +got):\n%s", grants[0].UserID, diff)
 	}
-	delete(answers, "debug_token")
-	if _, err := exchange(t.Context(), graphOf(t, answers), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.PlatformUnavailable) {
+	delete(answers, "me/permissions")
+	if _, err := run(); !errors.Is(err, connector.ReauthorizationRequired) {
 		t.Errorf("with neither: %v", err)
 	}
-	answers["debug_token"] = `{"data":{"is_valid":true,"scopes":["pages_show_list"]}}`
-	answers["me/permissions"] = `{"error":{"message":"slow down","type":"OAuthException","code":17}}`
-	if _, err := exchange(t.Context(), graphOf(t, answers), app, connector.Authorization{}, connector.NewSecret("test-code")); !errors.Is(err, connector.RateLimited) {
-		t.Errorf("throttled: %v", err)
+	for code, answer := range map[connector.Code]string{
+		connector.RateLimited:             `{"error":{"message":"slow down","type":"OAuthException","code":17}}`,
+		connector.PlatformUnavailable:     `{"error":{"message":"no","type":"OAuthException","code":2}}`,
+		connector.ReauthorizationRequired: `{"data":{"is_valid":false,"error":{"code":190,"subcode":460,"message":"no"}}}`,
+	} {
+		answers["debug_token"] = answer
+		if _, err := run(); !errors.Is(err, code) {
+			t.Errorf("%s: %v", code, err)
+		}
 	}
 }
 
@@ -583,7 +635,9 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 		{"session expired", graph(190, 463, ""), connector.ReauthorizationRequired, "expired"},
 		{"not confirmed", graph(190, 464, ""), connector.ReauthorizationRequired, "user_not_confirmed"},
 		{"logged out", graph(190, 467, ""), connector.ReauthorizationRequired, "logged_out"},
-		{"role lost", graph(190, 492, ""), connector.ScopeMissing, "role_lost"},
+		{"role lost", graph(190, 492, ""), connector.ReauthorizationRequired, "role_lost"},
+		{"page not granted", `{"error":{"message":"Any of the pages_read_engagement, pages_show_list or pages_messaging permission(s) must be granted before impersonating a user's page.","type":"OAuthException","code":190}}`, connector.ReauthorizationRequired, "page_not_granted"},
+		{"the app is blocked", `{"error":{"message":"API access blocked.","type":"OAuthException","code":200}}`, connector.AppMisconfigured, "api_access_blocked"},
 		{"ninety days", graph(190, 493, ""), connector.ReauthorizationRequired, "data_access_expired"},
 		{"other ended session", graph(190, 466, ""), connector.ReauthorizationRequired, ""},
 		{"permission missing", graph(10, 0, ""), connector.ScopeMissing, ""},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -41,8 +42,22 @@ func (f *facebook) call(ctx context.Context, method string, c client, token conn
 	if !c.secret.Empty() {
 		with.Set("appsecret_proof", appSecretProof(c.secret, token))
 	}
-	return f.do(ctx, call{method: method, url: facebookGraph + path, query: with, bearer: token}, f.apiError(false))
+	// A status of 500 hides the error of the body from the caller of do.
+	tooMuch, decodeError := false, f.apiError(false)
+	answered, err := f.do(ctx, call{method: method, url: facebookGraph + path, query: with, bearer: token}, func(r reply) *connector.Error {
+		e := decodeError(r)
+		tooMuch = e != nil && errors.Is(e, errTooMuchData)
+		return e
+	})
+	if tooMuch {
+		connector.AsError(err).Err = errTooMuchData
+	}
+	return answered, err
 }
+
+// errTooMuchData is the cause of the error for a list that Facebook answers only with
+// a smaller limit.
+var errTooMuchData = errors.New("Facebook asks to reduce the amount of data")
 
 func appSecretProof(secret, token connector.Secret) string {
 	return hex.EncodeToString(signature(secret, []byte(token.Reveal())))
@@ -69,22 +84,6 @@ func (f *facebook) me(ctx context.Context, c client, token connector.Secret) (co
 		return connector.Account{}, f.malformed(http.MethodGet, err.Error())
 	}
 	return found, nil
-}
-
-// granted returns the permissions that the person granted. Where Facebook
-// returns no list, it reads the scopes of the token.
-func (f *facebook) granted(ctx context.Context, c client, user connector.Secret) ([]string, error) {
-	scopes, err := f.permissions(ctx, c, user)
-	if err == nil {
-		return scopes, nil
-	}
-	if code := connector.AsError(err).Code; code.GrantDead() || code == connector.RateLimited {
-		return nil, err
-	}
-	if inspected, inspectErr := f.inspect(ctx, c, user); inspectErr == nil && len(inspected.scopes) > 0 {
-		return inspected.scopes, nil
-	}
-	return nil, err
 }
 
 // permissions returns the list of permissions that the person granted
@@ -114,129 +113,90 @@ type page struct {
 	Instagram struct {
 		ID identifier `json:"id"`
 	} `json:"instagram_business_account"`
+	// Tasks are what the person may do on the Page; nil where Facebook does not say.
+	Tasks []string `json:"tasks"`
 }
+
+// hasToken reports whether the row has a token.
+func (p page) hasToken() bool { return !p.Token.Empty() && isCredential(p.Token.Reveal()) }
 
 // instagram returns the id of the Page's Instagram account, or "".
 func (p page) instagram() string { return p.Instagram.ID.orEmpty() }
 
-// pages returns the Pages of a user token, with their tokens. Pages of a business
-// portfolio are in the lists of the portfolio alone, sometimes without a token.
-// The Page itself has the token then
-// (https://github.com/trypostit/trypost/pull/301, read 2026-11-23). An error in
-// those lists loses no Page of the ordinary list.
-func (f *facebook) pages(ctx context.Context, c client, user connector.Secret, businesses bool) ([]page, error) {
-	rows, err := f.list(ctx, c, user, "me/accounts")
-	if err != nil {
-		return nil, err
-	}
-	if businesses {
-		rows = append(rows, f.businessPages(ctx, c, user)...)
-	}
-	var pages []page
-	index := map[identifier]int{}
-	for _, row := range rows {
-		if i, known := index[row.ID]; !known {
-			index[row.ID] = len(pages)
-			pages = append(pages, row)
-		} else if pages[i].Token.Empty() {
-			pages[i] = row
-		}
-	}
-	for i, p := range pages {
-		if !p.Token.Empty() || !accountPattern.MatchString(string(p.ID)) {
-			continue
-		}
-		var node page
-		err := f.get(ctx, c, user, url.PathEscape(string(p.ID)), query("fields", pageFields), &node)
-		if err == nil && node.ID == p.ID {
-			pages[i] = node
-		}
-	}
-	return slices.DeleteFunc(pages, func(p page) bool {
-		return p.Token.Empty() || !isCredential(p.Token.Reveal())
-	}), nil
-}
-
-func (f *facebook) businessPages(ctx context.Context, c client, user connector.Secret) []page {
-	businesses, err := f.list(ctx, c, user, "me/businesses")
-	if err != nil {
-		return nil
-	}
-	var rows []page
-	for _, business := range businesses[:min(len(businesses), maxBusinesses)] {
-		if !accountPattern.MatchString(string(business.ID)) {
-			continue
-		}
-		for _, edge := range []string{"/owned_pages", "/client_pages"} {
-			more, err := f.list(ctx, c, user, url.PathEscape(string(business.ID))+edge)
-			if err == nil {
-				rows = append(rows, more...)
-			}
-		}
-	}
-	return rows
-}
-
-// list reads all pages of an edge. paging.next is a URL with the token in it. list
-// uses its cursor alone, so that an answer cannot decide where the token is sent
-// (https://developers.facebook.com/docs/graph-api/results, read 2026-11-23).
-func (f *facebook) list(ctx context.Context, c client, user connector.Secret, path string) ([]page, error) {
-	fields := pageFields
-	if path == "me/businesses" {
+// rows reads one page of the list of the stage, and returns the parameters of the
+// request for the next one; empty: this was the last. paging.next is a URL with the
+// token in it. rows uses its cursor alone, so that an answer cannot decide where the
+// token is sent (https://developers.facebook.com/docs/graph-api/results, read
+// 2026-11-23).
+func (f *facebook) rows(ctx context.Context, c client, user connector.Secret, l *pageList) (rows []page, after string, err error) {
+	path, fields := "me/"+l.Stage, pageFields
+	switch l.Stage {
+	case stageAccounts:
+		fields = accountFields
+	case stageBusinesses:
+		// An unknown field makes the whole call fail.
 		fields = "id,name"
+	default:
+		path = url.PathEscape(l.Portfolios[0]) + "/" + l.Stage
 	}
-	next := query("fields", fields, "limit", strconv.Itoa(graphPage))
-	var rows []page
-	for range maxGraphPages {
-		var answer struct {
-			Data   []page
-			Paging struct {
-				Next    string
-				Cursors struct{ After string }
+	q, err := url.ParseQuery(l.After)
+	if err != nil {
+		return nil, "", f.malformed(http.MethodGet, "a cursor that is no query")
+	}
+	q.Set("fields", fields)
+	q.Set("limit", strconv.Itoa(l.Limit))
+	var answer struct {
+		Data   []page
+		Paging struct {
+			Next    string
+			Cursors struct{ After string }
+		}
+	}
+	if err := f.get(ctx, c, user, path, q, &answer); err != nil {
+		return nil, "", err
+	}
+	if l.Rows += max(len(answer.Data), 1); l.Rows > maxRows {
+		return nil, "", f.malformed(http.MethodGet, "a list without an end")
+	}
+	if answer.Paging.Next == "" {
+		return answer.Data, "", nil
+	}
+	next := url.Values{}
+	if cursor := answer.Paging.Cursors.After; cursor != "" {
+		next.Set("after", cursor)
+	} else if u, err := url.Parse(answer.Paging.Next); err == nil {
+		for _, name := range []string{"after", "offset", "__paging_token", "until"} {
+			if value := u.Query().Get(name); value != "" {
+				next.Set(name, value)
 			}
 		}
-		if err := f.get(ctx, c, user, path, next, &answer); err != nil {
-			return nil, err
-		}
-		if rows = append(rows, answer.Data...); len(rows) > maxGraphPages*graphPage {
-			break
-		}
-		if answer.Paging.Next == "" {
-			return rows, nil
-		}
-		after := query("fields", fields, "limit", strconv.Itoa(graphPage))
-		if cursor := answer.Paging.Cursors.After; cursor != "" {
-			after.Set("after", cursor)
-		} else if u, err := url.Parse(answer.Paging.Next); err == nil {
-			for _, name := range []string{"after", "offset", "__paging_token", "until"} {
-				if value := u.Query().Get(name); value != "" {
-					after.Set(name, value)
-				}
-			}
-		}
-		if after.Encode() == next.Encode() {
-			break
-		}
-		next = after
 	}
-	return nil, f.malformed(http.MethodGet, "a list without an end")
+	if after = next.Encode(); after == "" || after == l.After {
+		return nil, "", f.malformed(http.MethodGet, "a list without an end")
+	}
+	return answer.Data, after, nil
 }
 
 // inspection is Facebook's description of a token.
 type inspection struct {
-	known           bool
-	userID          string
-	scopes          []string
-	expiresAt       time.Time // zero: never
-	dataAccessUntil time.Time
+	known   bool
+	userID  string
+	granted grantMap
+	tokenTimes
+}
+
+// tokenTimes is when a token ends.
+type tokenTimes struct {
+	ExpiresAt       time.Time `json:"expires_at"` // zero: never
+	DataAccessUntil time.Time `json:"data_access_until"`
 }
 
 // warning returns the warning for a Page token that expires, or "".
-func (i inspection) warning() string {
-	if i.expiresAt.IsZero() {
+func (t tokenTimes) warning() string {
+	if t.ExpiresAt.IsZero() {
 		return ""
 	}
-	return "page_token_expires: the Page token ends on " + i.expiresAt.Format(time.DateOnly) +
+	return "page_token_expires: the Page token ends on " + t.ExpiresAt.Format(time.DateOnly) +
 		"; connect through a link to get one that does not"
 }
 
@@ -252,6 +212,12 @@ func (f *facebook) inspect(ctx context.Context, c client, token connector.Secret
 			Scopes  []string        `json:"scopes"`
 			Expires json.RawMessage `json:"expires_at"`
 			Data    json.RawMessage `json:"data_access_expires_at"`
+			// Granular has the ids for which the scopes hold.
+			Granular []struct {
+				Scope   string       `json:"scope"`
+				Targets []identifier `json:"target_ids"`
+			} `json:"granular_scopes"`
+			Error graphErrorBody `json:"error"`
 		}
 	}
 	err := f.get(ctx, c, c.appToken(), "debug_token", query("input_token", token.Reveal()), &answer)
@@ -266,14 +232,29 @@ func (f *facebook) inspect(ctx context.Context, c client, token connector.Secret
 		return inspection{}, f.malformed(http.MethodGet, "debug_token without is_valid")
 	}
 	if !*answer.Data.IsValid {
+		if e := f.tokenRefused(answer.Data.Error, http.StatusOK, nil); e != nil && e.Code.GrantDead() {
+			return inspection{}, e
+		}
 		return inspection{}, f.grantDead("", nil)
 	}
+	granted := grantMap{Scopes: splitScopes(strings.Join(answer.Data.Scopes, ","))}
+	for _, g := range answer.Data.Granular {
+		if g.Targets != nil && slices.Contains(granted.Scopes, g.Scope) {
+			ids := make([]string, len(g.Targets))
+			for i, id := range g.Targets {
+				ids[i] = id.orEmpty()
+			}
+			granted.add(g.Scope, ids)
+		}
+	}
 	return inspection{
-		known:           true,
-		userID:          answer.Data.UserID.orEmpty(),
-		scopes:          splitScopes(strings.Join(answer.Data.Scopes, ",")),
-		expiresAt:       f.boundedEnd(answer.Data.Expires, facebookTokenLife),
-		dataAccessUntil: f.boundedEnd(answer.Data.Data, facebookDataAccess),
+		known:   true,
+		userID:  answer.Data.UserID.orEmpty(),
+		granted: granted,
+		tokenTimes: tokenTimes{
+			ExpiresAt:       f.boundedEnd(answer.Data.Expires, facebookTokenLife),
+			DataAccessUntil: f.boundedEnd(answer.Data.Data, facebookDataAccess),
+		},
 	}, nil
 }
 
@@ -301,6 +282,16 @@ func (e graphError) Error() string {
 	return fmt.Sprintf("Graph error %d/%d, HTTP status %d", e.code, e.subcode, e.status)
 }
 
+// graphErrorBody is an error of the Graph API. debug_token calls the subcode by
+// another name.
+type graphErrorBody struct {
+	Message      string          `json:"message"`
+	Code         json.RawMessage `json:"code"`
+	Subcode      json.RawMessage `json:"error_subcode"`
+	DebugSubcode json.RawMessage `json:"subcode"`
+	IsTransient  bool            `json:"is_transient"`
+}
+
 // apiError reads an error of the Graph API
 // (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
 // 2026-11-23).
@@ -312,12 +303,7 @@ func (f *facebook) apiError(tokenEndpoint bool) errorDecoder {
 		if decode(r.body, &body) != nil || !isPresent(body.Error) {
 			return nil
 		}
-		var e struct {
-			Message     string          `json:"message"`
-			Code        json.RawMessage `json:"code"`
-			Subcode     json.RawMessage `json:"error_subcode"`
-			IsTransient bool            `json:"is_transient"`
-		}
+		var e graphErrorBody
 		if json.Unmarshal(body.Error, &e) != nil {
 			return f.unavailable("refused the request in a way that we do not know", statusError(r.status))
 		}
@@ -331,9 +317,31 @@ func (f *facebook) apiError(tokenEndpoint bool) errorDecoder {
 			return f.clientRefused("the token is of another app, or the app secret is wrong", known)
 		case e.IsTransient:
 			return f.unavailable("has a passing trouble", known)
+		case known.code == 1 && strings.Contains(e.Message, "reduce the amount of data"):
+			return f.unavailable("has more data than it returns at once", errTooMuchData)
+		case known.code == 200 && strings.Contains(e.Message, "API access blocked"):
+			// Public reports of 2026 have this answer for an app that Facebook
+			// restricted, with HTTP status 400. No page of Facebook's that lists it was
+			// found (2026-11-25).
+			blocked := f.appRefused("it is blocked; see its alerts and required actions in the App Dashboard", known)
+			blocked.Reason = "api_access_blocked"
+			return blocked
 		}
-		return f.graphError(known, r.header)
+		return f.tokenRefused(e, r.status, r.header)
 	}
+}
+
+// tokenRefused returns what an error means that Facebook returns for a token, in an
+// answer or in debug_token.
+func (f *facebook) tokenRefused(e graphErrorBody, status int, header http.Header) *connector.Error {
+	known := graphError{code: parseInt(e.Code), subcode: cmp.Or(parseInt(e.Subcode), parseInt(e.DebugSubcode)), status: status}
+	if known.code == 190 && known.subcode == 0 && strings.Contains(e.Message, "before impersonating a user's page") {
+		// https://github.com/gitroomhq/postiz-app/pull/1912, read 2026-11-25.
+		gone := f.grantDead(reasonPageNotGranted, known)
+		gone.Message = pageNotGranted
+		return gone
+	}
+	return f.graphError(known, header)
 }
 
 // sessionErrors are the subcodes of tokens that have ended, with a word for those
@@ -345,32 +353,35 @@ var sessionErrors = map[int]string{
 	458: "app_removed", 459: "checkpoint", 460: "password_changed",
 	461: "", 462: "", 463: "expired", 464: "user_not_confirmed", 465: "", 466: "",
 	467: "logged_out", 468: "", 493: "data_access_expired",
+	// The person has no appropriate role on the Page
+	// (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
+	// 2026-11-25).
+	492: reasonRoleLost,
 }
 
 // graphError returns what an error of the Graph API means.
 func (f *facebook) graphError(e graphError, header http.Header) *connector.Error {
 	if reason, dead := sessionErrors[cmp.Or(e.subcode, e.code)]; dead {
 		gone := f.grantDead(reason, e)
-		if reason == "checkpoint" {
+		switch reason {
+		case "checkpoint":
 			gone.Message = "Facebook wants the person to log in on facebook.com first, then to connect again"
+		case reasonRoleLost:
+			gone.Message = "the person has no role on this Page any more; a person with a role must connect it"
 		}
 		return gone
 	}
 	// No page of Facebook's that lists these, or the last two of the codes
-	// below, was seen. 492 is assumed. The others come from public code and bug
-	// reports (read 2026-11-23).
+	// below, was seen. They come from public code and bug reports (read
+	// 2026-11-23).
 	switch e.subcode {
-	case 492:
-		missing := f.scopeMissing(nil, e)
-		missing.Reason, missing.Message = "role_lost", "the person has no role on this Page any more; a person with a role must connect it"
-		return missing
 	case 36007, 36009:
 		return f.codeRejected(e)
 	case 36008:
 		return f.appRefused("the redirect URI is not the one that the app lists", e)
 	case 33:
 		missing := f.scopeMissing(nil, e)
-		missing.Reason = "not_visible"
+		missing.Reason = reasonNotVisible
 		return missing
 	case 1404078:
 		return f.grantDead("page_publishing_authorization", e)

@@ -1,0 +1,464 @@
+package platform
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"platform-api-connector/shared/connector"
+)
+
+// grantMap is what a person granted to the app: the scopes, and the ids for which
+// each of them holds. A scope without ids was granted in general
+// (https://developers.facebook.com/docs/facebook-login/access-tokens/debugging-and-error-handling
+// and https://github.com/restfb/restfb/pull/1191, read 2026-11-25). Most scopes have
+// the same ids, which the map holds once: a person may have thousands of Pages.
+type grantMap struct {
+	Scopes []string       `json:"scopes,omitempty"`
+	IDs    [][]string     `json:"ids,omitempty"`
+	Of     map[string]int `json:"of,omitempty"` // the index in IDs, by scope
+
+	sets []map[string]bool // IDs, as sets
+}
+
+// add records that a scope holds for ids alone.
+func (m *grantMap) add(scope string, ids []string) {
+	i := slices.IndexFunc(m.IDs, func(other []string) bool { return slices.Equal(other, ids) })
+	if i < 0 {
+		i = len(m.IDs)
+		m.IDs = append(m.IDs, ids)
+	}
+	if m.Of == nil {
+		m.Of = map[string]int{}
+	}
+	m.Of[scope] = i
+}
+
+// idsOf returns the ids for which a scope holds. limited is false where it was
+// granted in general.
+func (m *grantMap) idsOf(scope string) (ids map[string]bool, limited bool) {
+	i, limited := m.Of[scope]
+	if !limited || i < 0 || i >= len(m.IDs) {
+		return nil, false
+	}
+	for n := len(m.sets); n < len(m.IDs); n++ {
+		set := make(map[string]bool, len(m.IDs[n]))
+		for _, id := range m.IDs[n] {
+			set[id] = true
+		}
+		m.sets = append(m.sets, set)
+	}
+	return m.sets[i], true
+}
+
+// pages returns the Pages that the person selected for any permission. limited is
+// false where they selected all Pages, those of the future too.
+func (m *grantMap) pages() (ids []string, limited bool) {
+	if _, limited := m.idsOf(pageListScope); !limited {
+		return nil, false
+	}
+	ids, seen := []string{}, map[string]bool{}
+	for _, scope := range m.Scopes {
+		if i, ok := m.Of[scope]; ok && isPageScope(scope) {
+			for _, id := range m.IDs[i] {
+				if !seen[id] && accountPattern.MatchString(id) {
+					seen[id] = true
+					ids = append(ids, id)
+				}
+			}
+		}
+	}
+	return ids, true
+}
+
+// includes reports whether the person selected a Page for any permission.
+func (m *grantMap) includes(page string) bool {
+	ids, limited := m.pages()
+	return !limited || slices.Contains(ids, page)
+}
+
+// includesInstagram reports whether the person selected the Instagram account of p.
+// Whether Facebook names the account or its Page is not documented. Either counts.
+func (m *grantMap) includesInstagram(p page) bool {
+	ids, limited := m.idsOf(instagramScope)
+	return !limited || ids[string(p.ID)] || ids[p.instagram()]
+}
+
+// scopesOf returns the scopes that hold for a Page: those that the person granted for
+// it and for its Instagram account, without those that the person's tasks do not
+// allow to use.
+func (m *grantMap) scopesOf(p page) []string {
+	scopes := []string{}
+	for _, scope := range m.Scopes {
+		ids, limited := m.idsOf(scope)
+		switch {
+		case limited && isPageScope(scope) && !ids[string(p.ID)]:
+		case limited && strings.HasPrefix(scope, "instagram_") && p.instagram() != "" && !ids[string(p.ID)] && !ids[p.instagram()]:
+		case scope == postsScope && p.lacksTask(createContent), scope == instagramPostsScope && p.lacksTask(createContent, manage):
+		default:
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes
+}
+
+// isPageScope reports whether the ids of a scope are those of Pages. The ids of other
+// scopes, such as business_management, are those of something else.
+func isPageScope(scope string) bool {
+	return strings.HasPrefix(scope, "pages_") || scope == "read_insights"
+}
+
+// The tasks of a person on a Page. Posts need the first
+// (https://developers.facebook.com/docs/pages-api/getting-started), those of Instagram
+// either
+// (https://developers.facebook.com/documentation/instagram-platform/instagram-graph-api/reference/ig-user/media_publish;
+// both read 2026-11-25).
+const (
+	createContent = "CREATE_CONTENT"
+	manage        = "MANAGE"
+)
+
+// lacksTask reports whether Facebook returned the tasks of the person on the Page, and
+// none of those.
+func (p page) lacksTask(tasks ...string) bool {
+	return p.Tasks != nil && !slices.ContainsFunc(tasks, func(task string) bool { return slices.Contains(p.Tasks, task) })
+}
+
+// warning returns what the person left out for the Page, or "".
+func (m *grantMap) warning(p page) string {
+	switch {
+	case p.lacksTask(createContent) && slices.Contains(m.Scopes, postsScope):
+		return "create_content_missing: the person may not create content on this Page; somebody with full control of it must allow that, then connect again"
+	case p.instagram() != "" && !m.includesInstagram(p):
+		return "instagram_not_granted: the Instagram account of this Page was not selected; connect again and select it"
+	}
+	return ""
+}
+
+// fieldTasks is the field of credentials that has the tasks of a person who may not
+// create content. A Page token cannot read them again. No import has the field.
+const fieldTasks = "tasks"
+
+// applyTo returns fields with the Instagram account and the tasks of p.
+func (m *grantMap) applyTo(fields connector.Fields, p page) connector.Fields {
+	if fields = fields.Clone(); fields == nil {
+		fields = connector.Fields{}
+	}
+	delete(fields, fieldTasks)
+	if p.lacksTask(createContent) {
+		fields.Set(fieldTasks, cmp.Or(strings.Join(p.Tasks, ","), "NONE"))
+	}
+	delete(fields, "ig_user_id")
+	if m.includesInstagram(p) {
+		fields.Set("ig_user_id", p.instagram())
+	}
+	return fields
+}
+
+// storedTasks returns the tasks that fields have, or nil.
+func storedTasks(fields connector.Fields) []string {
+	if stored := fields.Get(fieldTasks); stored != "" {
+		return strings.Split(stored, ",")
+	}
+	return nil
+}
+
+// The stages of a list of accounts. The last two are edges of a portfolio.
+const (
+	stageAccounts    = "accounts"
+	stageBusinesses  = "businesses"
+	stageOwnedPages  = "owned_pages"
+	stageClientPages = "client_pages"
+	stageUnlisted    = "unlisted"
+)
+
+// pageList is where a list of the Pages of a person stands. It is the cursor of
+// Accounts, so that it holds no token and no URL.
+type pageList struct {
+	Stage  string   `json:"stage"`
+	Person string   `json:"person"`
+	Map    grantMap `json:"map"`
+	// Unlisted are the Pages that the map names and no list had so far.
+	Unlisted   []string `json:"unlisted,omitempty"`
+	Found      bool     `json:"found,omitempty"` // a Page
+	Portfolios []string `json:"portfolios,omitempty"`
+
+	// Of the list of the stage: the parameters of the next request, the rows so far.
+	After string `json:"after,omitempty"`
+	Limit int    `json:"limit"`
+	Rows  int    `json:"rows,omitempty"`
+
+	// All Page tokens expire with the user token, so that one inspection is enough.
+	Inspected bool       `json:"inspected,omitempty"`
+	Token     tokenTimes `json:"token"`
+}
+
+func (l *pageList) encode() (string, error) {
+	b, err := json.Marshal(l)
+	return base64.RawURLEncoding.EncodeToString(b), err
+}
+
+func decodePageList(cursor string) (*pageList, error) {
+	var l pageList
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err == nil {
+		err = json.Unmarshal(b, &l)
+	}
+	if err != nil || l.Limit < 1 || l.Stage == "" {
+		return &l, &connector.Error{Code: connector.Internal, Message: "the cursor of the list of Pages cannot be read", Err: err}
+	}
+	return &l, nil
+}
+
+// newPageList begins the list with one inspection of the user token, which has the
+// whole map. Where Facebook refuses the inspection, the permissions of the person are
+// known without their Pages. Beside an error the list has the person, if known.
+func (f *facebook) newPageList(ctx context.Context, c client, user connector.Secret) (*pageList, error) {
+	l := &pageList{Stage: stageAccounts, Limit: graphPage}
+	inspected, err := f.inspect(ctx, c, user)
+	if code := connector.AsError(err); code != nil && (code.Code.GrantDead() || code.Code.TryLater()) {
+		return l, err
+	}
+	l.Person, l.Map = inspected.userID, inspected.granted
+	if l.Person == "" {
+		person, err := f.me(ctx, c, user)
+		if err != nil {
+			return l, err
+		}
+		l.Person = person.ID
+	}
+	if len(l.Map.Scopes) == 0 {
+		if l.Map.Scopes, err = f.permissions(ctx, c, user); err != nil {
+			return l, err
+		}
+	}
+	if !slices.Contains(l.Map.Scopes, pageListScope) {
+		return l, f.scopeMissing([]string{pageListScope}, nil)
+	}
+	l.Unlisted, _ = l.Map.pages()
+	return l, nil
+}
+
+// accounts returns a part of the Pages of a user token. Beside an error it returns a
+// grant that has the person alone. foreign holds the app of the token if it is not the
+// configured one.
+func (f *facebook) accounts(ctx context.Context, c client, user connector.Secret, foreign connector.Fields, cursor string) (connector.AccountList, error) {
+	var l *pageList
+	var err error
+	if cursor == "" {
+		l, err = f.newPageList(ctx, c, user)
+	} else {
+		l, err = decodePageList(cursor)
+	}
+	var consented connector.AccountList
+	if l.Person != "" {
+		consented.Grants = []connector.Grant{{UserID: l.Person, Credentials: connector.Credentials{Fields: foreign.Clone()}}}
+	}
+	if err != nil {
+		return consented, err
+	}
+	part, err := f.part(ctx, c, user, foreign, l)
+	if err != nil {
+		return consented, err
+	}
+	return part, nil
+}
+
+// part reads one page of the list of the stage.
+func (f *facebook) part(ctx context.Context, c client, user connector.Secret, foreign connector.Fields, l *pageList) (connector.AccountList, error) {
+	var part connector.AccountList
+	rows, after, err := f.rows(ctx, c, user, l)
+	switch {
+	case err == nil:
+		if part.Grants, err = f.grantsOf(ctx, c, foreign, l, rows); err != nil {
+			return part, err
+		}
+	case errors.Is(err, errTooMuchData) && l.Limit > 1:
+		// https://github.com/facebook/facebook-python-business-sdk/issues/628, read
+		// 2026-11-25.
+		l.Limit /= 2
+		part.Next, err = l.encode()
+		return part, err
+	case l.Stage != stageAccounts && errors.Is(err, connector.ScopeMissing):
+		// The person may not see the portfolios, or the Pages of this one.
+	default:
+		return part, err
+	}
+	if l.After = after; after == "" {
+		l.nextList()
+	}
+	if l.Stage == stageUnlisted {
+		return f.lastPart(foreign, l, part)
+	}
+	part.Next, err = l.encode()
+	return part, err
+}
+
+// nextList goes to the next list that may have Pages which are still unknown.
+func (l *pageList) nextList() {
+	l.Rows = 0
+	switch l.Stage {
+	case stageAccounts:
+		l.Stage = stageUnlisted
+		if slices.Contains(l.Map.Scopes, businessesScope) {
+			l.Stage = stageBusinesses
+		}
+	case stageOwnedPages:
+		l.Stage = stageClientPages
+	case stageClientPages:
+		l.Portfolios = l.Portfolios[1:]
+		l.Stage = stageOwnedPages
+	case stageBusinesses:
+		l.Stage = stageOwnedPages
+	}
+	_, limited := l.Map.pages()
+	if limited && len(l.Unlisted) == 0 || l.Stage == stageOwnedPages && len(l.Portfolios) == 0 {
+		l.Stage = stageUnlisted
+	}
+}
+
+// lastPart adds the Pages that the map names and no list had. Some people have their
+// role through a portfolio that no list shows them. The Page itself answers
+// (https://github.com/trypostit/trypost/pull/292, read 2026-11-25).
+func (f *facebook) lastPart(foreign connector.Fields, l *pageList, part connector.AccountList) (connector.AccountList, error) {
+	for _, id := range l.Unlisted {
+		l.Found = true
+		part.Grants = append(part.Grants, f.incompleteGrant(l, page{ID: identifier(id)}, connector.Account{ID: id}, foreign))
+	}
+	if !l.Found {
+		// Another consent corrects it, so that the code is that of a refused
+		// consent.
+		return connector.AccountList{}, &connector.Error{
+			Code:    connector.AccessDenied,
+			Message: "the consent has no Facebook Page: connect again, select a Page, and allow every permission",
+			Reason:  "no_page",
+		}
+	}
+	part.Covered, _ = l.Map.pages()
+	return part, nil
+}
+
+// grantsOf returns the grants of the rows of the stage. Rows of Pages that the person
+// did not select are left out. The lists of a portfolio have those too, without a
+// token (https://github.com/gitroomhq/postiz-app/pull/1881, read 2026-11-25).
+func (f *facebook) grantsOf(ctx context.Context, c client, foreign connector.Fields, l *pageList, rows []page) ([]connector.Grant, error) {
+	if l.Stage == stageBusinesses {
+		for _, row := range rows {
+			if id := row.ID.orEmpty(); id != "" {
+				l.Portfolios = append(l.Portfolios, id)
+			}
+		}
+		return nil, nil
+	}
+	selected, limited := l.Map.pages()
+	isSelected, listed := map[string]bool{}, map[string]bool{}
+	for _, id := range selected {
+		isSelected[id] = true
+	}
+	var grants []connector.Grant
+	for _, row := range rows {
+		if limited && !row.hasToken() && !isSelected[string(row.ID)] {
+			continue
+		}
+		found, err := account(string(row.ID), row.Name)
+		if err != nil {
+			return nil, f.malformed(http.MethodGet, err.Error())
+		}
+		listed[found.ID] = true
+		if !row.hasToken() {
+			grants = append(grants, f.incompleteGrant(l, row, found, foreign))
+			continue
+		}
+		if !l.Inspected {
+			// Without an answer the expiry is unknown.
+			inspected, _ := f.inspect(ctx, c, row.Token)
+			l.Inspected, l.Token = true, inspected.tokenTimes
+		}
+		grants = append(grants, f.pageGrant(row, found, l.Person, &l.Map, l.Token, foreign))
+	}
+	l.Found = l.Found || len(grants) > 0
+	l.Unlisted = slices.DeleteFunc(l.Unlisted, func(id string) bool { return listed[id] })
+	return grants, nil
+}
+
+// pageGrant returns the grant of a Page with its token.
+func (f *facebook) pageGrant(p page, found connector.Account, person string, m *grantMap, token tokenTimes, foreign connector.Fields) connector.Grant {
+	fields := m.applyTo(foreign, p)
+	fields.Set("page_id", found.ID)
+	fields["page_access_token"] = p.Token
+	return connector.Grant{
+		Account: found,
+		UserID:  person,
+		Credentials: connector.Credentials{
+			Fields:         fields,
+			Scopes:         m.scopesOf(p),
+			IssuedAt:       f.now().UTC(),
+			ExpiresAt:      token.ExpiresAt,
+			GrantExpiresAt: token.DataAccessUntil,
+		},
+		Warning: cmp.Or(token.warning(), m.warning(p)),
+	}
+}
+
+// incompleteGrant returns the grant of a Page whose token no list has.
+func (f *facebook) incompleteGrant(l *pageList, p page, found connector.Account, foreign connector.Fields) connector.Grant {
+	return connector.Grant{
+		Account:     found,
+		UserID:      l.Person,
+		Incomplete:  true,
+		Credentials: connector.Credentials{Fields: foreign.Clone(), Scopes: l.Map.scopesOf(p), IssuedAt: f.now().UTC()},
+	}
+}
+
+// complete asks a Page for its token, and Facebook for the map of that token. Where
+// Facebook refuses the inspection, the scopes are those of g, and the expiry is
+// unknown.
+func (f *facebook) complete(ctx context.Context, c client, user connector.Secret, g connector.Grant) (connector.Grant, error) {
+	var p page
+	err := f.get(ctx, c, user, url.PathEscape(g.Account.ID), query("fields", pageFields), &p)
+	switch e := connector.AsError(err); {
+	case err == nil && string(p.ID) == g.Account.ID && p.hasToken():
+	case err == nil, e.Code == connector.ScopeMissing, e.Reason == reasonRoleLost, e.Reason == reasonPageNotGranted:
+		return connector.Grant{}, f.noPageToken(err)
+	default:
+		return connector.Grant{}, err
+	}
+	inspected, err := f.inspect(ctx, c, p.Token)
+	switch e := connector.AsError(err); {
+	case err == nil:
+	case e.Code.TryLater():
+		return connector.Grant{}, err
+	case e.Code.GrantDead():
+		return connector.Grant{}, f.noPageToken(err)
+	}
+	if len(inspected.granted.Scopes) == 0 {
+		inspected.granted.Scopes = g.Credentials.Scopes
+	}
+	found, err := account(string(p.ID), cmp.Or(p.Name, g.Account.Name))
+	if err != nil {
+		return connector.Grant{}, f.malformed(http.MethodGet, err.Error())
+	}
+	return f.pageGrant(p, found, cmp.Or(g.UserID, inspected.userID), &inspected.granted, inspected.tokenTimes, g.Credentials.Fields), nil
+}
+
+// The reasons of refusals that concern one Page.
+const (
+	reasonRoleLost       = "role_lost"
+	reasonPageNotGranted = "page_not_granted"
+	reasonNotVisible     = "not_visible"
+)
+
+const pageNotGranted = "the person did not select this Page, or their role on it is too small: connect again and select it"
+
+// noPageToken returns the error for a Page whose token Facebook does not give.
+func (f *facebook) noPageToken(cause error) *connector.Error {
+	e := f.scopeMissing(nil, cause)
+	e.Reason, e.Message = reasonPageNotGranted, pageNotGranted
+	return e
+}
