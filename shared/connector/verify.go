@@ -47,6 +47,9 @@ func (s *Service) verify(ctx context.Context, p Platform, c Connection) (_ Conne
 		}
 		v, err = s.callVerify(ctx, p, c)
 	}
+	if err == nil && v.Outdated && c.Status == Active {
+		c, err = s.refresh(ctx, p, c, freshness{force: true, since: s.Now()})
+	}
 	if err != nil {
 		return Connection{}, err
 	}
