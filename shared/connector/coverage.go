@@ -16,8 +16,7 @@ import (
 // markUncovered marks the other connections of the person that the consent ended. Those
 // of which the platform did not say it are queued, so that a worker asks.
 func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error {
-	reason := c.platform.Describe().UncoveredReason
-	if reason == "" {
+	if c.platform.Describe().UncoveredReason == "" {
 		return nil
 	}
 	covered, known := c.listed.covered, c.listed.covered != nil
@@ -37,14 +36,13 @@ func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error 
 	if remaining(ctx) < AnswerReserve {
 		return errUnfinished()
 	}
-	notice := Notice{Revoked: true, Reason: reason, At: c.record.RedeemedAt}
 	problems, slots := make([]error, len(gone)), 1
 	if len(gone) > saveRate {
 		slots = saveSlots
 	}
 	c.inParallel(len(gone), slots, func(i int) {
 		if known {
-			_, problems[i] = c.applyNoticeTo(ctx, gone[i], notice)
+			_, problems[i] = c.applyNoticeTo(ctx, gone[i], c.replaced())
 		} else {
 			problems[i] = c.checkSoon(ctx, gone[i])
 		}
@@ -56,10 +54,15 @@ func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error 
 }
 
 // mayHaveEnded reports whether the consent can have ended the tokens of a connection:
-// they are of the operator's app, and of an earlier consent.
+// they are of the operator's app, and were not issued since the code was redeemed.
 func (c *consent) mayHaveEnded(other Connection) bool {
 	return other.Status == Active && other.Client == breakerClient(c.platform, other.Owner, c.credentials) &&
-		other.ConsentID != c.name() && other.consentedAt().Before(c.record.began())
+		other.ConsentID != c.name() && !c.replaced().precedes(other)
+}
+
+// replaced is the notice that the consent replaced what the person granted before.
+func (c *consent) replaced() Notice {
+	return Notice{Revoked: true, Reason: c.platform.Describe().UncoveredReason, At: c.record.RedeemedAt}
 }
 
 // checkSoon makes a connection due.

@@ -545,6 +545,7 @@ func (w *erasureWorld) verifyImports(t *testing.T) {
 // deletes that.
 func (w *erasureWorld) connectAgain(t *testing.T) []connector.Connection {
 	t.Helper()
+	w.sandbox.ClearFaults() // debug_token says what a consent of Facebook covers
 	result, err := w.Callback(t.Context(), w.consentedBy(t, w.person, false))
 	w.history = append(w.history, fmt.Sprintf("connected again: %v", err))
 	if err != nil {

@@ -83,10 +83,15 @@ func (f *facebook) Describe() connector.Description {
 			pageListScope, "pages_read_engagement", "pages_manage_posts",
 			"instagram_basic", "instagram_content_publish", businessesScope,
 		},
-		Required:  []string{pageListScope},
-		Issuers:   f.issuers(facebookIssuer),
-		AppFields: []connector.AppField{{Name: "config_id"}},
-		Notices:   []connector.NoticeKind{{Name: facebookDeauthorize}, {Name: facebookDeletion, Deletion: true}},
+		Required: []string{pageListScope},
+		// A consent replaces what the person granted to the app before: Meta has one
+		// authorization of a person for an app
+		// (https://developers.facebook.com/documentation/facebook-login/guides/permissions,
+		// read 2026-11-25).
+		UncoveredReason: reasonPageNotGranted,
+		Issuers:         f.issuers(facebookIssuer),
+		AppFields:       []connector.AppField{{Name: "config_id"}},
+		Notices:         []connector.NoticeKind{{Name: facebookDeauthorize}, {Name: facebookDeletion, Deletion: true}},
 		// A Page token from a long-lived user token does not expire
 		// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
 		// read 2026-11-23). A new password or a lost role ends it.
