@@ -502,8 +502,8 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		return nil // errors beside data are about parts of the answer
 	}
 	var body struct {
-		Type   string
-		Errors []struct {
+		Type, Reason string
+		Errors       []struct {
 			Code json.RawMessage
 			Type string
 		}
@@ -511,7 +511,7 @@ func (x *twitter) apiError(r reply) *connector.Error {
 	if decode(r.body, &body) != nil {
 		return nil // the page of a proxy, which says nothing about the call
 	}
-	types, codes := []string{lastSegment(body.Type)}, []int{}
+	types, codes := []string{lastSegment(body.Type), body.Reason}, []int{}
 	for _, e := range body.Errors {
 		types, codes = append(types, lastSegment(e.Type)), append(codes, parseInt(e.Code))
 	}
@@ -525,8 +525,16 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		missing := x.scopeMissing([]string{"tweet.write"}, cause)
 		missing.Reason, missing.Message = "read_only_keys", "these keys may only read; set the app to Read and write, then generate new keys"
 		return missing
-	case slices.Contains(types, "client-forbidden"), slices.Contains(types, "client-not-enrolled"):
-		return x.appRefused("attach it to a project in X's console", cause)
+	case slices.Contains(types, "user-suspended"), slices.Contains(codes, 64):
+		return x.actionRequired("account_suspended", "the account is suspended; its person has to appeal at X", cause)
+	case slices.Contains(codes, 326):
+		return x.actionRequired("account_locked", "the account is locked; its person has to sign in to X and unlock it", cause)
+	case slices.Contains(types, "client-not-enrolled"):
+		refused := x.appRefused("move it to the Pay-per-use package and the Production environment in X's console", cause)
+		refused.Reason = "client_not_enrolled"
+		return refused
+	case slices.Contains(types, "client-forbidden"):
+		return x.appRefused("check its project and package in X's console", cause)
 	case slices.Contains(types, "unsupported-authentication"):
 		return x.grantDead("not_a_user_token", cause)
 	case slices.Contains(codes, 32):
@@ -539,6 +547,13 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		return &connector.Error{Code: connector.RateLimited, Message: "X limits the requests; try again later", Err: cause}
 	}
 	return nil
+}
+
+// actionRequired returns the error for a condition of the account that only its
+// person can correct, and only at X. X offers no consent to such an account that
+// would help.
+func (x *twitter) actionRequired(reason, message string, cause error) *connector.Error {
+	return &connector.Error{Code: connector.PlatformUnavailable, Reason: reason, Message: "X (Twitter): " + message, Err: cause}
 }
 
 func lastSegment(u string) string { return u[strings.LastIndexByte(u, '/')+1:] }
