@@ -105,16 +105,16 @@ func (a *attempt) lastingFailure(e *Error) *Error {
 	if cause := (*Error)(nil); e.Reason == reasonAccountUnconfirmed && errors.As(e.Err, &cause) {
 		e = cause
 	}
-	if e.lasting() || e.Code == AppMisconfigured && a.broughtClient() {
+	if e.lasting() || e.Code == AppMisconfigured && bringsClient(a.platform, a.credentials) {
 		return e
 	}
 	return nil
 }
 
-// broughtClient reports whether the credentials brought a client of their own.
-func (a *attempt) broughtClient() bool {
-	return a.credentials.ClientID == "" && slices.ContainsFunc(a.platform.Describe().ClientFields, func(name string) bool {
-		return !a.credentials.Fields[name].Empty()
+// bringsClient reports whether credentials have a client of their own.
+func bringsClient(p Platform, creds Credentials) bool {
+	return creds.ClientID == "" && slices.ContainsFunc(p.Describe().ClientFields, func(name string) bool {
+		return !creds.Fields[name].Empty()
 	})
 }
 

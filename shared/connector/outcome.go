@@ -212,7 +212,7 @@ func (a *attempt) recordFailure(ctx context.Context, o outcome, e *Error) (Conne
 	if err != nil {
 		return a.connection, errors.Join(e, err)
 	}
-	a.tellPlatformQuota(ctx, recorded, a.app, e)
+	a.tellPlatformQuota(ctx, a.platform, recorded, a.app, a.credentials, e)
 	return recorded, e
 }
 

@@ -55,7 +55,7 @@ func (s *Service) Reserve(ctx context.Context, id ID, posts int) (Usage, error) 
 // tellPlatformQuota tells that the platform refused a call because the quota or the
 // credits of the client are used up: once until the quota starts anew, or once a day
 // where waiting does not help.
-func (s *Service) tellPlatformQuota(ctx context.Context, c Connection, app App, e *Error) {
+func (s *Service) tellPlatformQuota(ctx context.Context, p Platform, c Connection, app App, creds Credentials, e *Error) {
 	if e.Code != QuotaExhausted {
 		return
 	}
@@ -63,7 +63,10 @@ func (s *Service) tellPlatformQuota(ctx context.Context, c Connection, app App, 
 	if end.IsZero() {
 		end = s.Now().UTC().Truncate(day).Add(day)
 	}
-	client := cmp.Or(c.Client, hash(NewSecret(app.ClientID))[:16])
+	client := hash(NewSecret(app.ClientID))[:16]
+	if bringsClient(p, creds) {
+		client = breakerClient(p, c.Owner, creds)
+	}
 	reason := cmp.Or(e.Reason, reasonQuotaExhausted)
 	s.tellExhausted(ctx, c, fmt.Sprintf("quota/%s/%s/%s/%d", c.Platform, client, reason, end.Unix()), reason, end)
 }

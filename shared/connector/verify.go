@@ -112,7 +112,7 @@ func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Ver
 	}
 	v, err := s.verifyWith(ctx, p, app, creds)
 	if err != nil {
-		s.tellPlatformQuota(ctx, c, app, AsError(err))
+		s.tellPlatformQuota(ctx, p, c, app, creds, AsError(err))
 		return Verification{}, internal("verifying", err)
 	}
 	return v, nil
