@@ -101,6 +101,12 @@ func (x *twitter) Describe() connector.Description {
 
 		ClientFields: []string{"client_id", "api_key"},
 
+		// X authorizes the account that is signed in in the browser
+		// (https://docs.x.com/tools/mcp, read 2026-11-25). Its page offers others only if
+		// they are signed in there, too
+		// (https://github.com/ComposioHQ/composio/issues/3251, read 2026-11-25).
+		OtherAccount: "sign out of X in this browser first, because X connects the account that is signed in",
+
 		Cadence: connector.Cadence{
 			Model:      connector.Rotating,
 			Lifetime:   twitterLifetime,
@@ -122,6 +128,16 @@ func (x *twitter) AuthorizeURL(app connector.App, a connector.Authorization) (st
 		Scopes:      a.Scopes,
 		Endpoint:    oauth2.Endpoint{AuthURL: x.rewriteOrigin(twitterAuthorize)},
 	}, a, oauth2.S256ChallengeOption(a.Verifier.Reveal())), nil
+}
+
+// AuthorizationError implements connector.Platform. A person who cancels the page of
+// OAuth 1.0a comes back with denied alone
+// (https://github.com/omab/python-social-auth/pull/242, read 2026-11-25).
+func (x *twitter) AuthorizationError(r connector.Refusal) *connector.Error {
+	if r["error"] == "" && r["denied"] != "" {
+		return x.consentDenied()
+	}
+	return x.wire.AuthorizationError(r)
 }
 
 // Redeem implements connector.Platform. X's codes expire after 30 seconds

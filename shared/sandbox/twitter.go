@@ -87,6 +87,9 @@ func newTwitter(s *Sandbox) dialect {
 	)
 	p.aliases = map[string]string{"twitter.com": "x.com", "api.twitter.com": "api.x.com", "upload.twitter.com": "upload.x.com"}
 	p.secrets = []string{twitterAPISecret, twitterBearer}
+	// A person who cancels the page of OAuth 1.0a comes back with the request token
+	// alone (omab/python-social-auth#242, read 2026-11-25).
+	p.refusals = map[string][]string{"denied": {"denied", "sandbox-request-token"}}
 	for _, key := range twitterKeys {
 		p.secrets = append(p.secrets, key.AccessToken, key.AccessTokenSecret)
 	}
