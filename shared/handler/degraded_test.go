@@ -286,3 +286,39 @@ func TestDegraded_Client(t *testing.T) {
 	s.consent(t, s.link(t, map[string]any{"platform": "twitter", "owner": "acme", "connection_id": brought, "return_url": returnURL}), sandbox.Choice{})
 	s.wantRecovered(t, "connected again", brought, "")
 }
+
+// X's limits of a day tell when to try again, and not the window of 15 minutes that has
+// calls left.
+func TestLimitsOfX(t *testing.T) {
+	t.Parallel()
+	for name, tune := range map[string]func(*sandbox.TwitterKnobs){
+		"day of the user": func(k *sandbox.TwitterKnobs) { k.UserDayLimit = 2 },
+		"day of the app":  func(k *sandbox.TwitterKnobs) { k.AppDayLimit = 2 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t)
+			s.sandbox.Tune(func(k *sandbox.Knobs) { tune(k.Twitter()) })
+			id := s.connect(t, "twitter", "acme", sandbox.Choice{})[0]
+			s.do(t, http.MethodPost, "/connections/"+id+"/verify").decode(t, 200, &struct{}{})
+			s.clock.Advance(time.Hour)
+			p := s.do(t, http.MethodPost, "/connections/"+id+"/verify").refused(t, 429, connector.RateLimited)
+			if p.RetryAfter != 23*60*60 {
+				t.Errorf("again after %d s, want 23 hours", p.RetryAfter)
+			}
+			s.wantHealthy(t, "throttled", id, false)
+		})
+	}
+}
+
+// The remedy for an app in the wrong package is that of X's pages of today.
+func TestNotEnrolledAtX(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	id := s.connect(t, "twitter", "acme", sandbox.Choice{})[0]
+	s.sandbox.Tune(func(k *sandbox.Knobs) { k.Twitter().NotEnrolled = true })
+	p := s.do(t, http.MethodPost, "/connections/"+id+"/verify").refused(t, 502, connector.AppMisconfigured)
+	if p.Reason != "client_not_enrolled" || !strings.Contains(p.Detail, "Pay-per-use package and the Production environment") {
+		t.Errorf("got %+v", p)
+	}
+}
