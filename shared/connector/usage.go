@@ -71,6 +71,24 @@ func (s *Service) tellPlatformQuota(ctx context.Context, p Platform, c Connectio
 	s.tellExhausted(ctx, c, fmt.Sprintf("quota/%s/%s/%s/%d", c.Platform, client, reason, end.Unix()), reason, end)
 }
 
+// tellQuotaOf is tellPlatformQuota for a connection whose credentials are not at hand. A
+// failure to read them is logged.
+func (s *Service) tellQuotaOf(ctx context.Context, p Platform, c Connection, e *Error) {
+	if e.Code != QuotaExhausted {
+		return
+	}
+	creds, err := s.readCredentials(ctx, c)
+	var app App
+	if err == nil {
+		app, err = s.app(ctx, c.Platform)
+	}
+	if err != nil {
+		s.Log.ErrorContext(ctx, "telling that a quota is exhausted, to be tried again", "platform", string(c.Platform), "error", err)
+		return
+	}
+	s.tellPlatformQuota(ctx, p, c, app, creds, e)
+}
+
 // tellExhausted sends one event a period, however many ask. The marker of the period is
 // set after the event is owed, so that a crash in between costs no event. A failure is
 // logged: the next caller tries again.

@@ -49,6 +49,7 @@ func (s *Service) verify(ctx context.Context, p Platform, c Connection) (_ Conne
 		v, err = s.callVerify(ctx, p, c)
 	}
 	if err != nil {
+		s.tellQuotaOf(ctx, p, c, AsError(err))
 		return Connection{}, s.recordFinding(ctx, c, err)
 	}
 	return s.storeVerified(ctx, p, c, v, s.verify)
@@ -112,7 +113,6 @@ func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Ver
 	}
 	v, err := s.verifyWith(ctx, p, app, creds)
 	if err != nil {
-		s.tellPlatformQuota(ctx, p, c, app, creds, AsError(err))
 		return Verification{}, internal("verifying", err)
 	}
 	return v, nil
