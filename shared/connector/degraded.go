@@ -119,11 +119,12 @@ func bringsClient(p Platform, creds Credentials) bool {
 }
 
 // recordFinding records what a check of the account found, if it lasts, and returns
-// cause. The same finding is recorded once. A failure to write is logged: the next check
-// finds it again.
+// cause. The same finding is recorded once. A quota is that of the app, and would remain
+// on the record of an account that nothing checks again. A failure to write is logged: the
+// next check finds it again.
 func (s *Service) recordFinding(ctx context.Context, c Connection, cause error) error {
 	e, consent := AsError(cause), c.ConsentID
-	if !e.lasting() || c.Status != Active {
+	if !e.lasting() || e.Code == QuotaExhausted || c.Status != Active {
 		return cause
 	}
 	_, err := s.commit(ctx, c, func(c *Connection) error {

@@ -254,6 +254,9 @@ func TestDegraded_Credits(t *testing.T) {
 		s.clock.Advance(24 * time.Hour)
 		s.do(t, http.MethodPost, "/connections/"+first+"/verify").refused(t, 429, connector.QuotaExhausted)
 		s.do(t, http.MethodPost, "/connections/"+second+"/refresh").refused(t, 429, connector.QuotaExhausted)
+		if c := s.show(t, first); c["status_reason"] != "" {
+			t.Errorf("day %d: one answer of 402 is the status reason %v", day, c["status_reason"])
+		}
 		if got := told(); len(got) != day || got[day-1] != "credits_depleted" {
 			t.Errorf("day %d: Quota Exhausted was sent for %q", day, got)
 		}
