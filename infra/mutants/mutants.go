@@ -291,8 +291,8 @@ func mutants() []mutant {
 			Name:    "finding-of-former-credentials-recorded",
 			Guard:   "What a check found is not recorded of the credentials that a consent brought meanwhile.",
 			File:    dir + "degraded.go",
-			Find:    `c.Status != Active || c.ConsentID != consent`,
-			Replace: `c.Status != Active || false`,
+			Find:    `c.Status != Active || c.ConsentID != consent {`,
+			Replace: `c.Status != Active || consent == "" {`,
 		},
 		{
 			Name:    "renewal-clears-finding",

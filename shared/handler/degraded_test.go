@@ -106,19 +106,25 @@ func TestDegraded_AccountOfX(t *testing.T) {
 	}
 }
 
-// Suspended accounts of many owners do not keep the accounts of others from being
-// refreshed.
+// Blocked accounts of many owners do not keep those of others from being refreshed.
 func TestDegraded_Breaker(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	works := s.importKeys(t, "acme", true)
-	person := s.show(t, works)["account_id"].(string)
-	s.sandbox.Tune(func(k *sandbox.Knobs) { k.Twitter().Suspended = []string{person} })
+	people := s.sandbox.People("facebook")
+	works := s.connect(t, "facebook", "acme", sandbox.Choice{Account: people[0].ID})[0]
+	var blocked []string
 	for i := range 8 {
-		id := s.importKeys(t, fmt.Sprint("owner ", i), false)
-		s.do(t, http.MethodPost, "/connections/"+id+"/refresh").refused(t, 503, connector.PlatformUnavailable)
+		blocked = append(blocked, s.connect(t, "facebook", fmt.Sprint("owner ", i), sandbox.Choice{Account: people[1].ID})...)
 	}
-	s.sandbox.Tune(func(k *sandbox.Knobs) { k.Twitter().Suspended = nil })
+	s.sandbox.Fault(sandbox.Fault{
+		Platform: "facebook", Endpoint: "node", Account: people[1].ID, Kind: sandbox.Body, Status: 400, Times: -1,
+		Text: `{"error":{"code":368,"message":"test"}}`,
+	})
+	for _, id := range blocked {
+		if p := s.do(t, http.MethodPost, "/connections/"+id+"/refresh").refused(t, 503, connector.PlatformUnavailable); p.Reason != "blocked_for_policy" {
+			t.Errorf("got %+v", p)
+		}
+	}
 	s.do(t, http.MethodPost, "/connections/"+works+"/refresh").decode(t, 200, &struct{}{})
 }
 
