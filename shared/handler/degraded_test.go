@@ -296,6 +296,26 @@ func TestDegraded_Client(t *testing.T) {
 	s.wantRecovered(t, "connected again", brought, "")
 }
 
+// A person who consents with such an account is told what to do at X.
+func TestConsent_AccountOfX(t *testing.T) {
+	t.Parallel()
+	for reason, row := range map[string]struct {
+		tune func(*sandbox.TwitterKnobs, []string)
+		says string
+	}{
+		"account_suspended": {func(k *sandbox.TwitterKnobs, who []string) { k.Suspended = who }, "Appeal there"},
+		"account_locked":    {func(k *sandbox.TwitterKnobs, who []string) { k.Locked = who }, "Sign in there and unlock it"},
+	} {
+		s := newStack(t)
+		who := []string{s.sandbox.People("twitter")[0].ID}
+		s.sandbox.Tune(func(k *sandbox.Knobs) { row.tune(k.Twitter(), who) })
+		f := s.flow(t, "twitter", sandbox.Choice{})
+		if page := f.finish(t, with("accept", browserUse)); page.StatusCode != 503 || !strings.Contains(page.Body, row.says) {
+			t.Errorf("%s: %d %s", reason, page.StatusCode, page.Body)
+		}
+	}
+}
+
 // X's limits of a day tell when to try again, and not the window of 15 minutes that has
 // calls left.
 func TestLimitsOfX(t *testing.T) {
