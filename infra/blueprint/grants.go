@@ -117,7 +117,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put, update, remove}, "ticket#confirmation#*"),
 			onRecords([]string{get, put}, "ticket#refresh_token#*", "ticket#stand_in#*"),
 			onRecords([]string{get}, "ticket#erased#*"),
-			onRecords([]string{update}, "counter#budget/*", "counter#forced/*", "counter#posts/*"),
+			onRecords([]string{update}, "counter#budget/*", "counter#forced/*", "counter#posts/*", "counter#quota/*"),
 			onRecords([]string{get, update}, "breaker#*"),
 			onRecords([]string{get, put, update}, "suspensions#all"),
 			queryOwners(),
@@ -161,7 +161,7 @@ func refreshGrants() []Grant {
 		onRecords([]string{get, put, remove}, "account#*"),      // a check may find the account
 		onRecords([]string{get, update}, "breaker#*"),
 		onRecords([]string{get}, "suspensions#all"),
-		onRecords([]string{update}, "counter#forced/*", "counter#budget/*"),
+		onRecords([]string{update}, "counter#forced/*", "counter#budget/*", "counter#quota/*"),
 		queryPersons(),
 		{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
 		{Resource: ConnectionSecrets, Actions: []string{"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:CreateSecret", "secretsmanager:DeleteSecret"}},

@@ -279,6 +279,49 @@ func mutants() []mutant {
 			Replace: `if failure != nil && (true || !servable`,
 		},
 		{
+			Name:    "one-failure-degrades",
+			Guard:   "A failure of a refresh degrades a connection only if it lasts, and the third time in a row.",
+			File:    dir + "outcome.go",
+			Find:    `c.Degraded.Failures >= degradedAfter`,
+			Replace: `true`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "finding-of-former-credentials-recorded",
+			Guard:   "What a check found is not recorded of the credentials that a consent brought meanwhile.",
+			File:    dir + "degraded.go",
+			Find:    `c.Status != Active || c.ConsentID != consent {`,
+			Replace: `c.Status != Active || consent == "" {`,
+		},
+		{
+			Name:    "renewal-clears-finding",
+			Guard:   "A renewal of tokens does not clear what a check of the account found.",
+			File:    dir + "degraded.go",
+			Find:    `if c.Degraded.Checked && !onlyChecked {`,
+			Replace: `if false {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "check-clears-failing-renewal",
+			Guard:   "A check of the account does not clear that the tokens cannot be renewed.",
+			File:    dir + "degraded.go",
+			Find:    `if c.Degraded.Checked || c.ExpiresAt.IsZero()`,
+			Replace: `if true || c.ExpiresAt.IsZero()`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "account-opens-breaker",
+			Guard:   "A failure that lasts, and is about one account, does not open the breaker.",
+			File:    dir + "breaker.go",
+			Find:    `e != nil && !e.lasting() && `,
+			Replace: `e != nil && `,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
 			Name:    "notice-during-refresh-ignored",
 			Guard:   "A token of a connection that a notice marked needs_reauth during the refresh is not returned.",
 			File:    dir + "token.go",

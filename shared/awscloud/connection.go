@@ -56,6 +56,10 @@ type connectionItem struct {
 	AttemptCode      connector.Code `dynamodbav:"attempt_code,omitempty"`
 	AttemptMessage   string         `dynamodbav:"attempt_message,omitempty"`
 	AttemptRetryAt   time.Time      `dynamodbav:"attempt_retry_at,omitempty"`
+	DegradedCode     connector.Code `dynamodbav:"degraded_code,omitempty"`
+	DegradedFailures int            `dynamodbav:"degraded_failures,omitempty"`
+	DegradedChecked  bool           `dynamodbav:"degraded_checked,omitempty"`
+	DegradedWarning  string         `dynamodbav:"degraded_warning,omitempty"`
 	ExpiryNoticeDays int            `dynamodbav:"warned,omitempty"`
 	ConsentedAt      time.Time      `dynamodbav:"consented_at,omitempty"`
 	Purge            bool           `dynamodbav:"purge,omitempty"`
@@ -92,6 +96,8 @@ func encodeConnection(c connector.Connection, write string) item {
 		LeaseHolder: c.Lease.Holder, LeaseUntil: c.Lease.Until,
 		AttemptOf: c.Attempt.Generation, AttemptAt: c.Attempt.At, AttemptUncertain: c.Attempt.Uncertain,
 		AttemptCode: c.Attempt.Code, AttemptMessage: c.Attempt.Message, AttemptRetryAt: c.Attempt.RetryAt,
+		DegradedCode: c.Degraded.Code, DegradedFailures: c.Degraded.Failures,
+		DegradedChecked: c.Degraded.Checked, DegradedWarning: c.Degraded.Warning,
 		ExpiryNoticeDays: c.ExpiryNoticeDays,
 		ConsentedAt:      c.ConsentedAt, Purge: c.Purge, ForgetSecret: c.ForgetSecret,
 		Write:   write,
@@ -128,6 +134,9 @@ func decodeConnection(from item) (connector.Connection, error) {
 		Attempt: connector.Attempt{
 			Generation: i.AttemptOf, At: i.AttemptAt, Uncertain: i.AttemptUncertain,
 			Code: i.AttemptCode, Message: i.AttemptMessage, RetryAt: i.AttemptRetryAt,
+		},
+		Degraded: connector.Degradation{
+			Failures: i.DegradedFailures, Code: i.DegradedCode, Checked: i.DegradedChecked, Warning: i.DegradedWarning,
 		},
 		ExpiryNoticeDays: i.ExpiryNoticeDays,
 		ConsentedAt:      i.ConsentedAt, Purge: i.Purge, ForgetSecret: i.ForgetSecret,

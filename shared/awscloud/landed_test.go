@@ -445,7 +445,7 @@ func TestLanded_Callback(t *testing.T) {
 	state := d.landed.State
 	for _, want := range []connector.Code{connector.AccessDenied, connector.AccessDenied} { // a reload gets the same answer
 		result, err := d.Callback(t.Context(), connector.CallbackRequest{
-			Platform: state.Platform, State: connector.NewSecret(state.State), Error: "access_denied",
+			Platform: state.Platform, State: connector.NewSecret(state.State), Refusal: connector.Refusal{"error": "access_denied"},
 			Browser: func(name string) connector.Secret {
 				if name != state.CookieName {
 					return connector.Secret{}

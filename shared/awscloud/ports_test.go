@@ -164,7 +164,11 @@ func TestTable_AttributeNames(t *testing.T) {
 	c.AccountName, c.StatusReason, c.Failures = "name", "reason", 2
 	c.Scopes, c.MissingScopes = []string{"a"}, []string{"b"}
 	c.ExpiresAt, c.LastRefreshedAt, c.VerifiedAt = now, now, now
-	create(t, table, c)
+	c.Degraded = connector.Degradation{Failures: 3, Code: connector.ScopeMissing, Checked: true, Warning: "warning"}
+	created := create(t, table, c)
+	if read, err := table.Connection(t.Context(), c.ID); err != nil || read.Degraded != created.Degraded || read.Degraded != c.Degraded {
+		t.Errorf("the degradation is read as %+v, %v", read.Degraded, err)
+	}
 	out, err := client.GetItem(t.Context(), &dynamodb.GetItemInput{
 		TableName: &name, Key: map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: "connection#" + string(c.ID)}},
 	})
@@ -174,6 +178,7 @@ func TestTable_AttributeNames(t *testing.T) {
 	for _, attribute := range []string{
 		"id", "platform", "owner", "account_id", "account_name", "scopes", "missing_scopes", "status", "status_reason",
 		"expires_at", "refresh_at", "last_refreshed_at", "failures", "verified_at", "created_at", "updated_at", "revision",
+		"degraded_code", "degraded_failures", "degraded_checked", "degraded_warning",
 	} {
 		if out.Item[attribute] == nil {
 			t.Errorf("the record has no attribute %q", attribute)

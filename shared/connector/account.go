@@ -132,6 +132,7 @@ func (a *attempt) storeConfirmed(ctx context.Context) (Connection, error) {
 		c.setUser(a.userID)
 		c.VerifiedAt = a.Now().UTC()
 		c.Failures, c.Attempt = 0, Attempt{}
+		c.clearDegraded()
 		c.Lease.release(a.connection.Lease.Holder)
 		return nil
 	})

@@ -134,10 +134,11 @@ func (s *Service) allow(ctx context.Context, key BreakerKey, owner string, now t
 }
 
 // recordCall records how a call went that the breaker allowed. A failure to write
-// is logged: the breaker saves calls, and nothing depends on it.
+// is logged: the breaker saves calls, and nothing depends on it. A failure that lasts is
+// about one account: the platform serves the client.
 func (s *Service) recordCall(ctx context.Context, t turn, outcome error) {
 	e := AsError(outcome)
-	if e != nil && (e.Code == PlatformUnavailable || e.Code == RateLimited || e.Code == AppMisconfigured) {
+	if e != nil && !e.lasting() && (e.Code == PlatformUnavailable || e.Code == RateLimited || e.Code == AppMisconfigured) {
 		s.recordFailedCall(&t, e)
 	} else if !t.recordSuccess() {
 		return

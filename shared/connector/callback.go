@@ -14,8 +14,10 @@ type CallbackRequest struct {
 	State, Code Secret
 	// Browser reads a cookie. It returns the empty Secret where there is none.
 	Browser func(cookieName string) Secret
-	// Error and Issuer are the parameters error and iss, as they came.
-	Error, Issuer string
+	// Issuer is the parameter iss, as it came.
+	Issuer string
+	// Refusal has the RefusalParameters that came, as they came.
+	Refusal Refusal
 }
 
 // CallbackResult is what became of an authorization. ReturnURL is set, also
@@ -74,9 +76,20 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
 	if err := c.bringToAnswer(ctx, r); err != nil {
-		return result, err
+		return result, withRemedy(result.Platform, err)
 	}
-	return c.answer(ctx, r, result)
+	result, err = c.answer(ctx, r, result)
+	return result, withRemedy(result.Platform, err)
+}
+
+// withRemedy adds to an AccountMismatch how the person selects another account there.
+func withRemedy(d Description, err error) error {
+	if d.OtherAccount == "" || !errors.Is(err, AccountMismatch) {
+		return err
+	}
+	e := *AsError(err)
+	e.Message += "; " + d.OtherAccount
+	return &e
 }
 
 // result is what every answer to the browser of the consent has.
@@ -143,7 +156,7 @@ func (c *consent) bringToAnswer(ctx context.Context, r CallbackRequest) error {
 	for try := 0; !c.record.answered(); try++ {
 		free := c.record.Phase == consentOpen || !c.Now().Before(c.record.Until)
 		switch {
-		case c.record.Phase == consentOpen && r.Error == "" && r.Code.Empty():
+		case c.record.Phase == consentOpen && r.Code.Empty() && c.refusal(r) == nil:
 			return Invalid("code", "missing")
 		case free && insufficientTime(ctx), remaining(ctx) < StoreBudget:
 			return errUnfinished()
@@ -177,9 +190,10 @@ func (c *consent) proceed(ctx context.Context, r CallbackRequest) error {
 	if err := c.take(ctx, r.browser(c.secure())); err != nil {
 		return err
 	}
+	if refusal := c.refusal(r); refusal != nil {
+		return c.fail(ctx, refusal, nil)
+	}
 	switch {
-	case r.Error != "":
-		return c.fail(ctx, c.platform.AuthorizationError(r.Error), nil)
 	case c.record.Confirm && c.authorization.ReturnURL == "":
 		return c.fail(ctx, Invalid("return_url", "there is none that the confirmation could be sent to"), nil)
 	}
@@ -190,6 +204,15 @@ func (c *consent) proceed(ctx context.Context, r CallbackRequest) error {
 		return err
 	}
 	return c.complete(ctx)
+}
+
+// refusal returns what the platform says in place of a code, nil where it sent one. A
+// platform may add other parameters than error to a code.
+func (c *consent) refusal(r CallbackRequest) *Error {
+	if r.Refusal["error"] == "" && !r.Code.Empty() {
+		return nil
+	}
+	return c.platform.AuthorizationError(r.Refusal)
 }
 
 // redeem exchanges the code, once.

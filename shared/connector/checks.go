@@ -40,7 +40,13 @@ func checkOwner(owner string) error {
 	return checkText("owner", owner, maxOwner)
 }
 
+// checkText accepts one line of at most longest characters.
 func checkText(field, text string, longest int) error {
+	return checkClean(field, text, longest, Line)
+}
+
+// checkClean accepts text that clean returns as it is. clean is Line or AccountName.
+func checkClean(field, text string, longest int, clean func(string) (string, string)) error {
 	switch {
 	case text == "":
 		return Invalid(field, "missing")
@@ -49,8 +55,8 @@ func checkText(field, text string, longest int) error {
 	case utf8.RuneCountInString(text) > longest:
 		return Invalid(field, fmt.Sprintf("longer than %d characters", longest))
 	}
-	line, problem := Line(text)
-	if problem == "" && line != text {
+	cleaned, problem := clean(text)
+	if problem == "" && cleaned != text {
 		problem = "begins or ends with a blank"
 	}
 	if problem != "" {

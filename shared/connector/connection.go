@@ -97,6 +97,10 @@ type Connection struct {
 	// Attempt is what is known of the last exchange that did not succeed.
 	Attempt Attempt
 
+	// Degraded is what keeps an active connection from working, and does not pass by
+	// itself.
+	Degraded Degradation
+
 	// ExpiryNoticeDays is how many days before GrantExpiresAt the last
 	// Connection Expiring was about; zero: none was sent.
 	ExpiryNoticeDays int

@@ -62,7 +62,7 @@ func (s *Service) markDisconnected(ctx context.Context, c Connection, purge bool
 func disconnect(c *Connection) {
 	c.Status, c.StatusReason = Disconnected, ""
 	c.RefreshAt, c.Failures = time.Time{}, 0
-	c.Lease, c.Attempt = Lease{}, Attempt{}
+	c.Lease, c.Attempt, c.Degraded = Lease{}, Attempt{}, Degradation{}
 }
 
 // ended reports whether c was disconnected, and whether for good: what is stored

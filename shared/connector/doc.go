@@ -10,7 +10,7 @@
 //
 // Each use case is one file, named after it: link, link_show, start, callback,
 // choose, confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
-// notice, erasure, app, suspension. Its tests are beside it. Seventeen files hold what several
+// notice, erasure, app, suspension. Its tests are beside it. Eighteen files hold what several
 // use cases share:
 //
 //	grant.go          saves a grant: creates a connection or replaces its credentials
@@ -29,6 +29,7 @@
 //	complete.go       completes a consent whose code was redeemed
 //	save.go           saves the accounts of a consent, in parts where they are many
 //	coverage.go       finds the connections that a consent ended
+//	degraded.go       failures that do not pass by themselves
 //	events.go         what the operator's product is told, until the bus accepted it
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
@@ -84,6 +85,9 @@
 //	owed          of renewed tokens of an import: the platform must still be asked
 //	              for their account (AccountOwed); of an event: the bus has not accepted
 //	              it yet (owedEvent)
+//	lasting       of a failure: it does not pass by itself
+//	degraded      of an active connection: a lasting failure keeps it from working; of
+//	              a token: it is that of such a connection, or was not refreshed in time
 //	breaker       stops the calls of a client that the platform refuses or cannot serve:
 //	              for everybody, or for one owner whose calls alone fail
 //	suspension    withholds the tokens of one connection, owner or platform, or of
@@ -200,6 +204,12 @@
 // holds, after which the grant is revoked and the link is good. A grant of the person
 // who was connected by the same link is discarded and not revoked.
 //
+// I23. A connection is degraded only by a failure that somebody has to mend at the
+// platform: by the third one of its refreshes in a row, or by the finding of a check about
+// its present credentials. It stays active, and what still works is handed out. The
+// refusal of the operator's app degrades no connection, and a lasting failure of one
+// account does not open the breaker.
+//
 // # Outcomes of an attempt
 //
 //	outcome      what happened                     what is written                         who is told
@@ -215,7 +225,9 @@
 //	account      credentials of another account    credentials; then reference,            Reauthorization Required
 //	changed                                        needs_reauth (account_changed)
 //	transient    the platform or network failed    failures + 1, code, retry times; mark   the caller; with a live
-//	                                               stays uncertain if no answer came       token: degraded; the breaker
+//	                                               stays uncertain if no answer came;      token: degraded; the breaker,
+//	                                               the third lasting failure in a row:     unless it is lasting;
+//	                                               degraded                                Connection Degraded
 //	app refused  the platform refused the app,     code; failures as before                the caller; the breaker, unless
 //	             or another app is stored                                                  another app is stored;
 //	                                                                                       with a live token: degraded
@@ -270,6 +282,11 @@
 //	                                   storeVerified (the platform says that it works)
 //	            manual → active        applyGrant
 //	            any → disconnected     markDisconnected; eraseConnection; endStandIn
+//	degraded    no → yes               recordFailure, at the third lasting failure in a row;
+//	                                   recordFinding, of a check
+//	            yes → no               commitRenewed, unless a check found it and the tokens were renewed;
+//	                                   storeVerified, unless only renewals fail; storeConfirmed; applyGrant;
+//	                                   applyReconciled; whatever ends active
 //	            disconnected → purged  markDisconnected, eraseConnection; then purge deletes the record
 //
 // commit sets no RefreshAt on a connection that is marked needs_reauth: nothing of

@@ -67,10 +67,12 @@ const (
 	// account.
 	ReasonAccountChanged = "account_changed"
 
+	reasonAccountGone        = "account_gone"        // the tokens work, and belong to no account of the platform
 	reasonAccountUnconfirmed = "account_unconfirmed" // the platform has not named the account of renewed tokens yet
 	reasonAppNotApproved     = "app_not_approved"    // posts by hand until the platform approves the app
 	reasonAppReplaced        = "app_replaced"        // the stored app is not the one that was consented to
 	reasonBudgetExceeded     = "budget_exceeded"     // of a link, a consent or an owner
+	reasonClientRefused      = "client_refused"      // the one that an import brought
 	reasonCredentialsMissing = "credentials_missing" // the vault has lost them
 	reasonDataDeletion       = "data_deletion"       // the person asked for it, through the platform
 	reasonEndedByOperator    = "ended_by_operator"   // a link
@@ -83,9 +85,11 @@ const (
 	reasonNotChosen          = "not_chosen"          // in time
 	reasonNotConfirmed       = "not_confirmed"       // in time
 	reasonOutcomeUnknown     = "outcome_unknown"     // of the last exchange: its answer was lost; of a link: its function crashed
+	reasonQuotaExhausted     = "quota_exhausted"     // of the app, at the platform
 	reasonRevocationPending  = "revocation_pending"  // the platform could not be asked to end the grant yet
 	reasonRotationLost       = "rotation_lost"       // the answer with the new refresh token was
 	reasonSameAccount        = "same_account"        // another connection of the owner has the account
+	reasonScopeMissing       = "scope_missing"       // the grant lacks what its own check needs
 	reasonTooManyAccounts    = "too_many_accounts"   // for one consent
 	reasonUnfinished         = "unfinished"          // a consent: it is continued
 	reasonVerified           = "verified"            // it works after all
@@ -101,7 +105,9 @@ type Error struct {
 	Message string
 
 	// Reason is a short stable word for programs and for a connection's
-	// status_reason, such as "rotation_lost"; often empty.
+	// status_reason, such as "rotation_lost"; often empty. A platform gives one with
+	// PlatformUnavailable only where the failure does not pass by itself: a person has
+	// to act at the platform, as for a locked account.
 	Reason string
 
 	// MissingScopes is set with ScopeMissing.

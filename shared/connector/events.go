@@ -56,9 +56,24 @@ func draftEvents(before *Connection, after Connection) []draft {
 		return []draft{{EventRecovered, reasonVerified}} // (I7)
 	case before.Status == NeedsReauth:
 		return []draft{{EventRecovered, ""}}
+	case before.Degraded.Code != "" && after.Degraded.Code == "":
+		recovered := draft{EventRecovered, ""}
+		if after.Credentials.Generation == before.Credentials.Generation {
+			recovered.reason = reasonVerified
+		}
+		return append([]draft{recovered}, draftExpiring(*before, after)...)
 	case after.ConsentID != before.ConsentID:
 		return []draft{{EventConnected, ""}}
-	case after.ExpiryNoticeDays != 0 && after.ExpiryNoticeDays != before.ExpiryNoticeDays:
+	case after.Degraded.Code != "" && (before.Degraded.Code == "" || after.StatusReason != before.StatusReason):
+		return []draft{{EventDegraded, after.StatusReason}}
+	}
+	return draftExpiring(*before, after)
+}
+
+// draftExpiring returns the event of an active connection whose grant ends soon, if a
+// write is the first that says so.
+func draftExpiring(before, after Connection) []draft {
+	if after.ExpiryNoticeDays != 0 && after.ExpiryNoticeDays != before.ExpiryNoticeDays {
 		return []draft{{EventExpiring, fmt.Sprintf("expires within %d days", after.ExpiryNoticeDays)}}
 	}
 	return nil

@@ -102,6 +102,22 @@ func happenings() []happening {
 		{"a check that succeeds", deauthorized, func(t *testing.T, b *bench, c connector.Connection) {
 			b.Verify(t.Context(), c.ID)
 		}, connector.EventRecovered, "verified"},
+		{"a check that finds no channel", connected("youtube"), func(t *testing.T, b *bench, c connector.Connection) {
+			b.noChannel()
+			b.Verify(t.Context(), c.ID)
+		}, connector.EventDegraded, "no_channel"},
+		{"a check that finds it again", func(t *testing.T, b *bench) connector.Connection {
+			c := connected("youtube")(t, b)
+			b.noChannel()
+			b.Verify(t.Context(), c.ID)
+			return c
+		}, func(t *testing.T, b *bench, c connector.Connection) {
+			b.Verify(t.Context(), c.ID)
+		}, connector.EventRecovered, "verified"},
+		{"credits that are spent", connected("twitter"), func(t *testing.T, b *bench, c connector.Connection) {
+			b.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "me", Kind: sandbox.Quota, Times: -1})
+			b.Verify(t.Context(), c.ID)
+		}, connector.EventQuota, "credits_depleted"},
 		{"a disconnection", connected("twitter"), func(t *testing.T, b *bench, c connector.Connection) {
 			b.Disconnect(t.Context(), c.ID, false)
 		}, connector.EventDisconnected, ""},
@@ -312,6 +328,10 @@ func (n *transitions) note(before *connector.Connection, after connector.Connect
 		add(connector.EventDisconnected)
 	case changed && before.Status == connector.NeedsReauth:
 		add(connector.EventRecovered)
+	case before.Degraded.Code != "" && after.Degraded.Code == "" && after.Status == connector.Active:
+		add(connector.EventRecovered)
+	case after.Degraded.Code != "" && before.Degraded.Code == "":
+		add(connector.EventDegraded)
 	case changed, after.Status == connector.Active && after.ConsentID != before.ConsentID:
 		add(connector.EventConnected)
 	}

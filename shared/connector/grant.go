@@ -319,7 +319,7 @@ func applyGrant(c *Connection, g Grant, requested []string) {
 	c.ConsentedAt = g.ConsentedAt
 	c.setScopes(requested, g.Credentials.Scopes)
 	c.Attempt = Attempt{}
-	c.Failures = 0
+	c.Failures, c.Degraded = 0, Degradation{}
 	c.LastRefreshedAt, c.VerifiedAt = time.Time{}, g.VerifiedAt
 }
 

@@ -267,7 +267,7 @@ func (b *bench) consent(ctx context.Context, name connector.Name, link connector
 		Platform: name,
 		State:    connector.NewSecret(u.Query().Get("state")),
 		Code:     connector.NewSecret(u.Query().Get("code")),
-		Error:    u.Query().Get("error"),
+		Refusal:  connector.Refusal{"error": u.Query().Get("error")},
 		Issuer:   u.Query().Get("iss"),
 		Browser: func(cookie string) connector.Secret {
 			if cookie != started.CookieName {

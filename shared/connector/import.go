@@ -325,7 +325,7 @@ func (r ImportRequest) check() error {
 		return err
 	}
 	if r.AccountName != "" {
-		if err := checkText("account_name", r.AccountName, maxAccountName); err != nil {
+		if err := checkClean("account_name", r.AccountName, maxAccountName, AccountName); err != nil {
 			return err
 		}
 	}

@@ -240,6 +240,7 @@ func (s *Service) changed(c Connection, change func(*Connection) error) (Connect
 	}
 	if c.Status == NeedsReauth {
 		c.RefreshAt = time.Time{} // nothing is due, whatever a late writer computed
+		c.Degraded = Degradation{}
 	}
 	c.UpdatedAt = s.Now().UTC()
 	return c, nil

@@ -145,6 +145,7 @@ func (a *attempt) applyRenewed(c *Connection, ref CredentialsRef) {
 	c.setUser(a.renewed.UserID)
 	c.LastRefreshedAt = now
 	c.Failures, c.Attempt = 0, Attempt{}
+	c.clearRenewed(a.onlyChecked())
 	switch {
 	case c.accountChanged(a.renewed):
 		c.markAccountChanged()
@@ -169,12 +170,18 @@ func (a *attempt) discardLate(ctx context.Context) (Connection, error) {
 
 // recordFailure records an exchange whose failure passes by itself, or by a
 // change of the operator: the connection backs off. A refused app is not
-// counted as a failure of the connection.
+// counted as a failure of the connection. A failure that lasts degrades the connection
+// once it occurred degradedAfter times in a row.
 func (a *attempt) recordFailure(ctx context.Context, o outcome, e *Error) (Connection, error) {
 	rotates := a.connection.Attempt.Uncertain
 	recorded, err := a.release(ctx, func(c *Connection) error {
 		if o != outcomeAppRefused {
 			c.Failures++
+		}
+		if lasting := a.lastingFailure(e); lasting != nil && c.Status == Active {
+			if c.Degraded.Failures++; c.Degraded.Failures >= degradedAfter {
+				c.degrade(lasting, false)
+			}
 		}
 		c.Client = a.turn.breaker.Client
 		caller, sweep := a.backoff(max(c.Failures, 1), e.RetryAfter)
@@ -205,6 +212,7 @@ func (a *attempt) recordFailure(ctx context.Context, o outcome, e *Error) (Conne
 	if err != nil {
 		return a.connection, errors.Join(e, err)
 	}
+	a.tellPlatformQuota(ctx, a.platform, recorded, a.app, a.credentials, e)
 	return recorded, e
 }
 

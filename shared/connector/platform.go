@@ -28,10 +28,11 @@ type Platform interface {
 	// state, the scopes, the redirect URI and the code challenge of a.
 	AuthorizeURL(app App, a Authorization) (string, error)
 
-	// AuthorizationError returns what the error parameter of the redirect
-	// means (RFC 6749, 4.1.2.1). Anybody can send that parameter, so that the
-	// error repeats nothing of it.
-	AuthorizationError(code string) *Error
+	// AuthorizationError returns what the parameters of the redirect mean that say
+	// why there is no code (RFC 6749, 4.1.2.1), or nil where none of them is one
+	// of this platform's. Anybody can send these parameters, so that the error repeats
+	// nothing of them.
+	AuthorizationError(r Refusal) *Error
 
 	// Redeem redeems code, once, and returns what it yielded. It asks the platform
 	// for nothing else, since the code is spent and what it yielded exists in the
@@ -100,6 +101,15 @@ type Platform interface {
 	// key. An Import that asks the platform sets VerifiedKey if the platform
 	// accepted the credentials with this key.
 	AppKey(app App, c Credentials) string
+}
+
+// Refusal is the parameters of a redirect that say why there is no code, by name.
+type Refusal map[string]string
+
+// RefusalParameters returns the names that a Refusal may have. RFC 6749 has error. The
+// others are those of platforms that leave error out.
+func RefusalParameters() []string {
+	return []string{"error", "error_code", "error_reason", "error_type", "errCode", "denied"}
 }
 
 // Signer is a Platform whose API takes signed requests.
@@ -224,6 +234,11 @@ type Description struct {
 	// Notices are the kinds of notices that the platform sends, each with a
 	// route of its own. A platform that has any is a Noticer.
 	Notices []NoticeKind
+
+	// OtherAccount says how a person gives consent for another account than before,
+	// where the platform's page does not offer the choice. It is part of a sentence,
+	// and empty where the page does.
+	OtherAccount string
 
 	Cadence Cadence
 	Guide   Guide

@@ -299,6 +299,7 @@ const (
 	EventDisconnected EventType = "Connection Disconnected"
 	EventQuota        EventType = "Quota Exhausted"
 	EventExpiring     EventType = "Connection Expiring"
+	EventDegraded     EventType = "Connection Degraded"
 )
 
 // Event is one thing that happened to one connection. The bus may get it more than

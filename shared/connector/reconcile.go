@@ -63,6 +63,7 @@ func (s *Service) applyReconciled(c *Connection, creds Credentials) {
 		c.ConsentID = creds.ConsentID
 	}
 	c.ConsentedAt = creds.IssuedAt // about when it began
+	c.clearDegraded()
 	if c.Status == NeedsReauth {
 		c.Status, c.StatusReason = Active, ""
 	}

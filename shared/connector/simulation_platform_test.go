@@ -255,7 +255,7 @@ func (p *simulatedPlatform) AuthorizeURL(_ connector.App, a connector.Authorizat
 	return "https://rotating.example/authorize?state=" + a.State.Reveal(), nil
 }
 
-func (p *simulatedPlatform) AuthorizationError(string) *connector.Error {
+func (p *simulatedPlatform) AuthorizationError(connector.Refusal) *connector.Error {
 	return &connector.Error{Code: connector.Internal, Message: "no authorization in the simulation"}
 }
 

@@ -34,6 +34,24 @@ func Line(text string) (line, problem string) {
 	return line, innerProblem(line, true)
 }
 
+// AccountName returns the pasted name of an account, without the blanks around it. A
+// blank of any kind inside becomes a space. A joiner inside stays, because Persian and
+// Indic names are spelled with joiners
+// (https://www.unicode.org/L2/L2006/06353-zwj-issues.html, read 2026-11-25). If the
+// name has a character that no line has, problem says so.
+func AccountName(text string) (name, problem string) {
+	name = strings.Map(func(r rune) rune {
+		if r == '\t' || unicode.Is(unicode.Zs, r) {
+			return ' '
+		}
+		return r
+	}, Trim(text))
+	return name, innerProblem(joiners.Replace(name), true)
+}
+
+// joiners removes the zero-width non-joiner and the zero-width joiner.
+var joiners = strings.NewReplacer("\u200c", "", "\u200d", "")
+
 // isBlank reports whether a person sees nothing of r: white space, a line end, a
 // byte order mark, a character of format such as a zero-width space or a mark of
 // direction, and a letter that is a filler

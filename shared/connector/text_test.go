@@ -37,6 +37,20 @@ func TestWord(t *testing.T) {
 	}
 }
 
+func TestAccountName(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ pasted, want, problem string }{
+		{" می\u200cخواهم\n", "می\u200cخواهم", ""}, {"क्\u200dष", "क्\u200dष", ""},
+		{"Ann\u00a0Lee\u2003Oy", "Ann Lee Oy", ""}, {"Ann\tLee", "Ann Lee", ""}, {"\u200dAnn\u200c", "Ann", ""},
+		{"Ann\u200bLee", "Ann\u200bLee", "invisible"}, {"Ann\u202eLee", "Ann\u202eLee", "invisible"},
+		{"Ann\nLee", "Ann\nLee", "a line end"}, {"a\ufffdb", "a\ufffdb", "printed"},
+	} {
+		if name, problem := connector.AccountName(row.pasted); name != row.want || !says(problem, row.problem) {
+			t.Errorf("AccountName(%q): %q, %q", row.pasted, name, problem)
+		}
+	}
+}
+
 func says(problem, part string) bool {
 	return (problem == "") == (part == "") && strings.Contains(problem, part)
 }

@@ -30,8 +30,9 @@ type Token struct {
 	ExpiresAt   time.Time
 	Credentials Fields // what a caller needs beside the access token: page_id, open_id, api_key…
 
-	// Degraded says that a refresh was due and failed, and that the token
-	// still lives; DegradedReason is the code of the failure.
+	// Degraded says that a refresh was due and failed, or that the connection has a
+	// Degradation, and that the token still lives; DegradedReason is the code of the
+	// failure.
 	Degraded       bool
 	DegradedReason Code
 
@@ -102,6 +103,8 @@ func (t Token) degradedBy(failure error, now time.Time) (Token, error) {
 		return Token{}, cmp.Or(failure, error(expired))
 	case failure != nil:
 		t.Degraded, t.DegradedReason = true, AsError(failure).Code
+	case !t.Degraded && t.Connection.Degraded.Code != "":
+		t.Degraded, t.DegradedReason = true, t.Connection.Degraded.Code
 	}
 	return t, nil
 }

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -41,7 +42,7 @@ func (s *Service) Reserve(ctx context.Context, id ID, posts int) (Usage, error) 
 	usage := Usage{Limit: app.MonthlyPostLimit, ResetsAt: end}
 	usage.Used, err = s.Store.Reserve(ctx, counter, posts, app.MonthlyPostLimit, end)
 	if errors.Is(err, ErrConflict) {
-		s.tellExhausted(ctx, c, counter, end)
+		s.tellExhausted(ctx, c, counter, reasonMonthlyPostLimit, end)
 		return usage, &Error{Code: QuotaExhausted, ResetsAt: end,
 			Message: fmt.Sprintf("%d of %d posts of this billing period are used", usage.Used, usage.Limit)}
 	}
@@ -51,14 +52,51 @@ func (s *Service) Reserve(ctx context.Context, id ID, posts int) (Usage, error) 
 	return usage, nil
 }
 
+// tellPlatformQuota tells that the platform refused a call because the quota or the
+// credits of the client are used up: once until the quota starts anew, or once a day
+// where waiting does not help.
+func (s *Service) tellPlatformQuota(ctx context.Context, p Platform, c Connection, app App, creds Credentials, e *Error) {
+	if e.Code != QuotaExhausted {
+		return
+	}
+	end := e.ResetsAt.UTC()
+	if end.IsZero() {
+		end = s.Now().UTC().Truncate(day).Add(day)
+	}
+	client := hash(NewSecret(app.ClientID))[:16]
+	if bringsClient(p, creds) {
+		client = breakerClient(p, c.Owner, creds)
+	}
+	reason := cmp.Or(e.Reason, reasonQuotaExhausted)
+	s.tellExhausted(ctx, c, fmt.Sprintf("quota/%s/%s/%s/%d", c.Platform, client, reason, end.Unix()), reason, end)
+}
+
+// tellQuotaOf is tellPlatformQuota for a connection whose credentials are not at hand. A
+// failure to read them is logged.
+func (s *Service) tellQuotaOf(ctx context.Context, p Platform, c Connection, e *Error) {
+	if e.Code != QuotaExhausted {
+		return
+	}
+	creds, err := s.readCredentials(ctx, c)
+	var app App
+	if err == nil {
+		app, err = s.app(ctx, c.Platform)
+	}
+	if err != nil {
+		s.Log.ErrorContext(ctx, "telling that a quota is exhausted, to be tried again", "platform", string(c.Platform), "error", err)
+		return
+	}
+	s.tellPlatformQuota(ctx, p, c, app, creds, e)
+}
+
 // tellExhausted sends one event a period, however many ask. The marker of the period is
 // set after the event is owed, so that a crash in between costs no event. A failure is
 // logged: the next caller tries again.
-func (s *Service) tellExhausted(ctx context.Context, c Connection, counter string, end time.Time) {
+func (s *Service) tellExhausted(ctx context.Context, c Connection, counter, reason string, end time.Time) {
 	marker := counter + "/exhausted"
 	told, err := s.Store.Reserve(ctx, marker, 0, 1, end)
 	if err == nil && told == 0 {
-		err = s.tellExhaustedOnce(ctx, c, marker, end)
+		err = s.tellExhaustedOnce(ctx, c, marker, reason, end)
 	}
 	if err != nil && !errors.Is(err, ErrConflict) {
 		s.Log.ErrorContext(ctx, "telling that a quota is exhausted, to be tried again", "platform", string(c.Platform), "error", err)
@@ -67,8 +105,8 @@ func (s *Service) tellExhausted(ctx context.Context, c Connection, counter strin
 
 // tellExhaustedOnce owes the event and sets the marker. ErrConflict: another caller owes
 // it already.
-func (s *Service) tellExhaustedOnce(ctx context.Context, c Connection, marker string, end time.Time) error {
-	owed, err := s.oweExhausted(ctx, c, marker)
+func (s *Service) tellExhaustedOnce(ctx context.Context, c Connection, marker, reason string, end time.Time) error {
+	owed, err := s.oweExhausted(ctx, c, marker, reason)
 	if err != nil {
 		return err
 	}
@@ -84,13 +122,13 @@ func (s *Service) tellExhaustedOnce(ctx context.Context, c Connection, marker st
 
 // oweExhausted writes the ticket of the event of a period. ErrConflict: another caller
 // wrote it. The id is that of the period, so that two of them are one event.
-func (s *Service) oweExhausted(ctx context.Context, c Connection, marker string) (owedEvent, error) {
+func (s *Service) oweExhausted(ctx context.Context, c Connection, marker, reason string) (owedEvent, error) {
 	sum := sha256.Sum256([]byte(marker))
 	id, err := NewID(bytes.NewReader(sum[:]))
 	if err != nil {
 		return owedEvent{}, err
 	}
-	owed := s.owedEvent(id, c, EventQuota, reasonMonthlyPostLimit)
+	owed := s.owedEvent(id, c, EventQuota, reason)
 	ticket, err := owed.ticket(owed.Event.OccurredAt.Add(SendWithin), s.Now())
 	if err != nil {
 		return owedEvent{}, err

@@ -8,8 +8,9 @@ import (
 // Verify asks the platform whether the credentials still work, and returns the
 // connection with the answer on it. Credentials that need it are refreshed
 // first. A connection that was marked needs_reauth, and works after all, is
-// active again. It fails with RateLimited where the owner's connections were
-// verified too often.
+// active again. What it finds that does not pass by itself, such as an account that is
+// gone, degrades the connection. It fails with RateLimited where the owner's connections
+// were verified too often.
 func (s *Service) Verify(ctx context.Context, id ID) (Connection, error) {
 	c, err := s.unresting(ctx, id)
 	if err != nil {
@@ -51,7 +52,8 @@ func (s *Service) verify(ctx context.Context, p Platform, c Connection) (_ Conne
 		c, err = s.refresh(ctx, p, c, freshness{force: true, since: s.Now()})
 	}
 	if err != nil {
-		return Connection{}, err
+		s.tellQuotaOf(ctx, p, c, AsError(err))
+		return Connection{}, s.recordFinding(ctx, c, err)
 	}
 	return s.storeVerified(ctx, p, c, v, s.verify)
 }
@@ -124,7 +126,7 @@ func (s *Service) callVerify(ctx context.Context, p Platform, c Connection) (Ver
 // that is left of the two. It asks about the other one with ask.
 func (s *Service) storeVerified(ctx context.Context, p Platform, c Connection, v Verification, ask verifier) (Connection, error) {
 	if v.isOfAnother(c) {
-		return Connection{}, &Error{Code: AccountMismatch, Message: "the credentials are those of another account"}
+		return Connection{}, s.recordFinding(ctx, c, &Error{Code: AccountMismatch, Message: "the credentials are those of another account"})
 	}
 	recovered, consent := c.Status == NeedsReauth, c.ConsentID
 	verified, err := s.commit(ctx, c, func(c *Connection) error {
@@ -135,7 +137,8 @@ func (s *Service) storeVerified(ctx context.Context, p Platform, c Connection, v
 		c.setAccount(v.Account)
 		c.setUser(v.UserID)
 		c.updateScopes(v.Scopes)
-		if v.Warning != "" || recovered {
+		c.clearVerified(p, v.Warning)
+		if recovered {
 			c.StatusReason = v.Warning
 		}
 		if recovered {

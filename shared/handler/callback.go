@@ -108,7 +108,8 @@ func (h *Handler) consented(c *call, r *request, callback connector.CallbackRequ
 	return a, err
 }
 
-// readCallback reads the parameters of a callback. It ignores all others:
+// readCallback reads the parameters of a callback. It ignores those that it does not
+// know:
 // platforms add their own, and error_description may be text of an attacker.
 func readCallback(r *request) (connector.CallbackRequest, error) {
 	if list := r.query["state"]; len(list) > 1 || len(list) == 1 && len(list[0]) > maxState {
@@ -120,9 +121,15 @@ func readCallback(r *request) (connector.CallbackRequest, error) {
 		Platform: connector.Name(r.parameters["platform"]),
 		State:    connector.NewSecret(p.exact("state", maxState)),
 		Code:     connector.NewSecret(p.exact("code", maxCode)),
-		Error:    p.exact("error", maxParameter),
+		Refusal:  connector.Refusal{},
 		Issuer:   p.exact("iss", maxParameter),
 		Browser:  r.browserCookie,
+	}
+	for _, name := range connector.RefusalParameters() {
+		// Some of these names may have another meaning to another platform.
+		if list := r.query[name]; name == "error" || len(list) == 1 && len(list[0]) <= maxParameter {
+			callback.Refusal[name] = p.exact(name, maxParameter)
+		}
 	}
 	if p.err != nil {
 		return connector.CallbackRequest{}, p.err

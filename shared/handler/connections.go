@@ -95,7 +95,7 @@ func (h *Handler) importCredentials(ctx context.Context, c *call, r *request) (a
 	request := connector.ImportRequest{
 		Platform:    connector.Name(o.text("platform")),
 		Owner:       o.line("owner"),
-		AccountName: o.line("account_name"),
+		AccountName: o.accountName("account_name"),
 		Credentials: o.credentials("credentials"),
 		SkipVerify:  !o.flag("verify", true),
 	}

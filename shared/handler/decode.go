@@ -87,6 +87,10 @@ func (o *object) text(name string) string { return o.pasted(name, connector.Word
 // line reads a string that people read, which may have spaces.
 func (o *object) line(name string) string { return o.pasted(name, connector.Line) }
 
+// accountName returns the name of an account, or the empty string if the member is
+// absent.
+func (o *object) accountName(name string) string { return o.pasted(name, connector.AccountName) }
+
 func (o *object) pasted(name string, clean func(string) (string, string)) (s string) {
 	o.decode(name, &s, "not a string")
 	return o.clean(name, s, clean)

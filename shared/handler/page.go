@@ -148,6 +148,8 @@ var userFacingCodes = []connector.Code{connector.AccessDenied, connector.Account
 // reason says more than the code.
 var personByReason = map[string]string{
 	"unfinished":        "You gave access, and nothing is lost. Reload this page in a moment. If you close it, the connector continues without you.",
+	"account_suspended": "The platform has suspended this account. Appeal there, and open the connect link again once the account works.",
+	"account_locked":    "The platform has locked this account. Sign in there and unlock it, then open the connect link again.",
 	"too_many_accounts": "You gave access to more accounts than can be connected at once. Open the connect link again and choose fewer of them on the platform's page.",
 }
 

@@ -140,6 +140,9 @@ func TestPasted_Inside(t *testing.T) {
 			if row.spaces && inner == " " {
 				continue
 			}
+			if row.field == "account_name" && (inner == "\t" || inner == "\u00a0") {
+				continue // a space in a name, see TestNames
+			}
 			detail := s.do(t, row.method, row.target, withJSON(t, row.body)).refused(t, 400, connector.InvalidRequest).Detail
 			if !strings.HasPrefix(detail, row.field+": ") {
 				t.Errorf("%s %s with %q in %s: %q", row.method, row.target, inner, row.field, detail)
@@ -208,4 +211,35 @@ func TestPasted_Exact(t *testing.T) {
 	if r := f.finish(t); r.StatusCode != 200 {
 		t.Errorf("the exact state: %d %s", r.StatusCode, r.Body)
 	}
+}
+
+// TestNames: the names of people and of their accounts keep the characters that they
+// are spelled with.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	for i, row := range []struct{ sent, want string }{
+		{"می\u200cخواهم", "می\u200cخواهم"},                 // Persian, with a non-joiner
+		{"शर्\u200dमा", "शर्\u200dमा"},                     // Devanagari, with a joiner
+		{"👩\u200d🍳 Ann", "👩\u200d🍳 Ann"},                   // one emoji of two
+		{"Ann\u00a0Lee\u2003&\tSons", "Ann Lee & Sons"},    // three blanks
+		{"\u200dAnn\u202e\u200bLee\u2066\u200d", "AnnLee"}, // no letter
+	} {
+		person := sandbox.Person{ID: "90000000000000000000" + string(rune('1'+i)), Name: "Person", Channel: "UCsandboxNames0000000000" + string(rune('1'+i)), ChannelTitle: row.sent}
+		s.sandbox.AddPerson("youtube", person)
+		id := s.connect(t, "youtube", "acme", sandbox.Choice{Account: person.ID})[0]
+		if got := s.show(t, id)["account_name"]; got != row.want {
+			t.Errorf("%q is shown as %q, want %q", row.sent, got, row.want)
+		}
+	}
+	imported := s.do(t, http.MethodPost, "/connections", withJSON(t, object{
+		"platform": "youtube", "owner": "others", "verify": false, "account_name": " می\u200cخواهم\u00a0و\u2003ما ",
+		"credentials": object{"refresh_token": "test-refresh-token", "client_id": "test-client", "client_secret": "test-secret"},
+	}))
+	var list struct{ Connections []map[string]any }
+	imported.decode(t, 201, &list)
+	if got := list.Connections[0]["account_name"]; got != "می\u200cخواهم و ما" {
+		t.Errorf("an imported name is %q", got)
+	}
+	s.do(t, http.MethodPost, "/links", withJSON(t, object{"platform": "youtube", "owner": "ac\u200dme"})).refused(t, 400, connector.InvalidRequest)
 }

@@ -151,16 +151,35 @@ func account(id, name string) (connector.Account, error) {
 }
 
 // displayName returns a name that a stranger chose without characters that are
-// unsafe in logs and pages.
+// unsafe in logs and pages. A blank of any kind becomes a space. A joiner stays
+// between two characters that are shown: Persian and Indic names are spelled with
+// joiners (https://www.unicode.org/L2/L2006/06353-zwj-issues.html, read 2026-11-25),
+// and emoji of several parts are written with them.
 func displayName(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return -1
+	var shown []rune
+	joiner := rune(0)
+	for _, r := range name {
+		switch {
+		case r == '\t' || unicode.Is(unicode.Zs, r):
+			shown, joiner = append(shown, ' '), 0
+		case r == zeroWidthJoiner || r == zeroWidthNonJoiner:
+			if len(shown) > 0 && shown[len(shown)-1] != ' ' {
+				joiner = r
+			}
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+		default:
+			if joiner != 0 {
+				shown, joiner = append(shown, joiner), 0
+			}
+			shown = append(shown, r)
 		}
-		return r
-	}, name)
-	if runes := []rune(name); len(runes) > 128 {
-		name = string(runes[:128])
 	}
-	return strings.TrimSpace(name)
+	return strings.TrimFunc(string(shown[:min(len(shown), 128)]), func(r rune) bool {
+		return r == ' ' || r == zeroWidthJoiner || r == zeroWidthNonJoiner
+	})
 }
+
+const (
+	zeroWidthNonJoiner = '\u200c'
+	zeroWidthJoiner    = '\u200d'
+)

@@ -49,7 +49,7 @@ func checkAuthorizationError(t *testing.T, row row) {
 		"unsupported_response_type": connector.AppMisconfigured, "invalid_scope": connector.AppMisconfigured,
 		"invalid_client": connector.AppMisconfigured,
 		"server_error":   connector.PlatformUnavailable, "temporarily_unavailable": connector.PlatformUnavailable,
-		"access_denied": connector.AccessDenied, "": connector.AccessDenied, "<script>": connector.AccessDenied,
+		"access_denied": connector.AccessDenied, "<script>": connector.AccessDenied,
 	}
 	for _, words := range rows { // the words of another platform have no meaning
 		for _, word := range words.refusal {
@@ -60,12 +60,44 @@ func checkAuthorizationError(t *testing.T, row row) {
 		want[word] = connector.AppMisconfigured
 	}
 	for word, code := range want {
-		err := p.AuthorizationError(word)
+		err := p.AuthorizationError(connector.Refusal{"error": word, "error_code": "901", "denied": "test", "errCode": "-2"})
 		if err.Code != code || err.Uncertain || err.ClientRefused {
 			t.Errorf("%q: got %+v, want %s", word, err, code)
 		}
 		if !strings.Contains(err.Message, p.Describe().Title) || strings.Contains(err.Error(), "<") {
 			t.Errorf("%q: message %q", word, err.Message)
+		}
+	}
+}
+
+// checkRefusal: a redirect without error and code is a refusal if its parameters are the
+// platform's, and not if they are those of another platform.
+func checkRefusal(t *testing.T, row row) {
+	p := find(t, row.name, platform.Options{})
+	for _, test := range []struct {
+		platform string
+		refusal  connector.Refusal
+		code     connector.Code
+	}{
+		{"facebook", connector.Refusal{"error_code": "901"}, connector.AppMisconfigured},
+		{"facebook", connector.Refusal{"error_code": "2"}, connector.PlatformUnavailable},
+		{"facebook", connector.Refusal{"error_code": "200", "error_reason": "user_denied"}, connector.AccessDenied},
+		{"facebook", connector.Refusal{"error_reason": "user_denied"}, connector.AccessDenied},
+		{"facebook", connector.Refusal{"error_code": "<script>"}, connector.AppMisconfigured},
+		{"twitter", connector.Refusal{"denied": "<script>"}, connector.AccessDenied},
+		{"tiktok", connector.Refusal{"errCode": "-2"}, connector.AccessDenied},
+		{"tiktok", connector.Refusal{"errCode": "<script>"}, connector.AccessDenied},
+		{"tiktok", connector.Refusal{"errCode": "10006"}, connector.AppMisconfigured},
+		{"tiktok", connector.Refusal{"error_type": "client_key"}, connector.AppMisconfigured},
+		{"tiktok", connector.Refusal{"error_type": "access_denied", "errCode": "10006"}, connector.AccessDenied},
+		{"", connector.Refusal{}, ""}, {"", nil, ""}, {"", connector.Refusal{"error": ""}, ""},
+	} {
+		err := p.AuthorizationError(test.refusal)
+		switch mine := test.platform == row.name; {
+		case !mine && err != nil:
+			t.Errorf("%v: got %v, want none", test.refusal, err)
+		case mine && (err == nil || err.Code != test.code || strings.Contains(err.Error(), "<") || !strings.Contains(err.Message, p.Describe().Title)):
+			t.Errorf("%v: got %v, want %s", test.refusal, err, test.code)
 		}
 	}
 }

@@ -4,15 +4,46 @@ import "platform-api-connector/shared/connector"
 
 // AuthorizationError implements connector.Platform with the words of RFC 6749
 // (4.1.2.1), and with invalid_client, which several platforms add. A platform
-// with words of its own has a method of its own, which looks for those first.
-func (w wire) AuthorizationError(code string) *connector.Error {
-	switch code {
+// with words or parameters of its own has a method of its own, which looks for those
+// first.
+func (w wire) AuthorizationError(r connector.Refusal) *connector.Error {
+	switch r["error"] {
+	case "":
+		return nil
 	case "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "invalid_client":
 		return w.authorizationRefused()
 	case "server_error", "temporarily_unavailable":
 		return &connector.Error{Code: connector.PlatformUnavailable, Message: w.title + " failed: try again"}
 	}
+	return w.consentDenied()
+}
+
+// consentDenied returns the error for a person who said no.
+func (w wire) consentDenied() *connector.Error {
 	return &connector.Error{Code: connector.AccessDenied, Message: "the person did not give consent on " + w.title}
+}
+
+// metaAuthorizationError is AuthorizationError of Meta's platforms. Facebook also ends
+// the login with an error_code and no error: 901 for an app in development mode
+// (https://github.com/jaredhanson/passport-oauth/issues/16 and
+// https://github.com/omniauth/omniauth-oauth2/issues/39, read 2026-11-25), or with an
+// error_reason alone (https://github.com/omniauth/omniauth/issues/58, read
+// 2026-11-25). 200 is that of a person who said no
+// (https://github.com/stretchr/gomniauth/issues/16, read 2026-11-25), 1 and 2 are
+// Graph's passing troubles. Assumed: every other code is about the app.
+func (w wire) metaAuthorizationError(r connector.Refusal) *connector.Error {
+	code := r["error_code"]
+	switch {
+	case r["error"] != "":
+		return w.AuthorizationError(r)
+	case code == "1", code == "2":
+		return w.AuthorizationError(connector.Refusal{"error": "server_error"})
+	case r["error_reason"] != "", code == "200":
+		return w.consentDenied()
+	case code != "":
+		return w.appRefused("check that it is live, and its settings", nil)
+	}
+	return nil
 }
 
 // authorizationRefused returns the error for a redirect that says that the

@@ -128,6 +128,11 @@ func (f *facebook) AuthorizeURL(app connector.App, a connector.Authorization) (s
 	return authorizeURL(config, a, permissions, oauth2.SetAuthURLParam("auth_type", "rerequest")), nil
 }
 
+// AuthorizationError implements connector.Platform.
+func (f *facebook) AuthorizationError(r connector.Refusal) *connector.Error {
+	return f.metaAuthorizationError(r)
+}
+
 // Redeem implements connector.Platform. A code yields a short-lived user token.
 func (f *facebook) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (connector.Credentials, error) {
 	token, err := f.userToken(ctx, query(

@@ -128,6 +128,7 @@ var checks = []struct {
 	{"authorize_url_golden", checkAuthorizeURL},
 	{"authorize_url_needs_an_app", checkAuthorizeNeedsApp},
 	{"authorization_errors_become_codes", checkAuthorizationError},
+	{"refusals_without_error", checkRefusal},
 	{"exchange_proves_the_authorization", checkExchange},
 	{"grants_name_the_accounts", checkGrants},
 	{"narrower_scopes_are_returned_as_granted", checkNarrowerScopes},

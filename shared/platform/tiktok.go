@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -111,13 +112,27 @@ func (k *tiktok) AuthorizeURL(app connector.App, a connector.Authorization) (str
 
 // AuthorizationError implements connector.Platform. TikTok names the parameter
 // that is wrong in place of a word of RFC 6749. Assumed: no page that says so
-// was seen (2026-11-23).
-func (k *tiktok) AuthorizationError(code string) *connector.Error {
-	switch code {
+// was seen (2026-11-23). The former form has error_type and errCode: -2 for a person
+// who said no (https://github.com/tiktok/tiktok-opensdk-android/issues/29), and codes
+// like 10006 for an app that is set up wrongly
+// (https://github.com/Lg0gs/react-native-tiktok/issues/9; both read 2026-11-25). That
+// redirects have them without error is assumed.
+func (k *tiktok) AuthorizationError(r connector.Refusal) *connector.Error {
+	word := cmp.Or(r["error"], r["error_type"])
+	switch word {
 	case "client_key", "redirect_uri", "scope":
 		return k.authorizationRefused()
+	case "":
+		code, err := strconv.Atoi(r["errCode"])
+		switch {
+		case r["errCode"] == "":
+			return nil
+		case err == nil && code > 0:
+			return k.authorizationRefused()
+		}
+		return k.consentDenied()
 	}
-	return k.wire.AuthorizationError(code)
+	return k.wire.AuthorizationError(connector.Refusal{"error": word})
 }
 
 // Redeem implements connector.Platform.

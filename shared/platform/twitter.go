@@ -101,6 +101,12 @@ func (x *twitter) Describe() connector.Description {
 
 		ClientFields: []string{"client_id", "api_key"},
 
+		// X authorizes the account that is signed in in the browser
+		// (https://docs.x.com/tools/mcp, read 2026-11-25). Its page offers others only if
+		// they are signed in there, too
+		// (https://github.com/ComposioHQ/composio/issues/3251, read 2026-11-25).
+		OtherAccount: "sign out of X in this browser first, because X connects the account that is signed in",
+
 		Cadence: connector.Cadence{
 			Model:      connector.Rotating,
 			Lifetime:   twitterLifetime,
@@ -122,6 +128,16 @@ func (x *twitter) AuthorizeURL(app connector.App, a connector.Authorization) (st
 		Scopes:      a.Scopes,
 		Endpoint:    oauth2.Endpoint{AuthURL: x.rewriteOrigin(twitterAuthorize)},
 	}, a, oauth2.S256ChallengeOption(a.Verifier.Reveal())), nil
+}
+
+// AuthorizationError implements connector.Platform. A person who cancels the page of
+// OAuth 1.0a comes back with denied alone
+// (https://github.com/omab/python-social-auth/pull/242, read 2026-11-25).
+func (x *twitter) AuthorizationError(r connector.Refusal) *connector.Error {
+	if r["error"] == "" && r["denied"] != "" {
+		return x.consentDenied()
+	}
+	return x.wire.AuthorizationError(r)
 }
 
 // Redeem implements connector.Platform. X's codes expire after 30 seconds
@@ -502,8 +518,8 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		return nil // errors beside data are about parts of the answer
 	}
 	var body struct {
-		Type   string
-		Errors []struct {
+		Type, Reason string
+		Errors       []struct {
 			Code json.RawMessage
 			Type string
 		}
@@ -511,7 +527,7 @@ func (x *twitter) apiError(r reply) *connector.Error {
 	if decode(r.body, &body) != nil {
 		return nil // the page of a proxy, which says nothing about the call
 	}
-	types, codes := []string{lastSegment(body.Type)}, []int{}
+	types, codes := []string{lastSegment(body.Type), body.Reason}, []int{}
 	for _, e := range body.Errors {
 		types, codes = append(types, lastSegment(e.Type)), append(codes, parseInt(e.Code))
 	}
@@ -525,8 +541,16 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		missing := x.scopeMissing([]string{"tweet.write"}, cause)
 		missing.Reason, missing.Message = "read_only_keys", "these keys may only read; set the app to Read and write, then generate new keys"
 		return missing
-	case slices.Contains(types, "client-forbidden"), slices.Contains(types, "client-not-enrolled"):
-		return x.appRefused("attach it to a project in X's console", cause)
+	case slices.Contains(types, "user-suspended"), slices.Contains(codes, 64):
+		return x.actionRequired("account_suspended", "the account is suspended; its person has to appeal at X", cause)
+	case slices.Contains(codes, 326):
+		return x.actionRequired("account_locked", "the account is locked; its person has to sign in to X and unlock it", cause)
+	case slices.Contains(types, "client-not-enrolled"):
+		refused := x.appRefused("move it to the Pay-per-use package and the Production environment in X's console", cause)
+		refused.Reason = "client_not_enrolled"
+		return refused
+	case slices.Contains(types, "client-forbidden"):
+		return x.appRefused("check its project and package in X's console", cause)
 	case slices.Contains(types, "unsupported-authentication"):
 		return x.grantDead("not_a_user_token", cause)
 	case slices.Contains(codes, 32):
@@ -539,6 +563,13 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		return &connector.Error{Code: connector.RateLimited, Message: "X limits the requests; try again later", Err: cause}
 	}
 	return nil
+}
+
+// actionRequired returns the error for a condition of the account that only its
+// person can correct, and only at X. X offers no consent to such an account that
+// would help.
+func (x *twitter) actionRequired(reason, message string, cause error) *connector.Error {
+	return &connector.Error{Code: connector.PlatformUnavailable, Reason: reason, Message: "X (Twitter): " + message, Err: cause}
 }
 
 func lastSegment(u string) string { return u[strings.LastIndexByte(u, '/')+1:] }

@@ -244,7 +244,11 @@ func testTwitterVerifyErrorsBecomeCodes(t *testing.T) {
 		reason string
 	}{
 		"read-only keys":         {403, problem("oauth1-permissions"), connector.ScopeMissing, "read_only_keys"},
-		"app outside a project":  {403, problem("client-not-enrolled"), connector.AppMisconfigured, ""},
+		"wrong package, by type": {403, problem("client-not-enrolled"), connector.AppMisconfigured, "client_not_enrolled"},
+		"wrong package":          {403, `{"reason":"client-not-enrolled","type":"https://api.twitter.com/2/problems/client-forbidden"}`, connector.AppMisconfigured, "client_not_enrolled"},
+		"a suspended account":    {403, problem("user-suspended"), connector.PlatformUnavailable, "account_suspended"},
+		"suspended, by its code": {403, `{"errors":[{"code":64,"message":"canary"}]}`, connector.PlatformUnavailable, "account_suspended"},
+		"a locked account":       {403, `{"errors":[{"code":326,"message":"canary"}]}`, connector.PlatformUnavailable, "account_locked"},
 		"an app-only token":      {403, problem("unsupported-authentication"), connector.ReauthorizationRequired, "not_a_user_token"},
 		"a cap told with 402":    {402, problem("usage-capped"), connector.QuotaExhausted, "usage_capped"},
 		"a cap told with 403":    {403, problem("usage-capped"), connector.QuotaExhausted, "usage_capped"},

@@ -288,10 +288,32 @@ func (w wire) retryAfter(header http.Header) time.Duration {
 		} else if end, err := http.ParseTime(value); err == nil {
 			wait = end.Sub(now)
 		}
-	} else if n, err := strconv.ParseInt(header.Get("X-Rate-Limit-Reset"), 10, 64); err == nil {
-		wait = time.Unix(n, 0).Sub(now)
+	} else if end := windowEnd(header); !end.IsZero() {
+		wait = end.Sub(now)
 	}
 	return min(max(wait, 0), maxRetryAfter)
+}
+
+// windowEnd returns when the last window of X ends that has nothing left, or the zero
+// time. X sends the window of 15 minutes with every answer, and those of a day for
+// the app and for the user with some
+// (https://github.com/plhery/node-twitter-api-v2/issues/495 and
+// https://github.com/plhery/node-twitter-api-v2/issues/553, read 2026-11-25). A
+// window with something left did not refuse the request, however soon it ends. One
+// that does not say what is left counts as exhausted.
+func windowEnd(header http.Header) time.Time {
+	var last time.Time
+	for _, window := range []string{"X-Rate-Limit", "X-App-Limit-24hour", "X-User-Limit-24hour"} {
+		left := strings.TrimSpace(header.Get(window + "-Remaining"))
+		seconds, err := strconv.ParseInt(header.Get(window+"-Reset"), 10, 64)
+		if err != nil || left != "" && left != "0" {
+			continue
+		}
+		if end := time.Unix(seconds, 0); end.After(last) {
+			last = end
+		}
+	}
+	return last
 }
 
 type statusError int

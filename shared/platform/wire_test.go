@@ -68,6 +68,16 @@ func TestWire_Do(t *testing.T) {
 		{"a busy one has not", 503, http.Header{"Retry-After": {"7"}}, "POST", connector.PlatformUnavailable, false, 7 * time.Second},
 		{"reading changes nothing", 500, nil, "GET", connector.PlatformUnavailable, false, 0},
 		{"slow down", 429, http.Header{"Retry-After": {"Mon, 23 Nov 2026 10:01:00 GMT"}}, "POST", connector.RateLimited, false, time.Minute},
+		{"the day of the user is used up", 429, http.Header{
+			"X-Rate-Limit-Remaining": {"74"}, "X-Rate-Limit-Reset": {"1795428090"},
+			"X-App-Limit-24hour-Remaining": {"12"}, "X-App-Limit-24hour-Reset": {"1795468000"},
+			"X-User-Limit-24hour-Remaining": {"0"}, "X-User-Limit-24hour-Reset": {"1795431600"},
+		}, "GET", connector.RateLimited, false, time.Hour},
+		{"the day of the app is used up too", 429, http.Header{
+			"X-Rate-Limit-Remaining": {"0"}, "X-Rate-Limit-Reset": {"1795428090"},
+			"X-App-Limit-24hour-Remaining": {"0"}, "X-App-Limit-24hour-Reset": {"1795431600"},
+		}, "GET", connector.RateLimited, false, time.Hour},
+		{"no window is used up", 429, http.Header{"X-Rate-Limit-Remaining": {"74"}, "X-Rate-Limit-Reset": {"1795428090"}}, "GET", connector.RateLimited, false, 0},
 		{"slow down until", 429, http.Header{"X-Rate-Limit-Reset": {"1795428090"}}, "GET", connector.RateLimited, false, 90 * time.Second},
 		{"a wait beyond reason is bounded", 429, http.Header{"Retry-After": {"2000000000"}}, "GET", connector.RateLimited, false, 24 * time.Hour},
 		{"a wait that was", 429, http.Header{"Retry-After": {"-5"}}, "GET", connector.RateLimited, false, 0},
@@ -297,6 +307,13 @@ func TestDisplayName(t *testing.T) {
 		"right\u202eto left":              "rightto left",
 		"  Käse & Söhne 🍞 ":               "Käse & Söhne 🍞",
 		"\xff\xfe":                        "",
+		"می\u200cخواهم":                   "می\u200cخواهم",
+		"क्\u200dष":                       "क्\u200dष",
+		"👩\u200d🍳 Ann":                    "👩\u200d🍳 Ann",
+		"Ann\u00a0Lee\u2003Oy\u3000\tAb":  "Ann Lee Oy  Ab",
+		"\u200dAnn \u200cLee\u200d\u200c": "Ann Lee",
+		"A\u200d\u200c\u200db":            "A\u200db",
+		"Ann\u200bLee\u2060\u202e":        "AnnLee",
 		strings.Repeat("long", 100) + "!": strings.Repeat("long", 32),
 	} {
 		if got := displayName(name); got != want {

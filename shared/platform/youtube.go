@@ -107,11 +107,11 @@ func (y *youtube) AuthorizeURL(app connector.App, a connector.Authorization) (st
 // AuthorizationError implements connector.Platform with Google's own word
 // (https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors,
 // read 2026-11-23).
-func (y *youtube) AuthorizationError(code string) *connector.Error {
-	if code == "redirect_uri_mismatch" {
+func (y *youtube) AuthorizationError(r connector.Refusal) *connector.Error {
+	if r["error"] == "redirect_uri_mismatch" {
 		return y.authorizationRefused()
 	}
-	return y.wire.AuthorizationError(code)
+	return y.wire.AuthorizationError(r)
 }
 
 // Redeem implements connector.Platform.

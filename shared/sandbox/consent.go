@@ -25,7 +25,10 @@ type consentRequest struct {
 // Choice is the person's answer to a consent request. The zero Choice is that of
 // the first person, who allows everything.
 type Choice struct {
-	Deny    bool
+	Deny bool
+	// Refusal ends the request in a form that differs from the usual one, by its name
+	// in the platform's file: with neither error nor code.
+	Refusal string
 	Account string   // Person.ID; empty: that of the first person
 	Untick  []string // refused scopes
 	Pages   []string // ids of Facebook Pages; nil: all Pages of the person
@@ -106,6 +109,13 @@ func applyChoice(d dialect, q consentRequest, choice Choice) (string, error) {
 		if id == "" || !offered[id] {
 			return "", fmt.Errorf("%w: Page or Instagram account %q", errChoice, id)
 		}
+	}
+	if choice.Refusal != "" {
+		parameters, ok := d.common().refusals[choice.Refusal]
+		if !ok {
+			return "", fmt.Errorf("%w: the refusal %q", errChoice, choice.Refusal)
+		}
+		return redirectTo(q.redirectURI, slices.Concat(parameters, []string{"state", q.state})...), nil
 	}
 	return d.redirect(q, person, choice), nil
 }

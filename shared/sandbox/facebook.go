@@ -105,7 +105,7 @@ func (a assets) includesInstagram(page Page) bool {
 
 func newFacebook(s *Sandbox) dialect {
 	knobs := defaultFacebookKnobs()
-	return &facebook{newPlatform(s, Facebook, "Facebook", &knobs,
+	p := newPlatform(s, Facebook, "Facebook", &knobs,
 		App{ClientID: "100000000000000", ClientSecret: "sandbox-facebook-secret", Extras: map[string]string{"config_id": facebookConfiguration}},
 		&Person{ID: "100000000000001", Name: "Sandbox Person One", Pages: []Page{
 			{ID: "200000000000001", Name: "Sandbox Bakery", Username: "sandbox.bakery", InstagramID: "17841400000000001", InstagramUsername: "sandbox_bakery"},
@@ -116,7 +116,18 @@ func newFacebook(s *Sandbox) dialect {
 			{ID: "200000000000004", Name: "Sandbox Library", Username: "sandbox.library", InstagramID: "17841400000000004", InstagramUsername: "sandbox_library"},
 		}},
 		&Person{ID: "100000000000003", Name: "Somebody without Pages"},
-	), map[string][]string{}, map[pageTokenKey]string{}, 0}
+	)
+	p.refusals = map[string][]string{
+		// An app in development mode (jaredhanson/passport-oauth#16 and
+		// omniauth/omniauth-oauth2#39, read 2026-11-25).
+		"development mode": {"error_code", "901", "error_message", "This app is in sandbox mode. Edit the app configuration at http://developers.facebook.com/apps to make the app publicly visible."},
+		// A fault of Facebook (simi/omniauth-facebook#116, read 2026-11-25; its code is
+		// assumed).
+		"fault": {"error_code", "2", "error_message", "An error occurred while processing this request. Please try again later."},
+		// A person who said no (omniauth/omniauth#58, read 2026-11-25).
+		"reason alone": {"error_reason", "user_denied"},
+	}
+	return &facebook{p, map[string][]string{}, map[pageTokenKey]string{}, 0}
 }
 
 func (f *facebook) routes() []route {

@@ -121,6 +121,10 @@ type platform struct {
 	knobs   any               // a pointer to the platform's own
 	aliases map[string]string // alias hosts to the hosts that answer for them
 	secrets []string          // fixed ones, beside the app's
+
+	// refusals are the parameters of a refused redirect that differ from the usual
+	// ones, by name.
+	refusals map[string][]string
 }
 
 func newPlatform(s *Sandbox, name, title string, knobs any, app App, people ...*Person) *platform {

@@ -75,11 +75,20 @@ type tiktok struct {
 
 func newTikTok(s *Sandbox) dialect {
 	knobs := defaultTikTokKnobs()
-	return &tiktok{newPlatform(s, TikTok, "TikTok", &knobs,
+	p := newPlatform(s, TikTok, "TikTok", &knobs,
 		App{ClientID: "sandbox-tiktok-client", ClientSecret: "sandbox-tiktok-secret"},
 		&Person{ID: "-000sandbox-open-id-one", UnionID: "sandbox-union-id-one", Name: "Sandbox Creator One", Username: "sandbox.creator.one"},
 		&Person{ID: "-000sandbox-open-id-two", UnionID: "sandbox-union-id-two", Name: "Sandbox Creator Two", Username: "sandbox.creator.two", Private: true},
-	), windows{}}
+	)
+	p.refusals = map[string][]string{
+		// The codes of the former form are those of tiktok/tiktok-opensdk-android#29 and
+		// Lg0gs/react-native-tiktok#9 (read 2026-11-25). That they come in the redirect
+		// and without error is assumed.
+		"code of a denial":    {"errCode", "-2"},
+		"code of a wrong app": {"errCode", "10006"},
+		"type alone":          {"error_type", "redirect_uri", "errCode", "10006"},
+	}
+	return &tiktok{p, windows{}}
 }
 
 func (t *tiktok) routes() []route {

@@ -32,11 +32,23 @@ type TwitterKnobs struct {
 	PublicClient bool `json:"public_client"`
 	// UsersMeLimit is how often a user may call users/me in 15 minutes.
 	UsersMeLimit int `json:"users_me_limit"`
+	// UserDayLimit and AppDayLimit are how often a user, and the app for all users,
+	// may call users/me in 24 hours. Zero means no limit, and no header of it
+	// (plhery/node-twitter-api-v2#553 and #495, read 2026-11-25).
+	UserDayLimit int `json:"user_day_limit"`
+	AppDayLimit  int `json:"app_day_limit"`
+	// Suspended and Locked are the ids of people with such an account. A suspended
+	// one gets a problem (akrherz/iembot#156, read 2026-11-25) or, with V1Errors,
+	// code 64 (tg-z/web-clip#1029, a copy of X's former page of codes, read
+	// 2026-11-25). A locked one gets code 326 (zaydek/100xcode#4, read 2026-11-25).
+	// Whether the token endpoint refuses them is not known; it does not here.
+	Suspended []string `json:"suspended"`
+	Locked    []string `json:"locked"`
 	// PrepaidReads is the number of user reads that are paid for, one a user and
 	// UTC day. A negative number means no limit. At zero the answer is 402.
 	PrepaidReads int `json:"prepaid_reads"`
-	// UsageCapped answers 429 for the month's cap, NotEnrolled 403 for an app
-	// outside a project.
+	// UsageCapped answers 429 for the month's cap, NotEnrolled 403 for an app in the
+	// wrong package or environment (https://docs.x.com/tools/mcp, read 2026-11-25).
 	UsageCapped bool `json:"usage_capped"`
 	NotEnrolled bool `json:"not_enrolled"`
 	// V1Errors refuses an OAuth 1.0a signature with the codes 32, 89 and 135 of
@@ -51,7 +63,10 @@ func defaultTwitterKnobs() TwitterKnobs {
 	return TwitterKnobs{CodeSeconds: 30, AccessSeconds: 7200, RefreshSeconds: 183 * 24 * 3600, UsersMeLimit: 75, PrepaidReads: -1}
 }
 
-const twitterWindow = 15 * time.Minute
+const (
+	twitterWindow = 15 * time.Minute
+	twitterDay    = 24 * time.Hour
+)
 
 type twitter struct {
 	*platform
@@ -72,6 +87,9 @@ func newTwitter(s *Sandbox) dialect {
 	)
 	p.aliases = map[string]string{"twitter.com": "x.com", "api.twitter.com": "api.x.com", "upload.twitter.com": "upload.x.com"}
 	p.secrets = []string{twitterAPISecret, twitterBearer}
+	// A person who cancels the page of OAuth 1.0a comes back with the request token
+	// alone (omab/python-social-auth#242, read 2026-11-25).
+	p.refusals = map[string][]string{"denied": {"denied", "sandbox-request-token"}}
 	for _, key := range twitterKeys {
 		p.secrets = append(p.secrets, key.AccessToken, key.AccessTokenSecret)
 	}
@@ -298,26 +316,51 @@ func (x *twitter) upload(c *call) reply {
 	return answerJSON(202, object{"media_id_string": "710511363345354753", "expires_after_secs": 86400})
 }
 
-// meter counts a call of users/me against the rate limit and the credits, and
+// meter counts a call of users/me against the rate limits and the credits, and
 // answers it.
 func (x *twitter) meter(p *Person, level string, now time.Time) reply {
 	k := x.knobs()
-	w := x.used.count(p.ID, now, twitterWindow)
-	answer := x.read(p, w, now)
+	limits := []struct {
+		header, key string
+		most        int
+		length      time.Duration
+	}{
+		{"x-rate-limit", p.ID, k.UsersMeLimit, twitterWindow},
+		{"x-user-limit-24hour", p.ID + " day", k.UserDayLimit, twitterDay},
+		{"x-app-limit-24hour", "app day", k.AppDayLimit, twitterDay},
+	}
+	throttled, headers := false, map[string]string{}
+	for _, limit := range limits {
+		if limit.most == 0 && limit.length == twitterDay {
+			continue
+		}
+		w := x.used.count(limit.key, now, limit.length)
+		throttled = throttled || w.calls > limit.most
+		headers[limit.header+"-limit"] = strconv.Itoa(limit.most)
+		headers[limit.header+"-remaining"] = strconv.Itoa(max(0, limit.most-w.calls))
+		headers[limit.header+"-reset"] = strconv.FormatInt(w.start.Add(limit.length).Unix(), 10)
+	}
+	answer := x.read(p, throttled, now)
 	if level != "" {
 		answer = answer.with("x-access-level", level)
 	}
-	return answer.
-		with("x-rate-limit-limit", strconv.Itoa(k.UsersMeLimit)).
-		with("x-rate-limit-remaining", strconv.Itoa(max(0, k.UsersMeLimit-w.calls))).
-		with("x-rate-limit-reset", strconv.FormatInt(w.start.Add(twitterWindow).Unix(), 10))
+	for name, value := range headers {
+		answer = answer.with(name, value)
+	}
+	return answer
 }
 
-func (x *twitter) read(p *Person, w window, now time.Time) reply {
+func (x *twitter) read(p *Person, throttled bool, now time.Time) reply {
 	k, day := x.knobs(), now.UTC().Format(time.DateOnly)
 	switch {
-	case w.calls > k.UsersMeLimit:
+	case throttled:
 		return x.errorReply(Throttled, "me")
+	case slices.Contains(k.Suspended, p.ID) && k.V1Errors:
+		return twitterV1Error(403, 64, "Your account is suspended and is not permitted to access this feature.")
+	case slices.Contains(k.Suspended, p.ID):
+		return twitterProblem(403, "Forbidden", "/2/problems/user-suspended", "The user used for authentication is suspended")
+	case slices.Contains(k.Locked, p.ID):
+		return twitterV1Error(403, 326, "To protect our users from spam and other malicious activity, this account is temporarily locked. Please log in to https://twitter.com to unlock your account.")
 	case k.NotEnrolled:
 		return x.errorReply(WrongClient, "me")
 	case k.UsageCapped:
@@ -330,6 +373,11 @@ func (x *twitter) read(p *Person, w window, now time.Time) reply {
 	}
 	x.billed[p.ID] = day
 	return answerJSON(200, object{"data": object{"id": p.ID, "name": p.Name, "username": p.Username}})
+}
+
+// twitterV1Error is an error of API v1.1.
+func twitterV1Error(status, code int, message string) reply {
+	return answerJSON(status, object{"errors": []object{{"code": code, "message": message}}})
 }
 
 // twitterUsageCapped leaves x-rate-limit-remaining high, as X does

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ func TestTwitter_UsersMe(t *testing.T) {
 	t.Run("both_read_scopes", testTwitterUsersMeBothReadScopes)
 	t.Run("app_only_bearer", testTwitterUsersMeAppOnlyBearer)
 	t.Run("rate_limit", testTwitterUsersMeRateLimit)
+	t.Run("limits_of_a_day", testTwitterUsersMeLimitsOfADay)
+	t.Run("suspended_and_locked", testTwitterUsersMeSuspendedAndLocked)
 	t.Run("no_credits", testTwitterUsersMeNoCredits)
 	t.Run("oauth1_signatures", testTwitterUsersMeOauth1Signatures)
 }
@@ -78,6 +81,51 @@ func testTwitterUsersMeRateLimit(t *testing.T) {
 	v.box.Advance(15 * time.Minute)
 	if a := v.get(usersMe, token); a.status != 200 || a.header.Get("x-rate-limit-remaining") != "1" {
 		t.Errorf("in the next window: %d, remaining %s", a.status, a.header.Get("x-rate-limit-remaining"))
+	}
+}
+
+func testTwitterUsersMeLimitsOfADay(t *testing.T) {
+	for _, scope := range []string{"user", "app"} {
+		v, d := newVisit(t), dialectOf(sandbox.Twitter)
+		v.box.Tune(func(k *sandbox.Knobs) {
+			k.Twitter().AccessSeconds = 2 * 24 * 3600
+			if scope == "user" {
+				k.Twitter().UserDayLimit = 1
+			} else {
+				k.Twitter().AppDayLimit = 1
+			}
+		})
+		token := v.connect(d, sandbox.Choice{}).text("access_token")
+		for i, want := range []int{200, 429} {
+			a := v.get(usersMe, token)
+			if a.status != want || a.header.Get("x-"+scope+"-limit-24hour-remaining") != "0" || a.header.Get("x-rate-limit-remaining") == "0" {
+				t.Errorf("%s, call %d: got %d %v, want %d", scope, i, a.status, a.header, want)
+			}
+		}
+		v.box.Advance(24 * time.Hour)
+		if a := v.get(usersMe, token); a.status != 200 {
+			t.Errorf("%s, the next day: %d %s", scope, a.status, a.body)
+		}
+	}
+}
+
+func testTwitterUsersMeSuspendedAndLocked(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.Twitter)
+	person := v.box.People(sandbox.Twitter)[0].ID
+	token := v.connect(d, sandbox.Choice{}).text("access_token")
+	for want, tune := range map[string]func(*sandbox.TwitterKnobs){
+		`problems/user-suspended"`: func(k *sandbox.TwitterKnobs) { k.Suspended, k.V1Errors, k.Locked = []string{person}, false, nil },
+		`"code":64`:                func(k *sandbox.TwitterKnobs) { k.Suspended, k.V1Errors, k.Locked = []string{person}, true, nil },
+		`"code":326`:               func(k *sandbox.TwitterKnobs) { k.Suspended, k.V1Errors, k.Locked = nil, false, []string{person} },
+	} {
+		v.box.Tune(func(k *sandbox.Knobs) { tune(k.Twitter()) })
+		if a := v.get(usersMe, token); a.status != 403 || !strings.Contains(string(a.body), want) {
+			t.Errorf("got %d %s, want %s", a.status, a.body, want)
+		}
+	}
+	other := v.box.People(sandbox.Twitter)[1].ID
+	if a := v.get(usersMe, v.connect(d, sandbox.Choice{Account: other}).text("access_token")); a.status != 200 {
+		t.Errorf("another person: %d %s", a.status, a.body)
 	}
 }
 
