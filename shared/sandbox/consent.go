@@ -20,6 +20,7 @@ type consentRequest struct {
 	state       string
 	query       url.Values
 	pages       bool // the person selects Pages
+	channels    bool // the person selects one of their YouTube channels
 }
 
 // Choice is the person's answer to a consent request. The zero Choice is that of
@@ -29,6 +30,7 @@ type Choice struct {
 	Account string   // Person.ID; empty: that of the first person
 	Untick  []string // refused scopes
 	Pages   []string // ids of Facebook Pages; nil: all Pages of the person
+	Channel string   // id of a YouTube channel; empty: the default channel of the person
 }
 
 // errorText is the text of a platform's own error page. A request that gets it is
@@ -96,6 +98,9 @@ func applyChoice(d dialect, q consentRequest, choice Choice) (string, error) {
 			return "", fmt.Errorf("%w: Page %q", errChoice, id)
 		}
 	}
+	if choice.Channel != "" && (!q.channels || !slices.ContainsFunc(person.channels(), func(c Channel) bool { return c.ID == choice.Channel })) {
+		return "", fmt.Errorf("%w: channel %q", errChoice, choice.Channel)
+	}
 	return d.redirect(q, person, choice), nil
 }
 
@@ -133,8 +138,9 @@ func acceptConsent(d dialect) func(*call) reply {
 	}
 }
 
-// choiceOf reads the form. It ignores Pages of an account that the person did
-// not select, because a browser without CSS :has shows the Pages of all accounts.
+// choiceOf reads the form. It ignores Pages and channels of an account that the
+// person did not select, because a browser without CSS :has shows those of all
+// accounts.
 func choiceOf(form url.Values, d dialect, q consentRequest) Choice {
 	choice := Choice{Deny: form.Get("action") != "allow", Account: form.Get("account"), Pages: []string{}}
 	for _, scope := range q.scopes {
@@ -146,6 +152,11 @@ func choiceOf(form url.Values, d dialect, q consentRequest) Choice {
 		for _, page := range person.Pages {
 			if slices.Contains(form["page"], page.ID) {
 				choice.Pages = append(choice.Pages, page.ID)
+			}
+		}
+		for _, channel := range person.channels() {
+			if slices.Contains(form["channel"], channel.ID) {
+				choice.Channel = channel.ID
 			}
 		}
 	}
@@ -161,7 +172,7 @@ func consentPage(d dialect, q consentRequest) reply {
 	p := d.common()
 	return page(http.StatusOK, "consent", map[string]any{
 		"Platform": p.title, "App": p.app.ClientID, "People": p.people,
-		"Scopes": q.scopes, "Fixed": q.fixed, "AskPages": q.pages,
+		"Scopes": q.scopes, "Fixed": q.fixed, "AskPages": q.pages, "AskChannels": q.channels,
 		"AllOrNothing": containsAll(q.fixed, q.scopes),
 		"Back":         origin(q.redirectURI),
 	})

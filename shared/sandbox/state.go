@@ -26,14 +26,29 @@ type Person struct {
 	// Name is the name on the consent page.
 	Name     string
 	Username string
-	// Channel and ChannelTitle belong to Google. They are empty for a person
-	// without a channel.
+	// Channel and ChannelTitle belong to Google: the channel that Google takes
+	// where the person selects none. They are empty for a person without a channel.
 	Channel, ChannelTitle string
+	// BrandChannels are the channels of the person's brand accounts.
+	BrandChannels []Channel
 	// UnionID and Private belong to TikTok.
 	UnionID string
 	Private bool
 	// Pages are the Facebook Pages that the person can manage.
 	Pages []Page
+}
+
+// Channel is a YouTube channel.
+type Channel struct {
+	ID, Title string
+}
+
+// channels returns the channels of the person, the default one first.
+func (p *Person) channels() []Channel {
+	if p.Channel == "" {
+		return p.BrandChannels
+	}
+	return append([]Channel{{p.Channel, p.ChannelTitle}}, p.BrandChannels...)
 }
 
 // Page is a Facebook Page.
@@ -132,6 +147,8 @@ type grant struct {
 	dead   bool
 	reason int      // Facebook's subcode for a dead grant
 	pages  []string // selected Facebook Pages
+	// channel is the YouTube channel; zero where the person has none.
+	channel Channel
 }
 
 func (p *platform) newGrant(person *Person, scopes []string, at time.Time) *grant {
