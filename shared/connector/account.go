@@ -75,7 +75,7 @@ func (a *attempt) onlyConfirms() bool {
 func (a *attempt) askAccount(ctx context.Context) error {
 	v, err := a.verifyWith(ctx, a.platform, a.app, a.credentials)
 	switch {
-	case errors.Is(err, AccessDenied): // the tokens work, and belong to no account of the platform
+	case errors.Is(err, AccessDenied) && !AsError(err).AccountRefused: // the tokens work, and belong to no account of the platform
 		return &Error{Code: AccountMismatch, Message: "the renewed tokens are those of another account", Err: err}
 	case err != nil:
 		return internal("verifying", err)
@@ -167,7 +167,9 @@ func (a *attempt) recordAccountChanged(ctx context.Context, cause error) (Connec
 		return a.connection, err
 	}
 	a.logAccountChanged(ctx, marked)
-	return marked, &Error{Code: ReauthorizationRequired, Reason: ReasonAccountChanged, Message: reauthMessage, Err: cause}
+	e := errReauth(ReasonAccountChanged)
+	e.Err = cause
+	return marked, e
 }
 
 // learnAccount records the account of a connection whose account was not known.

@@ -61,7 +61,7 @@ type Platform interface {
 	// is carried over. A dead grant is ReauthorizationRequired, a refused app
 	// AppMisconfigured. Where the answer names the account of the tokens, or the
 	// person who consented, the result has them as AccountID and UserID. c has
-	// neither.
+	// neither. c has ConsentedAt, where that is known.
 	Refresh(ctx context.Context, app App, c Credentials) (Credentials, error)
 
 	// Verify calls the platform's simplest authenticated endpoint. An access

@@ -66,7 +66,7 @@ var rows = []row{
 	{
 		name: "youtube",
 		authorizeURL: "https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&client_id=test-client&code_challenge=cr44KV5YSKLyleX1Lm_6fEu7NYZExuMmIJCfFloMT1o&code_challenge_method=S256" +
-			"&prompt=consent&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fyoutube%2Fcallback&response_type=code" +
+			"&prompt=consent%20select_account&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fyoutube%2Fcallback&response_type=code" +
 			"&scope=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fyoutube.upload%20https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fyoutube.readonly&state=test-state",
 		shape:    []string{"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
 		optional: []string{"access_token", "token_expiry"},
