@@ -162,6 +162,7 @@ func testTikTokVerifyErrorsBecomeCodes(t *testing.T) {
 func testTikTokReadNoticeSignedAndForged(t *testing.T) {
 	w := newWorld(t, tiktokRow)
 	noticer := w.platform.(connector.Noticer)
+	sent := w.now.Truncate(time.Second)
 	body, signature := w.box.TikTokNotice("authorization.removed", tiktokRow.account)
 	notice := func(signature string, body []byte) connector.RawNotice {
 		return connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: body}
@@ -170,6 +171,14 @@ func testTikTokReadNoticeSignedAndForged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got.ID == "" {
+		t.Error("nothing tells a retry from another notice")
+	}
+	again, err := noticer.ReadNotice(w.app, "webhook", notice(w.box.TikTokSignature(body), body))
+	if err != nil || again.ID != got.ID {
+		t.Errorf("a retry: id %q, want %q, error %v", again.ID, got.ID, err)
+	}
+	got.ID = ""
 	if diff := cmp.Diff(connector.Notice{UserID: tiktokRow.account, Revoked: true, Reason: "deauthorized", At: w.now}, got); diff != "" {
 		t.Errorf("authorization.removed (-want +got):\n%s", diff)
 	}
@@ -203,9 +212,12 @@ func testTikTokReadNoticeSignedAndForged(t *testing.T) {
 	odd, oddSignature := w.box.TikTokNotice("authorization.removed", "../me")
 	_, err = noticer.ReadNotice(w.app, "webhook", notice(oddSignature, odd))
 	w.fails(err, connector.InvalidRequest, false)
-	w.now = w.now.Add(5 * time.Minute)
-	if _, err := noticer.ReadNotice(w.app, "webhook", notice(signature, body)); err != nil {
-		t.Errorf("after five minutes: %v", err)
+	w.now = w.now.Add(72*time.Hour + 5*time.Minute)
+	if late, err := noticer.ReadNotice(w.app, "webhook", notice(signature, body)); err != nil || !late.At.Equal(sent) {
+		t.Errorf("the last retry: at %v, want %v, error %v", late.At, sent, err)
+	}
+	if late, err := noticer.ReadNotice(w.app, "webhook", notice(w.box.TikTokSignature(body), body)); err != nil || !late.At.Equal(sent) {
+		t.Errorf("the last retry, signed again: at %v, want %v, error %v", late.At, sent, err)
 	}
 	w.now = w.now.Add(time.Second)
 	_, err = noticer.ReadNotice(w.app, "webhook", notice(signature, body))

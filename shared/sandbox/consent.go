@@ -65,7 +65,28 @@ func (s *Sandbox) Consent(authorizeURL string, choice Choice) (redirect string, 
 	if refused != nil {
 		return "", fmt.Errorf("the platform shows an error page: %s", bytes.Join(pageText(refused.body), []byte(" ")))
 	}
+	if person := skipped(d, q); person != nil {
+		if choice.Deny || len(choice.Untick) > 0 || choice.Account != "" && choice.Account != person.ID {
+			return "", fmt.Errorf("%w: the platform skips the page and takes the account %q", errChoice, person.ID)
+		}
+		return d.redirect(q, person, Choice{}), nil
+	}
 	return applyChoice(d, q, choice)
+}
+
+// skipper is a dialect that may redirect back without its page. skip returns the person
+// of the browser then, else nil.
+type skipper interface {
+	skip(q consentRequest) *Person
+}
+
+// skipped returns the person whose consent the platform takes without showing its page;
+// nil where it shows the page.
+func skipped(d dialect, q consentRequest) *Person {
+	if s, ok := d.(skipper); ok {
+		return s.skip(q)
+	}
+	return nil
 }
 
 // pageText returns the marked text of an error page.
@@ -118,8 +139,16 @@ func showConsent(d dialect) func(*call) reply {
 		if refused != nil {
 			return *refused
 		}
+		if person := skipped(d, q); person != nil {
+			return seeOther(d.redirect(q, person, Choice{}))
+		}
 		return consentPage(d, q)
 	}
+}
+
+// seeOther redirects the browser to the app.
+func seeOther(location string) reply {
+	return text(http.StatusSeeOther, "").with("Location", location).with("Cache-Control", "no-store").with("Referrer-Policy", "no-referrer")
 }
 
 // acceptConsent handles the form of the consent page. The form posts to the
@@ -134,7 +163,7 @@ func acceptConsent(d dialect) func(*call) reply {
 		if err != nil {
 			return errorPage(http.StatusBadRequest, errorText{d.common().title, "Not on this page", err.Error()})
 		}
-		return text(http.StatusSeeOther, "").with("Location", redirect).with("Cache-Control", "no-store").with("Referrer-Policy", "no-referrer")
+		return seeOther(redirect)
 	}
 }
 

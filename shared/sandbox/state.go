@@ -142,6 +142,7 @@ func (p *platform) person(id string) *Person {
 // grant is one consent of one person. Its tokens are invalid once it is dead.
 type grant struct {
 	person *Person
+	client string // the client id of the app that it was given to
 	scopes []string
 	at     time.Time
 	dead   bool
@@ -152,7 +153,7 @@ type grant struct {
 }
 
 func (p *platform) newGrant(person *Person, scopes []string, at time.Time) *grant {
-	g := &grant{person: person, scopes: scopes, at: at}
+	g := &grant{person: person, client: p.app.ClientID, scopes: scopes, at: at}
 	p.grants = append(p.grants, g)
 	return g
 }
