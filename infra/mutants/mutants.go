@@ -736,6 +736,45 @@ func mutants() []mutant {
 			Packages: []string{"./shared/handler"},
 		},
 
+		{
+			Name:    "applied-notice-applied-again",
+			Guard:   "A notice that changed connections changes none when it comes again.",
+			File:    dir + "notice.go",
+			Find:    `return taken.Applied, nil`,
+			Replace: `return false, nil`,
+
+			Packages: []string{"./shared/handler"},
+		},
+
+		// Another client of the operator.
+		{
+			Name:    "another-person-by-another-client",
+			Guard:   "A consent to another client re-authorizes no connection that the platform says is another person's.",
+			File:    dir + "account.go",
+			Find:    `return c.StableID == g.StableID, nil`,
+			Replace: `return true, nil`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "another-account-of-the-same-client",
+			Guard:   "A consent to the client of a connection re-authorizes it for no other account.",
+			File:    dir + "account.go",
+			Find:    `return creds.ClientID != clientID`,
+			Replace: `return true`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "second-connection-by-another-client",
+			Guard:   "An owner has one connection to an account that another client sees under another id.",
+			File:    dir + "account.go",
+			Find:    `if c.StableID == g.StableID {`,
+			Replace: `if false {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+
 		// Imports.
 		{
 			Name:    "spent-file-sent-again",
