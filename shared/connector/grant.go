@@ -215,7 +215,14 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 		return Connection{}, err
 	}
 	next.Credentials = ref
-	committed, err := s.commitCredentials(ctx, c, g.Credentials, ref, func(c *Connection) error {
+	commit := func(change func(*Connection) error) (Connection, error) {
+		return s.commitCredentials(ctx, c, g.Credentials, ref, change)
+	}
+	if c.changesAccount(g) {
+		// The record of the consent has the credentials until this succeeds.
+		commit = func(change func(*Connection) error) (Connection, error) { return s.commit(ctx, c, change) }
+	}
+	committed, err := commit(func(c *Connection) error {
 		if c.Credentials.Generation >= ref.Generation {
 			return errLate
 		}

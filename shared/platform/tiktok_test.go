@@ -21,6 +21,7 @@ func TestTikTok_Exchange(t *testing.T) {
 	t.Run("lifetimes_of_the_answer", testTikTokExchangeLifetimesOfTheAnswer)
 	t.Run("accounts", testTikTokExchangeAccounts)
 	t.Run("errors_in_200", testTikTokExchangeErrorsIn200)
+	t.Run("stable_id", testTikTokExchangeStableID)
 }
 
 func TestTikTok_Import(t *testing.T) {
@@ -88,6 +89,32 @@ func testTikTokExchangeAccounts(t *testing.T) {
 	renewed, err := w.platform.Refresh(t.Context(), w.app, grants[0].Credentials)
 	if err != nil || renewed.Fields.Get("open_id") != tiktokRow.account {
 		t.Errorf("a refresh without an open_id: got %q, error %v", renewed.Fields.Get("open_id"), err)
+	}
+}
+
+// The union_id is the stable id of a consent, of an import and of a check.
+func testTikTokExchangeStableID(t *testing.T) {
+	for _, omit := range []bool{false, true} {
+		w := newWorld(t, tiktokRow)
+		w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().OmitUnionID = omit })
+		want := w.box.People(sandbox.TikTok)[0].UnionID
+		if omit {
+			want = ""
+		}
+		g := w.connect()
+		checked, err := w.platform.Verify(t.Context(), w.app, g.Credentials)
+		if err != nil {
+			t.Fatal(err)
+		}
+		imported, err := w.platform.Import(t.Context(), w.app, w.pasted(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, got := range map[string]string{"consent": g.StableID, "check": checked.StableID, "import": imported[0].StableID} {
+			if got != want {
+				t.Errorf("union_id left out %t: %s has %q, want %q", omit, name, got, want)
+			}
+		}
 	}
 }
 
