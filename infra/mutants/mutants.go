@@ -775,6 +775,28 @@ func mutants() []mutant {
 			Packages: []string{"./shared/handler"},
 		},
 
+		{
+			Name:    "another-account-id-rescued-early",
+			Guard:   "Credentials for another id of the account are not in the vault before the record names that id.",
+			File:    dir + "grant.go",
+			Find:    `if c.changesAccount(g) {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "another-account-id-stored-early",
+			Guard:   "Credentials for another id of the account that cannot be sealed are not stored in the vault first.",
+			File:    dir + "forget.go",
+			Find:    `if c.changesAccount(g) {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "former-account-id-hides-credentials",
+			Guard:   "A secret that is still bound to the former id of the account does not hide the credentials of the record.",
+			File:    store + "secrets.go",
+			Find:    `len(ref.Sealed) > 0 && ofFormerAccount(key, value)`,
+			Replace: `false`,
+		},
+
 		// Imports.
 		{
 			Name:    "spent-file-sent-again",

@@ -120,6 +120,28 @@ func TestTikTok_LiveApp(t *testing.T) {
 	}
 }
 
+// A connection that was imported is recognized, too, once the platform accepted it with
+// the client of before.
+func TestTikTok_LiveApp_Import(t *testing.T) {
+	t.Parallel()
+	for _, verify := range []bool{true, false} {
+		s := newStack(t)
+		s.sandbox.Tune(func(k *sandbox.Knobs) { k.TikTok().OmitUnionID = true })
+		file, _ := s.elsewhere(t, "tiktok", sandbox.Choice{})
+		id := s.imported(t, "tiktok", "acme", verify, file)
+		s.do(t, http.MethodPost, "/connections/"+id+"/refresh").decode(t, 200, &struct{}{})
+		s.clock.Advance(time.Minute)
+		s.goLive(t)
+		link := s.link(t, map[string]any{"platform": "tiktok", "owner": "acme", "return_url": returnURL, "connection_id": id})
+		if ended := s.consent(t, link, sandbox.Choice{}).Query(); ended.Get("connection_id") != id {
+			t.Errorf("verified %t: the consent ended with %v", verify, ended)
+		}
+		if got := s.connections(t); len(got) != 1 || got[0]["account_id"] != s.sandbox.OpenID("") {
+			t.Errorf("verified %t: connections %v", verify, got)
+		}
+	}
+}
+
 // webhook sends the notice that the person removed the app.
 func (s *stack) webhook(t *testing.T, openID string) reply {
 	t.Helper()
@@ -192,8 +214,8 @@ func TestTikTok_WebhookRetry(t *testing.T) {
 			s.do(t, http.MethodPost, "/connections/"+id+"/verify").decode(t, 200, &struct{}{})
 		},
 	} {
-		for _, resign := range []bool{false, true} {
-			t.Run("after a later "+name, func(t *testing.T) {
+		for how, resign := range map[string]bool{"as it was": false, "signed again": true} {
+			t.Run("after a later "+name+", "+how, func(t *testing.T) {
 				t.Parallel()
 				s := newStack(t)
 				id := s.connect(t, "tiktok", "acme", sandbox.Choice{})[0]
