@@ -779,6 +779,67 @@ func mutants() []mutant {
 			Packages: []string{"./shared/handler"},
 		},
 
+		{
+			Name:    "applied-notice-applied-again",
+			Guard:   "A notice that changed connections changes none when it comes again.",
+			File:    dir + "notice.go",
+			Find:    `return taken.Applied, nil`,
+			Replace: `return false, nil`,
+
+			Packages: []string{"./shared/handler"},
+		},
+
+		// Another client of the operator.
+		{
+			Name:    "another-person-by-another-client",
+			Guard:   "A consent to another client re-authorizes no connection that the platform says is another person's.",
+			File:    dir + "account.go",
+			Find:    `return c.StableID == g.StableID, nil`,
+			Replace: `return true, nil`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "another-account-of-the-same-client",
+			Guard:   "A consent to the client of a connection re-authorizes it for no other account.",
+			File:    dir + "account.go",
+			Find:    `return creds.ClientID != clientID`,
+			Replace: `return true`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "second-connection-by-another-client",
+			Guard:   "An owner has one connection to an account that another client sees under another id.",
+			File:    dir + "account.go",
+			Find:    `if c.StableID == g.StableID {`,
+			Replace: `if false {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+
+		{
+			Name:    "another-account-id-rescued-early",
+			Guard:   "Credentials for another id of the account are not in the vault before the record names that id.",
+			File:    dir + "grant.go",
+			Find:    `if c.changesAccount(g) {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "another-account-id-stored-early",
+			Guard:   "Credentials for another id of the account that cannot be sealed are not stored in the vault first.",
+			File:    dir + "forget.go",
+			Find:    `if c.changesAccount(g) {`,
+			Replace: `if false {`,
+		},
+		{
+			Name:    "former-account-id-hides-credentials",
+			Guard:   "A secret that is still bound to the former id of the account does not hide the credentials of the record.",
+			File:    store + "secrets.go",
+			Find:    `len(ref.Sealed) > 0 && ofFormerAccount(key, value)`,
+			Replace: `false`,
+		},
+
 		// Imports.
 		{
 			Name:    "spent-file-sent-again",

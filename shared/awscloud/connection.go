@@ -39,6 +39,7 @@ type connectionItem struct {
 	UpdatedAt       time.Time        `dynamodbav:"updated_at,omitempty"`
 	Revision        int64            `dynamodbav:"revision"`
 	UserID          string           `dynamodbav:"user_id,omitempty"`
+	StableID        string           `dynamodbav:"stable_id,omitempty"`
 	ConsentID       string           `dynamodbav:"consent_id,omitempty"`
 	Client          string           `dynamodbav:"client,omitempty"`
 	Generation      int64            `dynamodbav:"generation,omitempty"`
@@ -85,7 +86,7 @@ type connectionItem struct {
 func encodeConnection(c connector.Connection, write string) item {
 	i := connectionItem{
 		Key: connectionKey(c.ID), ID: c.ID, Platform: c.Platform, Owner: c.Owner,
-		AccountID: c.AccountID, AccountName: c.AccountName, UserID: c.UserID, ConsentID: c.ConsentID, Client: c.Client,
+		AccountID: c.AccountID, AccountName: c.AccountName, UserID: c.UserID, StableID: c.StableID, ConsentID: c.ConsentID, Client: c.Client,
 		Scopes: c.Scopes, MissingScopes: c.MissingScopes,
 		Status: c.Status, StatusReason: c.StatusReason, Failures: c.Failures,
 		ExpiresAt: c.ExpiresAt, GrantExpiresAt: c.GrantExpiresAt, RefreshAt: c.RefreshAt,
@@ -122,7 +123,7 @@ func decodeConnection(from item) (connector.Connection, error) {
 	i, err := decode[connectionItem](from)
 	c := connector.Connection{
 		ID: i.ID, Platform: i.Platform, Owner: i.Owner,
-		AccountID: i.AccountID, AccountName: i.AccountName, UserID: i.UserID, ConsentID: i.ConsentID, Client: i.Client,
+		AccountID: i.AccountID, AccountName: i.AccountName, UserID: i.UserID, StableID: i.StableID, ConsentID: i.ConsentID, Client: i.Client,
 		Scopes: i.Scopes, MissingScopes: i.MissingScopes,
 		Status: i.Status, StatusReason: i.StatusReason, Failures: i.Failures,
 		ExpiresAt: i.ExpiresAt, GrantExpiresAt: i.GrantExpiresAt, RefreshAt: i.RefreshAt,

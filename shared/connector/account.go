@@ -75,7 +75,7 @@ func (a *attempt) onlyConfirms() bool {
 func (a *attempt) askAccount(ctx context.Context) error {
 	v, err := a.verifyWith(ctx, a.platform, a.app, a.credentials)
 	switch {
-	case errors.Is(err, AccessDenied): // the tokens work, and belong to no account of the platform
+	case errors.Is(err, AccessDenied) && !AsError(err).AccountRefused: // the tokens work, and belong to no account of the platform
 		return &Error{Code: AccountMismatch, Message: "the renewed tokens are those of another account", Err: err}
 	case err != nil:
 		return internal("verifying", err)
@@ -168,7 +168,9 @@ func (a *attempt) recordAccountChanged(ctx context.Context, cause error) (Connec
 		return a.connection, err
 	}
 	a.logAccountChanged(ctx, marked)
-	return marked, &Error{Code: ReauthorizationRequired, Reason: ReasonAccountChanged, Message: reauthMessage, Err: cause}
+	e := errReauth(ReasonAccountChanged)
+	e.Err = cause
+	return marked, e
 }
 
 // learnAccount records the account of a connection whose account was not known.
@@ -193,4 +195,76 @@ func (s *Service) learnAccount(ctx context.Context, p Platform, c Connection, ac
 		return c
 	}
 	return learned
+}
+
+// acceptsChangedClient reports whether a consent to another client may be saved on c,
+// although its account has another id. Where the platform said the stable ids of both,
+// they decide. Where it did not, the other client is the reason for the other id.
+func (s *Service) acceptsChangedClient(ctx context.Context, c Connection, g Grant) (bool, error) {
+	p, err := s.platform(c.Platform)
+	if err != nil || !p.Describe().AccountPerClient {
+		return false, err
+	}
+	if c.StableID != "" && g.StableID != "" {
+		return c.StableID == g.StableID, nil
+	}
+	creds, _, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil // nothing says which client they were of
+	}
+	if err != nil {
+		return false, s.credentialsError(ctx, c, err)
+	}
+	app, err := s.app(ctx, c.Platform)
+	if err != nil {
+		return false, err
+	}
+	return creds.ofOtherClient(p, app, g.Credentials.ClientID), nil
+}
+
+// ofOtherClient reports whether creds are known to be of another client than the one
+// with that id, which is that of app.
+func (creds Credentials) ofOtherClient(p Platform, app App, clientID string) bool {
+	if creds.ClientID != "" {
+		return creds.ClientID != clientID
+	}
+	for _, name := range p.Describe().ClientFields {
+		if brought := creds.Fields.Get(name); brought != "" {
+			return brought != clientID
+		}
+	}
+	return creds.VerifiedKey != "" && creds.VerifiedKey != p.AppKey(app, creds)
+}
+
+// findStable returns the connection of the owner that has the account of the only grant
+// under the id that another client saw; nil where there is none, or where the owner has a
+// connection to the account under its id.
+func (s *Service) findStable(ctx context.Context, a Authorization, grants []Grant) (*Connection, error) {
+	if len(grants) != 1 || grants[0].StableID == "" {
+		return nil, nil
+	}
+	g := grants[0]
+	_, err := s.Store.FindAccount(ctx, a.Owner, a.Platform, g.Account.ID)
+	if !errors.Is(err, ErrNotFound) {
+		if err != nil {
+			err = internal("finding the connection", err)
+		}
+		return nil, err
+	}
+	cursor := ""
+	for range maxStandInPages {
+		page, next, err := s.Store.Connections(ctx, Filter{Owner: a.Owner, Platform: a.Platform, Within: ownersIn(ctx)}, cursor, maxPage)
+		if err != nil {
+			return nil, internal("finding the connection", err)
+		}
+		for _, c := range page {
+			if c.StableID == g.StableID {
+				return &c, nil
+			}
+		}
+		if cursor = next; cursor == "" {
+			break
+		}
+	}
+	return nil, nil
 }

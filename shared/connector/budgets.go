@@ -37,8 +37,9 @@ const (
 	// whether it asks for confirmation.
 	DefaultLinkLife = 15 * time.Minute
 	MaxLinkLife     = 7 * 24 * time.Hour
-	// NoticeMemory is how long it is remembered at which route a notice was taken.
-	NoticeMemory = 48 * time.Hour
+	// NoticeMemory is how long it is remembered at which route a notice was taken, and
+	// that it was applied.
+	NoticeMemory = 96 * time.Hour
 	// deletionLife is how long the status of a data deletion can be read.
 	deletionLife = 90 * 24 * time.Hour
 	// previousSecretLife is how long a replaced client secret is used where the

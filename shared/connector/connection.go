@@ -76,6 +76,11 @@ type Connection struct {
 	// not shown.
 	UserID string
 
+	// StableID is the id of the account that is the same for each client of the
+	// operator, on a platform where AccountID is not; empty where the platform did
+	// not say it. It is not shown.
+	StableID string
+
 	// ConsentID names the consent that the credentials descend from, through
 	// all their renewals.
 	ConsentID string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,10 +23,14 @@ import (
 func TestConsent_EveryFailure(t *testing.T) {
 	t.Parallel()
 	for _, name := range []connector.Name{"facebook", "youtube", "twitter", "tiktok"} {
-		for _, kind := range []string{"new", "again", "confirmed", "chosen"} {
-			if kind == "chosen" && name != "facebook" {
-				continue // the others have one account
-			}
+		kinds := []string{"new", "again", "confirmed"}
+		switch name {
+		case "facebook":
+			kinds = append(kinds, "chosen") // the others have one account
+		case "tiktok":
+			kinds = append(kinds, "again_with_another_client", "new_with_another_client")
+		}
+		for _, kind := range kinds {
 			t.Run(string(name)+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				faults, sum := 0, consentLosses{}
@@ -79,8 +84,15 @@ func breakConsent(t *testing.T, name connector.Name, kind string, broken fault) 
 	t.Helper()
 	b := newBench(t)
 	r := connector.LinkRequest{Platform: name, Owner: "acme", ReturnURL: returnURL}
-	if kind == "again" {
-		r.ConnectionID = b.connect(t, name).ID
+	var former connector.Connection
+	if strings.Contains(kind, "again") || strings.HasSuffix(kind, "another_client") {
+		former = b.connect(t, name)
+	}
+	if strings.HasPrefix(kind, "again") {
+		r.ConnectionID = former.ID
+	}
+	if strings.HasSuffix(kind, "another_client") {
+		b.replaceClient(t, name)
 	}
 	r.Confirm, r.Choose = kind == "confirmed", kind == "chosen"
 	link := b.mint(t, r)
@@ -164,6 +176,9 @@ func breakConsent(t *testing.T, name connector.Name, kind string, broken fault) 
 	}
 	accounts := map[string]bool{}
 	for _, c := range connections {
+		if strings.HasSuffix(kind, "another_client") && c.ID != former.ID {
+			t.Errorf("%s: a second connection to the account", at)
+		}
 		if accounts[c.AccountID] {
 			t.Errorf("%s: an account is connected twice", at)
 		}

@@ -65,6 +65,10 @@ type Credentials struct {
 	// It is empty in credentials that the previous release stored.
 	ConsentID string
 
+	// ConsentedAt is when the consent began that the credentials descend from; zero
+	// for those of an import. Refresh gets it. It is not stored with the credentials.
+	ConsentedAt time.Time
+
 	// VerifiedKey is the fingerprint of the app's key with which the platform
 	// accepted imported credentials: see Platform.AppKey. It is empty where the
 	// platform was not asked, and in credentials that the previous release stored.

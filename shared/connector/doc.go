@@ -44,6 +44,8 @@
 //	owner         the customer of the operator's product that a connection belongs to
 //	account       what was authorized on the platform: a Page, a channel, a profile
 //	person        who consented; named by Connection.UserID
+//	stable id     of an account: the same for each client of the operator, on a platform
+//	              where the account id is not
 //	connect link  starts an authorization; minted for one owner
 //	authorization one way through the platform's pages, named by its state
 //	state         the random value that names an authorization; good once, in one browser
@@ -124,7 +126,8 @@
 // the tokens of another account. A refusal marks only if
 // the refused credentials, read again, are still the newest or are gone, and no
 // other holder acquired the lease. A notice marks only if it is not older than the
-// credentials. The refusal of an app marks no connection.
+// credentials, and if it marked nothing before. The refusal of an app marks no
+// connection.
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
 // unless the connection is marked needs_reauth, was refreshed by force too often,
@@ -197,7 +200,9 @@
 // accepted them, or if it said that those of the connection do not work.
 //
 // I21. Two connections of an owner to one account end as one, whose credentials
-// worked when the platform was asked last.
+// worked when the platform was asked last. A consent to another client of the operator
+// is saved on the connection that has the account under another id, where the platform
+// says its stable id.
 //
 // I22. What a code yielded is stored in the record of the consent before anything else.
 // From then on the consent ends: with its connections, or in a failure that the record

@@ -110,6 +110,11 @@ type Error struct {
 	// to act at the platform, as for a locked account.
 	Reason string
 
+	// Remedy says what to do beside what the code says, as an imperative; often
+	// empty. It never holds what Message may not hold. In a connection's
+	// status_reason it follows Reason.
+	Remedy string
+
 	// MissingScopes is set with ScopeMissing.
 	MissingScopes []string
 
@@ -133,6 +138,11 @@ type Error struct {
 	// the client id or secret itself, before it looked at anything else in the
 	// request: nothing in it is spent.
 	ClientRefused bool
+
+	// AccountRefused is set with AccessDenied where the platform does not let the
+	// account act, because it is suspended or closed. It says nothing about which
+	// account it is.
+	AccountRefused bool
 
 	// Err is the cause. It goes to logs only.
 	Err error

@@ -49,7 +49,7 @@ func draftEvents(before *Connection, after Connection) []draft {
 		}
 		return []draft{{EventDisconnected, ""}}
 	case became(NeedsReauth), after.Status == NeedsReauth && after.StatusReason != before.StatusReason:
-		return []draft{{EventReauth, after.StatusReason}}
+		return []draft{{EventReauth, reasonWord(after.StatusReason)}}
 	case after.Status != Active:
 		return nil
 	case before.Status == NeedsReauth && after.Credentials.Generation == before.Credentials.Generation:

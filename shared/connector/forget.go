@@ -17,17 +17,26 @@ func (c Connection) mustForget(g Grant) bool {
 	if c.Credentials.IsZero() {
 		return false
 	}
-	return c.UserID != userOf(g) || g.erased != nil && !g.erased.precedes(c.consentedAt())
+	return c.UserID != userOf(g) || c.changesAccount(g) || g.erased != nil && !g.erased.precedes(c.consentedAt())
+}
+
+// changesAccount reports whether the account of c has another id in g. Credentials are
+// bound to the id, so that the vault can have none of g before the record names it.
+func (c Connection) changesAccount(g Grant) bool {
+	return !c.accountUnknown() && c.AccountID != g.Account.ID
 }
 
 // putFor stores the credentials of a grant that follows on c. Where the former ones must
 // be forgotten it only holds them; where that fails it stores them, and the worker
-// tries again.
+// tries again. Where the account has another id, the caller must.
 func (s *Service) putFor(ctx context.Context, c, next Connection, g Grant) (CredentialsRef, error) {
 	if c.mustForget(g) {
 		ref, err := s.CredentialStore.Hold(ctx, next.credentialsKey(), g.Credentials)
 		if err == nil {
 			return ref, nil
+		}
+		if c.changesAccount(g) {
+			return CredentialsRef{}, internal("sealing credentials", err)
 		}
 		s.Log.WarnContext(ctx, "sealing credentials into the record, to forget the former ones", "connection", string(c.ID), "error", err)
 	}

@@ -215,7 +215,14 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 		return Connection{}, err
 	}
 	next.Credentials = ref
-	committed, err := s.commitCredentials(ctx, c, g.Credentials, ref, func(c *Connection) error {
+	commit := func(change func(*Connection) error) (Connection, error) {
+		return s.commitCredentials(ctx, c, g.Credentials, ref, change)
+	}
+	if c.changesAccount(g) {
+		// The record of the consent has the credentials until this succeeds.
+		commit = func(change func(*Connection) error) (Connection, error) { return s.commit(ctx, c, change) }
+	}
+	committed, err := commit(func(c *Connection) error {
 		if c.Credentials.Generation >= ref.Generation {
 			return errLate
 		}
@@ -311,6 +318,9 @@ func (s *Service) nextGeneration(ctx context.Context, p Platform, c Connection, 
 // applyGrant records a new grant, except for its credentials.
 func applyGrant(c *Connection, g Grant, requested []string) {
 	c.Status, c.StatusReason = Active, g.Warning
+	if g.StableID != "" || c.AccountID != g.Account.ID {
+		c.StableID = g.StableID
+	}
 	c.AccountID = g.Account.ID
 	if g.Account.Name != "" {
 		c.AccountName = g.Account.Name
@@ -348,21 +358,29 @@ func (s *Service) applyCredentials(c *Connection, p Platform, creds Credentials,
 }
 
 // selectGrants returns the grants to save: all of them or, when one connection
-// is re-authorized, the one for it, which is then the target.
+// is re-authorized, the one for it, which is then the target. The target is also the
+// connection that has the account under the id that another client saw.
 func (s *Service) selectGrants(ctx context.Context, a Authorization, grants []Grant) (target *Connection, selected []Grant, err error) {
 	c, err := s.target(ctx, a)
 	if err != nil {
 		return nil, nil, err
 	}
 	if c == nil {
-		return nil, grants, nil
+		target, err = s.findStable(ctx, a, grants)
+		return target, grants, err
 	}
 	mismatch := errOtherAccount(c.AccountName)
 	for _, g := range grants {
 		if c.AccountID == g.Account.ID {
 			return c, []Grant{g}, nil
 		}
-		if !c.acceptsAccount(g.Account) {
+		accepted := c.acceptsAccount(g.Account)
+		if !accepted {
+			if accepted, err = s.acceptsChangedClient(ctx, *c, g); err != nil {
+				return nil, nil, err
+			}
+		}
+		if !accepted {
 			continue
 		}
 		held, err := s.Store.FindAccount(ctx, c.Owner, c.Platform, g.Account.ID)

@@ -356,3 +356,60 @@ func TestSaveGrant_OneConnectionAnAccount(t *testing.T) {
 		b.wantActive(t, held.ID)
 	})
 }
+
+// Until the record has the other id of an account, the credentials for that id are
+// nowhere that the record's readers look.
+func TestSaveGrant_AnotherClient(t *testing.T) {
+	t.Parallel()
+	for name, sealerDown := range map[string]bool{"store_down": false, "store_and_sealer_down": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			c := b.connect(t, "tiktok")
+			b.replaceClient(t, "tiktok")
+			request := b.consentedTo(t, connector.LinkRequest{Platform: "tiktok", Owner: "acme", ReturnURL: returnURL, ConnectionID: c.ID}, allowed)
+			sealed := 0
+			b.hook(func(_ context.Context, call connectortest.Call, next func() error) error {
+				if call.Name == "Sealer.Seal" {
+					sealed++ // first what the code yielded
+				}
+				if sealed > 1 && (call.Name == "Store.Update" || sealerDown && call.Name == "Sealer.Seal") {
+					return errFlaky
+				}
+				return next()
+			})
+			sleep := b.Service.Sleep
+			b.Service.Sleep = func(context.Context, time.Duration) error {
+				if sealed > 1 {
+					return context.DeadlineExceeded // there is no time for another try
+				}
+				return nil
+			}
+			if _, err := b.Callback(t.Context(), request); err == nil {
+				t.Fatal("the callback succeeded while the record could not be written")
+			}
+			b.hook(nil)
+			b.Service.Sleep = sleep
+			// A refresh reads the newest credentials of the connection, before it looks at the app.
+			if _, err := b.Refresh(t.Context(), c.ID); !errors.Is(err, connector.AppMisconfigured) {
+				t.Errorf("a refresh of the connection as it was: %v, want %s", err, connector.AppMisconfigured)
+			}
+			if _, err := b.token(t, c.ID); err != nil {
+				t.Errorf("the connection as it was: %v", err)
+			}
+			if got := b.connection(t, c.ID); got.AccountID != c.AccountID || got.ConsentID != c.ConsentID {
+				t.Errorf("the record has account %s of consent %s before the consent was saved", got.AccountID, got.ConsentID)
+			}
+			for range 3 {
+				b.clock.Advance(2 * time.Minute)
+				b.sweep(t)
+			}
+			if got := b.connection(t, c.ID); got.AccountID != b.sandbox.OpenID("") {
+				t.Errorf("after the sweep: account %s", got.AccountID)
+			}
+			if token, err := b.token(t, c.ID); err != nil || token.Degraded {
+				t.Errorf("after the sweep: %v", err)
+			}
+		})
+	}
+}

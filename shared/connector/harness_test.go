@@ -555,3 +555,11 @@ func (b *bench) expire(t *testing.T, id connector.ID) {
 	}
 	b.clock.Advance(c.ExpiresAt.Sub(b.clock.Now()) + time.Second)
 }
+
+// replaceClient replaces the stored app by one with another client id, which the
+// platform knows in place of the former.
+func (b *bench) replaceClient(t *testing.T, name connector.Name) {
+	t.Helper()
+	b.sandbox.SetClient(string(name), "sandbox-other-client", "sandbox-other-secret")
+	b.putClient(t, name, "sandbox-other-client", "sandbox-other-secret")
+}

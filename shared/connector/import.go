@@ -194,7 +194,7 @@ func (i *importing) returnStanding(ctx context.Context, c Connection, current, s
 		i.warnShared(c)
 	}
 	if c.Status == NeedsReauth {
-		i.warn(c, reauthMessage)
+		i.warn(c, errReauth(c.StatusReason).Message)
 	}
 	return i.imported.with(c, true), nil
 }

@@ -37,7 +37,8 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 	if err != nil {
 		return NoticeResult{}, internal("reading a notice", err)
 	}
-	if err := s.takeOnce(ctx, name, kind, notice); err != nil {
+	applied, err := s.takeOnce(ctx, name, kind, notice)
+	if err != nil || applied {
 		return NoticeResult{}, err
 	}
 	if notice.Delete {
@@ -48,6 +49,9 @@ func (s *Service) TakeNotice(ctx context.Context, name Name, kind string, raw Ra
 		if result.Affected, err = s.applyNotice(ctx, name, notice); err != nil {
 			return NoticeResult{}, err
 		}
+	}
+	if result.Affected > 0 {
+		s.recordApplied(ctx, name, kind, notice)
 	}
 	return result, nil
 }
@@ -76,32 +80,53 @@ func (s *Service) readNotice(ctx context.Context, p Platform, noticer Noticer, k
 // takenNotice is the body of the ticket of a notice.
 type takenNotice struct {
 	Kind string `json:"kind"`
+	// Applied says that the notice changed connections, so that it changes none again.
+	Applied bool `json:"applied,omitempty"`
+}
+
+func (s *Service) takenTicket(name Name, notice Notice, body takenNotice) (Ticket, error) {
+	return newTicket(TakenNoticeKind, platformHash(name, notice.ID), s.Now().Add(NoticeMemory), body)
+}
+
+// recordApplied records that a notice changed connections. A failure is logged: the
+// notice then changes what is active and has no newer credentials, if it comes again.
+func (s *Service) recordApplied(ctx context.Context, name Name, kind string, notice Notice) {
+	if notice.ID == "" {
+		return
+	}
+	ticket, err := s.takenTicket(name, notice, takenNotice{Kind: kind, Applied: true})
+	if err == nil {
+		_, err = s.Store.Commit(ctx, Change{Overwrite: []Ticket{ticket}})
+	}
+	if err != nil {
+		s.Log.WarnContext(ctx, "recording that a notice was applied", "platform", string(name), "kind", kind, "error", err)
+	}
 }
 
 // takeOnce records the kind as which a notice is taken. Where the platform signs
 // kinds alike, whoever has a notice of one kind could send it as one of another.
-// StateInvalid: it was taken as one of another kind.
-func (s *Service) takeOnce(ctx context.Context, name Name, kind string, notice Notice) error {
+// applied says that it changed connections before. StateInvalid: it was taken as one of
+// another kind.
+func (s *Service) takeOnce(ctx context.Context, name Name, kind string, notice Notice) (applied bool, err error) {
 	if notice.ID == "" {
-		return nil
+		return false, nil
 	}
-	id := platformHash(name, notice.ID)
-	ticket, err := newTicket(TakenNoticeKind, id, s.Now().Add(NoticeMemory), takenNotice{Kind: kind})
+	ticket, err := s.takenTicket(name, notice, takenNotice{Kind: kind})
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := s.putTicket(ctx, ticket); !errors.Is(err, ErrConflict) {
-		return err
+		return false, err
 	}
 	taken, err := ticketBody[takenNotice](ctx, s, ticket.RecordKey)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
+		return false, err
 	}
 	if err == nil && taken.Kind == kind {
-		return nil
+		return taken.Applied, nil
 	}
 	s.Log.WarnContext(ctx, "a notice was refused: it was taken as one of another kind before; where a person says that they sent it, purge their connections", "platform", string(name), "kind", kind, "taken_as", taken.Kind)
-	return &Error{Code: StateInvalid, Message: "the notice was taken as one of another kind"}
+	return false, &Error{Code: StateInvalid, Message: "the notice was taken as one of another kind"}
 }
 
 // applyNotice applies a notice to every connection of its person that may hold a

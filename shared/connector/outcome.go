@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // outcome is how an attempt ended. doc.go has the table of what each outcome
@@ -251,6 +252,8 @@ func (a *attempt) markNeedsReauth(ctx context.Context, cause *Error) (Connection
 		reason = reasonRotationLost
 	case reason == "":
 		reason = reasonGrantRefused
+	case cause.Remedy != "":
+		reason += remedySeparator + cause.Remedy
 	}
 	marked, err := a.release(ctx, func(c *Connection) error {
 		if c.Credentials.Generation > a.credentials.Generation {
@@ -267,11 +270,29 @@ func (a *attempt) markNeedsReauth(ctx context.Context, cause *Error) (Connection
 	if err != nil {
 		return a.connection, err
 	}
-	return marked, &Error{Code: ReauthorizationRequired, Reason: reason, Message: reauthMessage, Err: cause}
+	e := errReauth(reason)
+	e.Err = cause
+	return marked, e
 }
 
-const reauthMessage = "the authorization is gone: send the person a connect link with this connection_id"
+// remedySeparator is between the word of a status reason and the remedy, or the
+// warning, that follows it.
+const remedySeparator = ": "
 
-func errReauth(reason string) error {
-	return &Error{Code: ReauthorizationRequired, Reason: reason, Message: reauthMessage}
+// reasonWord returns the word with which a status reason begins.
+func reasonWord(statusReason string) string {
+	word, _, _ := strings.Cut(statusReason, remedySeparator)
+	return word
+}
+
+// errReauth returns the error of a connection that was marked needs_reauth with that
+// status reason.
+func errReauth(statusReason string) *Error {
+	word, remedy, _ := strings.Cut(statusReason, remedySeparator)
+	e := &Error{Code: ReauthorizationRequired, Reason: word, Remedy: remedy, Message: "the authorization is gone: "}
+	if remedy != "" {
+		e.Message += remedy + ": "
+	}
+	e.Message += "send the person a connect link with this connection_id"
+	return e
 }

@@ -74,7 +74,7 @@ type Platform interface {
 	// is carried over. A dead grant is ReauthorizationRequired, a refused app
 	// AppMisconfigured. Where the answer names the account of the tokens, or the
 	// person who consented, the result has them as AccountID and UserID. c has
-	// neither.
+	// neither. c has ConsentedAt, where that is known.
 	Refresh(ctx context.Context, app App, c Credentials) (Credentials, error)
 
 	// Verify calls the platform's simplest authenticated endpoint. An access
@@ -186,9 +186,10 @@ type RawNotice struct {
 
 // Notice is what a platform told us.
 type Notice struct {
-	// ID identifies what the platform signed, where that does not say for which
-	// kind of notice it is: what was taken at one route is then refused at the
-	// others. The platform refuses a notice that is older than NoticeMemory.
+	// ID identifies what the platform reports, the same for each delivery of it. What
+	// was taken at one route is refused at the others, and what was applied changes
+	// nothing again. The platform refuses a notice that is older than NoticeMemory. It
+	// is empty for notices that change nothing.
 	ID string
 	// UserID is the person that the notice is about, as Grant.UserID. It is
 	// empty for notices that change nothing.
@@ -218,6 +219,11 @@ type Description struct {
 	// Issuers are values of the callback's iss parameter (RFC 9207) that name
 	// this platform.
 	Issuers []string
+
+	// AccountPerClient says that an account has another id for each client. The
+	// connection of an owner whose app was replaced is then recognized by its
+	// StableID, or because its client is another one.
+	AccountPerClient bool
 
 	// ClientFields are the fields of credentials that hold the id of their client,
 	// where an import brought one.
@@ -368,7 +374,9 @@ type Grant struct {
 	Account Account
 	// UserID is who consented, see Connection.UserID. An import leaves it empty
 	// where the platform did not say.
-	UserID      string
+	UserID string
+	// StableID is as in Connection; empty where the platform did not say it.
+	StableID    string
 	Credentials Credentials
 	// ConsentedAt is when the consent began, or the import. A Platform leaves it
 	// to its caller.
@@ -412,7 +420,9 @@ type Verification struct {
 	// UserID is who consented, see Connection.UserID; empty where the platform
 	// did not say.
 	UserID string
-	Scopes []string
+	// StableID is as in Connection; empty where the platform did not say it.
+	StableID string
+	Scopes   []string
 	// Warning is as in Grant.
 	Warning string
 	// Outdated says that the credentials hold public fields that have changed at the

@@ -389,6 +389,9 @@ func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 	}
 	sent := a.credentials
 	sent.AccountID, sent.UserID = "", ""
+	if sent.ClientID != "" {
+		sent.ConsentedAt = a.connection.consentedAt()
+	}
 	renewed, err := withCurrentOrPreviousSecret(ctx, a.Service, a.app, clientRefused, func(app App) (Credentials, error) {
 		ctx, cancel := context.WithTimeout(ctx, ExchangeBudget)
 		defer cancel()
@@ -406,6 +409,7 @@ func (a *attempt) exchange(ctx context.Context) (outcome, error) {
 	default:
 		return outcomeTransient, err
 	}
+	renewed.ConsentedAt = time.Time{}
 	renewed.ClientID, renewed.ConsentID, renewed.Generation = a.credentials.ClientID, a.connection.ConsentID, a.credentials.Generation
 	a.renewed = a.withProofs(renewed)
 	if !a.mustStore() {

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 )
@@ -136,6 +137,7 @@ func (s *Service) storeVerified(ctx context.Context, p Platform, c Connection, v
 		c.VerifiedAt = s.Now().UTC()
 		c.setAccount(v.Account)
 		c.setUser(v.UserID)
+		c.StableID = cmp.Or(v.StableID, c.StableID)
 		c.updateScopes(v.Scopes)
 		c.clearVerified(p, v.Warning)
 		if recovered {

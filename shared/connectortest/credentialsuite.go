@@ -65,6 +65,7 @@ func TestCredentialStore(t *testing.T, open func(t *testing.T) StoreUnderTest) {
 		{"stand_in_before_the_first_version", standInBeforeTheFirstVersion},
 		{"stand_in_belongs_to_its_key", standInBelongsToItsKey},
 		{"held_credentials_outlast_what_is_stored", heldCredentialsOutlastWhatIsStored},
+		{"held_credentials_of_an_account_with_a_new_id", heldCredentialsOfAnAccountWithANewID},
 		{"rescue_is_found_by_latest", rescueIsFoundByLatest},
 		{"errors_hold_no_secret", errorsHoldNoSecret},
 	} {
@@ -409,6 +410,25 @@ func errorsHoldNoSecret(t *testing.T, s credentialsCheck) {
 				t.Errorf("an error holds %s: %v", name, err)
 			}
 		}
+	}
+}
+
+// heldCredentialsOfAnAccountWithANewID checks that what is stored under the former id of
+// the account does not hide the held credentials, and is not returned for the new id.
+func heldCredentialsOfAnAccountWithANewID(t *testing.T, s credentialsCheck) {
+	s.put(t, connector.CredentialsRef{}, generation(1))
+	renamed, held := s, generation(2)
+	renamed.key.AccountID = "account under another id"
+	ref, err := renamed.Hold(t.Context(), renamed.key, held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed.wantLatest(t, ref, held)
+	_, _, err = renamed.Latest(t.Context(), renamed.key, connector.CredentialsRef{})
+	wantError(t, "Latest without a reference", err, connector.ErrMismatch)
+	_, _, err = s.Latest(t.Context(), s.key, ref)
+	if err == nil {
+		t.Error("the former id has the credentials of the new one")
 	}
 }
 

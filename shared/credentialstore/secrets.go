@@ -253,6 +253,10 @@ func (s *Secrets) Latest(ctx context.Context, key connector.CredentialsKey, ref 
 	if err != nil {
 		return connector.Credentials{}, connector.CredentialsRef{}, err
 	}
+	if len(ref.Sealed) > 0 && ofFormerAccount(key, value) {
+		creds, err := s.Get(ctx, key, ref) // the secret is still to be deleted
+		return creds, ref, err
+	}
 	creds, bound, err := s.read(ctx, key, value)
 	if err != nil {
 		return connector.Credentials{}, connector.CredentialsRef{}, err
@@ -263,6 +267,18 @@ func (s *Secrets) Latest(ctx context.Context, key connector.CredentialsKey, ref 
 	}
 	creds, err = s.Get(ctx, key, ref)
 	return creds, ref, err
+}
+
+// ofFormerAccount reports whether a secret is that of the connection before its account
+// got another id.
+func ofFormerAccount(key connector.CredentialsKey, value connector.Secret) bool {
+	_, _, err := decode(key, value)
+	if !errors.Is(err, connector.ErrMismatch) {
+		return false
+	}
+	key.AccountID = ""
+	_, _, err = decode(key, value)
+	return err == nil
 }
 
 // Stale implements connector.CredentialStore.

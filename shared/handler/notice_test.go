@@ -140,7 +140,7 @@ func testPlatformNoticeTooOld(t *testing.T) {
 	s := newStack(t)
 	id := s.connect(t, "tiktok", "acme", sandbox.Choice{})[0]
 	body, signature := s.sandbox.TikTokNotice("authorization.removed", s.sandbox.People("tiktok")[0].ID)
-	s.clock.Advance(time.Hour)
+	s.clock.Advance(74 * time.Hour) // TikTok retries for 72
 	s.do(t, http.MethodPost, "/platforms/tiktok/webhook", withBody(jsonType, string(body)), with("tiktok-signature", signature)).refused(t, 401, connector.InvalidRequest)
 	if got := status(t, s, id); got != "active" {
 		t.Errorf("status %s", got)

@@ -66,7 +66,7 @@ var rows = []row{
 	{
 		name: "youtube",
 		authorizeURL: "https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&client_id=test-client&code_challenge=cr44KV5YSKLyleX1Lm_6fEu7NYZExuMmIJCfFloMT1o&code_challenge_method=S256" +
-			"&prompt=consent&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fyoutube%2Fcallback&response_type=code" +
+			"&prompt=consent%20select_account&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fyoutube%2Fcallback&response_type=code" +
 			"&scope=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fyoutube.upload%20https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fyoutube.readonly&state=test-state",
 		shape:    []string{"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
 		optional: []string{"access_token", "token_expiry"},
@@ -95,7 +95,7 @@ var rows = []row{
 	{
 		name: "tiktok",
 		authorizeURL: "https://www.tiktok.com/v2/auth/authorize/?client_key=test-client&code_challenge=72be38295e5848a2f295e5f52e6ffa7c4bbb358644c6e32620909f165a0c4f5a&code_challenge_method=S256" +
-			"&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Ftiktok%2Fcallback&response_type=code" +
+			"&disable_auto_auth=1&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Ftiktok%2Fcallback&response_type=code" +
 			"&scope=user.info.basic%2Cvideo.upload%2Cvideo.publish&state=test-state",
 		shape:    []string{"client_key", "client_secret", "open_id", "access_token", "refresh_token", "token_expiry", "refresh_token_expiry"},
 		optional: []string{"open_id", "access_token", "token_expiry", "refresh_token_expiry"},

@@ -46,9 +46,15 @@ const (
 
 var tiktokLives = lives{access: tiktokLifetime, longest: tiktokLongestLife, grant: tiktokGrantLife}
 
-// noticeWindow is the largest difference between our clock and the time in the
-// signature of a notice.
-const noticeWindow = 5 * time.Minute
+// noticeWindow is how far the time in the signature of a notice may be after our clock.
+// tiktokRetries is how far it may be before: TikTok retries a notice for 72 hours
+// (https://developers.tiktok.com/doc/webhooks-overview/, read 2026-11-25). No page says
+// whether a retry is signed again. A notice that comes later than it was sent changes no
+// connection that was authorized since.
+const (
+	noticeWindow  = 5 * time.Minute
+	tiktokRetries = 72*time.Hour + noticeWindow
+)
 
 // tiktok is TikTok: Login Kit, and the Content Posting API. Its OAuth 2.0 has a
 // client_key, separates scopes by commas, and sends errors with status 200.
@@ -77,6 +83,10 @@ func (k *tiktok) Describe() connector.Description {
 		Required: []string{tiktokBasic},
 		Issuers:  k.issuers(tiktokIssuer),
 		Notices:  []connector.NoticeKind{{Name: tiktokWebhook}},
+		// A client key has its own open_ids, also that of a sandbox
+		// (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info, read
+		// 2026-11-25).
+		AccountPerClient: true,
 		// A new refresh token invalidates the old one
 		// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
 		// read 2026-11-23).
@@ -88,12 +98,18 @@ func (k *tiktok) Describe() connector.Description {
 	}
 }
 
-// AuthorizeURL implements connector.Platform
-// (https://developers.tiktok.com/doc/login-kit-web, read 2026-11-23). The code
-// challenge is the hash in hexadecimal, although its method is called S256. The
-// web refuses any other, and a request without one
-// (https://github.com/SocialiteProviders/Providers/issues/1368, read
-// 2026-11-23).
+// AuthorizeURL implements connector.Platform. TikTok always shows its page, on which the
+// person can select the account, with disable_auto_auth=1
+// (https://developers.tiktok.com/doc/login-kit-web, read 2026-11-25).
+//
+// The code challenge is the hash in hexadecimal, although its method is called S256
+// (https://developers.tiktok.com/doc/login-kit-desktop, read 2026-11-25). That page is
+// for desktop apps. The page for the web has no code challenge. Web apps without one were
+// refused all the same
+// (https://github.com/better-auth/better-auth/issues/3114, read 2026-11-25), and those
+// that send the hexadecimal form work
+// (https://github.com/brightbeanxyz/brightbean-studio/pull/103, read 2026-11-25). No page
+// and no code was seen that sends the method plain.
 func (k *tiktok) AuthorizeURL(app connector.App, a connector.Authorization) (string, error) {
 	if app.ClientID == "" {
 		return "", k.noApp()
@@ -107,6 +123,7 @@ func (k *tiktok) AuthorizeURL(app connector.App, a connector.Authorization) (str
 		"state", a.State.Reveal(),
 		"code_challenge", hex.EncodeToString(challenge[:]),
 		"code_challenge_method", "S256",
+		"disable_auto_auth", "1",
 	).Encode()), nil
 }
 
@@ -169,7 +186,7 @@ func (k *tiktok) Accounts(ctx context.Context, _ connector.App, c connector.Cred
 	if user.ID != openID {
 		return oneAccount(grant), k.malformed(http.MethodPost, "two different open_ids")
 	}
-	grant.Account = user
+	grant.Account, grant.StableID = user.Account, user.unionID
 	return oneAccount(grant), nil
 }
 
@@ -239,7 +256,9 @@ func (k *tiktok) Import(ctx context.Context, app connector.App, fields connector
 func (k *tiktok) verifyImport(ctx context.Context, app connector.App, grant *connector.Grant) error {
 	user, err := k.verifyImportedTokens(grant, []string{tiktokBasic},
 		func(c connector.Credentials) (connector.Account, error) {
-			return k.user(ctx, c.Fields["access_token"])
+			user, err := k.user(ctx, c.Fields["access_token"])
+			grant.StableID = user.unionID
+			return user.Account, err
 		},
 		func(c connector.Credentials) (connector.Credentials, error) {
 			renewed, err := k.Refresh(ctx, app, c)
@@ -287,39 +306,47 @@ func (k *tiktok) Verify(ctx context.Context, _ connector.App, c connector.Creden
 	if err != nil {
 		return connector.Verification{}, err
 	}
-	return connector.Verification{Account: user, UserID: user.ID, Scopes: c.Scopes}, nil
+	return connector.Verification{Account: user.Account, UserID: user.ID, StableID: user.unionID, Scopes: c.Scopes}, nil
+}
+
+// tiktokProfile is an account, with the id that it has for every client of one developer;
+// empty where TikTok did not answer it.
+type tiktokProfile struct {
+	connector.Account
+	unionID string
 }
 
 // user returns the account of a token. It requests fields of user.info.basic
 // alone, because the whole call fails where one field's scope is missing
 // (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info, read
-// 2026-11-23).
-func (k *tiktok) user(ctx context.Context, token connector.Secret) (connector.Account, error) {
+// 2026-11-25).
+func (k *tiktok) user(ctx context.Context, token connector.Secret) (tiktokProfile, error) {
 	r, err := k.do(ctx, call{
 		method: http.MethodGet,
 		url:    tiktokUser,
-		query:  query("fields", "open_id,display_name"),
+		query:  query("fields", "open_id,union_id,display_name"),
 		bearer: token,
 	}, k.apiError)
 	if err != nil {
-		return connector.Account{}, err
+		return tiktokProfile{}, err
 	}
 	var answer struct {
 		Data struct {
 			User struct {
-				OpenID identifier `json:"open_id"`
-				Name   string     `json:"display_name"`
+				OpenID  identifier `json:"open_id"`
+				UnionID identifier `json:"union_id"`
+				Name    string     `json:"display_name"`
 			}
 		}
 	}
 	if err := decode(r.body, &answer); err != nil {
-		return connector.Account{}, k.malformed(http.MethodGet, err.Error())
+		return tiktokProfile{}, k.malformed(http.MethodGet, err.Error())
 	}
 	user, err := account(string(answer.Data.User.OpenID), answer.Data.User.Name)
 	if err != nil {
-		return connector.Account{}, k.malformed(http.MethodGet, err.Error())
+		return tiktokProfile{}, k.malformed(http.MethodGet, err.Error())
 	}
-	return user, nil
+	return tiktokProfile{user, answer.Data.User.UnionID.orEmpty()}, nil
 }
 
 // Revoke implements connector.Revoker. The app disappears from the person's
@@ -416,8 +443,14 @@ func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNot
 	if event.ClientKey != app.ClientID {
 		return connector.Notice{}, k.notSigned(errors.New("another client_key"))
 	}
-	notice := connector.Notice{At: k.past(parseUnixTime(event.CreateTime))}
+	// The event happened before it was signed, also where it has no time of its own.
+	notice := connector.Notice{At: k.past(signed.at.UTC())}
+	if created := parseUnixTime(event.CreateTime); !created.IsZero() {
+		notice.At = earlier(notice.At, created)
+	}
 	if event.Event == tiktokRemoved {
+		digest := sha256.Sum256(raw.Body)
+		notice.ID = hex.EncodeToString(digest[:])
 		notice.UserID, notice.Revoked, notice.Reason = string(event.OpenID), true, removalReason(stringOrNumber(event.Content))
 	}
 	return notice, nil
@@ -518,8 +551,11 @@ func parseTikTokSignature(header string) (tiktokSignature, error) {
 }
 
 func (s tiktokSignature) checkTime(now time.Time) error {
-	if now.Sub(s.at).Abs() > noticeWindow {
+	switch age := now.Sub(s.at); {
+	case age > tiktokRetries:
 		return errors.New("signature too old")
+	case age < -noticeWindow:
+		return errors.New("signature of the future")
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ func TestTikTok_Exchange(t *testing.T) {
 	t.Run("lifetimes_of_the_answer", testTikTokExchangeLifetimesOfTheAnswer)
 	t.Run("accounts", testTikTokExchangeAccounts)
 	t.Run("errors_in_200", testTikTokExchangeErrorsIn200)
+	t.Run("stable_id", testTikTokExchangeStableID)
 }
 
 func TestTikTok_Import(t *testing.T) {
@@ -88,6 +89,32 @@ func testTikTokExchangeAccounts(t *testing.T) {
 	renewed, err := w.platform.Refresh(t.Context(), w.app, grants[0].Credentials)
 	if err != nil || renewed.Fields.Get("open_id") != tiktokRow.account {
 		t.Errorf("a refresh without an open_id: got %q, error %v", renewed.Fields.Get("open_id"), err)
+	}
+}
+
+// The union_id is the stable id of a consent, of an import and of a check.
+func testTikTokExchangeStableID(t *testing.T) {
+	for _, omit := range []bool{false, true} {
+		w := newWorld(t, tiktokRow)
+		w.box.Tune(func(k *sandbox.Knobs) { k.TikTok().OmitUnionID = omit })
+		want := w.box.People(sandbox.TikTok)[0].UnionID
+		if omit {
+			want = ""
+		}
+		g := w.connect()
+		checked, err := w.platform.Verify(t.Context(), w.app, g.Credentials)
+		if err != nil {
+			t.Fatal(err)
+		}
+		imported, err := w.platform.Import(t.Context(), w.app, w.pasted(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, got := range map[string]string{"consent": g.StableID, "check": checked.StableID, "import": imported[0].StableID} {
+			if got != want {
+				t.Errorf("union_id left out %t: %s has %q, want %q", omit, name, got, want)
+			}
+		}
 	}
 }
 
@@ -162,6 +189,7 @@ func testTikTokVerifyErrorsBecomeCodes(t *testing.T) {
 func testTikTokReadNoticeSignedAndForged(t *testing.T) {
 	w := newWorld(t, tiktokRow)
 	noticer := w.platform.(connector.Noticer)
+	sent := w.now.Truncate(time.Second)
 	body, signature := w.box.TikTokNotice("authorization.removed", tiktokRow.account)
 	notice := func(signature string, body []byte) connector.RawNotice {
 		return connector.RawNotice{Header: map[string]string{"tiktok-signature": signature}, Body: body}
@@ -170,6 +198,14 @@ func testTikTokReadNoticeSignedAndForged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got.ID == "" {
+		t.Error("nothing tells a retry from another notice")
+	}
+	again, err := noticer.ReadNotice(w.app, "webhook", notice(w.box.TikTokSignature(body), body))
+	if err != nil || again.ID != got.ID {
+		t.Errorf("a retry: id %q, want %q, error %v", again.ID, got.ID, err)
+	}
+	got.ID = ""
 	if diff := cmp.Diff(connector.Notice{UserID: tiktokRow.account, Revoked: true, Reason: "deauthorized", At: w.now}, got); diff != "" {
 		t.Errorf("authorization.removed (-want +got):\n%s", diff)
 	}
@@ -203,9 +239,12 @@ func testTikTokReadNoticeSignedAndForged(t *testing.T) {
 	odd, oddSignature := w.box.TikTokNotice("authorization.removed", "../me")
 	_, err = noticer.ReadNotice(w.app, "webhook", notice(oddSignature, odd))
 	w.fails(err, connector.InvalidRequest, false)
-	w.now = w.now.Add(5 * time.Minute)
-	if _, err := noticer.ReadNotice(w.app, "webhook", notice(signature, body)); err != nil {
-		t.Errorf("after five minutes: %v", err)
+	w.now = w.now.Add(72*time.Hour + 5*time.Minute)
+	if late, err := noticer.ReadNotice(w.app, "webhook", notice(signature, body)); err != nil || !late.At.Equal(sent) {
+		t.Errorf("the last retry: at %v, want %v, error %v", late.At, sent, err)
+	}
+	if late, err := noticer.ReadNotice(w.app, "webhook", notice(w.box.TikTokSignature(body), body)); err != nil || !late.At.Equal(sent) {
+		t.Errorf("the last retry, signed again: at %v, want %v, error %v", late.At, sent, err)
 	}
 	w.now = w.now.Add(time.Second)
 	_, err = noticer.ReadNotice(w.app, "webhook", notice(signature, body))

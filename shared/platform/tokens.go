@@ -57,8 +57,8 @@ func readTokens(body []byte) (tokens, error) {
 	// TikTok calls it refresh_expires_in
 	// (https://developers.tiktok.com/doc/oauth-user-access-token-management,
 	// read 2026-11-23), Google refresh_token_expires_in
-	// (https://github.com/google/GoogleSignIn-iOS/issues/565, read 2026-11-23;
-	// no page of Google's that says so was seen).
+	// (https://developers.google.com/identity/protocols/oauth2/web-server#exchange-authorization-code,
+	// read 2026-11-25).
 	t.refreshExpiresIn = max(parseSeconds(raw["refresh_token_expires_in"]), parseSeconds(raw["refresh_expires_in"]))
 	if scope, ok := raw["scope"]; ok {
 		t.scopes = splitScopes(stringOrNumber(scope))

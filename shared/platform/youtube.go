@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -37,10 +38,28 @@ const googleLapse = 181 * 24 * time.Hour
 // googleTesting is the lifetime of refresh tokens of an app in Testing
 // (https://developers.google.com/identity/protocols/oauth2#expiration, read
 // 2026-11-23). A later end is one that the person chose. Google calls it
-// time-based access
+// time-based access. Its documentation has refresh_token_expires_in for that alone
 // (https://developers.google.com/identity/protocols/oauth2/web-server#exchange-authorization-code,
-// read 2026-11-23).
+// read 2026-11-25). The answers for apps in Testing were seen with 604799 there; no
+// page of Google's says that they have it (2026-11-25).
 const googleTesting = 7 * 24 * time.Hour
+
+// googleTolerance is the largest difference between the start of a consent and the
+// moment at which Google issues its refresh token, and between clocks.
+const googleTolerance = time.Hour
+
+// googleIdleCheck is the longest time that passes until a refresh finds the end of an
+// unused grant. The connector renews it weekly.
+const googleIdleCheck = 8 * 24 * time.Hour
+
+// googleScopeNames are the names with which Google answers for scopes that it takes
+// under a shorter name. Google answers for openid with openid
+// (https://github.com/googleapis/google-api-python-client/pull/1088, read
+// 2026-11-25).
+var googleScopeNames = map[string]string{
+	"email":   "https://www.googleapis.com/auth/userinfo.email",
+	"profile": "https://www.googleapis.com/auth/userinfo.profile",
+}
 
 // googleLives has no documented end of a grant: a person can choose any.
 var googleLives = lives{access: googleLifetime, longest: googleLifetime, grant: maxLifetime}
@@ -84,7 +103,9 @@ func (y *youtube) Describe() connector.Description {
 // AuthorizeURL implements connector.Platform. Google issues a refresh token only
 // for offline access, and only if it showed the consent
 // (https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient,
-// read 2026-11-23). There is no include_granted_scopes: with it the token covers
+// read 2026-11-23). Without select_account Google may take the account of last time,
+// and does not show the channels of the person's brand accounts then
+// (https://github.com/gitroomhq/postiz-app/pull/1872, read 2026-11-25). There is no include_granted_scopes: with it the token covers
 // every scope that the person granted to the app before, also for another owner
 // (https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth,
 // read 2026-11-25). Without it, it covers the scopes of this consent.
@@ -100,7 +121,7 @@ func (y *youtube) AuthorizeURL(app connector.App, a connector.Authorization) (st
 	}, a,
 		oauth2.S256ChallengeOption(a.Verifier.Reveal()),
 		oauth2.AccessTypeOffline,
-		oauth2.SetAuthURLParam("prompt", "consent"),
+		oauth2.SetAuthURLParam("prompt", "consent select_account"),
 	), nil
 }
 
@@ -127,7 +148,20 @@ func (y *youtube) Redeem(ctx context.Context, app connector.App, a connector.Aut
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, googleLives), nil
+	return y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t), nil
+}
+
+// applyTokens returns c with the tokens of an answer. A scope that Google named is in
+// Scopes under each of its names.
+func (y *youtube) applyTokens(c connector.Credentials, t tokens) connector.Credentials {
+	c = y.wire.applyTokens(c, t, googleLives)
+	c.Scopes = slices.Clone(c.Scopes)
+	for _, short := range slices.Sorted(maps.Keys(googleScopeNames)) {
+		if slices.Contains(c.Scopes, googleScopeNames[short]) && !slices.Contains(c.Scopes, short) {
+			c.Scopes = append(c.Scopes, short)
+		}
+	}
+	return c
 }
 
 // Accounts implements connector.Platform.
@@ -271,12 +305,43 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 		if e.code == "invalid_grant" && e.subtype == "invalid_rapt" {
 			return y.grantDead("invalid_rapt", e)
 		}
+		if e.code == "invalid_grant" {
+			return y.grantEnded(c, e)
+		}
 		return nil
 	}))
 	if err != nil {
 		return connector.Credentials{}, err
 	}
-	return y.applyTokens(c, t, googleLives), nil
+	return y.applyTokens(c, t), nil
+}
+
+// grantEnded returns the error for the refresh token of c, which Google refused
+// without a reason. It ended as those of an app in Testing do, or those of time-based
+// access, if the end that Google told has come. Where Google told none, it did so if it
+// worked for the last time within seven days of the consent, and was refused after
+// these
+// (https://developers.google.com/identity/protocols/oauth2#expiration, read
+// 2026-11-25).
+func (y *youtube) grantEnded(c connector.Credentials, cause error) *connector.Error {
+	e := y.grantDead("", cause)
+	if c.ConsentedAt.IsZero() {
+		return e
+	}
+	now, ends, told := y.now(), c.GrantExpiresAt, !c.GrantExpiresAt.IsZero()
+	if !told {
+		ends = c.ConsentedAt.Add(googleTesting)
+	}
+	latest := ends.Add(googleTolerance)
+	switch {
+	case now.Before(ends.Add(-googleTolerance)):
+	case told && ends.Sub(c.ConsentedAt) > googleTesting+googleTolerance:
+		e.Reason, e.Remedy = "access_limited", "the person allowed access for a limited time, which is over"
+	case told, !c.IssuedAt.After(latest) && now.Before(latest.Add(googleIdleCheck)):
+		e.Reason = "app_in_testing"
+		e.Remedy = "publish the app (In production) in the Google Cloud console, then connect again"
+	}
+	return e
 }
 
 // Verify implements connector.Platform.
@@ -332,6 +397,18 @@ func (y *youtube) noChannel(cause error) *connector.Error {
 	}
 }
 
+// accountRefused returns the error for an account that YouTube does not let act. The
+// grant is valid, and waiting does not help. reason is a word.
+func (y *youtube) accountRefused(reason, problem string, cause error) *connector.Error {
+	return &connector.Error{
+		Code:           connector.AccessDenied,
+		Message:        problem + ": the person has to settle that with YouTube, or connect with another account",
+		Reason:         reason,
+		AccountRefused: true,
+		Err:            cause,
+	}
+}
+
 // Revoke implements connector.Revoker. Revoking the refresh token ends the
 // whole grant (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke,
 // read 2026-11-23).
@@ -374,7 +451,7 @@ func (y *youtube) AppKey(app connector.App, c connector.Credentials) string {
 }
 
 // apiError reads an error of the YouTube Data API
-// (https://developers.google.com/youtube/v3/docs/errors, read 2026-11-23).
+// (https://developers.google.com/youtube/v3/docs/errors, read 2026-11-25).
 func (y *youtube) apiError(r reply) *connector.Error {
 	var body struct {
 		Error json.RawMessage `json:"error"`
@@ -403,8 +480,16 @@ func (y *youtube) apiError(r reply) *connector.Error {
 	}
 	cause := statusError(r.status)
 	switch {
-	case hasReason("youtubeSignupRequired"):
+	case hasReason("youtubeSignupRequired", "authenticatedUserNotChannel", "channelNotFound"):
 		return y.noChannel(cause)
+	case hasReason("authenticatedUserAccountSuspended"):
+		return y.accountRefused("account_suspended", "YouTube has suspended the account", cause)
+	case hasReason("authenticatedUserAccountClosed"):
+		return y.accountRefused("account_closed", "the YouTube account is closed", cause)
+	case hasReason("channelSuspended"):
+		return y.accountRefused("channel_suspended", "YouTube has suspended the channel", cause)
+	case hasReason("channelClosed"):
+		return y.accountRefused("channel_closed", "the YouTube channel is closed", cause)
 	case hasReason("quotaExceeded", "dailyLimitExceeded", "uploadLimitExceeded"):
 		return &connector.Error{
 			Code:     connector.QuotaExhausted,

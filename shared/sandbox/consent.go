@@ -20,6 +20,7 @@ type consentRequest struct {
 	state       string
 	query       url.Values
 	pages       bool // the person selects Pages
+	channels    bool // the person selects one of their YouTube channels
 }
 
 // Choice is the person's answer to a consent request. The zero Choice is that of
@@ -39,6 +40,7 @@ type Choice struct {
 	Instagram []string
 	// InGeneral allows all Pages and Instagram accounts, those of the future too.
 	InGeneral bool
+	Channel   string // id of a YouTube channel; empty: the default channel of the person
 }
 
 // errorText is the text of a platform's own error page. A request that gets it is
@@ -73,7 +75,28 @@ func (s *Sandbox) Consent(authorizeURL string, choice Choice) (redirect string, 
 	if refused != nil {
 		return "", fmt.Errorf("the platform shows an error page: %s", bytes.Join(pageText(refused.body), []byte(" ")))
 	}
+	if person := skipped(d, q); person != nil {
+		if choice.Deny || len(choice.Untick) > 0 || choice.Account != "" && choice.Account != person.ID {
+			return "", fmt.Errorf("%w: the platform skips the page and takes the account %q", errChoice, person.ID)
+		}
+		return d.redirect(q, person, Choice{}), nil
+	}
 	return applyChoice(d, q, choice)
+}
+
+// skipper is a dialect that may redirect back without its page. skip returns the person
+// of the browser then, else nil.
+type skipper interface {
+	skip(q consentRequest) *Person
+}
+
+// skipped returns the person whose consent the platform takes without showing its page;
+// nil where it shows the page.
+func skipped(d dialect, q consentRequest) *Person {
+	if s, ok := d.(skipper); ok {
+		return s.skip(q)
+	}
+	return nil
 }
 
 // pageText returns the marked text of an error page.
@@ -117,6 +140,9 @@ func applyChoice(d dialect, q consentRequest, choice Choice) (string, error) {
 		}
 		return redirectTo(q.redirectURI, slices.Concat(parameters, []string{"state", q.state})...), nil
 	}
+	if choice.Channel != "" && (!q.channels || !slices.ContainsFunc(person.channels(), func(c Channel) bool { return c.ID == choice.Channel })) {
+		return "", fmt.Errorf("%w: channel %q", errChoice, choice.Channel)
+	}
 	return d.redirect(q, person, choice), nil
 }
 
@@ -134,8 +160,16 @@ func showConsent(d dialect) func(*call) reply {
 		if refused != nil {
 			return *refused
 		}
+		if person := skipped(d, q); person != nil {
+			return seeOther(d.redirect(q, person, Choice{}))
+		}
 		return consentPage(d, q)
 	}
+}
+
+// seeOther redirects the browser to the app.
+func seeOther(location string) reply {
+	return text(http.StatusSeeOther, "").with("Location", location).with("Cache-Control", "no-store").with("Referrer-Policy", "no-referrer")
 }
 
 // acceptConsent handles the form of the consent page. The form posts to the
@@ -150,12 +184,13 @@ func acceptConsent(d dialect) func(*call) reply {
 		if err != nil {
 			return errorPage(http.StatusBadRequest, errorText{d.common().title, "Not on this page", err.Error()})
 		}
-		return text(http.StatusSeeOther, "").with("Location", redirect).with("Cache-Control", "no-store").with("Referrer-Policy", "no-referrer")
+		return seeOther(redirect)
 	}
 }
 
-// choiceOf reads the form. It ignores Pages of an account that the person did
-// not select, because a browser without CSS :has shows the Pages of all accounts.
+// choiceOf reads the form. It ignores Pages and channels of an account that the
+// person did not select, because a browser without CSS :has shows those of all
+// accounts.
 func choiceOf(form url.Values, d dialect, q consentRequest) Choice {
 	choice := Choice{Deny: form.Get("action") != "allow", Account: form.Get("account"), Pages: []string{}}
 	for _, scope := range q.scopes {
@@ -167,6 +202,11 @@ func choiceOf(form url.Values, d dialect, q consentRequest) Choice {
 		for _, page := range person.Pages {
 			if slices.Contains(form["page"], page.ID) {
 				choice.Pages = append(choice.Pages, page.ID)
+			}
+		}
+		for _, channel := range person.channels() {
+			if slices.Contains(form["channel"], channel.ID) {
+				choice.Channel = channel.ID
 			}
 		}
 	}
@@ -182,7 +222,7 @@ func consentPage(d dialect, q consentRequest) reply {
 	p := d.common()
 	return page(http.StatusOK, "consent", map[string]any{
 		"Platform": p.title, "App": p.app.ClientID, "People": p.people,
-		"Scopes": q.scopes, "Fixed": q.fixed, "AskPages": q.pages,
+		"Scopes": q.scopes, "Fixed": q.fixed, "AskPages": q.pages, "AskChannels": q.channels,
 		"AllOrNothing": containsAll(q.fixed, q.scopes),
 		"Back":         origin(q.redirectURI),
 	})

@@ -30,7 +30,7 @@ func identify(d dialect, c *call) (client, account string) {
 		if g := p.grantOf(value); g != nil {
 			account = g.person.ID
 			if client == "" {
-				client = p.app.ClientID
+				client = g.client
 			}
 		}
 	}

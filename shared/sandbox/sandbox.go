@@ -124,6 +124,17 @@ func (s *Sandbox) SetSecrets(platform, current string, retired ...string) {
 	p.app.ClientSecret, p.retired = current, retired
 }
 
+// SetClient replaces the app that is registered with a platform by another one with
+// the same redirect URIs, as an operator does who goes from TikTok's sandbox to the
+// live app. What was issued to the former app stays valid, and only the new app can
+// call with its id and secret.
+func (s *Sandbox) SetClient(platform, id, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.dialect(platform).common()
+	p.app.ClientID, p.app.ClientSecret, p.retired = id, secret, nil
+}
+
 // Advance moves the sandbox's clock forward by d, beyond Options.Now.
 func (s *Sandbox) Advance(d time.Duration) {
 	s.mu.Lock()

@@ -212,6 +212,7 @@ var dialects = []dialect{
 		authorize: url.Values{
 			"client_key": {"sandbox-tiktok-client"}, "redirect_uri": {redirectURI}, "response_type": {"code"}, "state": {"st"},
 			"scope": {"user.info.basic,video.publish"}, "code_challenge": {challengeHex}, "code_challenge_method": {"S256"},
+			"disable_auto_auth": {"1"},
 		},
 		token: url.Values{
 			"client_key": {"sandbox-tiktok-client"}, "client_secret": {"sandbox-tiktok-secret"},

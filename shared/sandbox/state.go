@@ -26,14 +26,29 @@ type Person struct {
 	// Name is the name on the consent page.
 	Name     string
 	Username string
-	// Channel and ChannelTitle belong to Google. They are empty for a person
-	// without a channel.
+	// Channel and ChannelTitle belong to Google: the channel that Google takes
+	// where the person selects none. They are empty for a person without a channel.
 	Channel, ChannelTitle string
+	// BrandChannels are the channels of the person's brand accounts.
+	BrandChannels []Channel
 	// UnionID and Private belong to TikTok.
 	UnionID string
 	Private bool
 	// Pages are the Facebook Pages that the person can manage.
 	Pages []Page
+}
+
+// Channel is a YouTube channel.
+type Channel struct {
+	ID, Title string
+}
+
+// channels returns the channels of the person, the default one first.
+func (p *Person) channels() []Channel {
+	if p.Channel == "" {
+		return p.BrandChannels
+	}
+	return append([]Channel{{p.Channel, p.ChannelTitle}}, p.BrandChannels...)
 }
 
 // Page is a Facebook Page.
@@ -158,15 +173,18 @@ func (p *platform) person(id string) *Person {
 // grant is one consent of one person. Its tokens are invalid once it is dead.
 type grant struct {
 	person *Person
+	client string // the client id of the app that it was given to
 	scopes []string
 	at     time.Time
 	dead   bool
 	reason int    // Facebook's subcode for a dead grant
 	assets assets // of Facebook
+	// channel is the YouTube channel; zero where the person has none.
+	channel Channel
 }
 
 func (p *platform) newGrant(person *Person, scopes []string, at time.Time) *grant {
-	g := &grant{person: person, scopes: scopes, at: at}
+	g := &grant{person: person, client: p.app.ClientID, scopes: scopes, at: at}
 	p.grants = append(p.grants, g)
 	return g
 }

@@ -46,6 +46,8 @@ type TikTokKnobs struct {
 	// Base64Challenge is set.
 	PKCE            string `json:"pkce"`
 	Base64Challenge bool   `json:"base64_challenge"`
+	// OmitUnionID leaves union_id out of user/info.
+	OmitUnionID bool `json:"omit_union_id"`
 	// ErrorsIn200 sends errors of the token endpoint with status 200.
 	ErrorsIn200 bool `json:"errors_in_200"`
 	// TargetUsers are the only people that can use an app in TikTok's own
@@ -71,12 +73,17 @@ func (k *TikTokKnobs) Legacy() { k.AccessSeconds, k.RefreshSeconds = 86400, 3153
 type tiktok struct {
 	*platform
 	used windows
+	// first is the client id whose open_ids are the ids of the people.
+	first string
+	// session is the person who consented last, and is signed in in the browser.
+	session *Person
 }
 
 func newTikTok(s *Sandbox) dialect {
 	knobs := defaultTikTokKnobs()
+	app := App{ClientID: "sandbox-tiktok-client", ClientSecret: "sandbox-tiktok-secret"}
 	p := newPlatform(s, TikTok, "TikTok", &knobs,
-		App{ClientID: "sandbox-tiktok-client", ClientSecret: "sandbox-tiktok-secret"},
+		app,
 		&Person{ID: "-000sandbox-open-id-one", UnionID: "sandbox-union-id-one", Name: "Sandbox Creator One", Username: "sandbox.creator.one"},
 		&Person{ID: "-000sandbox-open-id-two", UnionID: "sandbox-union-id-two", Name: "Sandbox Creator Two", Username: "sandbox.creator.two", Private: true},
 	)
@@ -88,7 +95,45 @@ func newTikTok(s *Sandbox) dialect {
 		"code of a wrong app": {"errCode", "10006"},
 		"type alone":          {"error_type", "redirect_uri", "errCode", "10006"},
 	}
-	return &tiktok{p, windows{}}
+	return &tiktok{platform: p, used: windows{}, first: app.ClientID}
+}
+
+// openID returns the id that a client sees of a person. Each client of a developer
+// sees another one, and all see the same union_id
+// (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info, 2026-11-25). A sandbox
+// has a client key of its own
+// (https://developers.tiktok.com/doc/add-a-sandbox/, 2026-11-25).
+func (t *tiktok) openID(p *Person, client string) string {
+	if client == t.first {
+		return p.ID
+	}
+	sum := sha256.Sum256([]byte(client + " " + p.ID))
+	return "-000" + hex.EncodeToString(sum[:12])
+}
+
+// OpenID returns the open_id of a person for the app that is registered with TikTok.
+func (s *Sandbox) OpenID(account string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.dialect(TikTok).(*tiktok)
+	return t.openID(t.person(account), t.app.ClientID)
+}
+
+// skip implements skipper. With disable_auto_auth=1 TikTok always shows the page. With 0
+// it skips the page for a valid session
+// (https://developers.tiktok.com/doc/login-kit-web, 2026-11-25): of a person who granted
+// these scopes to the app before. Assumed: 0 is what it takes where the parameter is
+// missing.
+func (t *tiktok) skip(q consentRequest) *Person {
+	if q.query.Get("disable_auto_auth") == "1" || t.session == nil {
+		return nil
+	}
+	for _, g := range t.grants {
+		if g.person == t.session && !g.dead && g.client == t.app.ClientID && containsAll(g.scopes, q.scopes) {
+			return t.session
+		}
+	}
+	return nil
 }
 
 func (t *tiktok) routes() []route {
@@ -125,6 +170,8 @@ func (t *tiktok) checkAuthorize(c *call) (consentRequest, *reply) {
 		code, why = "scope", "The scope list, separated by commas, lacks user.info.basic or names an unknown scope."
 	case t.knobs().PKCE == "required" && challenge == "":
 		code, why = "code_challenge", "A code_challenge is required."
+	case !slices.Contains([]string{"", "0", "1"}, q.Get("disable_auto_auth")):
+		code, why = "disable_auto_auth", "disable_auto_auth must be 0 or 1."
 	case challenge != "" && q.Get("code_challenge_method") != "S256":
 		code, why = "code_challenge_method", "code_challenge_method must be S256."
 	}
@@ -147,6 +194,7 @@ func (t *tiktok) redirect(q consentRequest, p *Person, choice Choice) string {
 	if choice.Deny {
 		return redirectTo(q.redirectURI, "error", "access_denied", "error_description", "User cancelled the authorization.", "errCode", "-2", "state", q.state)
 	}
+	t.session = p
 	now, scopes := t.sandbox.now(), q.granted(choice)
 	value := t.newCode(t.sandbox.newSecret("sandbox-tiktok-code-")+"*v!1", code{
 		grant: t.newGrant(p, scopes, now), redirectURI: q.redirectURI,
@@ -191,7 +239,7 @@ func (t *tiktok) authenticate(c *call) *reply {
 func (t *tiktok) redeem(c *call) reply {
 	granted, ok := t.codes[c.form.Get("code")]
 	switch {
-	case !ok || granted.used || granted.grant.dead || !c.now.Before(granted.expires):
+	case !ok || granted.used || granted.grant.dead || granted.grant.client != t.app.ClientID || !c.now.Before(granted.expires):
 		return t.error("invalid_grant", "Authorization code is expired.")
 	case c.form.Get("redirect_uri") != granted.redirectURI:
 		return t.error("invalid_request", "Redirect_uri is not matched with the uri when requesting code.")
@@ -219,11 +267,12 @@ func (t *tiktok) matchesChallenge(c *code, verifier string) bool {
 }
 
 // refresh rotates strictly. The old refresh token ends when the new one is
-// issued.
+// issued. One that was issued to another client is invalid_grant
+// (https://developers.tiktok.com/doc/oauth-error-handling, 2026-11-25).
 func (t *tiktok) refresh(c *call) reply {
 	k, value := t.knobs(), c.form.Get("refresh_token")
 	old := t.find(value, refresh, c.now)
-	if old == nil {
+	if old == nil || old.grant.client != t.app.ClientID {
 		return t.errorReply(DeadGrant, "token")
 	}
 	end := old.expires
@@ -249,7 +298,7 @@ func (t *tiktok) issue(g *grant, refreshToken string, end, now time.Time) reply 
 	seconds := t.knobs().AccessSeconds
 	return answerJSON(200, object{
 		"access_token": t.newToken("act.sandbox-", token{kind: access, grant: g, issued: now, expires: expiresAfter(now, seconds)}),
-		"expires_in":   seconds, "open_id": g.person.ID,
+		"expires_in":   seconds, "open_id": t.openID(g.person, g.client),
 		"refresh_token": refreshToken, "refresh_expires_in": secondsUntil(now, end),
 		"scope": strings.Join(g.scopes, ","), "token_type": "Bearer",
 	})
@@ -291,13 +340,17 @@ func (t *tiktok) userInfo(c *call) reply {
 		}
 		user[field] = tiktokField(found.grant.person, field)
 	}
+	if _, asked := user["open_id"]; asked {
+		user["open_id"] = t.openID(found.grant.person, found.grant.client)
+	}
+	if t.knobs().OmitUnionID {
+		delete(user, "union_id")
+	}
 	return t.apiOK(object{"user": user})
 }
 
 func tiktokField(p *Person, field string) any {
 	switch field {
-	case "open_id":
-		return p.ID
 	case "union_id":
 		return p.UnionID
 	case "display_name":
@@ -415,7 +468,6 @@ func (t *tiktok) notice(event, openID string) Notice {
 }
 
 func (t *tiktok) webhook(event, openID string) (body []byte, signature string) {
-	now := strconv.FormatInt(t.sandbox.now().Unix(), 10)
 	body, err := json.Marshal(object{
 		"client_key": t.app.ClientID, "event": event, "create_time": t.sandbox.now().Unix(),
 		"user_openid": openID, "content": `{"reason":1}`,
@@ -423,7 +475,22 @@ func (t *tiktok) webhook(event, openID string) (body []byte, signature string) {
 	if err != nil {
 		panic("sandbox: encoding a notice: " + err.Error())
 	}
+	return body, t.sign(body)
+}
+
+// TikTokSignature returns the TikTok-Signature header of a body that is sent now. TikTok
+// retries a webhook for 72 hours
+// (https://developers.tiktok.com/doc/webhooks-overview/, 2026-11-25). It does not say
+// whether a retry has the time and the signature of the first delivery, or its own.
+func (s *Sandbox) TikTokSignature(body []byte) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dialect(TikTok).(*tiktok).sign(body)
+}
+
+func (t *tiktok) sign(body []byte) string {
+	now := strconv.FormatInt(t.sandbox.now().Unix(), 10)
 	mac := hmac.New(sha256.New, []byte(t.app.ClientSecret))
 	mac.Write([]byte(now + "." + string(body)))
-	return body, "t=" + now + ",s=" + hex.EncodeToString(mac.Sum(nil))
+	return "t=" + now + ",s=" + hex.EncodeToString(mac.Sum(nil))
 }

@@ -20,6 +20,11 @@ func TestTikTok_Token(t *testing.T) {
 	t.Run("challenge_in_hex", testTikTokTokenChallengeInHex)
 	t.Run("code_is_decoded_once", testTikTokTokenCodeIsDecodedOnce)
 	t.Run("errors_with_status_200", testTikTokTokenErrorsWithStatus200)
+	t.Run("open_id_of_another_client", testTikTokTokenOpenIDOfAnotherClient)
+}
+
+func TestTikTok_Consent(t *testing.T) {
+	t.Run("page_is_skipped_for_a_session", testTikTokConsentPageIsSkippedForASession)
 }
 
 func TestTikTok_UserInfo(t *testing.T) {
@@ -52,6 +57,61 @@ func testTikTokTokenRotation(t *testing.T) {
 	v.want(v.refresh(d, first.text("refresh_token")), 400, "invalid_grant")
 	if a := v.refresh(d, second.text("refresh_token")); a.status != 200 {
 		t.Errorf("the new refresh token after a replay of the old one: %d %s", a.status, a.body)
+	}
+}
+
+func testTikTokTokenOpenIDOfAnotherClient(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.TikTok)
+	first := v.connect(d, sandbox.Choice{})
+	v.box.SetClient(sandbox.TikTok, "sandbox-tiktok-live", "sandbox-tiktok-live-secret")
+	v.want(v.refresh(d, first.text("refresh_token")), 400, "invalid_client")
+	for _, values := range []url.Values{d.authorize, d.token} {
+		values = with(values, "client_key", "sandbox-tiktok-live")
+		if values.Has("client_secret") {
+			d.token = with(values, "client_secret", "sandbox-tiktok-live-secret")
+		} else {
+			d.authorize = values
+		}
+	}
+	v.want(v.refresh(d, first.text("refresh_token")), 400, "invalid_grant")
+	second := v.connect(d, sandbox.Choice{})
+	if first.text("open_id") == second.text("open_id") || second.text("open_id") != v.box.OpenID("") {
+		t.Errorf("open_id %s, before %s", second.text("open_id"), first.text("open_id"))
+	}
+	for token, openID := range map[string]string{first.text("access_token"): first.text("open_id"), second.text("access_token"): second.text("open_id")} {
+		if a := v.get(userInfo+"open_id,union_id", token); !strings.Contains(a.body, `"open_id":"`+openID+`"`) || !strings.Contains(a.body, "sandbox-union-id-one") {
+			t.Errorf("user info: %s", a.body)
+		}
+	}
+	v.box.Tune(func(k *sandbox.Knobs) { k.TikTok().OmitUnionID = true })
+	if a := v.get(userInfo+"open_id,union_id", second.text("access_token")); a.status != 200 || strings.Contains(a.body, "union_id") {
+		t.Errorf("without union_id: %d %s", a.status, a.body)
+	}
+}
+
+func testTikTokConsentPageIsSkippedForASession(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.TikTok)
+	people := v.box.People(sandbox.TikTok)
+	v.connect(d, sandbox.Choice{})
+	auto := with(d.authorize, "disable_auto_auth", "0")
+	if _, err := v.box.Consent(d.authorizeURL+"?"+auto.Encode(), sandbox.Choice{Account: people[1].ID}); err == nil {
+		t.Error("another account was selected on a page that is not shown")
+	}
+	page := v.get(d.authorizeURL+"?"+auto.Encode(), "")
+	if page.status != 303 || !strings.HasPrefix(page.header.Get("Location"), redirectURI+"?code=") {
+		t.Errorf("0: %d, %s", page.status, page.header.Get("Location"))
+	}
+	for name, values := range map[string]url.Values{"1": d.authorize, "more scopes": with(auto, "scope", "user.info.basic,video.list")} {
+		if page := v.get(d.authorizeURL+"?"+values.Encode(), ""); page.status != 200 {
+			t.Errorf("%s: %d", name, page.status)
+		}
+	}
+	if _, err := v.box.Consent(d.authorizeURL+"?"+d.authorize.Encode(), sandbox.Choice{Account: people[1].ID}); err != nil {
+		t.Error(err)
+	}
+	v.box.Kill(sandbox.TikTok, "", 0)
+	if page := v.get(d.authorizeURL+"?"+auto.Encode(), ""); page.status != 200 {
+		t.Errorf("after the app was removed: %d", page.status)
 	}
 }
 

@@ -26,7 +26,33 @@ var googleScopes = map[string]bool{
 	"https://www.googleapis.com/auth/yt-analytics.readonly": false,
 	"https://www.googleapis.com/auth/userinfo.profile":      false,
 	"https://www.googleapis.com/auth/userinfo.email":        false,
-	"openid": false,
+	"openid":  false,
+	"email":   false,
+	"profile": false,
+}
+
+// googleNames are the names with which Google answers for scopes that it takes
+// under a shorter name. For either of them it also answers with openid
+// (googleapis/google-api-python-client#1088, 2026-11-25).
+var googleNames = map[string]string{
+	"email":   "https://www.googleapis.com/auth/userinfo.email",
+	"profile": "https://www.googleapis.com/auth/userinfo.profile",
+}
+
+// answeredScopes returns the scopes under the names with which Google answers.
+func answeredScopes(scopes []string) []string {
+	var answered []string
+	for _, scope := range scopes {
+		name, short := googleNames[scope]
+		if !short {
+			name = scope
+		}
+		answered = union(answered, []string{name})
+		if short {
+			answered = union(answered, []string{"openid"})
+		}
+	}
+	return answered
 }
 
 // YouTube is the name of the platform.
@@ -42,6 +68,15 @@ type YouTubeKnobs struct {
 	// (https://developers.google.com/identity/protocols/oauth2#expiration,
 	// 2026-11-23).
 	Testing bool `json:"testing"`
+	// OmitGrantEnd leaves refresh_token_expires_in out of the answers. Google
+	// documents it for time-based access alone
+	// (https://developers.google.com/identity/protocols/oauth2/web-server#exchange-authorization-code,
+	// 2026-11-25).
+	OmitGrantEnd bool `json:"omit_grant_end"`
+	// TimeLimitSeconds is time-based access: the person allows the app so many
+	// seconds. An answer for 180 days has 15551999
+	// (google/GoogleSignIn-iOS#565, 2026-11-25). Zero means no limit.
+	TimeLimitSeconds int `json:"time_limit_seconds"`
 	// TestUsers are the only people that can use a Testing app. Empty means
 	// everyone.
 	TestUsers []string `json:"test_users"`
@@ -57,6 +92,13 @@ type YouTubeKnobs struct {
 	// SessionControl refuses every refresh as a Workspace policy does:
 	// invalid_grant with the subtype invalid_rapt.
 	SessionControl bool `json:"session_control"`
+	// AccountRefusal is the reason with which the Data API refuses the account
+	// of every token with status 403: authenticatedUserAccountClosed,
+	// authenticatedUserAccountSuspended, authenticatedUserNotChannel,
+	// channelClosed, channelNotFound or channelSuspended
+	// (https://developers.google.com/youtube/v3/docs/errors, 2026-11-25). Empty
+	// means none.
+	AccountRefusal string `json:"account_refusal"`
 }
 
 func defaultYouTubeKnobs() YouTubeKnobs {
@@ -77,7 +119,8 @@ func newYouTube(s *Sandbox) dialect {
 	knobs := defaultYouTubeKnobs()
 	p := newPlatform(s, YouTube, "Google", &knobs,
 		App{ClientID: "sandbox-youtube-client", ClientSecret: "sandbox-youtube-secret"},
-		&Person{ID: "100000000000000000001", Name: "Sandbox Channel One", Username: "one@sandbox.example", Channel: "UCsandbox-channel-one-01", ChannelTitle: "Sandbox Channel One"},
+		&Person{ID: "100000000000000000001", Name: "Sandbox Channel One", Username: "one@sandbox.example", Channel: "UCsandbox-channel-one-01", ChannelTitle: "Sandbox Channel One",
+			BrandChannels: []Channel{{"UCsandbox-brand-one-0001", "Sandbox Brand One"}, {"UCsandbox-brand-two-0001", "Sandbox Brand Two"}}},
 		&Person{ID: "100000000000000000002", Name: "Sandbox Channel Two", Username: "two@sandbox.example", Channel: "UCsandbox-channel-two-02", ChannelTitle: "Sandbox Channel Two"},
 		&Person{ID: "100000000000000000003", Name: "Somebody without a channel", Username: "none@sandbox.example"},
 	)
@@ -144,7 +187,14 @@ func (y *youtube) checkAuthorize(c *call) (consentRequest, *reply) {
 			return refuse(400, "invalid_scope", "Some requested scopes were invalid: "+scope)
 		}
 	}
-	return consentRequest{scopes: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q}, nil
+	return consentRequest{
+		scopes: scopes, redirectURI: q.Get("redirect_uri"), state: q.Get("state"), query: q,
+		// Without select_account Google takes the account that was selected last, and
+		// shows neither the accounts nor the channels of their brand accounts
+		// (gitroomhq/postiz-app#1239, #1872, 2026-11-25). prompt is a list with spaces
+		// (https://developers.google.com/identity/protocols/oauth2/web-server, 2026-11-25).
+		channels: slices.Contains(strings.Fields(q.Get("prompt")), "select_account"),
+	}, nil
 }
 
 func validPrompt(prompt string) bool {
@@ -168,11 +218,11 @@ func (y *youtube) redirect(q consentRequest, p *Person, choice Choice) string {
 	if choice.Deny || !tester {
 		return redirectTo(q.redirectURI, "error", "access_denied", "state", q.state, "iss", googleAuthority)
 	}
-	before := y.allowed(p)
-	shown := slices.Contains(strings.Fields(q.query.Get("prompt")), "consent") || !containsAll(before, q.scopes)
-	granted := q.granted(choice)
+	before, requested := y.allowed(p), answeredScopes(q.scopes)
+	shown := slices.Contains(strings.Fields(q.query.Get("prompt")), "consent") || !containsAll(before, requested)
+	granted := answeredScopes(q.granted(choice))
 	if !shown {
-		granted = q.scopes
+		granted = requested
 	}
 	if len(granted) == 0 {
 		return redirectTo(q.redirectURI, "error", "access_denied", "state", q.state, "iss", googleAuthority)
@@ -181,8 +231,14 @@ func (y *youtube) redirect(q consentRequest, p *Person, choice Choice) string {
 		granted = union(granted, before)
 	}
 	now := y.sandbox.now()
+	g := y.newGrant(p, granted, now)
+	for _, channel := range p.channels() {
+		if g.channel == (Channel{}) || channel.ID == choice.Channel {
+			g.channel = channel
+		}
+	}
 	value := y.newCode(y.sandbox.newSecret("4/sandbox-"), code{
-		grant: y.newGrant(p, granted, now), redirectURI: q.redirectURI,
+		grant: g, redirectURI: q.redirectURI,
 		challenge: q.query.Get("code_challenge"), method: q.query.Get("code_challenge_method"),
 		offline: shown && q.query.Get("access_type") == "offline" && !k.OmitRefreshToken,
 		expires: expiresAfter(now, k.CodeSeconds),
@@ -272,9 +328,12 @@ func (y *youtube) redeem(c *call) reply {
 	if granted.offline {
 		k := y.knobs()
 		t := token{kind: refresh, grant: granted.grant, issued: c.now, used: c.now}
+		seconds := k.TimeLimitSeconds
 		if k.Testing {
-			t.expires = expiresAfter(c.now, googleTestingSeconds)
-			answer["refresh_token_expires_in"] = googleTestingSeconds
+			seconds = googleTestingSeconds
+		}
+		if t.expires = expiresAfter(c.now, seconds); seconds > 0 && !k.OmitGrantEnd {
+			answer["refresh_token_expires_in"] = seconds
 		}
 		answer["refresh_token"] = y.newToken("1//sandbox-", t)
 		y.evict(granted.grant.person)
@@ -322,7 +381,7 @@ func (y *youtube) refresh(c *call) reply {
 	}
 	t.used = c.now
 	answer := y.issue(t.grant, c.now)
-	if !t.expires.IsZero() {
+	if !t.expires.IsZero() && !k.OmitGrantEnd {
 		answer["refresh_token_expires_in"] = secondsUntil(c.now, t.expires)
 	}
 	return answerJSON(200, answer)
@@ -370,24 +429,27 @@ func (y *youtube) channels(c *call) reply {
 	case c.query.Get("mine") != "true":
 		return googleError(400, "missingRequiredParameter", "INVALID_ARGUMENT", "No filter selected. Expected one of: mine")
 	}
+	if reason := y.knobs().AccountRefusal; reason != "" {
+		return googleError(403, reason, "PERMISSION_DENIED", "The account cannot be used.")
+	}
 	day := c.now.In(pacific).Format(time.DateOnly)
 	if y.units[day]++; y.units[day] > y.knobs().DailyUnits {
 		return y.errorReply(Quota, "channels")
 	}
 	// Without a channel, items are missing and the status is 200.
 	answer := object{"kind": "youtube#channelListResponse", "etag": "sandbox", "pageInfo": object{"totalResults": 0, "resultsPerPage": 5}}
-	if p := t.grant.person; p.Channel != "" {
+	if t.grant.channel != (Channel{}) {
 		answer["pageInfo"] = object{"totalResults": 1, "resultsPerPage": 5}
-		answer["items"] = []object{channelItem(p, strings.Split(c.query.Get("part"), ","))}
+		answer["items"] = []object{channelItem(t.grant.channel, strings.Split(c.query.Get("part"), ","))}
 	}
 	return answerJSON(200, answer)
 }
 
 // channelItem returns the requested parts. It always has the id.
-func channelItem(p *Person, parts []string) object {
-	item := object{"kind": "youtube#channel", "etag": "sandbox", "id": p.Channel}
+func channelItem(channel Channel, parts []string) object {
+	item := object{"kind": "youtube#channel", "etag": "sandbox", "id": channel.ID}
 	if slices.Contains(parts, "snippet") {
-		item["snippet"] = object{"title": p.ChannelTitle, "description": "", "customUrl": "@" + strings.ToLower(strings.ReplaceAll(p.ChannelTitle, " ", "")), "thumbnails": object{}}
+		item["snippet"] = object{"title": channel.Title, "description": "", "customUrl": "@" + strings.ToLower(strings.ReplaceAll(channel.Title, " ", "")), "thumbnails": object{}}
 	}
 	return item
 }

@@ -16,6 +16,8 @@ func TestYouTube_Token(t *testing.T) {
 	t.Run("app_in_testing", testYouTubeTokenAppInTesting)
 	t.Run("idle_and_surplus_refresh_tokens", testYouTubeTokenIdleAndSurplusRefreshTokens)
 	t.Run("include_granted_scopes", testYouTubeTokenIncludeGrantedScopes)
+	t.Run("time_based_access", testYouTubeTokenTimeBasedAccess)
+	t.Run("scopes_under_another_name", testYouTubeTokenScopesUnderAnotherName)
 }
 
 func TestYouTube_Revoke(t *testing.T) {
@@ -24,6 +26,8 @@ func TestYouTube_Revoke(t *testing.T) {
 
 func TestYouTube_Channels(t *testing.T) {
 	t.Run("parts_scopes_and_quota", testYouTubeChannelsPartsScopesAndQuota)
+	t.Run("brand_account", testYouTubeChannelsBrandAccount)
+	t.Run("account_refused", testYouTubeChannelsAccountRefused)
 }
 
 func TestYouTube_Tokeninfo(t *testing.T) {
@@ -131,6 +135,56 @@ func testYouTubeChannelsPartsScopesAndQuota(t *testing.T) {
 	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube().DailyUnits = 1 })
 	if a := v.get(channels, token); a.status != 403 || !strings.Contains(a.body, "quotaExceeded") {
 		t.Errorf("beyond the quota: %d %s", a.status, a.body)
+	}
+}
+
+func testYouTubeTokenTimeBasedAccess(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube().TimeLimitSeconds = 15551999 })
+	a := v.connect(d, sandbox.Choice{})
+	if a.json["refresh_token_expires_in"] != 15551999.0 {
+		t.Errorf("refresh_token_expires_in is %v", a.json["refresh_token_expires_in"])
+	}
+	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube().OmitGrantEnd = true })
+	if a := v.connect(d, sandbox.Choice{}); a.json["refresh_token_expires_in"] != nil {
+		t.Errorf("left out: refresh_token_expires_in is %v", a.json["refresh_token_expires_in"])
+	}
+}
+
+func testYouTubeTokenScopesUnderAnotherName(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	d.authorize = with(d.authorize, "scope", "email profile")
+	const want = "https://www.googleapis.com/auth/userinfo.email openid https://www.googleapis.com/auth/userinfo.profile"
+	if a := v.connect(d, sandbox.Choice{}); a.text("scope") != want {
+		t.Errorf("scope is %q, want %q", a.text("scope"), want)
+	}
+}
+
+func testYouTubeChannelsBrandAccount(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	person := v.box.People(sandbox.YouTube)[0]
+	brand := person.BrandChannels[0]
+	if _, err := v.box.Consent(d.authorizeURL+"?"+d.authorize.Encode(), sandbox.Choice{Channel: brand.ID}); err == nil {
+		t.Error("without select_account the page offers the channel of a brand account")
+	}
+	d.authorize = with(d.authorize, "prompt", "consent select_account")
+	for _, row := range []struct{ chosen, want string }{{"", person.Channel}, {person.Channel, person.Channel}, {brand.ID, brand.ID}} {
+		a := v.get(channels, v.connect(d, sandbox.Choice{Channel: row.chosen}).text("access_token"))
+		if !strings.Contains(a.body, `"id":"`+row.want+`"`) {
+			t.Errorf("chose %q: got %s", row.chosen, a.body)
+		}
+	}
+	if _, err := v.box.Consent(d.authorizeURL+"?"+d.authorize.Encode(), sandbox.Choice{Channel: v.box.People(sandbox.YouTube)[1].Channel}); err == nil {
+		t.Error("the page offers the channel of another person")
+	}
+}
+
+func testYouTubeChannelsAccountRefused(t *testing.T) {
+	v, d := newVisit(t), dialectOf(sandbox.YouTube)
+	token := v.connect(d, sandbox.Choice{}).text("access_token")
+	v.box.Tune(func(k *sandbox.Knobs) { k.YouTube().AccountRefusal = "channelSuspended" })
+	if a := v.get(channels, token); a.status != 403 || !strings.Contains(a.body, `"reason":"channelSuspended"`) {
+		t.Errorf("got %d %s", a.status, a.body)
 	}
 }
 
