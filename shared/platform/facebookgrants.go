@@ -24,7 +24,8 @@ type grantMap struct {
 	IDs    [][]string     `json:"ids,omitempty"`
 	Of     map[string]int `json:"of,omitempty"` // the index in IDs, by scope
 
-	sets []map[string]bool // IDs, as sets
+	sets     []map[string]bool // IDs, as sets
+	selected []string          // what pages returned
 }
 
 // add records that a scope holds for ids alone.
@@ -63,6 +64,9 @@ func (m *grantMap) pages() (ids []string, limited bool) {
 	if _, limited := m.idsOf(pageListScope); !limited {
 		return nil, false
 	}
+	if m.selected != nil {
+		return m.selected, true
+	}
 	ids, seen := []string{}, map[string]bool{}
 	for _, scope := range m.Scopes {
 		if i, ok := m.Of[scope]; ok && isPageScope(scope) {
@@ -74,6 +78,7 @@ func (m *grantMap) pages() (ids []string, limited bool) {
 			}
 		}
 	}
+	m.selected = ids
 	return ids, true
 }
 
@@ -241,7 +246,8 @@ func (f *facebook) newPageList(ctx context.Context, c client, user connector.Sec
 	if !slices.Contains(l.Map.Scopes, pageListScope) {
 		return l, f.scopeMissing([]string{pageListScope}, nil)
 	}
-	l.Unlisted, _ = l.Map.pages()
+	selected, _ := l.Map.pages()
+	l.Unlisted = slices.Clone(selected)
 	return l, nil
 }
 

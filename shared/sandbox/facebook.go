@@ -569,7 +569,7 @@ func (f *facebook) describe(t *token) object {
 func granularScopes(g *grant) []object {
 	granular := []object{}
 	for _, scope := range g.scopes {
-		targets, any := []string{}, false
+		targets, listed, any := []string{}, map[string]bool{"": true}, false
 		for _, page := range g.person.Pages {
 			target, selected := page.ID, g.assets.includes(scope, page)
 			switch {
@@ -581,7 +581,8 @@ func granularScopes(g *grant) []object {
 				target = ""
 			}
 			any = any || target != ""
-			if selected && target != "" && !slices.Contains(targets, target) {
+			if selected && !listed[target] {
+				listed[target] = true
 				targets = append(targets, target)
 			}
 		}
