@@ -76,9 +76,14 @@ func (f *facebook) Describe() connector.Description {
 		Title:    "Facebook",
 		AuthKind: "oauth2",
 		// Some people have their role on a Page through a business portfolio.
-		// Without business_management /me/accounts returns an empty list for
-		// them (https://github.com/getopenpost/openpost/issues/216, read
-		// 2026-11-23).
+		// /me/accounts leaves out such Pages. With business_management the lists of
+		// the portfolio have them, with their names
+		// (https://github.com/getopenpost/openpost/issues/216 and
+		// https://github.com/trypostit/trypost/pull/301, read 2026-11-25). The roles on
+		// ads that Meta's reference lists for such people are for calls about
+		// Instagram
+		// (https://developers.facebook.com/documentation/instagram-platform/instagram-graph-api/reference/ig-user/media_publish,
+		// read 2026-11-25).
 		Scopes: []string{
 			pageListScope, "pages_read_engagement", "pages_manage_posts",
 			"instagram_basic", "instagram_content_publish", businessesScope,

@@ -123,16 +123,23 @@ func isPageScope(scope string) bool {
 // (https://developers.facebook.com/docs/pages-api/getting-started), those of Instagram
 // either
 // (https://developers.facebook.com/documentation/instagram-platform/instagram-graph-api/reference/ig-user/media_publish;
-// both read 2026-11-25).
+// both read 2026-11-25). On Pages of the New Pages Experience the names have a prefix
+// (https://docs.rs/crate/late/0.0.1113/source/docs/GrantBusinessPartnerRequest.md, read
+// 2026-11-25). That full control includes every task is assumed.
 const (
 	createContent = "CREATE_CONTENT"
 	manage        = "MANAGE"
+	fullControl   = "FULL_CONTROL"
+	newPageTask   = "PROFILE_PLUS_"
 )
 
 // lacksTask reports whether Facebook returned the tasks of the person on the Page, and
 // none of those.
 func (p page) lacksTask(tasks ...string) bool {
-	return p.Tasks != nil && !slices.ContainsFunc(tasks, func(task string) bool { return slices.Contains(p.Tasks, task) })
+	return p.Tasks != nil && !slices.ContainsFunc(p.Tasks, func(task string) bool {
+		task = strings.TrimPrefix(task, newPageTask)
+		return task == fullControl || slices.Contains(tasks, task)
+	})
 }
 
 // warning returns what the person left out for the Page, or "".
