@@ -69,12 +69,13 @@ func (m *grantMap) pages() (ids []string, limited bool) {
 	}
 	ids, seen := []string{}, map[string]bool{}
 	for _, scope := range m.Scopes {
-		if i, ok := m.Of[scope]; ok && isPageScope(scope) {
-			for _, id := range m.IDs[i] {
-				if !seen[id] && accountPattern.MatchString(id) {
-					seen[id] = true
-					ids = append(ids, id)
-				}
+		if _, limited := m.idsOf(scope); !limited || !isPageScope(scope) {
+			continue
+		}
+		for _, id := range m.IDs[m.Of[scope]] {
+			if !seen[id] && accountPattern.MatchString(id) {
+				seen[id] = true
+				ids = append(ids, id)
 			}
 		}
 	}
@@ -222,7 +223,8 @@ func decodePageList(cursor string) (*pageList, error) {
 	if err == nil {
 		err = json.Unmarshal(b, &l)
 	}
-	if err != nil || l.Limit < 1 || l.Stage == "" {
+	ofPortfolio := l.Stage == stageOwnedPages || l.Stage == stageClientPages
+	if err != nil || l.Limit < 1 || l.Stage == "" || ofPortfolio && len(l.Portfolios) == 0 {
 		return &l, &connector.Error{Code: connector.Internal, Message: "the cursor of the list of Pages cannot be read", Err: err}
 	}
 	return &l, nil
