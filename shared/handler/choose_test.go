@@ -37,13 +37,13 @@ func (s *stack) choose(t *testing.T, state, cookie string, ids ...string) reply 
 		withBody(formType, url.Values{"state": {state}, "account_id": ids}.Encode()), withCookie(cookie), with("accept", browserUse))
 }
 
-// pagesOf returns the Pages of the sandbox's first person.
-func (s *stack) pagesOf() []sandbox.Page { return s.sandbox.People(sandbox.Facebook)[0].Pages }
+// firstPages returns the Pages of the sandbox's first person.
+func (s *stack) firstPages() []sandbox.Page { return s.sandbox.People(sandbox.Facebook)[0].Pages }
 
 func TestChoose_Page(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	pages := s.pagesOf()
+	pages := s.firstPages()
 	page, state, cookie := s.choosing(t, map[string]any{"return_url": returnURL})
 	if page.StatusCode != 200 || len(s.connections(t)) != 0 {
 		t.Fatalf("status %d, %d connections, body %s", page.StatusCode, len(s.connections(t)), page.Body)
@@ -88,7 +88,7 @@ func TestChoose_Page(t *testing.T) {
 func TestChoose_Refused(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	pages := s.pagesOf()
+	pages := s.firstPages()
 	_, state, cookie := s.choosing(t, nil)
 	nothing := s.choose(t, state, cookie)
 	if nothing.StatusCode != 400 || !strings.Contains(nothing.Body, "choose at least one") || !strings.Contains(nothing.Body, pages[2].ID) {
@@ -134,7 +134,7 @@ func TestChoose_Late(t *testing.T) {
 func TestConfirm_SomeAccounts(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	pages := s.pagesOf()
+	pages := s.firstPages()
 	confirmation := s.hold(t, "facebook", "acme", sandbox.Choice{})
 	post := func(fields map[string]any) reply {
 		body := map[string]any{"confirmation": confirmation, "owner": "acme"}
@@ -177,7 +177,7 @@ func TestConfirm_SomeAccounts(t *testing.T) {
 func TestChoose_ThenConfirm(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	pages := s.pagesOf()
+	pages := s.firstPages()
 	_, state, cookie := s.choosing(t, map[string]any{"return_url": returnURL, "confirm": true})
 	location, err := url.Parse(s.choose(t, state, cookie, pages[0].ID, pages[1].ID).Headers["location"])
 	if err != nil || location.Query().Get("status") != "confirm" || len(s.connections(t)) != 0 {

@@ -12,7 +12,7 @@ import (
 func TestCoverage_FewerPages(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	pages := s.pagesOf()
+	pages := s.firstPages()
 	s.connect(t, "facebook", "acme", sandbox.Choice{Pages: []string{pages[0].ID, pages[1].ID}})
 	s.connect(t, "facebook", "globex", sandbox.Choice{Pages: []string{pages[1].ID, pages[2].ID}})
 
@@ -45,7 +45,7 @@ func TestCoverage_FewerPages(t *testing.T) {
 func TestCoverage_NotSaid(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	pages := s.pagesOf()
+	pages := s.firstPages()
 	s.connect(t, "facebook", "acme", sandbox.Choice{Pages: []string{pages[0].ID, pages[1].ID}})
 	s.sandbox.Fault(sandbox.Fault{
 		Platform: sandbox.Facebook, Endpoint: "debug_token", Kind: sandbox.Body, Status: 400,
@@ -71,7 +71,7 @@ func TestCoverage_NotSaid(t *testing.T) {
 func TestCoverage_Chosen(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	pages := s.pagesOf()
+	pages := s.firstPages()
 	s.connect(t, "facebook", "acme", sandbox.Choice{Pages: []string{pages[0].ID}})
 	_, state, cookie := s.choosing(t, map[string]any{"owner": "globex"})
 	if got := s.choose(t, state, cookie, pages[1].ID); got.StatusCode != 200 {

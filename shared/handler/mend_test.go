@@ -25,7 +25,7 @@ func (s *stack) statuses(t *testing.T, owner string) map[string]string {
 func TestReauthorize_OtherConnectionsOfThePerson(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	pages := s.pagesOf()
+	pages := s.firstPages()
 	ids := s.connect(t, "facebook", "acme", sandbox.Choice{})
 	s.connect(t, "facebook", "globex", sandbox.Choice{Pages: []string{pages[0].ID}})
 	s.sandbox.Kill("facebook", "", 460)
