@@ -38,6 +38,7 @@ type Options struct {
 func All(o Options) []connector.Platform {
 	return []connector.Platform{
 		newFacebook(o),
+		newInstagram(o),
 		newYouTube(o),
 		newTwitter(o),
 		newTikTok(o),

@@ -4,6 +4,7 @@ package sandbox
 // of this package and one line here.
 var registry = []func(*Sandbox) dialect{
 	newFacebook,
+	newInstagram,
 	newYouTube,
 	newTwitter,
 	newTikTok,
