@@ -563,6 +563,15 @@ func mutants() []mutant {
 			Packages: []string{"./shared/handler"},
 		},
 		{
+			Name:    "refresh-without-app-proves-key",
+			Guard:   "A refresh that takes no key of the app proves none.",
+			File:    dir + "proof.go",
+			Find:    `before.ClientID == "" && refreshProvesKey(a.platform)`,
+			Replace: `before.ClientID == ""`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
 			Name:    "signed-without-proof",
 			Guard:   "The app's keys sign only for credentials that the platform accepted with them.",
 			File:    dir + "sign.go",
