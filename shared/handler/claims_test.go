@@ -19,6 +19,7 @@ var longestLives = map[string]struct{ claimed, answered, grant time.Duration }{
 	"facebook": {60 * 24 * time.Hour, 60 * 24 * time.Hour, 90 * 24 * time.Hour},
 	// The grant is the token.
 	"instagram": {60 * 24 * time.Hour, 60 * 24 * time.Hour, 60 * 24 * time.Hour},
+	"threads":   {60 * 24 * time.Hour, 60 * 24 * time.Hour, 60 * 24 * time.Hour},
 }
 
 // TestClaims_Platforms: each platform has a row.

@@ -94,6 +94,20 @@ var rows = []row{
 		notices: []connector.NoticeKind{{Name: "deauthorize"}, {Name: "data-deletion", Deletion: true}},
 	},
 	{
+		name: "threads",
+		authorizeURL: "https://threads.com/oauth/authorize?client_id=test-client&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fthreads%2Fcallback&response_type=code" +
+			"&scope=threads_basic%2Cthreads_content_publish&state=test-state",
+		shape:    []string{"client_id", "client_secret", "user_id", "access_token", "token_expiry"},
+		optional: []string{"user_id", "token_expiry"},
+		account:  "24640875392278831", accounts: 1,
+		public: []string{"user_id"},
+		me:     "me", refresh: "refresh", separator: ",", expires: true,
+		extends: true, longest: 60 * 24 * time.Hour, lifeAt: "extend", lasting: true, secrets: longLivedSecrets,
+		others:  "24640875392278832",
+		cadence: connector.Cadence{Model: connector.Extending, Lifetime: 5183944 * time.Second, MinimumAge: 24 * time.Hour},
+		notices: []connector.NoticeKind{{Name: "deauthorize"}, {Name: "data-deletion", Deletion: true}},
+	},
+	{
 		name: "youtube",
 		authorizeURL: "https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&client_id=test-client&code_challenge=cr44KV5YSKLyleX1Lm_6fEu7NYZExuMmIJCfFloMT1o&code_challenge_method=S256" +
 			"&prompt=consent&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fyoutube%2Fcallback&response_type=code" +

@@ -39,6 +39,7 @@ func All(o Options) []connector.Platform {
 	return []connector.Platform{
 		newFacebook(o),
 		newInstagram(o),
+		newThreads(o),
 		newYouTube(o),
 		newTwitter(o),
 		newTikTok(o),

@@ -5,6 +5,7 @@ package sandbox
 var registry = []func(*Sandbox) dialect{
 	newFacebook,
 	newInstagram,
+	newThreads,
 	newYouTube,
 	newTwitter,
 	newTikTok,
