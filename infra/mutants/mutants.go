@@ -370,6 +370,13 @@ func mutants() []mutant {
 			Replace: "case err == nil || errors.Is(err, ErrConflict):\n\t\t\tclaimed",
 		},
 		{
+			Name:    "import-as-young-as-it-came",
+			Guard:   "An imported token is as old as its end tells, and is refreshed before that.",
+			File:    dir + "schedule.go",
+			Find:    `earlier(issued, creds.ExpiresAt.Add(-cadence.Lifetime))`,
+			Replace: `issued`,
+		},
+		{
 			Name:    "refresh-without-jitter",
 			Guard:   "Connections of the same age are due at different instants.",
 			File:    dir + "schedule.go",

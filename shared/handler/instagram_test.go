@@ -204,6 +204,32 @@ func TestInstagram_RefreshFails(t *testing.T) {
 	}
 }
 
+// Instagram refreshed the token, and its answer was lost. It refreshes the token again a
+// day later. Until then the token works and is handed out.
+func TestInstagram_LostAnswer(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.sandbox.Tune(func(k *sandbox.Knobs) { k.Instagram().SameToken = true })
+	id := s.connect(t, "instagram", "acme", sandbox.Choice{})[0]
+	first := s.instagramToken(t, id, "")
+	s.clock.Advance(54 * 24 * time.Hour)
+	s.sandbox.Fault(sandbox.Fault{Platform: "instagram", Endpoint: "refresh", Kind: sandbox.HTML, Acts: true})
+	s.sweep(t)
+	if n := s.sandbox.Count("instagram", "refresh"); n == 0 {
+		t.Error("no refresh was sent")
+	}
+	for range 36 * 2 {
+		s.clock.Advance(30 * time.Minute)
+		s.sweep(t)
+		if got := s.instagramToken(t, id, ""); got.Degraded {
+			t.Fatalf("meanwhile: %+v", got)
+		}
+	}
+	if got := s.instagramToken(t, id, ""); got.ExpiresAt <= first.ExpiresAt || got.Degraded {
+		t.Errorf("after a day: %+v", got)
+	}
+}
+
 func TestInstagram_Import(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

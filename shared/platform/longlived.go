@@ -73,6 +73,10 @@ const (
 	// long-lived one. No page of Meta's that lists it was seen; it was seen in the
 	// notes of a public repository (read 2026-11-25).
 	alreadyLong = 452
+	// refusedArgument is the code of an argument that is refused
+	// (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
+	// 2026-11-25).
+	refusedArgument = 100
 )
 
 var (
@@ -390,7 +394,7 @@ func (l *longLived) afterEnd(ctx context.Context, c connector.Credentials, refus
 	switch {
 	case err == nil:
 		return l.assumeEnd(c), nil
-	case connector.AsError(err).Code.GrantDead(), errors.As(err, &graph) && graph.code == 100:
+	case connector.AsError(err).Code.GrantDead(), errors.As(err, &graph) && graph.code == refusedArgument:
 		gone := l.grantDead("expired", err)
 		if reason := connector.AsError(err).Reason; reason != "" {
 			gone.Reason = reason
