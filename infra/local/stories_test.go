@@ -313,10 +313,11 @@ func (w *world) fullCredentials(id string) object {
 func importAndExport(t *testing.T) {
 	w := newWorld(t, map[string]string{config.AllowFullCredentials: "true"})
 	shapes := map[string][]string{
-		"facebook": {"app_id", "app_secret", "page_id", "page_access_token", "ig_user_id"},
-		"youtube":  {"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
-		"twitter":  {"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
-		"tiktok":   {"client_key", "client_secret", "open_id", "access_token", "refresh_token", "token_expiry", "refresh_token_expiry"},
+		"facebook":  {"app_id", "app_secret", "page_id", "page_access_token", "ig_user_id"},
+		"instagram": {"client_id", "client_secret", "ig_user_id", "access_token", "token_expiry"},
+		"youtube":   {"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
+		"twitter":   {"client_id", "client_secret", "access_token", "refresh_token", "token_expiry"},
+		"tiktok":    {"client_key", "client_secret", "open_id", "access_token", "refresh_token", "token_expiry", "refresh_token_expiry"},
 	}
 	for platform, fields := range shapes {
 		// Two owners cannot share a refresh token that works once: the first one gives it

@@ -413,6 +413,13 @@ func mutants() []mutant {
 			Replace: "case err == nil || errors.Is(err, ErrConflict):\n\t\t\tclaimed",
 		},
 		{
+			Name:    "import-as-young-as-it-came",
+			Guard:   "An imported token is as old as its end tells, and is refreshed before that.",
+			File:    dir + "schedule.go",
+			Find:    `earlier(issued, creds.ExpiresAt.Add(-cadence.Lifetime))`,
+			Replace: `issued`,
+		},
+		{
 			Name:    "refresh-without-jitter",
 			Guard:   "Connections of the same age are due at different instants.",
 			File:    dir + "schedule.go",
@@ -602,6 +609,15 @@ func mutants() []mutant {
 			File:    dir + "proof.go",
 			Find:    `s.WithholdAppKeys || !s.appProven(p, app, creds)`,
 			Replace: `s.WithholdAppKeys`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "refresh-without-app-proves-key",
+			Guard:   "A refresh that takes no key of the app proves none.",
+			File:    dir + "proof.go",
+			Find:    `before.ClientID == "" && refreshProvesKey(a.platform)`,
+			Replace: `before.ClientID == ""`,
 
 			Packages: []string{"./shared/handler"},
 		},

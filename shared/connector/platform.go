@@ -98,7 +98,7 @@ type Platform interface {
 	// such as its client id. It does not depend on the app's secret. It is empty
 	// where c brought a client of its own, and where app lacks the key or its
 	// secret. A successful Refresh proves that the platform accepts c with this
-	// key. An Import that asks the platform sets VerifiedKey if the platform
+	// key, except on a platform of the model Extending. An Import that asks the platform sets VerifiedKey if the platform
 	// accepted the credentials with this key.
 	AppKey(app App, c Credentials) string
 }
@@ -267,7 +267,7 @@ type Model string
 const (
 	Rotating  Model = "rotating"  // a refresh token works once; each refresh brings the next
 	Stable    Model = "stable"    // the refresh token stays
-	Extending Model = "extending" // the access token itself is renewed, while it lives
+	Extending Model = "extending" // the access token itself is renewed, while it lives, without the app
 	Permanent Model = "permanent" // nothing to renew: a health check
 )
 
@@ -280,7 +280,7 @@ type Cadence struct {
 	Lifetime time.Duration
 
 	// MinimumAge is how old an access token is at least when it is renewed; zero
-	// for any age.
+	// for any age. Refresh checks a younger one, and returns it as it is.
 	MinimumAge time.Duration
 
 	// CheckEvery is how often credentials that do not expire are checked.

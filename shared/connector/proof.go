@@ -33,7 +33,7 @@ func (s *Service) appProven(p Platform, app App, creds Credentials) bool {
 // app's calls on it.
 func (s *Service) proofOwed(p Platform, app App, c Connection, creds Credentials) bool {
 	imported := creds.ClientID == ""
-	return imported && creds.VerifiedKey == "" && !c.VerifiedAt.IsZero() && p.AppKey(app, creds) != "" && !s.appProven(p, app, creds)
+	return imported && refreshProvesKey(p) && creds.VerifiedKey == "" && !c.VerifiedAt.IsZero() && p.AppKey(app, creds) != "" && !s.appProven(p, app, creds)
 }
 
 // appToHandOut returns what may be handed out of app with creds: all or nothing.
@@ -95,7 +95,7 @@ func (a *attempt) verifiedWithAnotherKey() bool {
 func (a *attempt) withProofs(renewed Credentials) Credentials {
 	before := a.credentials
 	renewed.VerifiedKey, renewed.KnownSecret = before.VerifiedKey, before.KnownSecret
-	if key := a.platform.AppKey(a.app, before); key != "" && before.ClientID == "" {
+	if key := a.platform.AppKey(a.app, before); key != "" && before.ClientID == "" && refreshProvesKey(a.platform) {
 		renewed.VerifiedKey, renewed.KnownSecret = key, ""
 	}
 	if renewed.AccountID != "" {
@@ -107,6 +107,10 @@ func (a *attempt) withProofs(renewed Credentials) Credentials {
 	renewed.AccountOwed = before.AccountOwed || imported && before.AccountID == "" && !renewed.Fields.Equal(before.Fields)
 	return renewed
 }
+
+// refreshProvesKey reports whether a refresh takes the key of the app. An access token
+// that is renewed itself is enough to renew it.
+func refreshProvesKey(p Platform) bool { return p.Describe().Cadence.Model != Extending }
 
 // mustStore reports whether the renewed credentials differ from those before, or
 // prove something else.

@@ -26,7 +26,8 @@ func (s *Service) refreshAt(cadence Cadence, creds Credentials) time.Time {
 	life := max(0, creds.ExpiresAt.Sub(issued))
 	early, late := life/6, life/8
 	at := creds.ExpiresAt.Add(-early + s.jitter(early-late))
-	if oldEnough := issued.Add(cadence.MinimumAge); at.Before(oldEnough) {
+	// An imported token is older than its import, as its end tells.
+	if oldEnough := earlier(issued, creds.ExpiresAt.Add(-cadence.Lifetime)).Add(cadence.MinimumAge); at.Before(oldEnough) {
 		at = oldEnough
 	}
 	if !creds.GrantExpiresAt.IsZero() {

@@ -66,6 +66,19 @@ func TestSchedule_RefreshAt(t *testing.T) {
 		}
 	})
 
+	// The end of an imported token tells its age.
+	t.Run("minimum_age_of_an_import", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		wrapPlatforms(b.Service, func(p connector.Platform) connector.Platform {
+			return pacedPlatform{p, connector.Cadence{Model: connector.Extending, Lifetime: 60 * 24 * time.Hour, MinimumAge: 24 * time.Hour}}
+		})
+		c := b.connect(t, "youtube") // its token lives an hour
+		if c.RefreshAt.After(c.ExpiresAt) {
+			t.Errorf("due at %v, after the token's end at %v", c.RefreshAt, c.ExpiresAt)
+		}
+	})
+
 	const hour = time.Hour // of Google's access tokens, less a second
 	for _, test := range []struct {
 		name           string

@@ -17,8 +17,16 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// lookUps are the endpoints that are asked for the accounts after the code was redeemed.
-var lookUps = map[string]string{"facebook": "accounts", "youtube": "channels", "twitter": "me", "tiktok": "me"}
+// lookUp is the endpoint that is asked for the accounts after the code was redeemed.
+func lookUp(platform string) string {
+	switch platform {
+	case sandbox.Facebook:
+		return "accounts"
+	case sandbox.YouTube:
+		return "channels"
+	}
+	return "me"
+}
 
 // ways are how a browser shows its callback again: as a program and as a browser,
 // also with what another tab, a proxy or a person changed in its address.
@@ -75,9 +83,14 @@ func withoutWait(body string) string {
 	return regexp.MustCompile(`,"retry_after":\d+`).ReplaceAllString(body, "")
 }
 
-// revocations is how many calls revoke one grant: X takes each token alone.
-func revocations(platform string) int {
-	if platform == sandbox.Twitter {
+// revocations is how many calls revoke one grant: X takes each token alone, and some
+// platforms have no such call.
+func (s *stack) revocations(platform string) int {
+	i := slices.IndexFunc(s.service.Platforms, func(p connector.Platform) bool { return string(p.Describe().Name) == platform })
+	switch _, revokes := s.service.Platforms[i].(connector.Revoker); {
+	case !revokes:
+		return 0
+	case platform == sandbox.Twitter:
 		return 2
 	}
 	return 1
@@ -405,7 +418,7 @@ func TestCallbackAgain_OtherPerson(t *testing.T) {
 				}
 				s.clock.Advance(15 * time.Minute)
 				s.sweep(t)
-				if n := s.sandbox.Count(platform, "revoke"); n != revocations(platform) {
+				if n := s.sandbox.Count(platform, "revoke"); n != s.revocations(platform) {
 					t.Errorf("%d revocations, want that of the other person", n)
 				}
 				l := s.wantLink(t, "afterwards", id, "connected", "", "")
@@ -438,7 +451,7 @@ func TestCallbackAgain_LinkEnded(t *testing.T) {
 			f.wantAgain(t, "ended", first, page)
 			s.clock.Advance(15 * time.Minute)
 			s.sweep(t)
-			if n := s.sandbox.Count(platform, "revoke"); n != revocations(platform) || len(s.connections(t)) > 0 {
+			if n := s.sandbox.Count(platform, "revoke"); n != s.revocations(platform) || len(s.connections(t)) > 0 {
 				t.Errorf("%d revocations, %d connections", n, len(s.connections(t)))
 			}
 			s.wantLink(t, "afterwards", id, "ended", "", "ended_by_operator")
@@ -463,7 +476,7 @@ func TestCallbackAgain_Unfinished(t *testing.T) {
 						}
 						id, link := s.mint(t, minted)
 						f := s.flowOf(t, platform, link, sandbox.Choice{})
-						s.sandbox.Fault(sandbox.Fault{Platform: platform, Endpoint: lookUps[platform], Kind: kind, Times: -1})
+						s.sandbox.Fault(sandbox.Fault{Platform: platform, Endpoint: lookUp(platform), Kind: kind, Times: -1})
 						for range 2 {
 							unfinished := f.finish(t)
 							if len(body) > 0 {

@@ -35,8 +35,9 @@ import (
 //     with "full", all of its credentials,
 //   - the access token in a signed header, which names it,
 //   - the confirmation code in the answer to a data deletion,
-//   - the authorize URL, and the URL of Facebook's debug_token, which takes the
-//     token in its query.
+//   - the authorize URL, the URL of Facebook's debug_token, which takes the token in
+//     its query, and those of the exchange and the refresh of Instagram's tokens, which
+//     take the token and the client secret there.
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	for _, name := range platforms() {
@@ -428,7 +429,7 @@ func (c *canary) search(t *testing.T) {
 	for _, name := range platforms() {
 		for _, call := range c.sandbox.Calls(name, "") {
 			c.secret("a code verifier", call.Form.Get("code_verifier"))
-			if call.Endpoint != "authorize" && call.Endpoint != "consent" && call.Endpoint != "debug_token" {
+			if !slices.Contains([]string{"authorize", "consent", "debug_token", "extend", "refresh"}, call.Endpoint) {
 				c.record("URL of "+name+"'s "+call.Endpoint, call.Path+"?"+call.Query.Encode())
 			}
 		}

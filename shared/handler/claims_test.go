@@ -17,6 +17,9 @@ var longestLives = map[string]struct{ claimed, answered, grant time.Duration }{
 	"twitter":  {2 * time.Hour, 2 * time.Hour, 181 * 24 * time.Hour},
 	"tiktok":   {2 * time.Hour, 24 * time.Hour, 365 * 24 * time.Hour},
 	"facebook": {60 * 24 * time.Hour, 60 * 24 * time.Hour, 90 * 24 * time.Hour},
+	// The grant is the token.
+	"instagram": {60 * 24 * time.Hour, 60 * 24 * time.Hour, 60 * 24 * time.Hour},
+	"threads":   {60 * 24 * time.Hour, 60 * 24 * time.Hour, 60 * 24 * time.Hour},
 }
 
 // TestClaims_Platforms: each platform has a row.

@@ -35,9 +35,8 @@ func TestHostilePort(t *testing.T) {
 }
 
 func identityFails(t *testing.T, s *stack) {
-	identity := map[string]string{"facebook": "accounts", "youtube": "channels", "twitter": "me", "tiktok": "me"}
 	for _, name := range platforms() {
-		s.sandbox.Fault(sandbox.Fault{Platform: name, Endpoint: identity[name], Kind: sandbox.Outage})
+		s.sandbox.Fault(sandbox.Fault{Platform: name, Endpoint: lookUp(name), Kind: sandbox.Outage})
 		f := s.flow(t, name, sandbox.Choice{})
 		f.finish(t).refused(t, 503, connector.PlatformUnavailable)
 		s.sandbox.ClearFaults()

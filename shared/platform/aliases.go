@@ -26,8 +26,10 @@ const (
 	metaToken   = "https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived"
 	metaPages   = "https://developers.facebook.com/docs/graph-api/reference/user/accounts/"
 	metaSDK     = "https://developers.facebook.com/docs/reference/javascript/FB.getLoginStatus"
-	postiz      = "https://github.com/gitroomhq/postiz-app: model Integration of schema.prisma, and the provider of the platform"
-	supabase    = "https://github.com/orgs/supabase/discussions/33828: its access_token, refresh_token and expires_at are Supabase's own"
+	// The page of Threads has the same answer.
+	longLivedToken = "https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login"
+	postiz         = "https://github.com/gitroomhq/postiz-app: model Integration of schema.prisma, and the provider of the platform"
+	supabase       = "https://github.com/orgs/supabase/discussions/33828: its access_token, refresh_token and expires_at are Supabase's own"
 )
 
 // tokenAnswer are the fields of the answer of a token endpoint that are the same on
@@ -197,3 +199,28 @@ var facebookAppFile = newAliases("facebook fb meta", []alias{
 	{names: "redirect_uri redirect_uris", read: notNeededAny, source: metaToken},
 	{names: "access_token user_access_token page_access_token page_id ig_user_id", read: notForApp, source: metaPages},
 })
+
+// longLivedFile are the fields of the platforms whose token has no refresh token.
+var longLivedFile = []alias{
+	{names: "client_id app_id", field: "client_id", source: ours + "; the portal calls it app id"},
+	{names: "client_secret app_secret", field: "client_secret", source: ours + "; the portal calls it app secret"},
+	{names: "access_token", field: "access_token", source: ours + "; " + rfc6749},
+	{names: "long_lived_token long_lived_access_token user_access_token", field: "access_token", source: longLivedToken},
+	{names: "expires_in", field: "token_expiry", read: asLifetime, source: longLivedToken},
+	{names: "token_type username", read: notNeeded, source: longLivedToken},
+	{names: "permissions scope scopes", read: notNeededAny, source: longLivedToken},
+	{names: "token_expiry", field: "token_expiry", read: asTime, source: ours},
+	{names: "expires_at", field: "token_expiry", read: asTime, source: oauthlib},
+	{names: "expiry", field: "token_expiry", read: asTime, source: goOAuth2},
+	{names: "token", field: "access_token", source: postiz},
+	{names: "refresh_token", read: notNeeded, source: postiz + ": it repeats the token"},
+	{names: "token_expiration", field: "token_expiry", read: asTime, source: postiz + ": 58 days after the refresh"},
+}
+
+var longLivedAppFile = []alias{
+	{names: "client_id app_id", field: "client_id", source: ours + "; the portal calls it app id"},
+	{names: "client_secret app_secret", field: "client_secret", source: ours + "; the portal calls it app secret"},
+	{names: "mode", field: "mode", source: ours},
+	{names: "redirect_uri redirect_uris", read: notNeededAny, source: longLivedToken},
+	{names: "access_token user_id ig_user_id", read: notForApp, source: longLivedToken},
+}

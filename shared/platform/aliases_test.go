@@ -14,8 +14,17 @@ import (
 func TestAliases(t *testing.T) {
 	t.Parallel()
 	apps := []string{"client_id", "client_secret", "mode"}
+	type tablePair struct{ credentials, app *aliases }
+	tables := map[connector.Name]tablePair{
+		"youtube": {youtubeFile, youtubeAppFile}, "twitter": {twitterFile, twitterAppFile},
+		"tiktok": {tiktokFile, tiktokAppFile}, "facebook": {facebookFile, facebookAppFile},
+	}
+	known := slices.Concat(youtubeShape.names(), twitterKeys.names(), tiktokShape.names(), facebookShape.names(), facebookUserShape.names())
 	for _, p := range All(Options{}) {
-		d := p.Describe()
+		d, takes := p.Describe(), known
+		if l, ok := p.(*longLived); ok {
+			tables[d.Name], takes = tablePair{l.file, l.appFile}, l.shape().names()
+		}
 		extras := slices.Clone(apps)
 		for _, f := range d.AppFields {
 			extras = append(extras, f.Name)
@@ -24,9 +33,8 @@ func TestAliases(t *testing.T) {
 			table *aliases
 			takes []string
 		}{
-			"credentials": {map[connector.Name]*aliases{"youtube": youtubeFile, "twitter": twitterFile, "tiktok": tiktokFile, "facebook": facebookFile}[d.Name],
-				slices.Concat(youtubeShape.names(), twitterKeys.names(), tiktokShape.names(), facebookShape.names(), facebookUserShape.names())},
-			"app": {map[connector.Name]*aliases{"youtube": youtubeAppFile, "twitter": twitterAppFile, "tiktok": tiktokAppFile, "facebook": facebookAppFile}[d.Name], extras},
+			"credentials": {tables[d.Name].credentials, takes},
+			"app":         {tables[d.Name].app, extras},
 		} {
 			if test.table == nil {
 				t.Errorf("%s has no table of the names of its %s", d.Name, name)
@@ -69,7 +77,10 @@ func FuzzImport(f *testing.F) {
 	app := connector.App{ClientID: "id", ClientSecret: connector.NewSecret("secret"), Extras: connector.Fields{}}
 	f.Fuzz(func(t *testing.T, name, value, otherName, otherValue string) {
 		for _, p := range platforms {
-			d := p.Describe()
+			d, longest := p.Describe(), 2*time.Hour
+			if d.Cadence.Model == connector.Extending {
+				longest = longestLife
+			}
 			fields := connector.Fields{}
 			for field, text := range map[string]string{"refresh_token": "r", "access_token": "1-a", name: value, otherName: otherValue} {
 				fields.Set(field, text)
@@ -83,7 +94,7 @@ func FuzzImport(f *testing.F) {
 			}
 			for _, g := range grants {
 				c := g.Credentials
-				if c.ExpiresAt.After(now.Add(2*time.Hour)) || c.GrantExpiresAt.After(now.Add(tiktokGrantLife)) {
+				if c.ExpiresAt.After(now.Add(longest)) || c.GrantExpiresAt.After(now.Add(tiktokGrantLife)) {
 					t.Errorf("%s: ends %v, grant %v", d.Name, c.ExpiresAt, c.GrantExpiresAt)
 				}
 				again, err := p.Import(t.Context(), app, p.Full(connector.App{}, c), false)

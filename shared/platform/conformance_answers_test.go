@@ -63,19 +63,21 @@ func checkMalformedRefresh(t *testing.T, row row) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, row)
 			c := w.connect().Credentials
+			w.age()
 			fault.Platform, fault.Endpoint = row.name, row.refresh
+			spends := row.expires && !row.extends
 			if !row.expires && fault.Kind == sandbox.DuplicateKeys {
 				fault = sandbox.Fault{Platform: row.name, Endpoint: row.refresh, Kind: sandbox.Body, Text: `{"id":"1","id":"2"}`}
 			}
-			if !row.expires {
+			if !spends {
 				fault.Times = -1 // net/http sends a GET again when its connection breaks
 			}
 			before := w.box.Count(row.name, row.refresh)
 			w.box.Fault(fault)
 			_, err := w.platform.Refresh(t.Context(), w.app, c)
-			// A check of a token that does not expire does not invalidate it.
-			w.fails(err, connector.PlatformUnavailable, row.expires)
-			if got := w.box.Count(row.name, row.refresh) - before; got != 1 && row.expires {
+			// A check, or a refresh of the access token itself, does not invalidate it.
+			w.fails(err, connector.PlatformUnavailable, spends)
+			if got := w.box.Count(row.name, row.refresh) - before; got != 1 && spends {
 				t.Errorf("the refresh token was sent %d times", got)
 			}
 		})
@@ -142,8 +144,8 @@ func checkRefusedConnection(t *testing.T, row row) {
 }
 
 func checkRefusals(t *testing.T, row row) {
-	// A health check does not send the app's secret. The exchange of a code
-	// meets the refused app there.
+	// A health check, and the refresh of an access token by itself, do not send the
+	// app's secret. The exchange of a code meets the refused app there.
 	for _, test := range []struct {
 		kind sandbox.Kind
 		want connector.Code
@@ -156,9 +158,10 @@ func checkRefusals(t *testing.T, row row) {
 		t.Run(string(test.kind), func(t *testing.T) {
 			w := newWorld(t, row)
 			c := w.connect().Credentials
+			w.age()
 			fault := sandbox.Fault{Platform: row.name, Endpoint: row.refresh, Kind: test.kind}
 			call := func() error { _, err := w.platform.Refresh(t.Context(), w.app, c); return err }
-			if test.kind == sandbox.WrongClient && !row.expires {
+			if test.kind == sandbox.WrongClient && (!row.expires || row.extends) {
 				fault.Endpoint = "token"
 				a := w.authorization()
 				code := w.consent(a, sandbox.Choice{})

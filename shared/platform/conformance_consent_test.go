@@ -202,7 +202,7 @@ func checkNarrowerScopes(t *testing.T, row row) {
 	if !row.expires {
 		return
 	}
-	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"scope"}})
+	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"scope", "permissions"}})
 	if got := w.connect().Credentials.Scopes; len(without(a.Scopes, got)) > 0 {
 		t.Errorf("an answer without scopes: got %v, want those that were requested", got)
 	}
@@ -228,6 +228,7 @@ func checkLaterConsent(t *testing.T, row row) {
 		if got := slices.Contains(g.Credentials.Scopes, withheld); got != row.merges {
 			t.Errorf("%s: the later consent has %v; with %s: %t, want %t", g.Account.ID, g.Credentials.Scopes, withheld, got, row.merges)
 		}
+		w.age()
 		renewed, err := w.platform.Refresh(t.Context(), w.app, g.Credentials)
 		if err != nil {
 			t.Fatal(err)

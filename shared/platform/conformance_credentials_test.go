@@ -160,13 +160,14 @@ func checkForeignApp(t *testing.T, row row) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.age()
 	if _, err := w.platform.Refresh(t.Context(), other, grants[0].Credentials); err != nil {
 		t.Errorf("refreshing with the imported app: %v", err)
 	}
 	if got := w.platform.Full(other, grants[0].Credentials).Get(row.shape[0]); got != w.app.ClientID {
 		t.Errorf("Full has the app %q", got)
 	}
-	if !row.expires {
+	if !row.expires || row.extends {
 		return
 	}
 	_, err = w.platform.Refresh(t.Context(), other, w.connect().Credentials)
@@ -224,6 +225,12 @@ func checkToken(t *testing.T, row row) {
 func checkRevoke(t *testing.T, row row) {
 	w := newWorld(t, row)
 	revoker, ok := w.platform.(connector.Revoker)
+	if row.lasting {
+		if ok {
+			t.Error("it can revoke")
+		}
+		return
+	}
 	if !ok {
 		t.Fatal("cannot revoke")
 	}

@@ -15,6 +15,7 @@ func checkRefresh(t *testing.T, row row) {
 	w := newWorld(t, row)
 	before := w.connect().Credentials
 	w.now = w.now.Add(time.Hour)
+	w.age()
 	after, err := w.platform.Refresh(t.Context(), w.app, before)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +42,8 @@ func checkRefresh(t *testing.T, row row) {
 		t.Errorf("token_expiry: got %q, want %q", got, want)
 	}
 
-	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"refresh_token", "scope", "refresh_expires_in"}})
+	w.age()
+	w.box.Fault(sandbox.Fault{Platform: row.name, Endpoint: row.refresh, Kind: sandbox.Fields, Omit: []string{"refresh_token", "scope", "refresh_expires_in"}})
 	again, err := w.platform.Refresh(t.Context(), w.app, after)
 	if err != nil {
 		t.Fatal(err)
@@ -62,20 +64,24 @@ func checkExpiresIn(t *testing.T, row row) {
 		checkPageTokenExpiry(t, row)
 		return
 	}
+	longest, endpoint := 24*time.Hour, "token"
+	if row.extends {
+		longest, endpoint = row.longest, row.lifeAt
+	}
 	for value, seconds := range map[string]int{
 		`"3600"`: 3600, `3600.0`: 3600, `900`: 900,
-		// Longer than any life that is documented, and milliseconds for seconds.
-		`86401`: 0, `3600000`: 0, `7200000`: 0, `31622400`: 0, `31622401`: 0, `"NaN"`: 0, `-1`: 0, `0`: 0, `1e18`: 0, `1e400`: 0, `"abc"`: 0, `null`: 0, `{}`: 0, `[3600]`: 0, `true`: 0, `missing`: 0,
+		// Longer than any life that is documented, or milliseconds for seconds.
+		`86401`: 86401, `3600000`: 3600000, `7200000`: 7200000, `31622400`: 31622400, `31622401`: 0, `"NaN"`: 0, `-1`: 0, `0`: 0, `1e18`: 0, `1e400`: 0, `"abc"`: 0, `null`: 0, `{}`: 0, `[3600]`: 0, `true`: 0, `missing`: 0,
 	} {
 		t.Run(value, func(t *testing.T) {
 			w := newWorld(t, row)
-			fault := sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Omit: []string{"expires_in"}}
+			fault := sandbox.Fault{Platform: row.name, Endpoint: endpoint, Kind: sandbox.Fields, Omit: []string{"expires_in"}}
 			if value != "missing" {
-				fault = sandbox.Fault{Platform: row.name, Endpoint: "token", Kind: sandbox.Fields, Set: map[string]json.RawMessage{"expires_in": json.RawMessage(value)}}
+				fault = sandbox.Fault{Platform: row.name, Endpoint: endpoint, Kind: sandbox.Fields, Set: map[string]json.RawMessage{"expires_in": json.RawMessage(value)}}
 			}
 			w.box.Fault(fault)
 			life := time.Duration(seconds) * time.Second
-			if life == 0 {
+			if life == 0 || life > longest {
 				life = w.platform.Describe().Cadence.Lifetime
 			}
 			if got := w.connect().Credentials.ExpiresAt; !got.Equal(w.now.Add(life)) {

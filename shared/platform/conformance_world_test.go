@@ -134,6 +134,9 @@ func (w *world) connect() connector.Grant {
 	return grants[0]
 }
 
+// age moves the clock to where a token of now is old enough for a refresh.
+func (w *world) age() { w.now = w.now.Add(w.row.cadence.MinimumAge) }
+
 // fails checks an error: its code, whether it is Uncertain, and that it holds no
 // secret.
 func (w *world) fails(err error, code connector.Code, uncertain bool) *connector.Error {
@@ -163,13 +166,13 @@ func (w *world) fails(err error, code connector.Code, uncertain bool) *connector
 	return e
 }
 
-// noSecretInURLs checks that requests have secrets in forms and headers alone.
-// debug_token reads the inspected token in the query.
+// noSecretInURLs checks that requests have secrets in forms and headers alone, other
+// than those whose documented place is the query.
 func (w *world) noSecretInURLs() {
 	secrets := w.box.Secrets()
 	for _, call := range w.box.Calls(w.row.name, "") {
-		if call.Endpoint == "debug_token" {
-			call.Query.Del("input_token")
+		for _, name := range w.row.secrets[call.Endpoint] {
+			call.Query.Del(name)
 		}
 		for _, secret := range secrets {
 			if strings.Contains(call.Path+"?"+call.Query.Encode(), url.QueryEscape(secret)) {

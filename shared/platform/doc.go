@@ -15,6 +15,9 @@
 //   - errors.go makes the errors that several platforms return.
 //   - fields.go reads imported credentials, and returns credentials in the
 //     shapes that people paste.
+//   - meta.go, facebookgraph.go and facebooknotice.go have the errors and the notices
+//     of Meta's platforms. longlived.go is the client of those whose token is
+//     refreshed by itself: their files describe their endpoints.
 //
 // A platform holds no state and retries nothing. Every error is a
 // *connector.Error. Neither its message nor its cause holds a URL query, a body,

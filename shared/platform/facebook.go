@@ -45,20 +45,17 @@ const (
 	// both read 2026-11-25).
 	facebookTokenLife  = 60 * 24 * time.Hour
 	facebookDataAccess = 90 * 24 * time.Hour
-
-	facebookDeauthorize = "deauthorize"
-	facebookDeletion    = "data-deletion"
 )
 
 // facebook is Facebook Pages, and Instagram professional accounts through them.
 // One consent yields all Pages that the person selected.
 type facebook struct {
-	wire
+	meta
 	guide func() connector.Guide
 }
 
 func newFacebook(o Options) *facebook {
-	return &facebook{wire: newWire("Facebook", o), guide: guideOf("facebook")}
+	return &facebook{meta: newMeta("Facebook", o), guide: guideOf("facebook")}
 }
 
 var facebookShape = shape{
@@ -96,7 +93,7 @@ func (f *facebook) Describe() connector.Description {
 		UncoveredReason: reasonPageNotGranted,
 		Issuers:         f.issuers(facebookIssuer),
 		AppFields:       []connector.AppField{{Name: "config_id"}},
-		Notices:         []connector.NoticeKind{{Name: facebookDeauthorize}, {Name: facebookDeletion, Deletion: true}},
+		Notices:         metaNotices(),
 		// A Page token from a long-lived user token does not expire
 		// (https://developers.facebook.com/docs/facebook-login/guides/access-tokens/get-long-lived,
 		// read 2026-11-23). A new password or a lost role ends it.

@@ -295,7 +295,7 @@ type graphErrorBody struct {
 // apiError reads an error of the Graph API
 // (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
 // 2026-11-23).
-func (f *facebook) apiError(tokenEndpoint bool) errorDecoder {
+func (m meta) apiError(tokenEndpoint bool) errorDecoder {
 	return func(r reply) *connector.Error {
 		var body struct {
 			Error json.RawMessage `json:"error"`
@@ -305,43 +305,43 @@ func (f *facebook) apiError(tokenEndpoint bool) errorDecoder {
 		}
 		var e graphErrorBody
 		if json.Unmarshal(body.Error, &e) != nil {
-			return f.unavailable("refused the request in a way that we do not know", statusError(r.status))
+			return m.unavailable("refused the request in a way that we do not know", statusError(r.status))
 		}
 		known := graphError{code: parseInt(e.Code), subcode: parseInt(e.Subcode), status: r.status}
 		switch {
 		case tokenEndpoint && strings.Contains(strings.ToLower(e.Message), "validating client secret"):
 			// Its code is 1, which means an outage elsewhere. On Instagram's host
 			// the same text has code 100.
-			return f.clientRefused("check its secret", known)
+			return m.clientRefused("check its secret", known)
 		case strings.Contains(e.Message, "appsecret_proof"):
-			return f.clientRefused("the token is of another app, or the app secret is wrong", known)
+			return m.clientRefused("the token is of another app, or the app secret is wrong", known)
 		case e.IsTransient:
-			return f.unavailable("has a passing trouble", known)
+			return m.unavailable("has a passing trouble", known)
 		case known.code == 1 && strings.Contains(e.Message, "reduce the amount of data"):
-			return f.unavailable("has more data than it returns at once", errTooMuchData)
+			return m.unavailable("has more data than it returns at once", errTooMuchData)
 		case known.code == 200 && strings.Contains(e.Message, "API access blocked"):
 			// Public reports of 2026 have this answer for an app that Facebook
 			// restricted, with HTTP status 400. No page of Facebook's that lists it was
 			// found (2026-11-25).
-			blocked := f.appRefused("it is blocked; see its alerts and required actions in the App Dashboard", known)
+			blocked := m.appRefused("it is blocked; see its alerts and required actions in the App Dashboard", known)
 			blocked.Reason = "api_access_blocked"
 			return blocked
 		}
-		return f.tokenRefused(e, r.status, r.header)
+		return m.tokenRefused(e, r.status, r.header)
 	}
 }
 
 // tokenRefused returns what an error means that Facebook returns for a token, in an
 // answer or in debug_token.
-func (f *facebook) tokenRefused(e graphErrorBody, status int, header http.Header) *connector.Error {
+func (m meta) tokenRefused(e graphErrorBody, status int, header http.Header) *connector.Error {
 	known := graphError{code: parseInt(e.Code), subcode: cmp.Or(parseInt(e.Subcode), parseInt(e.DebugSubcode)), status: status}
 	if known.code == 190 && known.subcode == 0 && strings.Contains(e.Message, "before impersonating a user's page") {
 		// https://github.com/gitroomhq/postiz-app/pull/1912, read 2026-11-25.
-		gone := f.grantDead(reasonPageNotGranted, known)
+		gone := m.grantDead(reasonPageNotGranted, known)
 		gone.Message = pageNotGranted
 		return gone
 	}
-	return f.graphError(known, header)
+	return m.graphError(known, header)
 }
 
 // sessionErrors are the subcodes of tokens that have ended, with a word for those
@@ -360,9 +360,9 @@ var sessionErrors = map[int]string{
 }
 
 // graphError returns what an error of the Graph API means.
-func (f *facebook) graphError(e graphError, header http.Header) *connector.Error {
+func (m meta) graphError(e graphError, header http.Header) *connector.Error {
 	if reason, dead := sessionErrors[cmp.Or(e.subcode, e.code)]; dead {
-		gone := f.grantDead(reason, e)
+		gone := m.grantDead(reason, e)
 		switch reason {
 		case "checkpoint":
 			gone.Message = "Facebook wants the person to log in on facebook.com first, then to connect again"
@@ -376,48 +376,48 @@ func (f *facebook) graphError(e graphError, header http.Header) *connector.Error
 	// 2026-11-23).
 	switch e.subcode {
 	case 36007, 36009:
-		return f.codeRejected(e)
+		return m.codeRejected(e)
 	case 36008:
-		return f.appRefused("the redirect URI is not the one that the app lists", e)
+		return m.appRefused("the redirect URI is not the one that the app lists", e)
 	case 33:
-		missing := f.scopeMissing(nil, e)
+		missing := m.scopeMissing(nil, e)
 		missing.Reason = reasonNotVisible
 		return missing
 	case 1404078:
-		return f.grantDead("page_publishing_authorization", e)
+		return m.grantDead("page_publishing_authorization", e)
 	case 4854002:
-		return f.actionRequired("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
+		return m.actionRequired("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
 	}
 	switch code := e.code; {
 	case code == 190, code == 102:
-		return f.grantDead("", e)
+		return m.grantDead("", e)
 	case code == 3, code == 10, code >= 200 && code <= 299:
-		return f.scopeMissing(nil, e)
+		return m.scopeMissing(nil, e)
 	case code == 101, code == 191:
-		return f.appRefused("check its id and redirect URI", e)
+		return m.appRefused("check its id and redirect URI", e)
 	case code == 1, code == 2:
-		return f.unavailable("has a passing trouble", e)
+		return m.unavailable("has a passing trouble", e)
 	case code == 4, code == 17, code == 32, code == 341, code == 613, code >= 80000 && code <= 80014:
 		return &connector.Error{
 			Code:       connector.RateLimited,
-			Message:    "Facebook limits the requests; try again later",
+			Message:    m.title + " limits the requests; try again later",
 			RetryAfter: regainAccess(header),
 			Err:        e,
 		}
 	case code == 368:
-		return f.actionRequired("blocked_for_policy", "Facebook has blocked this for a while for breaking its rules", e)
+		return m.actionRequired("blocked_for_policy", "Facebook has blocked this for a while for breaking its rules", e)
 	case code == 1404078:
-		return f.grantDead("page_publishing_authorization", e)
+		return m.grantDead("page_publishing_authorization", e)
 	case code == 4854002:
-		return f.actionRequired("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
+		return m.actionRequired("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
 	}
-	return f.unavailable("refused the request in a way that we do not know", e)
+	return m.unavailable("refused the request in a way that we do not know", e)
 }
 
 // actionRequired returns the error for a condition that the person has to correct
 // on Facebook. Another consent does not help. A retry succeeds once the person
 // has acted.
-func (f *facebook) actionRequired(reason, message string, cause error) *connector.Error {
+func (m meta) actionRequired(reason, message string, cause error) *connector.Error {
 	return &connector.Error{Code: connector.PlatformUnavailable, Message: message, Reason: reason, Err: cause}
 }
 

@@ -24,28 +24,28 @@ const (
 )
 
 // CheckNotice implements connector.Noticer.
-func (f *facebook) CheckNotice(kind string, raw connector.RawNotice) error {
-	_, err := f.parseNotice(kind, raw)
+func (m meta) CheckNotice(kind string, raw connector.RawNotice) error {
+	_, err := m.parseNotice(kind, raw)
 	return err
 }
 
-// ReadNotice implements connector.Noticer. Facebook signs a deauthorization and a data
+// ReadNotice implements connector.Noticer. Meta signs a deauthorization and a data
 // deletion in the same way, and names neither in what it signs
 // (https://developers.facebook.com/docs/development/create-an-app/app-dashboard/data-deletion-callback,
 // read 2026-11-25). The signature identifies the notice.
-func (f *facebook) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
-	r, err := f.parseNotice(kind, raw)
+func (m meta) ReadNotice(app connector.App, kind string, raw connector.RawNotice) (connector.Notice, error) {
+	r, err := m.parseNotice(kind, raw)
 	if err != nil {
 		return connector.Notice{}, err
 	}
 	if app.ClientSecret.Empty() {
-		return connector.Notice{}, f.noApp()
+		return connector.Notice{}, m.noApp()
 	}
 	if !r.signedWith(app.ClientSecret) {
-		return connector.Notice{}, f.notSigned(errors.New("signature does not match"))
+		return connector.Notice{}, m.notSigned(errors.New("signature does not match"))
 	}
-	notice := connector.Notice{ID: hex.EncodeToString(r.signature), UserID: r.userID, At: f.past(r.issuedAt)}
-	if kind == facebookDeletion {
+	notice := connector.Notice{ID: hex.EncodeToString(r.signature), UserID: r.userID, At: m.past(r.issuedAt)}
+	if kind == metaDeletion {
 		notice.Delete, notice.Reason = true, "data_deletion"
 	} else {
 		notice.Revoked, notice.Reason = true, "deauthorized"
@@ -54,8 +54,8 @@ func (f *facebook) ReadNotice(app connector.App, kind string, raw connector.RawN
 }
 
 // parseNotice reads a notice and checks everything but the signature.
-func (f *facebook) parseNotice(kind string, raw connector.RawNotice) (signedRequest, error) {
-	if kind != facebookDeauthorize && kind != facebookDeletion {
+func (m meta) parseNotice(kind string, raw connector.RawNotice) (signedRequest, error) {
+	if kind != metaDeauthorize && kind != metaDeletion {
 		return signedRequest{}, connector.Invalid("notice", "neither deauthorize nor data-deletion")
 	}
 	form, err := url.ParseQuery(string(raw.Body))
@@ -64,10 +64,10 @@ func (f *facebook) parseNotice(kind string, raw connector.RawNotice) (signedRequ
 	}
 	r, err := parseSignedRequest(form.Get("signed_request"))
 	if err == nil {
-		err = r.checkTime(f.now())
+		err = r.checkTime(m.now())
 	}
 	if err != nil {
-		return signedRequest{}, f.notSigned(err)
+		return signedRequest{}, m.notSigned(err)
 	}
 	return r, nil
 }

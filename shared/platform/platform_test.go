@@ -36,6 +36,15 @@ type row struct {
 	merges  bool   // whether a later consent of the same person has the scopes of the earlier ones, too
 	expires bool   // whether access tokens expire
 	rotates bool   // whether a refresh token works once
+	extends bool   // whether the access token itself is refreshed, by a GET without the app
+	// longest is the longest life of such an access token that the platform documents,
+	// and lifeAt the endpoint whose answer tells the life.
+	longest time.Duration
+	lifeAt  string
+	// secrets are the parameters of endpoints whose documented place is the query
+	// although they are secret.
+	secrets map[string][]string
+	lasting bool // whether the platform cannot revoke a grant
 	cadence connector.Cadence
 	extras  []connector.AppField
 	notices []connector.NoticeKind
@@ -48,6 +57,12 @@ type row struct {
 
 const sixMonths = 181 * 24 * time.Hour
 
+// longLivedSecrets are documented as parameters of GET requests
+// (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login
+// and https://developers.facebook.com/docs/threads/get-started/long-lived-tokens/,
+// read 2026-11-25).
+var longLivedSecrets = map[string][]string{"extend": {"access_token", "client_secret"}, "refresh": {"access_token"}}
+
 var rows = []row{
 	{
 		name: "facebook",
@@ -59,8 +74,37 @@ var rows = []row{
 		public: []string{"page_id", "ig_user_id"},
 		me:     "node", refresh: "node", untick: "instagram_content_publish", separator: ",", merges: true,
 		proves: true, names: true, others: "200000000000004",
+		secrets: map[string][]string{"debug_token": {"input_token"}},
 		cadence: connector.Cadence{Model: connector.Permanent, CheckEvery: 7 * 24 * time.Hour},
 		extras:  []connector.AppField{{Name: "config_id"}},
+		notices: []connector.NoticeKind{{Name: "deauthorize"}, {Name: "data-deletion", Deletion: true}},
+	},
+	{
+		name: "instagram",
+		authorizeURL: "https://www.instagram.com/oauth/authorize?client_id=test-client&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Finstagram%2Fcallback&response_type=code" +
+			"&scope=instagram_business_basic%2Cinstagram_business_content_publish&state=test-state",
+		shape:    []string{"client_id", "client_secret", "ig_user_id", "access_token", "token_expiry"},
+		optional: []string{"ig_user_id", "token_expiry"},
+		account:  "17841400000000011", accounts: 1,
+		public: []string{"ig_user_id"},
+		me:     "me", refresh: "refresh", untick: "instagram_business_content_publish", separator: ",", expires: true,
+		extends: true, longest: 60 * 24 * time.Hour, lifeAt: "extend", lasting: true, secrets: longLivedSecrets,
+		others:  "17841400000000012",
+		cadence: connector.Cadence{Model: connector.Extending, Lifetime: 5183944 * time.Second, MinimumAge: 24 * time.Hour},
+		notices: []connector.NoticeKind{{Name: "deauthorize"}, {Name: "data-deletion", Deletion: true}},
+	},
+	{
+		name: "threads",
+		authorizeURL: "https://threads.com/oauth/authorize?client_id=test-client&redirect_uri=https%3A%2F%2Fconnect.example%2Foauth%2Fthreads%2Fcallback&response_type=code" +
+			"&scope=threads_basic%2Cthreads_content_publish&state=test-state",
+		shape:    []string{"client_id", "client_secret", "user_id", "access_token", "token_expiry"},
+		optional: []string{"user_id", "token_expiry"},
+		account:  "24640875392278831", accounts: 1,
+		public: []string{"user_id"},
+		me:     "me", refresh: "refresh", separator: ",", expires: true,
+		extends: true, longest: 60 * 24 * time.Hour, lifeAt: "extend", lasting: true, secrets: longLivedSecrets,
+		others:  "24640875392278832",
+		cadence: connector.Cadence{Model: connector.Extending, Lifetime: 5183944 * time.Second, MinimumAge: 24 * time.Hour},
 		notices: []connector.NoticeKind{{Name: "deauthorize"}, {Name: "data-deletion", Deletion: true}},
 	},
 	{

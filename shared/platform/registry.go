@@ -38,6 +38,8 @@ type Options struct {
 func All(o Options) []connector.Platform {
 	return []connector.Platform{
 		newFacebook(o),
+		newInstagram(o),
+		newThreads(o),
 		newYouTube(o),
 		newTwitter(o),
 		newTikTok(o),

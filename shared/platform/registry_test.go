@@ -37,7 +37,7 @@ func TestAll_NewPlatform(t *testing.T) {
 		{"shared/platform/registry.go", "\t\tnewTikTok(o),\n", "\t\tnewFictional(o),\n"},
 		{"shared/platform/platform_test.go", "\nvar rows = []row{\n", "\tfictionalRow,\n"},
 		{"shared/sandbox/registry.go", "\tnewTikTok,\n", "\tnewFictional,\n"},
-		{"shared/handler/openapi.yaml", "enum: [facebook, youtube, twitter, tiktok", ", fictional"},
+		{"shared/handler/openapi.yaml", "twitter, tiktok", ", fictional"},
 	} {
 		source, err := os.ReadFile(filepath.Join(root, edit.file))
 		if err != nil {

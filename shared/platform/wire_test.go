@@ -250,7 +250,7 @@ func TestRegainAccess(t *testing.T) {
 		``:           0,
 	} {
 		header := http.Header{"X-Business-Use-Case-Usage": {usage}}
-		if got := newFacebook(Options{}).graphError(graphError{code: 4, status: 400}, header).RetryAfter; got != want {
+		if got := newMeta("Facebook", Options{}).graphError(graphError{code: 4, status: 400}, header).RetryAfter; got != want {
 			t.Errorf("%s: got %v, want %v", usage, got, want)
 		}
 	}

@@ -646,20 +646,30 @@ func (s *Sandbox) SignedRequest(userID string) string {
 
 // notice implements noticer. Facebook signs every notice alike.
 func (f *facebook) notice(_, userID string) Notice {
-	return Notice{ContentType: "application/x-www-form-urlencoded", Body: []byte("signed_request=" + f.signedRequest(userID))}
+	f.notices++
+	return signedNotice(f.app.ClientSecret, userID, f.notices, f.sandbox.now())
 }
 
 func (f *facebook) signedRequest(userID string) string {
 	f.notices++
+	return signedRequest(f.app.ClientSecret, userID, f.notices, f.sandbox.now())
+}
+
+// signedNotice is a notice of one of Meta's platforms.
+func signedNotice(secret, userID string, serial int, now time.Time) Notice {
+	return Notice{ContentType: "application/x-www-form-urlencoded", Body: []byte("signed_request=" + signedRequest(secret, userID, serial, now))}
+}
+
+func signedRequest(secret, userID string, serial int, now time.Time) string {
 	payload, err := json.Marshal(object{
-		"algorithm": "HMAC-SHA256", "issued_at": f.sandbox.now().Unix(), "user_id": userID,
-		"sandbox_notice": f.notices,
+		"algorithm": "HMAC-SHA256", "issued_at": now.Unix(), "user_id": userID,
+		"sandbox_notice": serial,
 	})
 	if err != nil {
 		panic("sandbox: encoding a notice: " + err.Error())
 	}
 	encoded := base64.RawURLEncoding.EncodeToString(payload)
-	mac := hmac.New(sha256.New, []byte(f.app.ClientSecret))
+	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte(encoded))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)) + "." + encoded
 }

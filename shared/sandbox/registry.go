@@ -4,6 +4,8 @@ package sandbox
 // of this package and one line here.
 var registry = []func(*Sandbox) dialect{
 	newFacebook,
+	newInstagram,
+	newThreads,
 	newYouTube,
 	newTwitter,
 	newTikTok,

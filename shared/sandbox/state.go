@@ -34,6 +34,9 @@ type Person struct {
 	// UnionID and Private belong to TikTok.
 	UnionID string
 	Private bool
+	// ProfessionalID and AccountType belong to Instagram: the id of the professional
+	// account, and its type. An empty type means a business.
+	ProfessionalID, AccountType string
 	// Pages are the Facebook Pages that the person can manage.
 	Pages []Page
 }

@@ -1,0 +1,493 @@
+package platform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+// longLived is a platform of Meta whose access token is refreshed by itself, without a
+// refresh token and without the app: Instagram and Threads. A code yields a token of
+// one hour. It is exchanged for one of 60 days. That one is refreshed for another 60
+// days once it is 24 hours old, and never after it has expired
+// (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login
+// and https://developers.facebook.com/docs/threads/get-started/long-lived-tokens/,
+// both read 2026-11-25).
+type longLived struct {
+	meta
+	longLivedAPI
+	guide func() connector.Guide
+}
+
+// longLivedAPI is what differs between these platforms.
+type longLivedAPI struct {
+	name  connector.Name
+	title string
+
+	// The endpoints: for consent, for a code, for a long-lived token, for a refresh
+	// and for the profile. The documented requests for a long-lived token, which
+	// contain the secret of the app, and for a refresh have their parameters in the
+	// query.
+	authorize, tokens, extend, refresh, me string
+
+	extendGrant, refreshGrant string // values of grant_type
+
+	scopes []string // the first one is required
+
+	profileFields string // of the profile, as the request names them
+	// accountMember is the member of the profile that identifies the account, and
+	// accountField the field of credentials that has its value.
+	accountMember, accountField string
+
+	// testers is what a person has to do who may not use an app in development.
+	testers string
+
+	file, appFile *aliases
+}
+
+func newLongLived(o Options, api longLivedAPI) *longLived {
+	return &longLived{meta: newMeta(api.title, o), longLivedAPI: api, guide: guideOf(api.name)}
+}
+
+const (
+	// longLivedLife is the life of a long-lived token in the examples of both pages:
+	// 60 days, less 56 seconds.
+	longLivedLife = 5183944 * time.Second
+	longestLife   = 60 * 24 * time.Hour
+	shortLife     = time.Hour
+	// longLivedAge is the age from which a token can be refreshed.
+	longLivedAge = 24 * time.Hour
+	// assumedLife is the life of a token that works and that the platform does not
+	// refresh, so that it is probably younger than longLivedAge. It is long enough
+	// for a refresh at that age.
+	assumedLife = 2 * longLivedAge
+
+	// alreadyLong is the code of the refusal to exchange a token that is a
+	// long-lived one. No page of Meta's that lists it was seen; it was seen in the
+	// notes of a public repository (read 2026-11-25).
+	alreadyLong = 452
+	// refusedArgument is the code of an argument that is refused
+	// (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
+	// 2026-11-25).
+	refusedArgument = 100
+)
+
+var (
+	shortLives = lives{access: shortLife, longest: longestLife}
+	longLives  = lives{access: longLivedLife, longest: longestLife}
+)
+
+func (l *longLived) shape() shape {
+	return shape{
+		id: "client_id", secret: "client_secret",
+		required: []string{"access_token"},
+		optional: []string{l.accountField, "token_expiry"},
+	}
+}
+
+// Describe implements connector.Platform.
+func (l *longLived) Describe() connector.Description {
+	authorize, _ := url.Parse(l.authorize)
+	return connector.Description{
+		Name:         l.name,
+		Title:        l.title,
+		AuthKind:     "oauth2",
+		Scopes:       slices.Clone(l.scopes),
+		Required:     l.scopes[:1:1],
+		Issuers:      l.issuers(authorize.Scheme + "://" + authorize.Host),
+		ClientFields: []string{"client_id"},
+		Notices:      metaNotices(),
+		Cadence:      connector.Cadence{Model: connector.Extending, Lifetime: longLivedLife, MinimumAge: longLivedAge},
+		Guide:        l.guide(),
+	}
+}
+
+// AuthorizeURL implements connector.Platform. There is no PKCE.
+func (l *longLived) AuthorizeURL(app connector.App, a connector.Authorization) (string, error) {
+	if app.ClientID == "" {
+		return "", l.noApp()
+	}
+	return l.rewriteOrigin(l.authorize) + "?" + encodeSpaces(query(
+		"client_id", app.ClientID,
+		"redirect_uri", a.RedirectURI,
+		"response_type", "code",
+		"scope", strings.Join(a.Scopes, ","),
+		"state", a.State.Reveal(),
+	).Encode()), nil
+}
+
+// Redeem implements connector.Platform. The platforms append "#_" to the redirect.
+// It is no part of the code, and a proxy may have encoded it
+// (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login,
+// read 2026-11-25). The user_id of the answer identifies no account at the API.
+func (l *longLived) Redeem(ctx context.Context, app connector.App, a connector.Authorization, code connector.Secret) (connector.Credentials, error) {
+	r, err := l.do(ctx, call{method: http.MethodPost, url: l.tokens, form: query(
+		"client_id", app.ClientID,
+		"client_secret", app.ClientSecret.Reveal(),
+		"grant_type", "authorization_code",
+		"redirect_uri", a.RedirectURI,
+		"code", strings.TrimSuffix(code.Reveal(), "#_"),
+	)}, l.codeError)
+	if err != nil {
+		return connector.Credentials{}, err
+	}
+	t, err := readLongLived(r.body)
+	if err != nil {
+		return connector.Credentials{}, l.malformed(http.MethodPost, err.Error())
+	}
+	return l.applyTokens(connector.Credentials{Scopes: a.Scopes}, t, shortLives), nil
+}
+
+// readLongLived reads an answer with a token: one object, or a list of one in data.
+// Instagram documents the list, and sends the object
+// (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login;
+// the object is in the provider of https://github.com/gitroomhq/postiz-app; both read
+// 2026-11-25). The granted scopes are in permissions, in a string or a list.
+func readLongLived(body []byte) (tokens, error) {
+	var listed struct{ Data []json.RawMessage }
+	if decode(body, &listed) == nil && len(listed.Data) == 1 {
+		body = listed.Data[0]
+	}
+	t, err := readTokens(body)
+	if err != nil {
+		return tokens{}, err
+	}
+	if permissions := t.members["permissions"]; isPresent(permissions) {
+		var list []string
+		if json.Unmarshal(permissions, &list) != nil {
+			list = []string{stringOrNumber(permissions)}
+		}
+		t.scopes = splitScopes(strings.Join(list, ","))
+	}
+	return t, nil
+}
+
+// Extend implements connector.Platform. A token that is long-lived already stays as it
+// is. It is younger than the consent.
+func (l *longLived) Extend(ctx context.Context, app connector.App, redeemed connector.Credentials) (connector.Credentials, error) {
+	t, err := l.exchange(ctx, app.ClientSecret, redeemed.Fields["access_token"])
+	if isAlreadyLong(err) {
+		if redeemed.ExpiresAt.Sub(redeemed.IssuedAt) <= shortLife {
+			redeemed.Fields = redeemed.Fields.Clone()
+			redeemed.ExpiresAt = redeemed.IssuedAt.Add(longLivedLife)
+			setTime(redeemed.Fields, "token_expiry", redeemed.ExpiresAt)
+		}
+		return redeemed, nil
+	}
+	if err != nil {
+		return connector.Credentials{}, err
+	}
+	return l.applyTokens(redeemed, t, longLives), nil
+}
+
+func isAlreadyLong(err error) bool {
+	var e graphError
+	return errors.As(err, &e) && e.code == alreadyLong
+}
+
+// exchange exchanges a short-lived token for a long-lived one.
+func (l *longLived) exchange(ctx context.Context, secret, token connector.Secret) (tokens, error) {
+	return l.renew(ctx, l.extend, query(
+		"grant_type", l.extendGrant,
+		"client_secret", secret.Reveal(),
+		"access_token", token.Reveal(),
+	))
+}
+
+// renew reads a token that replaces another one.
+func (l *longLived) renew(ctx context.Context, endpoint string, q url.Values) (tokens, error) {
+	r, err := l.do(ctx, call{method: http.MethodGet, url: endpoint, query: q}, l.apiError(true))
+	if err != nil {
+		return tokens{}, err
+	}
+	t, err := readLongLived(r.body)
+	if err != nil {
+		return tokens{}, l.malformed(http.MethodGet, err.Error())
+	}
+	return t, nil
+}
+
+// Accounts implements connector.Platform.
+func (l *longLived) Accounts(ctx context.Context, _ connector.App, c connector.Credentials, _ string) (connector.AccountList, error) {
+	if !slices.Contains(c.Scopes, l.scopes[0]) {
+		return oneAccount(connector.Grant{Credentials: c}), l.scopeMissing(l.scopes[:1:1], nil)
+	}
+	me, err := l.profile(ctx, c.Fields["access_token"])
+	if err != nil {
+		return oneAccount(connector.Grant{Credentials: c}), err
+	}
+	return oneAccount(me.grant(l, c)), nil
+}
+
+// profile is what the platform says about the account of a token.
+type profile struct {
+	account connector.Account
+	// userID is what notices call the person: the id of the account for this app. A
+	// signed request has such an id
+	// (https://developers.facebook.com/docs/development/create-an-app/app-dashboard/data-deletion-callback,
+	// read 2026-11-25). Assumed for Instagram and Threads: their pages do not
+	// describe the request.
+	userID string
+}
+
+// grant returns the grant of the profile's account.
+func (p profile) grant(l *longLived, c connector.Credentials) connector.Grant {
+	c.Fields = c.Fields.Clone()
+	c.Fields.Set(l.accountField, p.account.ID)
+	return connector.Grant{Account: p.account, UserID: p.userID, Credentials: c}
+}
+
+// profile returns the account of a token. Ids exceed 2^53, and are strings or numbers.
+func (l *longLived) profile(ctx context.Context, token connector.Secret) (profile, error) {
+	r, err := l.do(ctx, call{method: http.MethodGet, url: l.me, query: query("fields", l.profileFields), bearer: token}, l.apiError(false))
+	if err != nil {
+		return profile{}, err
+	}
+	var members map[string]json.RawMessage
+	if err := decode(r.body, &members); err != nil {
+		return profile{}, l.malformed(http.MethodGet, err.Error())
+	}
+	text := func(member string) string { return stringOrNumber(members[member]) }
+	if text("account_type") == "PERSONAL" {
+		return profile{}, &connector.Error{
+			Code:    connector.AccessDenied,
+			Message: "this " + l.title + " account is a personal one: make it a professional account (business or creator) in its settings, and connect again",
+			Reason:  "not_professional",
+		}
+	}
+	name := text("username")
+	if name == "" {
+		name = text("name")
+	}
+	found, err := account(text(l.accountMember), name)
+	if err == nil && !accountPattern.MatchString(text("id")) {
+		err = errors.New("no id")
+	}
+	if err != nil {
+		return profile{}, l.malformed(http.MethodGet, err.Error())
+	}
+	return profile{account: found, userID: text("id")}, nil
+}
+
+// ReadCredentials implements connector.FileReader.
+func (l *longLived) ReadCredentials(fields connector.Fields) (connector.Fields, error) {
+	f := l.file.read(fields)
+	if id, ok := f.words[l.accountField]; ok && !accountPattern.MatchString(id.value) {
+		f.problems.add(id.name, "not the id of an account")
+	}
+	return f.credentials(l.shape())
+}
+
+// ReadApp implements connector.FileReader.
+func (l *longLived) ReadApp(fields map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+	return l.appFile.readApp(fields)
+}
+
+// Import implements connector.Platform. A short-lived token is exchanged for a
+// long-lived one. Where the file does not say when a token ends, a verified import
+// asks the platform for one whose end is known.
+func (l *longLived) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
+	read, err := l.ReadCredentials(fields)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := l.shape().parse(app, read)
+	if err != nil {
+		return nil, err
+	}
+	c := l.importedTokens(parsed, longestLife)
+	if !verify {
+		return []connector.Grant{{Account: connector.Account{ID: parsed.Get(l.accountField)}, Credentials: c}}, nil
+	}
+	me, err := l.profile(ctx, parsed["access_token"])
+	if err != nil {
+		return nil, err
+	}
+	if given := parsed.Get(l.accountField); given != "" && given != me.account.ID {
+		return nil, connector.Invalid("credentials."+l.accountField, "the token is of another account: correct the field, or leave it out")
+	}
+	warning := ""
+	if c.ExpiresAt.Sub(l.now()) <= shortLife {
+		c, warning = l.learnEnd(ctx, app, c)
+	}
+	if c.Scopes == nil {
+		c.Scopes = l.scopes[:1:1]
+	}
+	grant := me.grant(l, c)
+	grant.Credentials.AccountID = me.account.ID
+	grant.ScopesUnknown = true
+	grant.Warning = warning
+	if warning == "" {
+		grant.Warning = "scopes_unknown: " + l.title + " names the granted scopes only where the person consents; connect through a link to know them"
+	}
+	return []connector.Grant{grant}, nil
+}
+
+// learnEnd returns c, whose token works, with a token whose end is known. Only the
+// exchange proves that the token is of this app, because only it takes the secret.
+func (l *longLived) learnEnd(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, string) {
+	if t, err := l.exchange(ctx, l.shape().client(app, c.Fields).secret, c.Fields["access_token"]); err == nil {
+		long := l.applyTokens(c, t, longLives)
+		long.VerifiedKey = l.AppKey(app, c)
+		return long, ""
+	}
+	if t, err := l.renew(ctx, l.refresh, l.refreshQuery(c)); err == nil {
+		return l.applyTokens(c, t, longLives), ""
+	}
+	return l.assumeEnd(c), "expiry_unknown: " + l.title + " did not say when the token ends; it is refreshed within two days"
+}
+
+// assumeEnd returns c, whose token works although the platform does not refresh it,
+// with the least life that it has if it is too young for a refresh.
+func (l *longLived) assumeEnd(c connector.Credentials) connector.Credentials {
+	c.Fields = c.Fields.Clone()
+	c.IssuedAt = l.now().UTC()
+	c.ExpiresAt = c.IssuedAt.Add(assumedLife)
+	setTime(c.Fields, "token_expiry", c.ExpiresAt)
+	return c
+}
+
+func (l *longLived) refreshQuery(c connector.Credentials) url.Values {
+	return query("grant_type", l.refreshGrant, "access_token", c.Fields.Get("access_token"))
+}
+
+// Refresh implements connector.Platform. A token that is too young to be refreshed is
+// checked, and returned as it is. The refreshed token is what the answer has, the same
+// string or another: the pages do not say which.
+func (l *longLived) Refresh(ctx context.Context, _ connector.App, c connector.Credentials) (connector.Credentials, error) {
+	now := l.now()
+	if now.Before(c.ExpiresAt) && now.Sub(c.ExpiresAt.Add(-longLivedLife)) < longLivedAge {
+		me, err := l.profile(ctx, c.Fields["access_token"])
+		if err != nil {
+			return connector.Credentials{}, err
+		}
+		c.AccountID, c.UserID = me.account.ID, me.userID
+		return c, nil
+	}
+	t, err := l.renew(ctx, l.refresh, l.refreshQuery(c))
+	if err == nil {
+		return l.applyTokens(c, t, longLives), nil
+	}
+	if now.Before(c.ExpiresAt) {
+		return connector.Credentials{}, err
+	}
+	return l.afterEnd(ctx, c, connector.AsError(err))
+}
+
+// afterEnd returns what becomes of credentials that have ended as far as their expiry
+// tells, which an import may not know, and that the platform did not refresh. It is an
+// expired token if it no longer works. Code 100 is also the answer to a request for an
+// expired token (https://github.com/in2code-de/instagram/issues/41, read 2026-11-25).
+func (l *longLived) afterEnd(ctx context.Context, c connector.Credentials, refused *connector.Error) (connector.Credentials, error) {
+	var graph graphError
+	if !errors.As(refused, &graph) || refused.Code == connector.RateLimited || graph.code == 1 || graph.code == 2 {
+		return connector.Credentials{}, refused
+	}
+	_, err := l.profile(ctx, c.Fields["access_token"])
+	switch {
+	case err == nil:
+		return l.assumeEnd(c), nil
+	case connector.AsError(err).Code.GrantDead(), errors.As(err, &graph) && graph.code == refusedArgument:
+		gone := l.grantDead("expired", err)
+		if reason := connector.AsError(err).Reason; reason != "" {
+			gone.Reason = reason
+		}
+		return connector.Credentials{}, gone
+	}
+	return connector.Credentials{}, err
+}
+
+// Verify implements connector.Platform.
+func (l *longLived) Verify(ctx context.Context, _ connector.App, c connector.Credentials) (connector.Verification, error) {
+	me, err := l.profile(ctx, c.Fields["access_token"])
+	if err != nil {
+		return connector.Verification{}, err
+	}
+	return connector.Verification{Account: me.account, UserID: me.userID, Scopes: c.Scopes}, nil
+}
+
+// Token implements connector.Platform.
+func (l *longLived) Token(_ connector.App, c connector.Credentials) (connector.Secret, string, connector.Fields) {
+	public := connector.Fields{}
+	public.Set(l.accountField, c.Fields.Get(l.accountField))
+	return c.Fields["access_token"], "Bearer", public
+}
+
+// TokenNeedsApp implements connector.Platform.
+func (l *longLived) TokenNeedsApp(connector.Credentials) bool { return false }
+
+// Full implements connector.Platform.
+func (l *longLived) Full(app connector.App, c connector.Credentials) connector.Fields {
+	return l.shape().complete(app, c.Fields)
+}
+
+// AppKey implements connector.Platform.
+func (l *longLived) AppKey(app connector.App, c connector.Credentials) string {
+	return l.shape().appKey(app, c.Fields)
+}
+
+// plainError is an error of the endpoint for codes, without its message, which is
+// untrusted text.
+type plainError struct{ code, status int }
+
+func (e plainError) Error() string {
+	return graphError{code: e.code, status: e.status}.Error()
+}
+
+// codeError reads an error of the endpoint for codes. It has members of its own, and
+// all of its errors have one code
+// (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login,
+// read 2026-11-25). Its messages tell them apart. Those other than the first were seen
+// in https://github.com/espresso-dev/instagram-basic-display-php/issues/14,
+// https://github.com/pdir/social-feed-bundle/issues/105 and
+// https://github.com/loicnestler/instagram-basic-display/issues/2 (read 2026-11-25).
+// Threads sends errors of the Graph API, with the same messages. Assumed: no page of
+// Threads that says so was seen.
+func (l *longLived) codeError(r reply) *connector.Error {
+	var body struct {
+		Type    string          `json:"error_type"`
+		Code    json.RawMessage `json:"code"`
+		Message string          `json:"error_message"`
+		Error   json.RawMessage `json:"error"`
+	}
+	if decode(r.body, &body) != nil {
+		return nil
+	}
+	message := body.Message
+	var cause error = plainError{code: parseInt(body.Code), status: r.status}
+	graph := isPresent(body.Error)
+	if graph {
+		var inner struct {
+			Message string          `json:"message"`
+			Code    json.RawMessage `json:"code"`
+		}
+		_ = json.Unmarshal(body.Error, &inner)
+		message, cause = inner.Message, graphError{code: parseInt(inner.Code), status: r.status}
+	}
+	switch has := func(part string) bool { return strings.Contains(strings.ToLower(message), part) }; {
+	case has("code was not found"), has("code has been used"), has("code has expired"), has("verification code"):
+		return l.codeRejected(cause)
+	case has("validating client secret"), has("client_secret"):
+		return l.clientRefused("check its secret", cause)
+	case has("insufficient developer role"):
+		e := l.appRefused("it is in development, and the account has no role in it: "+l.testers, cause)
+		e.Reason = "not_a_tester"
+		return e
+	case has("invalid platform app"), has("client_id"):
+		return l.appRefused("check its id, which is not that of the Meta app, and its scopes", cause)
+	case has("redirect_uri"):
+		return l.appRefused("the redirect URI is not one that the app lists", cause)
+	case graph:
+		return l.apiError(true)(r)
+	case body.Type != "" || body.Message != "":
+		return l.unavailable("refused the request in a way that we do not know", cause)
+	}
+	return nil
+}

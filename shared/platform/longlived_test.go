@@ -1,0 +1,108 @@
+package platform
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/connector"
+)
+
+func TestLongLived_CodeError(t *testing.T) {
+	t.Parallel()
+	l := newInstagram(Options{})
+	for message, want := range map[string]struct {
+		code          connector.Code
+		reason        string
+		clientRefused bool
+	}{
+		"Matching code was not found or was already used":                        {connector.StateInvalid, "code_refused", false},
+		"This authorization code has been used":                                  {connector.StateInvalid, "code_refused", false},
+		"This authorization code has expired":                                    {connector.StateInvalid, "code_refused", false},
+		"Error validating client secret.":                                        {connector.AppMisconfigured, "", true},
+		"Invalid platform app":                                                   {connector.AppMisconfigured, "", false},
+		"Invalid redirect_uri":                                                   {connector.AppMisconfigured, "", false},
+		"Insufficient developer role":                                            {connector.AppMisconfigured, "not_a_tester", false},
+		"Something that nobody has seen, with test-secret-text of the platform ": {connector.PlatformUnavailable, "", false},
+	} {
+		quoted, err := json.Marshal(message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for form, body := range map[string]string{
+			"plain": `{"error_type":"OAuthException","code":400,"error_message":` + string(quoted) + `}`,
+			"graph": `{"error":{"message":` + string(quoted) + `,"type":"THApiException","code":100,"error_subcode":0}}`,
+		} {
+			got := l.codeError(reply{status: 400, body: []byte(body)})
+			if got == nil || got.Code != want.code || got.Reason != want.reason || got.ClientRefused != want.clientRefused || got.Uncertain {
+				t.Errorf("%s, %s: got %+v", message, form, got)
+				continue
+			}
+			if strings.Contains(got.Error(), "test-secret-text") {
+				t.Errorf("%s, %s: repeats text of the platform: %v", message, form, got)
+			}
+		}
+	}
+	for _, body := range []string{`{"access_token":"test","user_id":1}`, `{"access_token":"test","code":400}`, ``, `[]`, `<html>`} {
+		if got := l.codeError(reply{status: 200, body: []byte(body)}); got != nil {
+			t.Errorf("%s is the error %v", body, got)
+		}
+	}
+}
+
+func TestReadLongLived(t *testing.T) {
+	t.Parallel()
+	both := []string{"instagram_business_basic", "instagram_business_content_publish"}
+	for body, want := range map[string][]string{
+		`{"access_token":"test","user_id":27640875392278831,"permissions":["instagram_business_basic","instagram_business_content_publish"]}`:            both,
+		`{"access_token":"test","user_id":"27640875392278831","permissions":"instagram_business_basic,instagram_business_content_publish"}`:              both,
+		`{"data":[{"access_token":"test","user_id":"1","permissions":"instagram_business_basic,instagram_business_content_publish"}]}`:                   both,
+		`{"data":[{"access_token":"test","user_id":27640875392278831,"permissions":["instagram_business_basic","instagram_business_content_publish"]}]}`: both,
+		`{"access_token":"test","user_id":1}`:                        nil,
+		`{"access_token":"test","permissions":null}`:                 nil,
+		`{"access_token":"test","permissions":""}`:                   nil,
+		`{"access_token":"test","token_type":"bearer","user_id":99}`: nil,
+	} {
+		got, err := readLongLived([]byte(body))
+		if err != nil || got.access.Reveal() != "test" || !slices.Equal(got.scopes, want) {
+			t.Errorf("%s: scopes %v, %v", body, got.scopes, err)
+		}
+	}
+	for _, body := range []string{
+		`{"data":[]}`, `{"data":[{}]}`, `{"data":[{"access_token":"a"},{"access_token":"b"}]}`, `{"data":[{"access_token":"a","access_token":"b"}]}`,
+		`{"data":"x"}`, `{"data":[["x"]]}`, `{"data":[{"access_token":"a","error":"x"}]}`, `[]`, ``,
+	} {
+		if got, err := readLongLived([]byte(body)); err == nil {
+			t.Errorf("%s: read as %v", body, got.members)
+		}
+	}
+}
+
+// A token that Instagram calls long-lived already is used as it is.
+func TestLongLived_ExtendTwice(t *testing.T) {
+	t.Parallel()
+	now := inNovember()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"error":{"message":"Session key invalid","type":"IGApiException","code":452}}`))
+	}))
+	t.Cleanup(server.Close)
+	l := newInstagram(Options{
+		HTTP: server.Client(), Endpoints: map[string]string{"https://graph.instagram.com": server.URL}, Now: func() time.Time { return now },
+	})
+	for name, test := range map[string]struct{ life, want time.Duration }{
+		"life_unknown": {time.Hour, longLivedLife},
+		"life_known":   {50 * 24 * time.Hour, 50 * 24 * time.Hour},
+	} {
+		c := connector.Credentials{Fields: connector.Fields{}, IssuedAt: now, ExpiresAt: now.Add(test.life)}
+		c.Fields.Set("access_token", "test")
+		got, err := l.Extend(t.Context(), connector.App{}, c)
+		if err != nil || got.Fields.Get("access_token") != "test" || got.ExpiresAt.Sub(now) != test.want {
+			t.Errorf("%s: lives %v, %v", name, got.ExpiresAt.Sub(now), err)
+		}
+	}
+}
