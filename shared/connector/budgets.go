@@ -67,6 +67,8 @@ const (
 	// read 2026-11-23). saveSlots is how many of them are saved at once.
 	saveRate  = 10
 	saveSlots = 5
+	// maxNamed is how many accounts without a name a list of choices asks for.
+	maxNamed = 20
 	// handOverDelay is longer than the clocks of two functions differ.
 	handOverDelay = time.Second
 	// consentMemory is how long a consent that is done is remembered: longer than

@@ -41,8 +41,9 @@ type Saved struct {
 	// Connections are the first ones, 100 at most.
 	Connections []Connection
 	// Connected is how many accounts are connected, and Accounts how many will be: the
-	// worker connects the others soon.
-	Connected, Accounts int
+	// worker connects the others soon. LeftOut is how many more the consent named, and
+	// the platform did not give.
+	Connected, Accounts, LeftOut int
 	// Link is the id of the link, which lists the connections.
 	Link string
 }
@@ -328,7 +329,7 @@ func (c *consent) answer(ctx context.Context, r CallbackRequest, result Callback
 func (c *consent) savedSoFar() Saved {
 	return Saved{
 		Connections: c.saved[:min(len(c.saved), maxPage)], Connected: len(c.savedIDs),
-		Accounts: max(c.record.Accounts-c.record.LeftOut, len(c.savedIDs)), Link: linkID(c.record.Link),
+		Accounts: max(c.record.Accounts-c.record.LeftOut, len(c.savedIDs)), LeftOut: c.record.LeftOut, Link: linkID(c.record.Link),
 	}
 }
 
@@ -344,7 +345,7 @@ func (c *consent) savedByLink(ctx context.Context) (Saved, error) {
 			return Saved{}, err
 		case l.saved() > 0:
 			found, err := c.linkConnections(ctx, linkID(l.Hash), 0, min(l.saved(), maxPage))
-			return Saved{Connections: found, Connected: l.saved(), Accounts: l.Accounts, Link: linkID(l.Hash)}, err
+			return Saved{Connections: found, Connected: l.saved(), Accounts: l.Accounts, LeftOut: l.LeftOut, Link: linkID(l.Hash)}, err
 		case l.Phase != linkSpent:
 			return Saved{}, errLinkGone()
 		case remaining(ctx) < StoreBudget:

@@ -163,6 +163,9 @@ func (c *consent) choices(ctx context.Context) ([]AccountChoice, error) {
 		}
 	}
 	grants, err := c.selectable(ctx)
+	if err == nil {
+		err = c.nameAccounts(ctx, grants)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +184,26 @@ func (c *consent) choices(ctx context.Context) ([]AccountChoice, error) {
 		all[i] = AccountChoice{Account: g.Account, Connected: connected[g.Account.ID]}
 	}
 	return all, nil
+}
+
+// nameAccounts asks the platform for the first accounts that the list left without a
+// name.
+func (c *consent) nameAccounts(ctx context.Context, grants []Grant) error {
+	asked := 0
+	for i, g := range grants {
+		if g.Account.Name != "" || !g.Incomplete || asked == maxNamed {
+			continue
+		}
+		asked++
+		named, err := c.completeGrant(ctx, g)
+		switch {
+		case err == nil:
+			grants[i] = named
+		case !errors.Is(err, ScopeMissing): // that one is left out once it is chosen
+			return err
+		}
+	}
+	return nil
 }
 
 // personConnections returns the connections of the person who gave the grants, of all

@@ -465,6 +465,7 @@ func (c *consent) writeSaved(ctx context.Context, failure error) error {
 	}
 	err = c.changeLinkWith(ctx, c.record.Link, func(l *linkStatus, change *Change) error {
 		change.Overwrite = pages
+		l.LeftOut = next.LeftOut
 		return l.recordSaved(c.id, len(c.savedIDs), failure)
 	}, func(change Change) error { return c.write(ctx, next, change) })
 	if errors.Is(err, ErrNotFound) || errors.Is(err, errUnchanged) { // the link expired long ago, or says it already

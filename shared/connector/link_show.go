@@ -38,7 +38,8 @@ type LinkState struct {
 	Reason string
 	// Accounts is how many were connected, are being connected, or wait for the
 	// confirmation. Connected is how many are.
-	Accounts, Connected int
+	// LeftOut is how many more the consent named, and the platform did not give.
+	Accounts, Connected, LeftOut int
 	// ConfirmBefore is set while a consent waits for the confirmation.
 	ConfirmBefore time.Time
 	// Connections are those of one page that are still stored, in the order in
@@ -66,7 +67,7 @@ func (s *Service) ShowLink(ctx context.Context, id, cursor string, limit int) (L
 	if err != nil {
 		return LinkState{}, err
 	}
-	state := LinkState{ID: id, Link: l.Link, Failure: l.Code, Reason: l.Reason, Accounts: l.Accounts, Connected: l.saved()}
+	state := LinkState{ID: id, Link: l.Link, Failure: l.Code, Reason: l.Reason, Accounts: l.Accounts, Connected: l.saved(), LeftOut: l.LeftOut}
 	s.judgeLink(l, &state)
 	if l.saved() > 0 {
 		to := min(from+limit, l.saved())

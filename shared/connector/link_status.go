@@ -36,7 +36,7 @@ func linkID(hash string) string {
 // link. It is written with the link, and read for a day longer than it:
 //
 //	{"link":{…}, "hash":…, "phase":…, "by":…, "until":…, "code":…,
-//	 "reason":…, "confirmation":…, "accounts":…, "saved":…, "ended":…, "kept_until":…}
+//	 "reason":…, "confirmation":…, "accounts":…, "saved":…, "left_out":…, "ended":…, "kept_until":…}
 type linkStatus struct {
 	Link  Link      `json:"link"`
 	Hash  string    `json:"hash"` // the id of the link's own ticket
@@ -55,6 +55,7 @@ type linkStatus struct {
 	// confirmation. Saved is how many of them are connected while the link is spent.
 	Accounts int `json:"accounts,omitempty"`
 	Saved    int `json:"saved,omitempty"`
+	LeftOut  int `json:"left_out,omitempty"` // accounts that the platform did not give
 	// Ended says that EndLink was called while the connections were saved.
 	Ended bool `json:"ended,omitempty"`
 	// KeptUntil is how long a consent of the link waits for the operator. Whether the

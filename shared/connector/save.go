@@ -102,19 +102,27 @@ func leavesOut(g Grant, err error) bool { return g.Incomplete && errors.Is(err, 
 // saveInTime saves a grant, and leaves time to record it.
 func (c *consent) saveInTime(ctx context.Context, g Grant, to destination) (Connection, error) {
 	if g.Incomplete {
-		complete, err := readInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (Grant, error) {
-			return c.platform.Account(ctx, app, c.credentials, g)
-		})
-		if err != nil {
-			return Connection{}, internal("asking for an account", err)
+		var err error
+		if g, err = c.completeGrant(ctx, g); err != nil {
+			return Connection{}, err
 		}
-		erased := g.erased
-		g = c.granted(complete)
-		g.erased = erased
 	}
 	ctx, cancel := rescueContext(ctx)
 	defer cancel()
 	return c.saveGrant(ctx, c.platform, g, to)
+}
+
+// completeGrant asks the platform for what an incomplete grant lacks.
+func (c *consent) completeGrant(ctx context.Context, g Grant) (Grant, error) {
+	complete, err := readInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (Grant, error) {
+		return c.platform.Account(ctx, app, c.credentials, g)
+	})
+	if err != nil {
+		return Grant{}, internal("asking for an account", err)
+	}
+	complete = c.granted(complete)
+	complete.erased = g.erased
+	return complete, nil
 }
 
 // noteSaved notes that a connection was saved.
@@ -141,7 +149,7 @@ func (c *consent) recordProgress(ctx context.Context) error {
 			return errUnchanged
 		}
 		change.Overwrite = pages
-		l.Accounts, l.Saved = c.record.Accounts-c.record.LeftOut, len(c.savedIDs)
+		l.Accounts, l.Saved, l.LeftOut = c.record.Accounts-c.record.LeftOut, len(c.savedIDs), c.record.LeftOut
 		return nil
 	}, func(change Change) error { return c.write(ctx, next, change) })
 	if errors.Is(err, ErrNotFound) || errors.Is(err, errUnchanged) { // the link expired long ago

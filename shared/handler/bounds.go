@@ -80,11 +80,12 @@ type consentView struct {
 	savedView
 	Connected int    `json:"connected"`
 	Accounts  int    `json:"accounts"`
+	LeftOut   int    `json:"left_out,omitempty"`
 	Link      string `json:"link,omitempty"`
 }
 
 func viewConsent(s connector.Saved) consentView {
-	return consentView{viewSaved(s.Connections), s.Connected, s.Accounts, s.Link}
+	return consentView{viewSaved(s.Connections), s.Connected, s.Accounts, s.LeftOut, s.Link}
 }
 
 // choiceView is the JSON form of an account that can be chosen.

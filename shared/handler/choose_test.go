@@ -112,6 +112,18 @@ func TestChoose_Refused(t *testing.T) {
 	s.do(t, http.MethodPost, "/links", withJSON(t, map[string]any{"platform": "facebook", "owner": "acme", "choose": true, "connection_id": s.connections(t)[0]["id"]})).refused(t, 400, connector.InvalidRequest)
 }
 
+// The name of a Page that no list of Facebook names is on the page, too.
+func TestChoose_UnlistedPage(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	callback, cookie := s.authorize(t, s.link(t, map[string]any{"platform": "facebook", "owner": "acme", "choose": true}),
+		sandbox.Choice{Pages: []string{"200000000000003"}, Untick: []string{"business_management"}})
+	page := s.do(t, http.MethodGet, callback, withCookie(cookie), with("accept", browserUse))
+	if page.StatusCode != 200 || !strings.Contains(page.Body, "Sandbox Gallery") {
+		t.Errorf("%d %s", page.StatusCode, page.Body)
+	}
+}
+
 // A person who does not choose in time has connected nothing: the sweep revokes the grant,
 // and the link is good.
 func TestChoose_Late(t *testing.T) {

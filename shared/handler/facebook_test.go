@@ -123,3 +123,25 @@ func TestFacebook_PageThatOnlyTheTokenNames(t *testing.T) {
 	}
 	s.wantScope(t, "the Page", c[0]["id"].(string), "")
 }
+
+// A Page that the consent names, and whose token Facebook does not give, is counted in the
+// answer. The others are connected.
+func TestFacebook_PageLeftOut(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.sandbox.ChangePage("200000000000003", func(p *sandbox.Page) { p.RoleLost = true })
+	id, link := s.mint(t, map[string]any{"platform": "facebook", "owner": "acme"})
+	page := s.flowOf(t, "facebook", link, sandbox.Choice{}).finish(t, with("accept", browserUse))
+	if page.StatusCode != 200 || !strings.Contains(page.Body, "gave no access to 1 more account") {
+		t.Errorf("%d %s", page.StatusCode, page.Body)
+	}
+	var shown struct {
+		Status              string
+		Accounts, Connected int
+		LeftOut             int `json:"left_out"`
+	}
+	s.do(t, http.MethodGet, "/links/"+id).decode(t, 200, &shown)
+	if len(s.connections(t)) != 2 || shown.Status != "connected" || shown.Accounts != 2 || shown.LeftOut != 1 {
+		t.Errorf("%d connections, and the link says %+v", len(s.connections(t)), shown)
+	}
+}

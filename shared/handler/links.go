@@ -102,6 +102,7 @@ type linkView struct {
 	Reason        string               `json:"reason,omitempty"`
 	Accounts      int                  `json:"accounts"`
 	Connected     int                  `json:"connected"`
+	LeftOut       int                  `json:"left_out,omitempty"`
 	Connections   []connectionView     `json:"connections"`
 	NextCursor    string               `json:"next_cursor,omitempty"`
 	ExpiresAt     time.Time            `json:"expires_at"`
@@ -112,7 +113,7 @@ func viewLink(s connector.LinkState) linkView {
 	return linkView{
 		ID: s.ID, Platform: s.Link.Platform, Owner: s.Link.Owner, ConnectionID: s.Link.ConnectionID, Confirm: s.Link.Confirm, Choose: s.Link.Choose,
 		Status: s.Status, Error: s.Failure, Reason: s.Reason,
-		Accounts: s.Accounts, Connected: s.Connected, Connections: viewConnections(s.Connections), NextCursor: s.Next,
+		Accounts: s.Accounts, Connected: s.Connected, LeftOut: s.LeftOut, Connections: viewConnections(s.Connections), NextCursor: s.Next,
 		ExpiresAt: instant(s.Link.ExpiresAt), ConfirmBefore: instant(s.ConfirmBefore),
 	}
 }

@@ -112,10 +112,10 @@ func connectedPage(platform connector.Description, saved connector.Saved) (answe
 	}
 	return pageAnswer(http.StatusOK, "connected", struct {
 		pageHead
-		Platform   string
-		Accounts   []account
-		More, Soon int
-	}{head("Connected"), platform.Title, accounts, saved.Connected - len(shown), saved.Accounts - saved.Connected})
+		Platform            string
+		Accounts            []account
+		More, Soon, LeftOut int
+	}{head("Connected"), platform.Title, accounts, saved.Connected - len(shown), saved.Accounts - saved.Connected, saved.LeftOut})
 }
 
 // purpose returns a scope with its purpose, if the guide explains it.
