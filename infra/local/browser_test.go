@@ -5,7 +5,9 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"platform-api-connector/shared/config"
 	"platform-api-connector/shared/sandbox"
 )
 
@@ -125,6 +128,7 @@ func (b tab) connect(home, platform string, answer chromedp.CSS) {
 func TestBrowser(t *testing.T) {
 	t.Run("connects_every_platform_from_the_start_page", connectFromStartPage)
 	t.Run("answers_a_reload_of_the_callback_again", reloadCallback)
+	t.Run("connects_the_accounts_that_the_person_chose", chooseAccounts)
 }
 
 func connectFromStartPage(t *testing.T) {
@@ -185,5 +189,35 @@ func reloadCallback(t *testing.T) {
 	b.do(chromedp.Reload())
 	if again := b.text("main"); again != first || !strings.Contains(first, "YouTube is connected") {
 		t.Errorf("the page says %q, and after a reload %q", first, again)
+	}
+}
+
+// chooseAccounts chooses one of three Pages. The form leads to the product, which has
+// another origin than the connector.
+func chooseAccounts(t *testing.T) {
+	b := openTab(t)
+	product := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "<title>Product</title><h1>Welcome back</h1>")
+	}))
+	t.Cleanup(product.Close)
+	w := newWorld(t, map[string]string{config.ReturnOrigins: product.URL})
+	link, _ := w.must(http.MethodPost, "/links", object{"platform": "facebook", "owner": "acme", "choose": true, "return_url": product.URL + "/done"})["url"].(string)
+	w.secrets.add("a connect link", link[strings.LastIndex(link, "/")+1:])
+	b.do(chromedp.Navigate(link), chromedp.WaitVisible(chromedp.CSS("#allow")))
+	b.press("#allow")
+	b.screenshot("choose")
+	b.press("button")
+	if text := b.text("main"); !strings.Contains(text, "choose at least one account") {
+		t.Errorf("with nothing chosen the page says %q", text)
+	}
+	b.screenshot("choose-nothing")
+	b.do(chromedp.Click(chromedp.CSS(`input[value="200000000000002"]`)))
+	b.press("button")
+	if text := b.text("h1"); text != "Welcome back" {
+		t.Errorf("after the choice the page says %q", text)
+	}
+	list, _ := w.must(http.MethodGet, "/connections?owner=acme", nil)["connections"].([]any)
+	if len(list) != 1 || list[0].(object)["account_id"] != "200000000000002" {
+		t.Errorf("connected %v", list)
 	}
 }
