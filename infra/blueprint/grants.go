@@ -99,6 +99,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{put}, "connection#*"),
 			onRecords([]string{get, put}, "ticket#state#*", "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{put}, "ticket#consent_confirmation#*"),
+			queryOwners(), // a consent may be one to an account that the owner has under another id
 			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*"),
 			Grant{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}}, // the rest of a consent
 			consentSecrets())

@@ -22,9 +22,10 @@ import (
 // proves the reason of each.
 var notMade = map[string][]call{
 	// Connections scans for all owners and queries for one. Token always names
-	// an owner, and so does the callback; the hourly count never does. See TestGrants_OwnersConnections.
+	// an owner, and so does the callback, which the worker continues; the hourly count never does. See TestGrants_OwnersConnections.
 	blueprint.TokenGet:      {{"dynamodb:Scan", blueprint.OwnerIndex}},
 	blueprint.OAuthCallback: {{"dynamodb:Scan", blueprint.OwnerIndex}},
+	blueprint.RefreshWorker: {{"dynamodb:Scan", blueprint.OwnerIndex}},
 	blueprint.Refresh:       {{"dynamodb:Query", blueprint.OwnerIndex}},
 	// Commit writes connections and deletes records. Start commits one new
 	// ticket and one replacement; see TestGrants_NewTicket.
