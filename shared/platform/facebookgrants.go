@@ -360,8 +360,9 @@ func (f *facebook) lastPart(foreign connector.Fields, l *pageList, part connecto
 }
 
 // grantsOf returns the grants of the rows of the stage. Rows of Pages that the person
-// did not select are left out. The lists of a portfolio have those too, without a
-// token (https://github.com/gitroomhq/postiz-app/pull/1881, read 2026-11-25).
+// did not select are left out. The lists of a portfolio have those too (the file
+// facebook.provider.ts of https://github.com/gitroomhq/postiz-app at 0335f25, read
+// 2026-11-25). That they are without a token is assumed.
 func (f *facebook) grantsOf(ctx context.Context, c client, foreign connector.Fields, l *pageList, rows []page) ([]connector.Grant, error) {
 	if l.Stage == stageBusinesses {
 		for _, row := range rows {

@@ -49,8 +49,8 @@ func permissionMissing(permission string) reply {
 }
 
 // portfolio lists the Pages that a business portfolio owns, or manages for a
-// client. Pages that the person did not select are among them, without a token
-// (gitroomhq/postiz-app#1719, gitroomhq/postiz-app#1881, read 2026-11-25).
+// client. Pages that the person did not select are among them (gitroomhq/postiz-app,
+// facebook.provider.ts at 0335f25, read 2026-11-25), without a token (assumed).
 func (f *facebook) portfolio(client bool) func(*call, *token) reply {
 	return func(c *call, t *token) reply {
 		if !f.allows(t, "business_management") {
