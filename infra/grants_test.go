@@ -39,7 +39,7 @@ func TestNewStack_Grants(t *testing.T) {
 					want[arn(grant.Resource)] = append(want[arn(grant.Resource)], grant.Actions...)
 				}
 				if f.Name == blueprint.RefreshQueue().Function {
-					want["{"+queue+".Arn}"] = []string{"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+					want["{"+queue+".Arn}"] = append(want["{"+queue+".Arn}"], "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage")
 				}
 				if stage == "prod" {
 					want[everything["keyArn"].(string)] = []string{"kms:Decrypt", "kms:GenerateDataKey"}

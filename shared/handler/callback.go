@@ -54,7 +54,8 @@ func (h *Handler) choose(ctx context.Context, c *call, r *request) (answer, erro
 	}
 	result, err := h.service.Choose(ctx, callback, chosen)
 	if errors.Is(err, connector.InvalidRequest) && r.wantsPage() && result.Choices != nil {
-		return h.choicePage(http.StatusBadRequest, r, callback.State, result, connector.AsError(err).Message)
+		_, problem, _ := strings.Cut(connector.AsError(err).Message, ": ") // without the name of the field
+		return h.choicePage(http.StatusBadRequest, r, callback.State, result, problem)
 	}
 	return h.consented(c, r, callback, result, err)
 }
