@@ -56,6 +56,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put, update, remove}, "ticket#link#*"),
 			onRecords([]string{put}, "ticket#confirmation#*"),
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
+			onRecords([]string{get, put, remove}, "ticket#consent_accounts#*"),
 			onRecords([]string{put}, "ticket#consent_confirmation#*"),
 			onRecords([]string{get, put, remove}, "ticket#pending#*"),
 			onRecords([]string{get, put, remove}, "ticket#event#*"),
@@ -98,6 +99,7 @@ func Grants(function string) []Grant {
 		return append(refreshGrants(),
 			onRecords([]string{put}, "connection#*"),
 			onRecords([]string{get, put}, "ticket#state#*", "ticket#link_status#*", "ticket#link_connections#*"),
+			onRecords([]string{get, put, remove}, "ticket#consent_accounts#*"),
 			onRecords([]string{put}, "ticket#consent_confirmation#*"),
 			queryOwners(), // a consent may be one to an account that the owner has under another id
 			onRecords([]string{get, put, remove}, "ticket#pending#*", "ticket#unrecorded#*", "ticket#erasure#*", "ticket#deletion#*"),
@@ -113,6 +115,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{get, put, remove}, "ticket#event#*"),
 			onRecords([]string{get, put}, "ticket#link_status#*", "ticket#link_connections#*"),
 			onRecords([]string{get, put}, "ticket#state#*"),
+			onRecords([]string{get, put, remove}, "ticket#consent_accounts#*"),
 			onRecords([]string{get, remove}, "ticket#consent_confirmation#*"),
 			{Resource: RefreshMessages, Actions: []string{"sqs:SendMessage"}}, // the rest of a consent
 			onRecords([]string{get, put, update, remove}, "ticket#confirmation#*"),
@@ -139,6 +142,7 @@ func Grants(function string) []Grant {
 			onRecords([]string{remove}, "account#*"),
 			onRecords([]string{get, put, remove}, "ticket#deletion#*", "ticket#erasure#*", "ticket#pending#*", "ticket#event#*"),
 			onRecords([]string{get, put}, "ticket#erased#*", "ticket#notice#*", "ticket#state#*", "ticket#link_status#*"),
+			onRecords([]string{remove}, "ticket#consent_accounts#*"),
 			queryPersons(),
 			{Resource: AppSecrets, Actions: []string{"secretsmanager:GetSecretValue"}},
 			{Resource: PendingSecrets, Actions: []string{"secretsmanager:DeleteSecret"}},

@@ -168,42 +168,6 @@ func (c *consent) ensureApp(ctx context.Context) error {
 	return c.readApp(ctx)
 }
 
-// grants asks the platform, once, what was granted. Beside an error it returns what is
-// to be revoked.
-func (c *consent) grants(ctx context.Context) ([]Grant, error) {
-	if c.listed != nil {
-		return c.listed.grants, nil
-	}
-	if err := c.ensureApp(ctx); err != nil {
-		return nil, err
-	}
-	var all accounts
-	index := map[string]int{} // of an account in all.grants
-	for cursor := ""; ; {
-		list, err := readInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (AccountList, error) {
-			return c.platform.Accounts(ctx, app, c.credentials, cursor)
-		})
-		for _, g := range list.Grants {
-			at, known := index[g.Account.ID]
-			switch {
-			case !known || g.Account.ID == "":
-				index[g.Account.ID] = len(all.grants)
-				all.grants = append(all.grants, c.granted(g))
-			case all.grants[at].Incomplete && !g.Incomplete:
-				all.grants[at] = c.granted(g)
-			}
-		}
-		if err != nil {
-			return all.grants, internal("asking what was granted", err)
-		}
-		if cursor = list.Next; cursor == "" {
-			all.covered = list.Covered
-			c.listed = &all
-			return all.grants, nil
-		}
-	}
-}
-
 // granted returns a grant of the consent, as the platform just returned it.
 func (c *consent) granted(g Grant) Grant {
 	g.Credentials.ClientID = c.credentials.ClientID

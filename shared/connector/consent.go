@@ -34,6 +34,7 @@ import (
 //	{…the authorization, "phase":…, "holder":…, "until":…, "redeemed_at":…,
 //	 "credentials":{"generation":…, "sealed":…}, "extended":…, "person":…,
 //	 "accounts":…, "selected":…, "left":…, "reserved":…, "reserved_at":…, "left_out":…,
+//	 "accounts_stored":…,
 //	 "spent":…, "confirmation":…, "confirm_before":…, "confirmed":…,
 //	 "tries":…, "retry_at":…, "failure":{"code":…, "reason":…, "message":…, "missing_scopes":…}}
 //
@@ -62,6 +63,8 @@ type consentRecord struct {
 	Selected bool     `json:"selected,omitempty"`
 	Left     []string `json:"left,omitempty"`
 	LeftOut  int      `json:"left_out,omitempty"` // accounts that the platform did not give
+	// AccountsStored says that a ticket has the accounts that were listed so far.
+	AccountsStored bool `json:"accounts_stored,omitempty"`
 	// Reserved is how many new connections are still charged to the owner's budget,
 	// since ReservedAt.
 	Reserved   int       `json:"reserved,omitempty"`
@@ -220,12 +223,6 @@ type consent struct {
 	listed *accounts
 }
 
-// accounts are what a platform says a consent gave access to.
-type accounts struct {
-	grants  []Grant
-	covered []string // see AccountList
-}
-
 func consentKey(id string) RecordKey { return RecordKey{Kind: StateKind, ID: id} }
 
 // readConsent returns the consent of that id, or ErrNotFound.
@@ -288,6 +285,10 @@ func (c *consent) write(ctx context.Context, next consentRecord, more Change) er
 
 // changeTo returns more with the write of the record as next.
 func (c *consent) changeTo(next consentRecord, more Change) (Change, Ticket, error) {
+	if next.AccountsStored && next.Credentials == nil {
+		next.AccountsStored = false
+		more.Drop = append(more.Drop[:len(more.Drop):len(more.Drop)], c.accountsKey())
+	}
 	ticket, err := newTicket(StateKind, c.id, next.expiresAt(c.Now()), next)
 	if err != nil {
 		return Change{}, Ticket{}, err

@@ -10,7 +10,7 @@
 //
 // Each use case is one file, named after it: link, link_show, start, callback,
 // choose, confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
-// notice, erasure, app, suspension. Its tests are beside it. Eighteen files hold what several
+// notice, erasure, app, suspension. Its tests are beside it. Nineteen files hold what several
 // use cases share:
 //
 //	grant.go          saves a grant: creates a connection or replaces its credentials
@@ -27,6 +27,7 @@
 //	budget.go         how much a link, a consent and an owner may use
 //	consent.go        the record of a consent, from its state to its end
 //	complete.go       completes a consent whose code was redeemed
+//	account_list.go   lists the accounts of a consent, over several callers if need be
 //	save.go           saves the accounts of a consent, in parts where they are many
 //	coverage.go       finds the connections that a consent ended
 //	degraded.go       failures that do not pass by themselves
@@ -328,6 +329,7 @@
 //	storeRedeemed, held up until another       nobody: what it had put into the vault stays there; without the
 //	caller ended the consent                   crash discardLate deletes it
 //	confirm, choose                            continueConsent, or the next Confirm or Choose
+//	storeAccounts                              the next caller continues the list of accounts
 //	recordProgress of a large consent          continueConsent: the accounts that are left
 //	handOver, before the message was sent      continueConsent, by the next sweep
 //	the lease of a consent, before Put         the next caller, once the lease ran out

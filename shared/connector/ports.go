@@ -142,7 +142,10 @@ const (
 	ConfirmationKind Kind = "confirmation" // the right to confirm a pending consent of the previous release, bound to its owner
 	// ConsentConfirmationKind is the right to confirm a consent, bound to its owner.
 	ConsentConfirmationKind Kind = "consent_confirmation"
-	PendingKind             Kind = "pending" // credentials that no connection refers to yet
+	// ConsentAccountsKind is the accounts of a consent that were listed so far, under the
+	// id of the consent. The platform needs more time for the list than one caller has.
+	ConsentAccountsKind Kind = "consent_accounts"
+	PendingKind         Kind = "pending" // credentials that no connection refers to yet
 	// LinkConnectionsKind is a page of the connections of a link: a list of ids,
 	// under the id of the link and the number of the page.
 	LinkConnectionsKind Kind = "link_connections"

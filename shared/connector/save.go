@@ -187,8 +187,11 @@ func (c *consent) readProgress(ctx context.Context) error {
 // handOver leaves the rest of the consent to the worker. Where the queue does not take
 // it, the sweep does. It returns errUnfinished where nothing was saved yet.
 func (c *consent) handOver(ctx context.Context) error {
+	err := c.readProgress(ctx)
+	if err != nil {
+		return err
+	}
 	c.record.Holder, c.record.Until, c.record.RetryAt = "", c.Now().UTC(), time.Time{}
-	var err error
 	if c.record.Spent {
 		err = c.recordProgress(ctx)
 	} else {

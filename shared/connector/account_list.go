@@ -1,0 +1,172 @@
+package connector
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// This file lists the accounts of a consent. Where the platform needs more time for the
+// list than one caller has, the parts that were read are stored, and the next caller
+// continues.
+
+// accounts are what a platform says a consent gave access to.
+type accounts struct {
+	grants  []Grant
+	covered []string // see AccountList
+	next    string   // the cursor of the part to read; empty: all were read
+
+	index  map[string]int // of an account in grants
+	stored bool           // some parts are in the ticket
+}
+
+// add adds a part of the list. Of two grants of one account the complete one counts.
+func (a *accounts) add(c *consent, list AccountList) {
+	for _, g := range list.Grants {
+		at, known := a.index[g.Account.ID]
+		switch {
+		case !known || g.Account.ID == "":
+			a.index[g.Account.ID] = len(a.grants)
+			a.grants = append(a.grants, c.granted(g))
+		case a.grants[at].Incomplete && !g.Incomplete:
+			a.grants[at] = c.granted(g)
+		}
+	}
+	a.covered, a.next = list.Covered, list.Next
+}
+
+// grants asks the platform, once, what was granted. Beside an error it returns what is
+// to be revoked.
+func (c *consent) grants(ctx context.Context) ([]Grant, error) {
+	if c.listed != nil {
+		return c.listed.grants, nil
+	}
+	if err := c.ensureApp(ctx); err != nil {
+		return nil, err
+	}
+	all, err := c.readAccounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for first := len(all.grants) == 0; first || all.next != ""; first = false {
+		list, err := readInTime(ctx, c.Service, c.app, func(ctx context.Context, app App) (AccountList, error) {
+			return c.platform.Accounts(ctx, app, c.credentials, all.next)
+		})
+		if err != nil {
+			if errors.Is(err, errTimeShort) || retryable(err) && len(all.grants) >= linkPage {
+				c.storeAccounts(ctx, all)
+			}
+			for _, g := range list.Grants {
+				all.grants = append(all.grants, c.granted(g))
+			}
+			return all.grants, internal("asking what was granted", err)
+		}
+		all.add(c, list)
+	}
+	if all.stored {
+		c.storeAccounts(ctx, all)
+	}
+	c.listed = all
+	return all.grants, nil
+}
+
+// storedAccounts is the body of the ticket of a list that one caller could not read to
+// its end. It has no token: each account is asked for its own.
+type storedAccounts struct {
+	Person   string          `json:"person"`
+	Accounts []storedAccount `json:"accounts"`
+	Covered  []string        `json:"covered"` // null: not known
+	Next     string          `json:"next,omitempty"`
+}
+
+type storedAccount struct {
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
+}
+
+// compressed is how the body is stored: an item of the table has 400 KB at most
+// (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html,
+// read 2026-11-25), and a list of thousands of accounts has more.
+type compressed struct {
+	Gzip []byte `json:"gzip"`
+}
+
+// maxAccountsBody is how long a stored list may be once it is expanded.
+const maxAccountsBody = 4 << 20
+
+func (c *consent) accountsKey() RecordKey { return RecordKey{Kind: ConsentAccountsKind, ID: c.id} }
+
+// storeAccounts stores the parts that were read, with the record of the consent, which
+// names the person: an erasure finds them there. Without it the next caller begins the
+// list again. Only the caller that continues the consent stores.
+func (c *consent) storeAccounts(ctx context.Context, all *accounts) {
+	if len(all.grants) == 0 || c.record.Phase != consentRedeemed {
+		return
+	}
+	c.userID = userOf(all.grants[0])
+	list := storedAccounts{Person: c.userID, Covered: all.covered, Next: all.next}
+	for _, g := range all.grants {
+		list.Accounts = append(list.Accounts, storedAccount{g.Account.ID, g.Account.Name})
+	}
+	body, err := compress(list)
+	var ticket Ticket
+	if err == nil {
+		ticket, err = newTicket(ConsentAccountsKind, c.id, c.Now().Add(pendingLife), body)
+	}
+	if err == nil {
+		next := c.record
+		next.AccountsStored = true
+		err = c.write(ctx, next, Change{Overwrite: []Ticket{ticket}})
+	}
+	if err != nil {
+		c.Log.WarnContext(ctx, "storing a part of the accounts of a consent", "platform", string(c.record.Platform), "error", err)
+	}
+}
+
+// readAccounts returns the parts that callers before have stored.
+func (c *consent) readAccounts(ctx context.Context) (*accounts, error) {
+	all := &accounts{index: map[string]int{}}
+	if !c.record.AccountsStored {
+		return all, nil
+	}
+	body, err := ticketBody[compressed](ctx, c.Service, c.accountsKey())
+	if errors.Is(err, ErrNotFound) {
+		return all, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	list, err := expand(body)
+	if err != nil {
+		c.Log.ErrorContext(ctx, "reading the accounts of a consent, which are listed again", "error", err)
+		return all, nil
+	}
+	all.stored, all.next, all.covered = true, list.Next, list.Covered
+	for _, a := range list.Accounts {
+		all.index[a.ID] = len(all.grants)
+		all.grants = append(all.grants, c.granted(Grant{Account: Account(a), UserID: list.Person, Incomplete: true}))
+	}
+	return all, nil
+}
+
+func compress(list storedAccounts) (compressed, error) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if err := errors.Join(json.NewEncoder(w).Encode(list), w.Close()); err != nil {
+		return compressed{}, fmt.Errorf("compressing: %w", err)
+	}
+	return compressed{b.Bytes()}, nil
+}
+
+func expand(body compressed) (list storedAccounts, err error) {
+	r, err := gzip.NewReader(bytes.NewReader(body.Gzip))
+	if err != nil {
+		return list, fmt.Errorf("expanding: %w", err)
+	}
+	err = json.NewDecoder(io.LimitReader(r, maxAccountsBody)).Decode(&list)
+	return list, err
+}
