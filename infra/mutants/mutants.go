@@ -936,5 +936,84 @@ func mutants() []mutant {
 
 			Packages: []string{"./shared/handler"},
 		},
+
+		// Consents with many accounts.
+		{
+			Name:    "choice-of-other-accounts",
+			Guard:   "Only accounts that the consent gives access to can be chosen.",
+			File:    dir + "choose.go",
+			Find:    `if !slices.Contains(left, id) {`,
+			Replace: `if id == "" {`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "confirmation-beyond-the-choice",
+			Guard:   "The product confirms only accounts that the person chose.",
+			File:    dir + "choose.go",
+			Find:    `return c.keepSelected(grants), nil`,
+			Replace: `return grants, nil`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "choice-waits-forever",
+			Guard:   "A consent from which nothing was chosen in time is revoked.",
+			File:    dir + "complete.go",
+			Find:    `case consentChoosing, consentWaiting:`,
+			Replace: `case consentWaiting:`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "covered-account-marked",
+			Guard:   "A consent marks no connection whose account it covers.",
+			File:    dir + "coverage.go",
+			Find:    `ids[other.AccountID] || `,
+			Replace: ``,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "working-connection-renewed",
+			Guard:   "A re-authorization renews only those other connections of the person that need it.",
+			File:    dir + "complete.go",
+			Find:    `other.Status == NeedsReauth && other.ID != target.ID`,
+			Replace: `other.ID != target.ID`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "accounts-saved-in-a-burst",
+			Guard:   "A consent creates ten secrets a second at most.",
+			File:    dir + "save.go",
+			Find:    `time.Duration(i)*time.Second/saveRate`,
+			Replace: `0`,
+		},
+		{
+			Name:    "new-accounts-last",
+			Guard:   "Accounts without a connection are saved first.",
+			File:    dir + "complete.go",
+			Find:    `return rank[a.Account.ID] - rank[b.Account.ID]`,
+			Replace: `return 0`,
+		},
+		{
+			Name:    "credits-end-consent",
+			Guard:   "A consent that the spent credits of the app hold up is kept for longer than one that the platform holds up.",
+			File:    dir + "complete.go",
+			Find:    `patience = operatorPatience`,
+			Replace: `patience = revokePendingFor`,
+
+			Packages: []string{"./shared/handler"},
+		},
+		{
+			Name:    "link-of-waiting-consent-forgotten",
+			Guard:   "The status of a link is kept as long as a consent of it waits for the operator.",
+			File:    dir + "link_status.go",
+			Find:    `later(l.Link.ExpiresAt.Add(linkStatusLife), l.KeptUntil)`,
+			Replace: `l.Link.ExpiresAt.Add(linkStatusLife)`,
+
+			Packages: []string{"./shared/handler"},
+		},
 	}
 }

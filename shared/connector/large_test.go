@@ -301,6 +301,13 @@ func (w *largeWorld) browse(t *testing.T, request connector.LinkRequest, callbac
 	if err != nil {
 		return err
 	}
+	if w.before > 0 && w.accounts > w.before {
+		for _, c := range result.Connections[:w.accounts-w.before] {
+			if c.AccountID < (portfolio{}).grant(w.before).Account.ID {
+				t.Errorf("%s was connected before, and comes ahead of a new account", c.AccountID)
+			}
+		}
+	}
 	if result.Choices != nil {
 		if len(result.Choices) != w.accounts {
 			t.Errorf("%d choices", len(result.Choices))
