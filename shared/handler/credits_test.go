@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,9 @@ func TestCallback_CreditsSpent(t *testing.T) {
 	f := s.flow(t, "twitter", sandbox.Choice{})
 	s.sandbox.Fault(sandbox.Fault{Platform: sandbox.Twitter, Endpoint: "me", Kind: sandbox.Quota, Times: -1})
 	f.finish(t).refused(t, 429, connector.QuotaExhausted)
+	if page := f.finish(t, with("accept", browserUse)); page.StatusCode != 429 || !strings.Contains(page.Body, "nothing is lost") {
+		t.Errorf("the page: %d %s", page.StatusCode, page.Body)
+	}
 	for range 3 * 24 {
 		s.clock.Advance(time.Hour)
 		s.sweep(t)

@@ -137,7 +137,9 @@ var headings = map[connector.Code]string{
 
 // headingByReason replaces the title where the reason says more than the code.
 var headingByReason = map[string]string{
-	"unfinished": "The connection is not completed yet",
+	"unfinished":       "The connection is not completed yet",
+	"credits_depleted": "The connection is not completed yet",
+	"usage_capped":     "The connection is not completed yet",
 }
 
 // userFacingCodes are the codes whose detail concerns a choice of the person.
@@ -148,6 +150,8 @@ var userFacingCodes = []connector.Code{connector.AccessDenied, connector.Account
 // reason says more than the code.
 var personByReason = map[string]string{
 	"unfinished":        "You gave access, and nothing is lost. Reload this page in a moment. If you close it, the connector continues without you.",
+	"credits_depleted":  "You gave access, and nothing is lost. The operator of this service has to buy credits at the platform first. The connection is then completed without you.",
+	"usage_capped":      "You gave access, and nothing is lost. The platform lets this service continue later. The connection is then completed without you.",
 	"account_suspended": "The platform has suspended this account. Appeal there, and open the connect link again once the account works.",
 	"account_locked":    "The platform has locked this account. Sign in there and unlock it, then open the connect link again.",
 	"too_many_accounts": "You gave access to more accounts than can be connected at once. Open the connect link again and choose fewer of them on the platform's page.",
