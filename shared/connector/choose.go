@@ -37,7 +37,12 @@ func (s *Service) Choose(ctx context.Context, r CallbackRequest, chosen []string
 		if errors.Is(err, InvalidRequest) {
 			return c.chooseAgain(ctx, result, err)
 		}
-		if err != nil && !errors.Is(err, errLate) {
+		if errors.Is(err, errLate) {
+			if err = c.read(ctx); errors.Is(err, ErrNotFound) {
+				err = errStateInvalid()
+			}
+		}
+		if err != nil {
 			return result, err
 		}
 	}

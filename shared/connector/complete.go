@@ -419,7 +419,7 @@ func (c *consent) recordSaved(ctx context.Context, failure error) error {
 func (c *consent) writeSaved(ctx context.Context, failure error) error {
 	next := c.record
 	next.Phase, next.Credentials, next.Spent, next.Accounts = consentDone, nil, true, len(c.savedIDs)
-	next.Person, next.Left = c.person(), nil
+	next.Person = c.person()
 	if failure != nil {
 		next.Failure = newConsentFailure(failure)
 	}
@@ -529,7 +529,6 @@ func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 	c.refundAccounts(ctx)
 	next := c.record
 	next.Phase, next.Failure, next.Until = consentDone, newConsentFailure(cause), c.Now().UTC().Add(recordWithin)
-	next.Left = nil
 	if err := c.writeFailed(ctx, next); err != nil {
 		c.Log.WarnContext(ctx, "recording the failure of a consent, to be tried again", "platform", string(next.Platform), "error", err)
 		return cause
@@ -690,7 +689,7 @@ func (s *Service) continueConsent(ctx context.Context, key RecordKey) (DueResult
 // choose in time.
 func (c *consent) expire(ctx context.Context) error {
 	next := c.record
-	next.Phase, next.Until, next.Left = consentDone, c.Now().UTC().Add(recordWithin), nil
+	next.Phase, next.Until = consentDone, c.Now().UTC().Add(recordWithin)
 	next.Failure = newConsentFailure(&Error{Code: LinkGone, Reason: reasonNotConfirmed, Message: "the authorization was not confirmed in time: ask for a new link"})
 	if c.record.Phase == consentChoosing {
 		next.Failure = newConsentFailure(&Error{Code: AccessDenied, Reason: reasonNotChosen, Message: "no account was chosen in time: open the link again"})

@@ -173,9 +173,10 @@ func (r consentRecord) dueAt() time.Time {
 	return time.Time{}
 }
 
-// choiceEnds is when the time for the choice ends; zero where none is waited for.
+// choiceEnds is when the time for the choice ends; zero where the link asks for none.
+// Until then the browser also gets the answer to its choice again.
 func (r consentRecord) choiceEnds() time.Time {
-	if r.Phase != consentChoosing {
+	if !r.Choose {
 		return time.Time{}
 	}
 	return r.ConfirmBefore
@@ -288,6 +289,9 @@ func (c *consent) changeTo(next consentRecord, more Change) (Change, Ticket, err
 	if next.AccountsStored && next.Credentials == nil {
 		next.AccountsStored = false
 		more.Drop = append(more.Drop[:len(more.Drop):len(more.Drop)], c.accountsKey())
+	}
+	if next.Phase == consentDone {
+		next.Left = nil // no erasure would find these ids
 	}
 	ticket, err := newTicket(StateKind, c.id, next.expiresAt(c.Now()), next)
 	if err != nil {

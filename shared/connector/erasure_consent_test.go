@@ -29,6 +29,39 @@ func TestErasure_NamesInConsents(t *testing.T) {
 			}
 		},
 		"for_another_account": func(t *testing.T, b *bench, c connector.Connection) { b.consentOfAnother(t, c) },
+		"choosing": func(t *testing.T, b *bench, _ connector.Connection) {
+			b.choosing(t, connector.LinkRequest{Owner: "beta"})
+		},
+		"chosen": func(t *testing.T, b *bench, c connector.Connection) {
+			if _, err := b.Choose(t.Context(), b.choosing(t, connector.LinkRequest{Owner: "beta"}), []string{c.AccountID}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"chosen_and_waiting": func(t *testing.T, b *bench, c connector.Connection) {
+			request := b.choosing(t, connector.LinkRequest{Owner: "beta", ReturnURL: returnURL, Confirm: true})
+			if _, err := b.Choose(t.Context(), request, []string{c.AccountID}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"chosen_after_another_tab": func(t *testing.T, b *bench, c connector.Connection) {
+			link := b.mint(t, connector.LinkRequest{Platform: "facebook", Owner: "beta", Choose: true})
+			var tabs []connector.CallbackRequest
+			for range 2 {
+				request, err := b.consent(t.Context(), "facebook", link, allowed)
+				if err == nil {
+					_, err = b.Callback(t.Context(), request)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				tabs = append(tabs, request)
+			}
+			for _, request := range tabs {
+				if _, err := b.Choose(t.Context(), request, []string{c.AccountID}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
