@@ -51,9 +51,9 @@ type Saved struct {
 // Callback ends an authorization: it takes the state, redeems the code and
 // saves one connection an account, or stores what was granted until Confirm.
 // When it returns nil the credentials are durable and the records, if any,
-// refer to them. On error nothing that was stored has changed, and a grant that
-// came too late or for another account is revoked, unless that would end
-// another connection.
+// refer to them. On error no connection has changed but those whose grant the consent
+// replaced on the platform, and a grant that came too late or for another account is
+// revoked, unless that would end another connection.
 //
 // What the code yielded is stored before anything else. After a failure that
 // passes, Callback fails with the code of that failure, and the sweep or the next

@@ -91,7 +91,7 @@ func (c *consent) selectByID(ctx context.Context, field string, ids []string) er
 	if err := c.openRedeemed(ctx); err != nil {
 		return err
 	}
-	selectable, err := c.selectable(ctx)
+	selectable, _, err := c.selectable(ctx)
 	if err != nil {
 		return err
 	}
@@ -111,13 +111,22 @@ func (c *consent) selectByID(ctx context.Context, field string, ids []string) er
 }
 
 // selectable asks the platform for the accounts, and returns those that are selected so
-// far: all, or those that the person chose.
-func (c *consent) selectable(ctx context.Context) ([]Grant, error) {
+// far: all, those that the person chose, or those that a re-authorization renews. It
+// also returns the connections of the person.
+func (c *consent) selectable(ctx context.Context) ([]Grant, []Connection, error) {
 	grants, err := c.grants(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return c.keepSelected(grants), nil
+	theirs, err := c.personConnections(ctx, grants)
+	if err != nil || c.record.ConnectionID == "" {
+		return c.keepSelected(grants), theirs, err
+	}
+	target, selected, err := c.selectGrants(ctx, c.record.Authorization, grants)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(selected, c.mendable(theirs, grants, *target)...), theirs, nil
 }
 
 // keepSelected returns the grants that are still to be saved, in the order that was
@@ -167,14 +176,10 @@ func (c *consent) choices(ctx context.Context) ([]AccountChoice, error) {
 			return nil, err
 		}
 	}
-	grants, err := c.selectable(ctx)
+	grants, theirs, err := c.selectable(ctx)
 	if err == nil {
 		err = c.nameAccounts(ctx, grants)
 	}
-	if err != nil {
-		return nil, err
-	}
-	theirs, err := c.personConnections(ctx, grants)
 	if err != nil {
 		return nil, err
 	}

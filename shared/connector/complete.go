@@ -65,6 +65,9 @@ func (c *consent) openRedeemed(ctx context.Context) error {
 // choice or for Confirm.
 func (c *consent) complete(ctx context.Context) error {
 	grants, err := c.readGrants(ctx)
+	if err != nil && !retryable(err) && !ofApp(err) {
+		err = cmp.Or(c.checkPerson(ctx, grants), err)
+	}
 	var target *Connection
 	var selected []Grant
 	if err == nil {
@@ -186,37 +189,43 @@ func (c *consent) selectAccounts(ctx context.Context, grants []Grant) (target *C
 	if c.record.Selected && c.record.Spent {
 		return nil, c.keepSelected(grants), nil // a caller before checked it
 	}
+	var theirs []Connection
+	if len(grants) > 1 || c.platform.Describe().UncoveredReason != "" {
+		if theirs, err = c.personConnections(ctx, grants); err != nil {
+			return nil, nil, err
+		}
+		if err := c.markUncovered(ctx, theirs); err != nil {
+			return nil, nil, err
+		}
+	}
 	target, selected, err = c.selectGrants(ctx, c.record.Authorization, grants)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !c.record.Spent {
-		if err := c.readLink(ctx); err != nil {
-			return nil, nil, err
-		}
+	if err := c.readLink(ctx); err != nil {
+		return nil, nil, err
 	}
-	if len(grants) == 1 && c.platform.Describe().UncoveredReason == "" {
+	if target != nil {
+		all := append(selected, c.mendable(theirs, grants, *target)...)
+		selected = c.keepSelected(all)
+		if len(selected) > 0 && selected[0].Account.ID != all[0].Account.ID {
+			target = nil // Confirm named others
+		}
 		return target, selected, nil
 	}
-	theirs, err := c.personConnections(ctx, grants)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := c.markUncovered(ctx, theirs); err != nil {
-		return nil, nil, err
-	}
-	theirs = slices.DeleteFunc(theirs, func(other Connection) bool { return other.Owner != c.record.Owner })
-	if target != nil {
-		return target, append(selected, mendable(theirs, grants, *target)...), nil
-	}
-	return nil, newFirst(theirs, c.keepSelected(selected)), nil
+	return nil, newFirst(c.ofOwner(theirs), c.keepSelected(selected)), nil
 }
 
-// mendable returns the grants for those of the connections, except for the target, that
-// need a new authorization.
-func mendable(theirs []Connection, grants []Grant, target Connection) []Grant {
+// ofOwner returns those of the connections that the owner of the consent has.
+func (c *consent) ofOwner(theirs []Connection) []Connection {
+	return slices.DeleteFunc(slices.Clone(theirs), func(other Connection) bool { return other.Owner != c.record.Owner })
+}
+
+// mendable returns the grants for those of the owner's connections, except for the
+// target, that need a new authorization.
+func (c *consent) mendable(theirs []Connection, grants []Grant, target Connection) []Grant {
 	dead := map[string]bool{}
-	for _, other := range theirs {
+	for _, other := range c.ofOwner(theirs) {
 		dead[other.AccountID] = other.Status == NeedsReauth && other.ID != target.ID
 	}
 	var others []Grant
@@ -258,16 +267,11 @@ func (c *consent) saveOrWait(ctx context.Context, selected []Grant, target *Conn
 	if c.record.Accounts == 0 || !c.record.Spent {
 		c.record.Accounts = len(selected)
 	}
-	err := c.saveAccounts(ctx, selected, target)
-	if errors.Is(err, errTimeShort) {
-		return err
-	}
-	c.refundAccounts(ctx)
-	if err != nil {
+	if err := c.saveAccounts(ctx, selected, target); err != nil {
 		return err
 	}
 	if len(c.savedIDs) == 0 {
-		return &Error{Code: AccessDenied, Reason: reasonNoAccount, Message: "the platform gave access to none of the accounts: connect again, and allow every permission"}
+		return cmp.Or(c.disconnected, error(&Error{Code: AccessDenied, Reason: reasonNoAccount, Message: "the platform gave access to none of the accounts: connect again, and allow every permission"}))
 	}
 	c.endTarget(ctx, c.saved)
 	if c.record.Phase == consentDone {
@@ -286,9 +290,10 @@ func (c *consent) reserveAccounts(ctx context.Context, selected []Grant, target 
 	return err
 }
 
-// refundAccounts refunds what was reserved for connections that were not created.
+// refundAccounts refunds what was reserved for connections that a consent, which is
+// done, did not create.
 func (c *consent) refundAccounts(ctx context.Context) {
-	if c.record.Reserved == 0 {
+	if c.record.Reserved == 0 || c.record.Phase != consentDone {
 		return
 	}
 	unused := c.chargeOwner(ConnectionsPerOwner, c.record.Owner, c.record.Reserved)
@@ -526,7 +531,6 @@ func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 	if err != nil || len(c.savedIDs) > 0 {
 		return cause
 	}
-	c.refundAccounts(ctx)
 	next := c.record
 	next.Phase, next.Failure, next.Until = consentDone, newConsentFailure(cause), c.Now().UTC().Add(recordWithin)
 	if err := c.writeFailed(ctx, next); err != nil {
@@ -694,8 +698,6 @@ func (c *consent) expire(ctx context.Context) error {
 	if c.record.Phase == consentChoosing {
 		next.Failure = newConsentFailure(&Error{Code: AccessDenied, Reason: reasonNotChosen, Message: "no account was chosen in time: open the link again"})
 	}
-	c.refundAccounts(ctx)
-	next.Reserved = 0
 	if err := c.write(ctx, next, Change{}); err != nil {
 		return err
 	}

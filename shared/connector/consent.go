@@ -220,6 +220,8 @@ type consent struct {
 	// paged of them are in the pages of the link.
 	savedIDs []ID
 	paged    int
+	// disconnected is the error of an account whose connection ended meanwhile.
+	disconnected error
 	// listed are the accounts, once the platform was asked; nil before.
 	listed *accounts
 }
@@ -271,11 +273,15 @@ func (c *consent) write(ctx context.Context, next consentRecord, more Change) er
 	}
 	for try := 0; ; try++ {
 		_, err := c.Store.Commit(ctx, change)
+		if err != nil {
+			err = c.afterFailedWrite(ctx, ticket, err)
+		}
 		if err == nil {
 			c.wrote(next, ticket)
+			c.refundAccounts(ctx)
 			return nil
 		}
-		if err := c.afterFailedWrite(ctx, next, ticket, err); err == nil || errors.Is(err, errLate) || errors.Is(err, ErrConflict) {
+		if errors.Is(err, errLate) || errors.Is(err, ErrConflict) {
 			return err
 		}
 		if ctx.Err() != nil || c.pause(ctx, try) != nil {
@@ -291,7 +297,7 @@ func (c *consent) changeTo(next consentRecord, more Change) (Change, Ticket, err
 		more.Drop = append(more.Drop[:len(more.Drop):len(more.Drop)], c.accountsKey())
 	}
 	if next.Phase == consentDone {
-		next.Left = nil // no erasure would find these ids
+		next.Left, next.Reserved = nil, 0 // no erasure would find these ids
 	}
 	ticket, err := newTicket(StateKind, c.id, next.expiresAt(c.Now()), next)
 	if err != nil {
@@ -310,11 +316,10 @@ func (c *consent) wrote(next consentRecord, ticket Ticket) { c.record, c.ticket 
 
 // afterFailedWrite finds out what became of a write that failed with cause. It
 // returns nil if the write succeeded although its answer was lost.
-func (c *consent) afterFailedWrite(ctx context.Context, next consentRecord, ticket Ticket, cause error) error {
+func (c *consent) afterFailedWrite(ctx context.Context, ticket Ticket, cause error) error {
 	fresh, err := c.Store.Ticket(ctx, consentKey(c.id), c.Now())
 	switch {
 	case err == nil && bytes.Equal(fresh.Body, ticket.Body):
-		c.wrote(next, ticket)
 		return nil
 	case errors.Is(err, ErrNotFound), err == nil && !bytes.Equal(fresh.Body, c.ticket.Body):
 		return errLate

@@ -19,9 +19,13 @@ func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error 
 	if c.platform.Describe().UncoveredReason == "" {
 		return nil
 	}
-	covered, known := c.listed.covered, c.listed.covered != nil
+	var listed accounts
+	if c.listed != nil {
+		listed = *c.listed
+	}
+	covered, known := listed.covered, listed.covered != nil
 	if !known {
-		covered = accountIDs(c.listed.grants)
+		covered = accountIDs(listed.grants)
 	}
 	ids := map[string]bool{}
 	for _, id := range covered {
@@ -51,6 +55,19 @@ func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error 
 		c.enqueueChecks(ctx, gone)
 	}
 	return first(problems)
+}
+
+// checkPerson marks the connections of the person whose consent gave access to no
+// account, since it replaced what they granted before.
+func (c *consent) checkPerson(ctx context.Context, grants []Grant) error {
+	if c.platform.Describe().UncoveredReason == "" || len(grants) == 0 || userOf(grants[0]) == "" {
+		return nil
+	}
+	theirs, err := c.personConnections(ctx, grants)
+	if err != nil {
+		return err
+	}
+	return c.markUncovered(ctx, theirs)
 }
 
 // mayHaveEnded reports whether the consent can have ended the tokens of a connection:

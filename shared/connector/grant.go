@@ -41,7 +41,7 @@ func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destina
 				return Connection{}, err
 			}
 			return s.replaceCredentials(ctx, p, c, g, to)
-		case errors.Is(err, ErrNotFound) && to.target != nil:
+		case errors.Is(err, ErrNotFound) && (to.target != nil || to.consent.renews()):
 			return Connection{}, errConnectionNotFound()
 		case !errors.Is(err, ErrNotFound):
 			return Connection{}, internal("finding the connection", err)
@@ -60,6 +60,9 @@ func (s *Service) saveGrant(ctx context.Context, p Platform, g Grant, to destina
 		}
 	}
 }
+
+// renews reports whether the consent is for existing connections alone.
+func (c *consent) renews() bool { return c != nil && c.record.ConnectionID != "" }
 
 // createConnection creates a connection; ErrConflict if the owner has one to
 // that account.

@@ -59,17 +59,21 @@ func accountIDs(grants []Grant) []string {
 }
 
 // savePart saves one part: the first grant of a consent alone, since it spends the
-// link. An account that the platform does not give is left out. What is saved beside
-// an error counts.
+// link. An account that the platform does not give is left out, and so is one whose
+// connection ended meanwhile. What is saved beside an error counts.
 func (c *consent) savePart(ctx context.Context, part []Grant, target *Connection, many bool) error {
 	saved, problems := make([]Connection, len(part)), make([]error, len(part))
 	save := func(i int, target *Connection) {
 		saved[i], problems[i] = c.saveInTime(ctx, part[i], c.destination(target))
+		if target == nil && errors.Is(problems[i], ConnectionNotFound) {
+			problems[i] = errDisconnected
+		}
 	}
+	skipped := func(i int) bool { return leavesOut(part[i], problems[i]) || errors.Is(problems[i], errDisconnected) }
 	alone, began := 0, c.Now()
 	for alone < len(part) && (!many || !c.record.Spent) {
 		save(alone, target)
-		if problems[alone] != nil && !leavesOut(part[alone], problems[alone]) {
+		if problems[alone] != nil && !skipped(alone) {
 			break
 		}
 		alone, target = alone+1, nil
@@ -88,12 +92,20 @@ func (c *consent) savePart(ctx context.Context, part []Grant, target *Connection
 			c.record.LeftOut++
 			c.Log.WarnContext(ctx, "an account of a consent was left out", "platform", string(c.record.Platform), "error", problems[i])
 			problems[i] = nil
+		case errors.Is(problems[i], errDisconnected):
+			c.record.Accounts, c.selected = c.record.Accounts-1, c.selected-1
+			c.disconnected, problems[i] = errConnectionNotFound(), nil
 		case problems[i] == nil && connection.ID != "":
 			c.noteSaved(connection)
 		}
 	}
 	return first(problems)
 }
+
+// errDisconnected says that the operator ended the connection of an account while a
+// consent was being saved on it: what is deleted stays deleted (I10). The other accounts
+// are saved. It never leaves the service.
+var errDisconnected = errors.New("the connection ended meanwhile")
 
 // leavesOut reports whether err says that the platform does not give an account that
 // the list of accounts named.

@@ -1,0 +1,87 @@
+package connector_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/sandbox"
+)
+
+// A consent replaces what the person granted before, also where nothing is saved of it.
+// The connections that it ended are marked at once, or asked soon where the platform does
+// not say which they are.
+func TestCoverage_NothingSaved(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		link   func(c connector.Connection) connector.LinkRequest
+		choice func(pages []string) sandbox.Choice
+		before func(t *testing.T, b *bench, link string)
+		want   error
+	}{
+		"other_account": {
+			link: func(c connector.Connection) connector.LinkRequest {
+				return connector.LinkRequest{Owner: "acme", ConnectionID: c.ID}
+			},
+			choice: func(pages []string) sandbox.Choice { return sandbox.Choice{Pages: pages[2:]} },
+			want:   connector.AccountMismatch,
+		},
+		"link_ended": {
+			choice: func(pages []string) sandbox.Choice { return sandbox.Choice{Pages: pages[2:]} },
+			before: func(t *testing.T, b *bench, link string) {
+				if err := b.EndLink(t.Context(), link); err != nil {
+					t.Fatal(err)
+				}
+			},
+			want: connector.LinkGone,
+		},
+		"no_page":            {choice: func([]string) sandbox.Choice { return sandbox.Choice{Pages: []string{}} }, want: connector.AccessDenied},
+		"required_permission": {choice: func([]string) sandbox.Choice { return sandbox.Choice{Untick: []string{"pages_show_list"}} }, want: connector.ScopeMissing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			pages := b.pageIDs()
+			first, err := b.Callback(t.Context(), b.consentedTo(t, connector.LinkRequest{Platform: "facebook", Owner: "acme"}, sandbox.Choice{Pages: pages[:2]}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.clock.Advance(time.Minute)
+			r := connector.LinkRequest{Owner: "globex"}
+			if test.link != nil {
+				r = test.link(first.Connections[0])
+			}
+			r.Platform = "facebook"
+			m, err := b.MintLink(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request, err := b.consent(t.Context(), "facebook", connector.NewSecret(m.URL.Reveal()[len(publicURL+"/connect/"):]), test.choice(pages))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.before != nil {
+				test.before(t, b, m.ID)
+			}
+			if _, err := b.Callback(t.Context(), request); !errors.Is(err, test.want) {
+				t.Fatalf("%v, want %v", err, test.want)
+			}
+			for _, item := range b.queue.Drain() {
+				if _, err := b.HandleDue(t.Context(), item); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, c := range first.Connections {
+				works := true
+				fresh := b.connection(t, c.ID)
+				if _, err := b.Verify(t.Context(), c.ID); err != nil {
+					works = false
+				}
+				if marked := fresh.Status == connector.NeedsReauth; marked == works {
+					t.Errorf("%s is %s (%s), and works: %v", c.AccountID, fresh.Status, fresh.StatusReason, works)
+				}
+			}
+		})
+	}
+}
