@@ -36,7 +36,7 @@ func TestCoverage_NothingSaved(t *testing.T) {
 			},
 			want: connector.LinkGone,
 		},
-		"no_page":            {choice: func([]string) sandbox.Choice { return sandbox.Choice{Pages: []string{}} }, want: connector.AccessDenied},
+		"no_page":             {choice: func([]string) sandbox.Choice { return sandbox.Choice{Pages: []string{}} }, want: connector.AccessDenied},
 		"required_permission": {choice: func([]string) sandbox.Choice { return sandbox.Choice{Untick: []string{"pages_show_list"}} }, want: connector.ScopeMissing},
 	} {
 		t.Run(name, func(t *testing.T) {

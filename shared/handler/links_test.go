@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -413,8 +414,11 @@ func TestLinks_Pages(t *testing.T) {
 	s := newStack(t)
 	choice := s.rich(2000)
 	id, path := s.mint(t, map[string]any{"platform": "facebook", "owner": "acme", "return_url": returnURL})
+	var mu sync.Mutex // several accounts are saved at once
 	largest, most := 0, 0
 	s.hook(func(_ context.Context, call connectortest.Call, next func() error) error {
+		mu.Lock()
+		defer mu.Unlock()
 		most = max(most, len(call.Change.Put)+len(call.Change.Replace)+len(call.Change.Drop))
 		for _, ticket := range call.Change.Put {
 			largest = max(largest, len(ticket.Body))
