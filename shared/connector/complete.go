@@ -470,11 +470,15 @@ func (c *consent) wait(ctx context.Context) error {
 	}
 }
 
-// lose ends a consent whose link is gone. Where another tab connected the same
+// lose ends a consent whose link is gone. What was saved before EndLink was called stays.
+// Where another tab connected the same
 // person, the grant is discarded: to revoke it would end that connection, too.
 // Otherwise it is revoked: later, since the index of persons may not show another
 // connection of this person yet.
 func (c *consent) lose(ctx context.Context) error {
+	if len(c.savedIDs) > 0 {
+		return c.recordSaved(ctx, errLinkEnded())
+	}
 	winner, err := c.winner(ctx)
 	if err != nil {
 		return c.postpone(ctx, err)

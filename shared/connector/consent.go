@@ -154,14 +154,17 @@ func (r consentRecord) answered() bool {
 }
 
 // handedOver reports whether the worker saves the other accounts of the consent.
-func (r consentRecord) handedOver() bool {
-	return r.Phase == consentRedeemed && r.Selected && r.Spent && r.Holder == "" && r.RetryAt.IsZero()
+func (r consentRecord) handedOver() bool { return r.queued() && r.Selected && r.Spent }
+
+// queued reports whether the consent was left to the worker.
+func (r consentRecord) queued() bool {
+	return r.Phase == consentRedeemed && r.Holder == "" && r.RetryAt.IsZero()
 }
 
 // dueAt is when the sweep should continue the consent; zero: never.
 func (r consentRecord) dueAt() time.Time {
 	switch {
-	case r.handedOver():
+	case r.queued():
 		return r.Until
 	case r.Phase == consentTaken, r.Phase == consentRedeemed:
 		return clamp(r.RetryAt, r.Until.Add(consentSlack), time.Time{})

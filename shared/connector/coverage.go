@@ -37,24 +37,25 @@ func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error 
 	if len(gone) == 0 {
 		return nil
 	}
-	if remaining(ctx) < AnswerReserve {
-		return errUnfinished()
-	}
 	problems, slots := make([]error, len(gone)), 1
 	if len(gone) > saveRate {
 		slots = saveSlots
 	}
 	c.inParallel(len(gone), slots, func(i int) {
-		if known {
+		switch {
+		case remaining(ctx) < AnswerReserve:
+			problems[i] = errUnfinished()
+		case known:
 			_, problems[i] = c.applyNoticeTo(ctx, gone[i], c.replaced())
-		} else {
+		default:
 			problems[i] = c.checkSoon(ctx, gone[i])
 		}
 	})
-	if !known {
+	err := first(problems)
+	if err == nil && !known {
 		c.enqueueChecks(ctx, gone)
 	}
-	return first(problems)
+	return err
 }
 
 // checkPerson marks the connections of the person whose consent gave access to no

@@ -213,10 +213,7 @@ func (w *largeWorld) invoke(t *testing.T, timeout time.Duration, call func(ctx c
 var errFunctionCrashed = errors.New("the function crashed")
 
 func (w *largeWorld) run(t *testing.T) {
-	app := connector.App{ClientID: "client", ClientSecret: connector.NewSecret("made-up-secret")}
-	if _, err := w.service.PutApp(t.Context(), "portfolio", app); err != nil {
-		t.Fatal(err)
-	}
+	w.putApp(t)
 	if w.before > 0 {
 		all := w.accounts
 		w.accounts = w.before
@@ -227,15 +224,103 @@ func (w *largeWorld) run(t *testing.T) {
 	w.check(t)
 }
 
-// consent takes the person through a consent, and runs the worker and the sweep until the
-// link is connected.
-func (w *largeWorld) consent(t *testing.T, request connector.LinkRequest) {
+// A link is ended while the worker still saves the accounts of its consent. It saves no
+// more of them; what was connected stays, and the link lists it.
+func TestEndLink_WhileTheWorkerSaves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newLargeWorld(largeConsent{accounts: largeAccounts})
+		w.putApp(t)
+		request := connector.LinkRequest{Platform: "portfolio", Owner: "acme", ReturnURL: returnURL}
+		link, callback := w.begin(t, request)
+		if err := w.browse(t, request, callback); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.service.EndLink(t.Context(), link.ID); err != nil {
+			t.Fatal(err)
+		}
+		before := len(w.vault.Names("connections/"))
+		for range 200 {
+			w.work(t)
+		}
+		state, err := w.service.ShowLink(t.Context(), link.ID, "", 100)
+		if err != nil || state.Status != connector.LinkFailed || state.Failure != connector.LinkGone || state.Reason != "ended_by_operator" {
+			t.Errorf("the link is %s (%s, %s), %v", state.Status, state.Failure, state.Reason, err)
+		}
+		if n := len(w.vault.Names("connections/")); before == 0 || n > before+10 || state.Connected != n {
+			t.Errorf("%d accounts were connected before, %d now; the link says %d", before, n, state.Connected)
+		}
+		if _, err := w.service.Callback(t.Context(), callback); !errors.Is(err, connector.LinkGone) {
+			t.Errorf("the browser, again: %v", err)
+		}
+	})
+}
+
+// A person whose Pages several owners have consents to few of them. To mark the others
+// takes longer than the browser waits: the worker marks the rest.
+func TestCoverage_Large(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newLargeWorld(largeConsent{accounts: largeAccounts})
+		w.putApp(t)
+		owners := []string{"acme", "beta", "gamma", "delta"}
+		for _, owner := range owners {
+			w.consent(t, connector.LinkRequest{Platform: "portfolio", Owner: owner})
+		}
+		w.accounts, w.answered = 20, 0
+		time.Sleep(time.Hour)
+		request := connector.LinkRequest{Platform: "portfolio", Owner: "omega", ReturnURL: returnURL}
+		_, callback := w.begin(t, request)
+		if err := w.browse(t, request, callback); err != nil && !errors.Is(err, connector.PlatformUnavailable) {
+			t.Error(err)
+		}
+		if w.answered > 25*time.Second {
+			t.Errorf("answered after %v", w.answered)
+		}
+		for range 10 {
+			w.work(t)
+		}
+		for _, owner := range owners {
+			active := 0
+			for cursor := ""; ; {
+				page, next, err := w.service.Connections(t.Context(), connector.Filter{Owner: owner, Status: connector.Active}, cursor, 100)
+				if err != nil {
+					t.Fatal(err)
+				}
+				active += len(page)
+				if cursor = next; cursor == "" {
+					break
+				}
+			}
+			if active != w.accounts {
+				t.Errorf("%s has %d connections that work, want %d", owner, active, w.accounts)
+			}
+		}
+	})
+}
+
+// putApp stores the app of the platform.
+func (w *largeWorld) putApp(t *testing.T) {
+	app := connector.App{ClientID: "client", ClientSecret: connector.NewSecret("made-up-secret")}
+	if _, err := w.service.PutApp(t.Context(), "portfolio", app); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// begin mints a link, opens it, and returns what the browser brings back.
+func (w *largeWorld) begin(t *testing.T, request connector.LinkRequest) (link connector.MintedLink, callback connector.CallbackRequest) {
 	link, err := w.service.MintLink(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.began = time.Now()
-	callback := w.open(t, link)
+	return link, w.open(t, link)
+}
+
+// consent takes the person through a consent, and runs the worker and the sweep until the
+// link is connected.
+func (w *largeWorld) consent(t *testing.T, request connector.LinkRequest) {
+	link, callback := w.begin(t, request)
 	// The browser reloads until it has an answer.
 	for {
 		err := w.browse(t, request, callback)

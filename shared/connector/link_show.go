@@ -83,7 +83,8 @@ func (s *Service) ShowLink(ctx context.Context, id, cursor string, limit int) (L
 
 // EndLink ends a link: nobody can open it any more, an authorization that is
 // under way ends in LinkGone, and a consent that waits for its confirmation
-// cannot be confirmed. What was connected stays. To end a link twice is no error.
+// cannot be confirmed. What was connected stays, and of a consent with many accounts
+// the worker connects no more. To end a link twice is no error.
 //
 // It fails with ConnectionNotFound for an unknown link and for another owner's.
 func (s *Service) EndLink(ctx context.Context, id string) error {
@@ -122,6 +123,11 @@ func (s *Service) ownLink(ctx context.Context, id string) (linkStatus, error) {
 		return linkStatus{}, errNoSuchLink()
 	}
 	return l, err
+}
+
+// errLinkEnded says that EndLink was called while the accounts of a consent were saved.
+func errLinkEnded() error {
+	return &Error{Code: LinkGone, Reason: reasonEndedByOperator, Message: "this link was ended: ask for a new one"}
 }
 
 func errNoSuchLink() error { return &Error{Code: ConnectionNotFound, Message: "no such link"} }

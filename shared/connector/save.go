@@ -148,7 +148,8 @@ func (c *consent) noteSaved(connection Connection) {
 	}
 }
 
-// recordProgress records what was saved so far, with the link.
+// recordProgress records what was saved so far, with the link. LinkGone: EndLink was
+// called.
 func (c *consent) recordProgress(ctx context.Context) error {
 	next := c.record
 	next.Person = c.person()
@@ -159,6 +160,9 @@ func (c *consent) recordProgress(ctx context.Context) error {
 	err = c.changeLinkWith(ctx, c.record.Link, func(l *linkStatus, change *Change) error {
 		if l.By != c.id || l.Phase != linkSpent {
 			return errUnchanged
+		}
+		if l.Ended {
+			return errLinkEnded()
 		}
 		change.Overwrite = pages
 		l.Accounts, l.Saved, l.LeftOut = c.record.Accounts-c.record.LeftOut, len(c.savedIDs), c.record.LeftOut
@@ -208,6 +212,9 @@ func (c *consent) handOver(ctx context.Context) error {
 		err = c.recordProgress(ctx)
 	} else {
 		err = c.write(ctx, c.record, Change{})
+	}
+	if errors.Is(err, LinkGone) {
+		return c.lose(ctx)
 	}
 	if err != nil {
 		return err
