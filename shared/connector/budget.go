@@ -15,6 +15,7 @@ type BudgetName string
 const (
 	StartsPerLink         BudgetName = "starts_per_link"
 	ExchangesPerLink      BudgetName = "exchanges_per_link"
+	ListingsPerLink       BudgetName = "listings_per_link"
 	AccountsPerConsent    BudgetName = "accounts_per_consent"
 	LinksPerOwner         BudgetName = "links_per_owner"
 	ExchangesPerOwner     BudgetName = "exchanges_per_owner"
@@ -40,6 +41,7 @@ func Budgets() []Budget {
 	return []Budget{
 		{StartsPerLink, 30, authorizationLife},    // states, which live that long
 		{ExchangesPerLink, 10, authorizationLife}, // calls with the client secret, for codes that may be made up
+		{ListingsPerLink, 30, authorizationLife},  // lists of accounts to choose from, each of which may be many calls
 		{AccountsPerConsent, 2000, 0},             // secrets, of one consent or import
 		{LinksPerOwner, 20_000, day},
 		{ExchangesPerOwner, 10_000, day}, // over all links of the owner

@@ -194,9 +194,8 @@ func (c *consent) proceed(ctx context.Context, r CallbackRequest) error {
 	if refusal := c.refusal(r); refusal != nil {
 		return c.fail(ctx, refusal, nil)
 	}
-	switch {
-	case c.record.Confirm && c.authorization.ReturnURL == "":
-		return c.fail(ctx, Invalid("return_url", "there is none that the confirmation could be sent to"), nil)
+	if c.record.Confirm && c.authorization.ReturnURL == "" {
+		return c.fail(ctx, errNowhereToConfirm(), nil)
 	}
 	if err := c.redeem(ctx, r.Code); err != nil {
 		return c.fail(ctx, internal("exchanging the code", err), nil)
@@ -313,6 +312,8 @@ func (c *consent) answer(ctx context.Context, r CallbackRequest, result Callback
 		result.Choices, err = c.choices(ctx)
 		result.ChooseBefore = c.record.ConfirmBefore
 		return result, err
+	case c.record.Confirm && c.authorization.ReturnURL == "":
+		return result, errNowhereToConfirm()
 	case c.record.Confirm:
 		result.Confirmation, err = deriveConfirmation(r.State, r.browser(c.secure()))
 		return result, err
@@ -355,6 +356,11 @@ func (c *consent) savedByLink(ctx context.Context) (Saved, error) {
 			return Saved{}, internal("waiting for a consent", err)
 		}
 	}
+}
+
+// errNowhereToConfirm says that the origin of the return URL was removed meanwhile.
+func errNowhereToConfirm() error {
+	return Invalid("return_url", "there is none that the confirmation could be sent to")
 }
 
 func errStateInvalid() error {

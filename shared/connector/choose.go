@@ -114,6 +114,11 @@ func (c *consent) selectByID(ctx context.Context, field string, ids []string) er
 // far: all, those that the person chose, or those that a re-authorization renews. It
 // also returns the connections of the person.
 func (c *consent) selectable(ctx context.Context) ([]Grant, []Connection, error) {
+	if c.listed == nil {
+		if err := c.spend(ctx, c.chargeLink(ListingsPerLink, c.record.Link)); err != nil {
+			return nil, nil, err
+		}
+	}
 	grants, err := c.grants(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -33,6 +33,17 @@ var budgetCases = []struct {
 		link := s.link(t, map[string]any{"platform": "youtube", "owner": owner, "expires_in": 3600, "confirm": false})
 		return func() reply { return s.madeUpCode(t, link) }
 	}, exchanges},
+	{connector.ListingsPerLink, 10 * time.Minute, func(t *testing.T, s *stack, owner string) func() reply {
+		callback, cookie := s.authorize(t, s.link(t, map[string]any{"platform": "youtube", "owner": owner, "choose": true}), sandbox.Choice{})
+		s.do(t, http.MethodGet, callback, withCookie(cookie))
+		return func() reply { return s.do(t, http.MethodGet, callback, withCookie(cookie)) }
+	}, func(s *stack) int { return s.sandbox.Count("youtube", "channels") }},
+	{connector.ListingsPerLink, 10 * time.Minute, func(t *testing.T, s *stack, owner string) func() reply {
+		confirmation := s.hold(t, "youtube", owner, sandbox.Choice{})
+		return func() reply {
+			return s.do(t, http.MethodPost, "/connections/confirm", withJSON(t, map[string]any{"confirmation": confirmation, "owner": owner, "list": true}))
+		}
+	}, func(s *stack) int { return s.sandbox.Count("youtube", "channels") }},
 	{connector.ExchangesPerOwner, day, func(t *testing.T, s *stack, owner string) func() reply {
 		return func() reply {
 			return s.madeUpCode(t, s.link(t, map[string]any{"platform": "youtube", "owner": owner}))

@@ -112,6 +112,32 @@ func TestChoose_Refused(t *testing.T) {
 	s.do(t, http.MethodPost, "/links", withJSON(t, map[string]any{"platform": "facebook", "owner": "acme", "choose": true, "connection_id": s.connections(t)[0]["id"]})).refused(t, 400, connector.InvalidRequest)
 }
 
+// A policy cannot name an IPv6 address, so that it allows the scheme.
+func TestChoose_ReturnsToIPv6(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.service.ReturnOrigins = []string{"http://[::1]:3000"}
+	page, _, _ := s.choosing(t, map[string]any{"return_url": "http://[::1]:3000/done"})
+	if policy := page.Headers["content-security-policy"]; !strings.Contains(policy, "form-action 'self' http:;") {
+		t.Errorf("policy %q", policy)
+	}
+}
+
+// The operator removes the origin of a return URL while a person chooses, or while the
+// product is to confirm: there is nowhere to send the confirmation.
+func TestChoose_ReturnOriginRemoved(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	_, state, cookie := s.choosing(t, map[string]any{"return_url": returnURL, "confirm": true})
+	s.service.ReturnOrigins = nil
+	for range 2 {
+		got := s.choose(t, state, cookie, s.firstPages()[0].ID)
+		if got.StatusCode != 400 || got.Headers["location"] != "" {
+			t.Errorf("status %d, location %q", got.StatusCode, got.Headers["location"])
+		}
+	}
+}
+
 // The name of a Page that no list of Facebook names is on the page, too.
 func TestChoose_UnlistedPage(t *testing.T) {
 	t.Parallel()

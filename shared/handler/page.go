@@ -78,7 +78,7 @@ func (h *Handler) choicePage(status int, r *request, state connector.Secret, res
 	if err != nil {
 		return answer{}, err
 	}
-	a.forms = strings.TrimSpace("'self' " + originOf(result.ReturnURL))
+	a.forms = strings.TrimSpace("'self' " + formSource(result.ReturnURL))
 	name := connector.BrowserCookie(state, h.secure)
 	if lifetime := result.ChooseBefore.Sub(h.service.Now()); lifetime > 0 {
 		a.cookies = []string{setCookie(name, r.cookie(name), lifetime, h.secure)}
@@ -86,11 +86,17 @@ func (h *Handler) choicePage(status int, r *request, state connector.Secret, res
 	return a, nil
 }
 
-// originOf returns the origin of a return URL, or "".
-func originOf(returnURL string) string {
+// formSource returns what a policy for forms names so that they may lead to a return
+// URL: its origin, or "". A policy cannot name an IPv6 address
+// (https://github.com/w3c/webappsec/issues/49, read 2026-11-25). Its scheme is named
+// then.
+func formSource(returnURL string) string {
 	u, err := url.Parse(returnURL)
-	if err != nil || u.Host == "" {
+	switch {
+	case err != nil || u.Host == "":
 		return ""
+	case strings.HasPrefix(u.Host, "["):
+		return u.Scheme + ":"
 	}
 	return u.Scheme + "://" + u.Host
 }
