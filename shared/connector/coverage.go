@@ -34,28 +34,49 @@ func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error 
 	gone := slices.DeleteFunc(slices.Clone(theirs), func(other Connection) bool {
 		return ids[other.AccountID] || !c.mayHaveEnded(other)
 	})
-	if len(gone) == 0 {
-		return nil
-	}
 	problems, slots := make([]error, len(gone)), 1
 	if len(gone) > saveRate {
 		slots = saveSlots
 	}
+	asked := make([]bool, len(gone))
 	c.inParallel(len(gone), slots, func(i int) {
-		switch {
-		case remaining(ctx) < AnswerReserve:
+		if remaining(ctx) < AnswerReserve {
 			problems[i] = errUnfinished()
-		case known:
-			_, problems[i] = c.applyNoticeTo(ctx, gone[i], c.replaced())
-		default:
-			problems[i] = c.checkSoon(ctx, gone[i])
+			return
 		}
+		asked[i], problems[i] = c.markEnded(ctx, gone[i], known)
 	})
-	err := first(problems)
-	if err == nil && !known {
-		c.enqueueChecks(ctx, gone)
+	if err := first(problems); err != nil {
+		return err
 	}
-	return err
+	var due []Connection
+	for i, other := range gone {
+		if asked[i] {
+			due = append(due, other)
+		}
+	}
+	c.enqueueChecks(ctx, due)
+	return nil
+}
+
+// markEnded marks a connection that the consent ended, where the platform said so, or
+// makes it due. asked reports the latter. A consent to an app that the operator replaced
+// since is another authorization, which stays.
+func (c *consent) markEnded(ctx context.Context, other Connection, known bool) (asked bool, err error) {
+	if !known || other.Client != "" {
+		return true, c.checkSoon(ctx, other)
+	}
+	creds, _, err := c.CredentialStore.Latest(ctx, other.credentialsKey(), other.Credentials)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return true, c.checkSoon(ctx, other)
+	case err != nil:
+		return false, internal("reading credentials", err)
+	case creds.ClientID != c.credentials.ClientID:
+		return false, nil
+	}
+	_, err = c.applyNoticeTo(ctx, other, c.replaced())
+	return false, err
 }
 
 // checkPerson marks the connections of the person whose consent gave access to no
@@ -72,9 +93,11 @@ func (c *consent) checkPerson(ctx context.Context, grants []Grant) error {
 }
 
 // mayHaveEnded reports whether the consent can have ended the tokens of a connection:
-// they are of the operator's app, and were not issued since the code was redeemed.
+// they are of the operator's app, as far as the record tells, and were not issued since
+// the code was redeemed.
 func (c *consent) mayHaveEnded(other Connection) bool {
-	return other.Status == Active && other.Client == breakerClient(c.platform, other.Owner, c.credentials) &&
+	imported := breakerClient(c.platform, other.Owner, Credentials{}) // without a client of its own
+	return other.Status == Active && (other.Client == "" || other.Client == imported) &&
 		other.ConsentID != c.name() && !c.replaced().precedes(other)
 }
 
@@ -102,6 +125,9 @@ func (s *Service) checkSoon(ctx context.Context, c Connection) error {
 // enqueueChecks queues connections that are due. What the queue does not take, the
 // sweep does.
 func (c *consent) enqueueChecks(ctx context.Context, due []Connection) {
+	if len(due) == 0 {
+		return
+	}
 	keys := make([]RecordKey, len(due))
 	for i, connection := range due {
 		keys[i] = RecordKey{Kind: ConnectionKind, ID: string(connection.ID)}

@@ -85,3 +85,48 @@ func TestCoverage_NothingSaved(t *testing.T) {
 		})
 	}
 }
+
+// An imported Page token of the operator's app ends with the grant, too: the platform is
+// asked. One that was authorized for another app stays.
+func TestCoverage_Apps(t *testing.T) {
+	t.Parallel()
+	t.Run("imported", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		pages := b.pageIDs()
+		file := b.elsewhere(t, "facebook", sandbox.Choice{Pages: pages[:1]})
+		imported, err := b.Import(t.Context(), connector.ImportRequest{Platform: "facebook", Owner: "acme", Credentials: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.clock.Advance(time.Minute)
+		if _, err := b.Callback(t.Context(), b.consentedTo(t, connector.LinkRequest{Platform: "facebook", Owner: "globex"}, sandbox.Choice{Pages: pages[1:2]})); err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range b.queue.Drain() {
+			if _, err := b.HandleDue(t.Context(), item); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c := b.connection(t, imported.Connections[0].ID); c.Status != connector.NeedsReauth {
+			t.Errorf("the imported connection is %s", c.Status)
+		}
+	})
+	t.Run("of_the_app_before", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		pages := b.pageIDs()
+		first, err := b.Callback(t.Context(), b.consentedTo(t, connector.LinkRequest{Platform: "facebook", Owner: "acme"}, sandbox.Choice{Pages: pages[:1]}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.clock.Advance(time.Minute)
+		b.replaceClient(t, "facebook")
+		if _, err := b.Callback(t.Context(), b.consentedTo(t, connector.LinkRequest{Platform: "facebook", Owner: "globex"}, sandbox.Choice{Pages: pages[1:2]})); err != nil {
+			t.Fatal(err)
+		}
+		if c := b.connection(t, first.Connections[0].ID); c.Status != connector.Active {
+			t.Errorf("the connection of the app before is %s (%s)", c.Status, c.StatusReason)
+		}
+	})
+}
