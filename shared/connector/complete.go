@@ -14,8 +14,11 @@ import (
 // sweep use it. Each step can be done again by another caller after a crash.
 
 // resume continues a consent whose holder crashed or gave up. errLate: another
-// caller does.
+// caller does. A consent in a phase that is unknown is left to the next release.
 func (c *consent) resume(ctx context.Context) error {
+	if c.record.Phase != consentTaken && c.record.Phase != consentRedeemed {
+		return errUnfinished()
+	}
 	if err := c.acquire(ctx); err != nil {
 		return err
 	}

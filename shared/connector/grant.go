@@ -502,7 +502,7 @@ func (s *Service) hasConsent(ctx context.Context, platform Name, user string) (b
 		case errors.Is(err, ErrNotFound):
 		case err != nil:
 			return false, err
-		case c.record.Phase == consentRedeemed, c.record.Phase == consentChoosing, c.record.Phase == consentWaiting:
+		case c.record.Phase != consentDone:
 			return true, nil
 		}
 	}
