@@ -91,3 +91,45 @@ func TestDisconnect_WhileThePersonChooses(t *testing.T) {
 		t.Errorf("%d revocations, and the person cannot choose: %v", b.revocations("facebook"), err)
 	}
 }
+
+// The link of a consent from which nobody chose in time says so, unless another person is
+// on the way.
+func TestService_Choose_LateLink(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		after time.Duration // the consent
+		want  connector.LinkStatus
+	}{
+		"alone":               {0, connector.LinkFailed},
+		"another_is_choosing": {9 * time.Minute, connector.LinkUnderWay},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			m, err := b.MintLink(t.Context(), connector.LinkRequest{Platform: "facebook", Owner: "acme", Choose: true, ExpiresIn: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin := func() {
+				request, err := b.consent(t.Context(), "facebook", connector.NewSecret(m.URL.Reveal()[len(publicURL+"/connect/"):]), allowed)
+				if err == nil {
+					_, err = b.Callback(t.Context(), request)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			begin()
+			if test.after > 0 {
+				b.clock.Advance(test.after)
+				begin()
+			}
+			b.clock.Advance(confirmationEnd - test.after)
+			b.sweep(t)
+			state, err := b.ShowLink(t.Context(), m.ID, "", 1)
+			if err != nil || state.Status != test.want || test.want == connector.LinkFailed && (state.Failure != connector.AccessDenied || state.Reason != "not_chosen") {
+				t.Errorf("the link is %s (%s, %s), %v", state.Status, state.Failure, state.Reason, err)
+			}
+		})
+	}
+}

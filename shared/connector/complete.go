@@ -701,12 +701,16 @@ func (s *Service) continueConsent(ctx context.Context, key RecordKey) (DueResult
 func (c *consent) expire(ctx context.Context) error {
 	next := c.record
 	next.Phase, next.Until = consentDone, c.Now().UTC().Add(recordWithin)
-	next.Failure = newConsentFailure(&Error{Code: LinkGone, Reason: reasonNotConfirmed, Message: "the authorization was not confirmed in time: ask for a new link"})
+	failure := &Error{Code: LinkGone, Reason: reasonNotConfirmed, Message: "the authorization was not confirmed in time: ask for a new link"}
 	if c.record.Phase == consentChoosing {
-		next.Failure = newConsentFailure(&Error{Code: AccessDenied, Reason: reasonNotChosen, Message: "no account was chosen in time: open the link again"})
+		failure = &Error{Code: AccessDenied, Reason: reasonNotChosen, Message: "no account was chosen in time: open the link again"}
 	}
+	next.Failure = newConsentFailure(failure)
 	if err := c.write(ctx, next, Change{}); err != nil {
 		return err
+	}
+	if l, _, err := c.readLinkStatus(ctx, linkID(c.record.Link)); err == nil && !c.Now().Before(l.Until) { // else another person is on the way
+		c.recordFailure(ctx, c.record.Authorization, failure)
 	}
 	return c.revokeLater(ctx)
 }
