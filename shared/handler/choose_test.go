@@ -196,6 +196,7 @@ func TestConfirm_SomeAccounts(t *testing.T) {
 	}
 	post(map[string]any{"account_ids": []string{pages[0].ID, "1"}}).refused(t, 400, connector.InvalidRequest)
 	post(map[string]any{"account_ids": []string{}}).refused(t, 400, connector.InvalidRequest)
+	post(map[string]any{"account_ids": nil}).refused(t, 400, connector.InvalidRequest)
 	post(map[string]any{"account_ids": []string{pages[0].ID}, "list": true}).refused(t, 400, connector.InvalidRequest)
 
 	post(map[string]any{"account_ids": []string{pages[2].ID, pages[0].ID}}).decode(t, 200, &struct{}{})
@@ -227,5 +228,74 @@ func TestChoose_ThenConfirm(t *testing.T) {
 	s.confirm(t, confirmation, "acme").decode(t, 200, &struct{}{})
 	if n := len(s.connections(t)); n != 2 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// Nothing that a stranger or a broken client sends to the route of the choice connects
+// anything, and no answer repeats it. The person can still choose afterwards.
+func TestChoose_Hostile(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	_, state, cookie := s.choosing(t, nil)
+	id := s.firstPages()[0].ID
+	const marker = "marker-of-the-attacker"
+	form := func(pairs ...string) string { return strings.Join(pairs, "&") }
+	for name, row := range map[string]struct {
+		path, kind, body, cookie string
+		want                     int
+	}{
+		"another platform":   {"/oauth/youtube/choose", formType, form("state="+state, "account_id="+id), cookie, 400},
+		"unknown platform":   {"/oauth/" + marker + "/choose", formType, form("state="+state, "account_id="+id), cookie, 400},
+		"without cookie":     {"", formType, form("state="+state, "account_id="+id), "", 400},
+		"without state":      {"", formType, form("account_id=" + id), cookie, 400},
+		"state twice":        {"", formType, form("state="+state, "state="+state, "account_id="+id), cookie, 400},
+		"long state":         {"", formType, form("state="+strings.Repeat("s", 4000), "account_id="+id), cookie, 400},
+		"markup":             {"", formType, form("state="+state, "account_id="+url.QueryEscape("<script>"+marker+"</script>")), cookie, 400},
+		"control characters": {"", formType, form("state="+state, "account_id="+marker+"%00%0d%0aset-cookie:x"), cookie, 400},
+		"not UTF-8":          {"", formType, form("state="+state, "account_id=%ff%fe"+marker), cookie, 400},
+		"one of two unknown": {"", formType, form("state="+state, "account_id="+id, "account_id="+marker), cookie, 400},
+		"empty id":           {"", formType, form("state="+state, "account_id="+id, "account_id="), cookie, 400},
+		"another parameter":  {"", formType, form("state="+state, "account_id="+id, marker+"=1"), cookie, 400},
+		"malformed form":     {"", formType, form("state="+state, "account_id=%zz"), cookie, 400},
+		"large form":         {"", formType, form("state="+state, strings.Repeat("account_id="+id+"&", 4000)), cookie, 400},
+		"many unknown ids":   {"", formType, form("state="+state, strings.Repeat("account_id=1&", 2001)), cookie, 400},
+		"text":               {"", "text/plain", form("state="+state, "account_id="+id), cookie, 400},
+		"JSON list":          {"", "application/json", `["` + state + `"]`, cookie, 400},
+		"JSON null":          {"", "application/json", `{"state":"` + state + `","account_ids":null}`, cookie, 400},
+		"JSON number":        {"", "application/json", `{"state":"` + state + `","account_ids":[` + id + `]}`, cookie, 400},
+		"JSON twice":         {"", "application/json", `{"state":"` + state + `","account_ids":[],"account_ids":["` + id + `"]}`, cookie, 400},
+	} {
+		for _, accept := range []string{browserUse, "application/json"} {
+			path := row.path
+			if path == "" {
+				path = "/oauth/facebook/choose"
+			}
+			got := s.do(t, http.MethodPost, path, withBody(row.kind, row.body), withCookie(row.cookie), with("accept", accept))
+			if got.StatusCode != row.want || strings.Contains(got.Body, marker) || got.Headers["location"] != "" || len(s.connections(t)) != 0 {
+				t.Errorf("%s (%s): status %d, location %q, %d connections, body %.300s", name, accept, got.StatusCode, got.Headers["location"], len(s.connections(t)), got.Body)
+			}
+		}
+	}
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete} {
+		r, err := http.NewRequestWithContext(t.Context(), method, publicURL+"/oauth/facebook/choose?state="+state+"&account_id="+id, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Cookie", cookie)
+		got, err := s.roundTrip(t, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Body.Close()
+		if got.StatusCode != 405 || len(s.connections(t)) != 0 {
+			t.Errorf("%s: status %d", method, got.StatusCode)
+		}
+	}
+	if strings.Contains(s.logs.String(), marker) {
+		t.Error("the log has what the attacker sent")
+	}
+	s.clock.Advance(time.Minute)
+	if got := s.choose(t, state, cookie, id); got.StatusCode != 200 || len(s.connections(t)) != 1 {
+		t.Errorf("the person's choice: status %d, body %s", got.StatusCode, got.Body)
 	}
 }

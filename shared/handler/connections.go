@@ -125,7 +125,8 @@ func (h *Handler) confirm(ctx context.Context, c *call, r *request) (answer, err
 		return answer{}, err
 	}
 	confirmation, owner := o.secret("confirmation"), o.line("owner")
-	list, some := o.flag("list", false), o.states("account_ids")
+	list := o.flag("list", false)
+	_, some := o.fields["account_ids"] // also as null: of a product in which nothing was selected
 	accounts := o.list("account_ids")
 	switch {
 	case some && len(accounts) == 0:
