@@ -20,8 +20,11 @@ type accounts struct {
 	covered []string // see AccountList
 	next    string   // the cursor of the part to read; empty: all were read
 
-	index  map[string]int // of an account in grants
-	stored bool           // some parts are in the ticket
+	index map[string]int // of an account in grants
+	// readBefore is how many accounts callers before have stored, and stored says that
+	// some have.
+	readBefore int
+	stored     bool
 }
 
 // add adds a part of the list. Of two grants of one account the complete one counts.
@@ -122,6 +125,7 @@ func (c *consent) storeAccounts(ctx context.Context, all *accounts) {
 		next.AccountsStored = true
 		err = c.write(ctx, next, Change{Overwrite: []Ticket{ticket}})
 	}
+	c.progressed = c.progressed || err == nil && len(all.grants) > all.readBefore
 	if err != nil {
 		c.Log.WarnContext(ctx, "storing a part of the accounts of a consent", "platform", string(c.record.Platform), "error", err)
 	}
@@ -150,6 +154,7 @@ func (c *consent) readAccounts(ctx context.Context) (*accounts, error) {
 		all.index[a.ID] = len(all.grants)
 		all.grants = append(all.grants, c.granted(Grant{Account: Account(a), UserID: list.Person, Incomplete: true}))
 	}
+	all.readBefore = len(all.grants)
 	return all, nil
 }
 

@@ -214,6 +214,8 @@ type consent struct {
 	// resumed says that another call began the consent, and continued that the worker
 	// saves the rest of it.
 	resumed, continued bool
+	// progressed says that this caller listed or saved accounts.
+	progressed bool
 	// link is the status of the link as it was read, with its ticket.
 	link       linkStatus
 	linkTicket Ticket

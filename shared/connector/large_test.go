@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,6 +91,7 @@ type largeConsent struct {
 	incomplete      bool // the list has no tokens
 	choose, confirm bool
 	list            time.Duration // that one part of the list takes; zero: as any call
+	latency         time.Duration // of a call of the platform; zero: platformLatency
 	crashes         int           // of functions
 	seed            uint64
 }
@@ -113,6 +115,7 @@ type largeWorld struct {
 	began               time.Time
 	answered, connected time.Duration
 	crashed             int
+	calls               int // of the platform
 }
 
 func newLargeWorld(l largeConsent) *largeWorld {
@@ -299,6 +302,35 @@ func TestCoverage_Large(t *testing.T) {
 	})
 }
 
+// A platform that lists no part of the accounts in the time that a worker has is not
+// asked without end: the consent fails after a day of tries.
+func TestConsent_ListTooSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newLargeWorld(largeConsent{accounts: largeAccounts, list: time.Minute})
+		w.putApp(t)
+		request := connector.LinkRequest{Platform: "portfolio", Owner: "acme", ReturnURL: returnURL, ExpiresIn: connector.MaxLinkLife}
+		link, callback := w.begin(t, request)
+		if err := w.browse(t, request, callback); !errors.Is(err, connector.PlatformUnavailable) {
+			t.Fatal(err)
+		}
+		for time.Since(w.began) < 30*time.Hour {
+			_ = w.invoke(t, time.Minute, func(ctx context.Context) error { _, err := w.service.QueueDue(ctx); return err })
+			for n := 0; n < 10 && time.Since(w.began) < 30*time.Hour; n++ {
+				w.work(t)
+			}
+			time.Sleep(5 * time.Minute)
+		}
+		state, err := w.service.ShowLink(t.Context(), link.ID, "", 1)
+		if err != nil || state.Status != connector.LinkFailed {
+			t.Errorf("the link is %s (%s, %s), %v", state.Status, state.Failure, state.Reason, err)
+		}
+		if w.calls > 1000 {
+			t.Errorf("%d calls of the platform in a day", w.calls)
+		}
+	})
+}
+
 // putApp stores the app of the platform.
 func (w *largeWorld) putApp(t *testing.T) {
 	app := connector.App{ClientID: "client", ClientSecret: connector.NewSecret("made-up-secret")}
@@ -328,6 +360,9 @@ func (w *largeWorld) consent(t *testing.T, request connector.LinkRequest) {
 			break
 		}
 		if errors.Is(err, connector.StateInvalid) { // after ten minutes of crashes
+			if state, err := w.service.ShowLink(t.Context(), link.ID, "", 1); err != nil || state.Connected > 0 {
+				break
+			}
 			callback = w.open(t, link)
 			continue
 		}
@@ -532,7 +567,12 @@ func (portfolio) Token(_ connector.App, c connector.Credentials) (connector.Secr
 
 func (portfolio) AppKey(connector.App, connector.Credentials) string { return "" }
 
-func (portfolio) call() { time.Sleep(platformLatency) }
+func (p portfolio) call() {
+	p.w.mu.Lock()
+	p.w.calls++
+	p.w.mu.Unlock()
+	time.Sleep(cmp.Or(p.w.latency, platformLatency))
+}
 
 func (p portfolio) Redeem(context.Context, connector.App, connector.Authorization, connector.Secret) (connector.Credentials, error) {
 	p.call()
@@ -552,8 +592,10 @@ func (p portfolio) grant(n int) connector.Grant {
 	}
 }
 
-func (p portfolio) Accounts(_ context.Context, _ connector.App, c connector.Credentials, cursor string) (connector.AccountList, error) {
-	time.Sleep(max(platformLatency, p.w.list))
+func (p portfolio) Accounts(ctx context.Context, _ connector.App, c connector.Credentials, cursor string) (connector.AccountList, error) {
+	if connector.Sleep(ctx, max(platformLatency, p.w.list)) != nil {
+		return connector.AccountList{}, &connector.Error{Code: connector.PlatformUnavailable, Message: "no answer in time"}
+	}
 	if c.Fields.Get("user_token") != "long" {
 		return connector.AccountList{}, &connector.Error{Code: connector.Internal, Message: "not the lasting token"}
 	}

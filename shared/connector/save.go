@@ -139,7 +139,7 @@ func (c *consent) completeGrant(ctx context.Context, g Grant) (Grant, error) {
 
 // noteSaved notes that a connection was saved.
 func (c *consent) noteSaved(connection Connection) {
-	c.saved = append(c.saved, connection)
+	c.saved, c.progressed = append(c.saved, connection), true
 	if !slices.Contains(c.savedIDs, connection.ID) {
 		c.savedIDs = append(c.savedIDs, connection.ID)
 	}
@@ -201,8 +201,13 @@ func (c *consent) readProgress(ctx context.Context) error {
 }
 
 // handOver leaves the rest of the consent to the worker. Where the queue does not take
-// it, the sweep does. It returns errUnfinished where nothing was saved yet.
+// it, the sweep does. It returns errUnfinished where nothing was saved yet. A consent
+// that was continued and neither listed nor saved an account is postponed, so that a
+// platform which is too slow is not asked without end.
 func (c *consent) handOver(ctx context.Context) error {
+	if c.resumed && !c.progressed {
+		return c.postpone(ctx, errUnfinished())
+	}
 	err := c.readProgress(ctx)
 	if err != nil {
 		return err
