@@ -30,6 +30,7 @@ func TestConsent_Interleaved(t *testing.T) {
 		"disconnect": (*interleaved).disconnect,
 		"other_tab":  (*interleaved).otherTab,
 		"again":      (*interleaved).again,
+		"crash":      func(*interleaved, *testing.T) { panic(crash{}) },
 	}
 	for consent, request := range consents {
 		for action, act := range actions {
@@ -64,6 +65,7 @@ type interleaved struct {
 	before   connector.Connection
 	created  int             // connections
 	counters map[string]bool // of the budget of the owner
+	lost     bool            // the answer to the code, when the function crashed
 }
 
 func newInterleaved(t *testing.T, request connector.LinkRequest) *interleaved {
@@ -107,6 +109,7 @@ func newInterleaved(t *testing.T, request connector.LinkRequest) *interleaved {
 // browse takes the browser, and the product behind it, through the consent.
 func (i *interleaved) browse(t *testing.T, s *connector.Service) {
 	result, err := s.Callback(t.Context(), i.callback)
+	i.lost = err != nil && connector.AsError(err).Reason == "outcome_unknown"
 	if err == nil && result.Choices != nil {
 		result, err = s.Choose(t.Context(), i.callback, i.chosen[:2])
 	}
@@ -127,6 +130,15 @@ func (i *interleaved) run(t *testing.T, at int, act func(i *interleaved, t *test
 		return next()
 	})
 	i.clock.Advance(2 * time.Second)
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(crash); !ok {
+				panic(r)
+			}
+			i.clock.Advance(time.Minute) // the person reloads the page
+			i.browse(t, i.Service)
+		}
+	}()
 	i.browse(t, s)
 	return acted
 }
@@ -202,6 +214,9 @@ func (i *interleaved) check(t *testing.T, at int, action string) {
 	if err != nil || state.Status == connector.LinkUnderWay || state.Status == connector.LinkPending {
 		fail("the link is %s, %v", state.Status, err)
 	}
+	if action == "crash" && len(i.connected(t)) < 2 && !i.lost {
+		fail("%d connections, and the link is %s (%s)", len(i.connected(t)), state.Status, state.Reason)
+	}
 	used := 0
 	for counter := range i.counters {
 		n, err := i.store.Reserve(t.Context(), counter, 0, 1_000_000, i.clock.Now().Add(time.Hour))
@@ -210,8 +225,8 @@ func (i *interleaved) check(t *testing.T, at int, action string) {
 		}
 		used += n
 	}
-	// An erasure that ends a consent also ends what it reserved.
-	if used != i.created && action != "erasure" {
+	// What a consent reserved is lost with its function, and with an erasure that ends it.
+	if used != i.created && action != "erasure" && action != "crash" {
 		fail("%d connections are charged, and %d were created", used, i.created)
 	}
 	if action != "erasure" {
