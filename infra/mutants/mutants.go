@@ -951,8 +951,8 @@ func mutants() []mutant {
 			Name:    "confirmation-beyond-the-choice",
 			Guard:   "The product confirms only accounts that the person chose.",
 			File:    dir + "choose.go",
-			Find:    `return c.keepSelected(grants), nil`,
-			Replace: `return grants, nil`,
+			Find:    `return c.keepSelected(grants), theirs, err`,
+			Replace: `return grants, theirs, err`,
 
 			Packages: []string{"./shared/handler"},
 		},
