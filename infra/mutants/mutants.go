@@ -809,7 +809,7 @@ func mutants() []mutant {
 		{
 			Name:    "another-person-by-another-client",
 			Guard:   "A consent to another client re-authorizes no connection that the platform says is another person's.",
-			File:    dir + "account.go",
+			File:    dir + "stable_id.go",
 			Find:    `return c.StableID == g.StableID, nil`,
 			Replace: `return true, nil`,
 
@@ -818,7 +818,7 @@ func mutants() []mutant {
 		{
 			Name:    "another-account-of-the-same-client",
 			Guard:   "A consent to the client of a connection re-authorizes it for no other account.",
-			File:    dir + "account.go",
+			File:    dir + "stable_id.go",
 			Find:    `return creds.ClientID != clientID`,
 			Replace: `return true`,
 
@@ -827,7 +827,7 @@ func mutants() []mutant {
 		{
 			Name:    "second-connection-by-another-client",
 			Guard:   "An owner has one connection to an account that another client sees under another id.",
-			File:    dir + "account.go",
+			File:    dir + "stable_id.go",
 			Find:    `if c.StableID == g.StableID {`,
 			Replace: `if false {`,
 

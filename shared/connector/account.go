@@ -6,8 +6,8 @@ import (
 )
 
 // This file holds the check that renewed tokens belong to the account of their
-// connection. The access token and the refresh token of an import may be those of
-// two accounts. Only the first exchange shows whose the refresh token is.
+// connection. The access token and the refresh token of an import may belong to two
+// accounts. Only the first exchange shows the account of the refresh token.
 //
 // The renewed credentials are stored first, and the record refers to them: a grant
 // is never lost over this check. AccountOwed is stored with them, so that no
@@ -40,7 +40,7 @@ func (c Connection) checkAccount(creds Credentials) error {
 }
 
 func errAccountUnconfirmed(cause *Error) *Error {
-	e := &Error{Code: PlatformUnavailable, Reason: reasonAccountUnconfirmed, Message: "the platform has not confirmed yet whose the renewed token is: try again"}
+	e := &Error{Code: PlatformUnavailable, Reason: reasonAccountUnconfirmed, Message: "the platform has not confirmed the account of the renewed token yet: try again"}
 	if cause != nil {
 		e.RetryAfter, e.Err = cause.RetryAfter, cause
 	}
@@ -195,76 +195,4 @@ func (s *Service) learnAccount(ctx context.Context, p Platform, c Connection, ac
 		return c
 	}
 	return learned
-}
-
-// acceptsChangedClient reports whether a consent to another client may be saved on c,
-// although its account has another id. Where the platform said the stable ids of both,
-// they decide. Where it did not, the other client is the reason for the other id.
-func (s *Service) acceptsChangedClient(ctx context.Context, c Connection, g Grant) (bool, error) {
-	p, err := s.platform(c.Platform)
-	if err != nil || !p.Describe().AccountPerClient {
-		return false, err
-	}
-	if c.StableID != "" && g.StableID != "" {
-		return c.StableID == g.StableID, nil
-	}
-	creds, _, err := s.CredentialStore.Latest(ctx, c.credentialsKey(), c.Credentials)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil // nothing says which client they were of
-	}
-	if err != nil {
-		return false, s.credentialsError(ctx, c, err)
-	}
-	app, err := s.app(ctx, c.Platform)
-	if err != nil {
-		return false, err
-	}
-	return creds.ofOtherClient(p, app, g.Credentials.ClientID), nil
-}
-
-// ofOtherClient reports whether creds are known to be of another client than the one
-// with that id, which is that of app.
-func (creds Credentials) ofOtherClient(p Platform, app App, clientID string) bool {
-	if creds.ClientID != "" {
-		return creds.ClientID != clientID
-	}
-	for _, name := range p.Describe().ClientFields {
-		if brought := creds.Fields.Get(name); brought != "" {
-			return brought != clientID
-		}
-	}
-	return creds.VerifiedKey != "" && creds.VerifiedKey != p.AppKey(app, creds)
-}
-
-// findStable returns the connection of the owner that has the account of the only grant
-// under the id that another client saw; nil where there is none, or where the owner has a
-// connection to the account under its id.
-func (s *Service) findStable(ctx context.Context, a Authorization, grants []Grant) (*Connection, error) {
-	if len(grants) != 1 || grants[0].StableID == "" {
-		return nil, nil
-	}
-	g := grants[0]
-	_, err := s.Store.FindAccount(ctx, a.Owner, a.Platform, g.Account.ID)
-	if !errors.Is(err, ErrNotFound) {
-		if err != nil {
-			err = internal("finding the connection", err)
-		}
-		return nil, err
-	}
-	cursor := ""
-	for range maxStandInPages {
-		page, next, err := s.Store.Connections(ctx, Filter{Owner: a.Owner, Platform: a.Platform, Within: ownersIn(ctx)}, cursor, maxPage)
-		if err != nil {
-			return nil, internal("finding the connection", err)
-		}
-		for _, c := range page {
-			if c.StableID == g.StableID {
-				return &c, nil
-			}
-		}
-		if cursor = next; cursor == "" {
-			break
-		}
-	}
-	return nil, nil
 }

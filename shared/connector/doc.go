@@ -10,7 +10,7 @@
 //
 // Each use case is one file, named after it: link, link_show, start, callback,
 // choose, confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
-// notice, erasure, app, suspension. Its tests are beside it. Nineteen files hold what several
+// notice, erasure, app, suspension. Its tests are beside it. Twenty files hold what several
 // use cases share:
 //
 //	grant.go          saves a grant: creates a connection or replaces its credentials
@@ -21,17 +21,18 @@
 //	import_finish.go  finishes an import that crashed
 //	standin.go        makes two connections to one account one
 //	forget.go         deletes the former versions of a secret
-//	proof.go          what credentials proved: which get the keys of the app
-//	account.go        whose account renewed tokens are
-//	link_status.go    what became of a link
+//	proof.go          decides which credentials get the keys of the app
+//	account.go        checks the account of renewed tokens
+//	stable_id.go      finds the connection of an account that another client saw
+//	link_status.go    the status of a link
 //	budget.go         how much a link, a consent and an owner may use
 //	consent.go        the record of a consent, from its state to its end
 //	complete.go       completes a consent whose code was redeemed
-//	account_list.go   lists the accounts of a consent, over several callers if need be
+//	account_list.go   lists the accounts of a consent; several callers may share a long list
 //	save.go           saves the accounts of a consent, in parts where they are many
 //	coverage.go       finds the connections that a consent ended
-//	degraded.go       failures that do not pass by themselves
-//	events.go         what the operator's product is told, until the bus accepted it
+//	degraded.go       records failures that do not pass by themselves
+//	events.go         stores events until the bus has accepted them
 //
 // A refresh is refresh.go from top to bottom: the loop of a caller, then one
 // attempt, whose method run is the protocol. outcome.go records how the attempt
@@ -65,7 +66,7 @@
 //	complete      of a redeemed consent: ask for the accounts, and save them
 //	choosing      of a consent: it is redeemed, and the person chooses among its accounts
 //	incomplete    of a grant: its account is known, and its token must be asked for
-//	covered       of an account: the person's authorization of the app gives access to it
+//	covered       of an account: the person's authorization of the app includes it
 //	hand over     leave the other accounts of a consent to the worker
 //	waiting       of a consent: it is redeemed, and its owner has not confirmed it
 //	pending       of credentials: they are stored, and no connection refers to them yet
@@ -89,8 +90,8 @@
 //	              for their account (AccountOwed); of an event: the bus has not accepted
 //	              it yet (owedEvent)
 //	lasting       of a failure: it does not pass by itself
-//	degraded      of an active connection: a lasting failure keeps it from working; of
-//	              a token: it is that of such a connection, or was not refreshed in time
+//	degraded      of an active connection: it has a lasting failure; of a token: its
+//	              connection is degraded, or its refresh failed
 //	breaker       stops the calls of a client that the platform refuses or cannot serve:
 //	              for everybody, or for one owner whose calls alone fail
 //	suspension    withholds the tokens of one connection, owner or platform, or of
@@ -127,8 +128,8 @@
 // the tokens of another account. A refusal marks only if
 // the refused credentials, read again, are still the newest or are gone, and no
 // other holder acquired the lease. A notice marks only if it is not older than the
-// credentials, and if it marked nothing before. The refusal of an app marks no
-// connection.
+// credentials, and if the same notice marked nothing before. The refusal of an app
+// marks no connection.
 //
 // I6. A token that still lives is handed out even if it could not be renewed,
 // unless the connection is marked needs_reauth, was refreshed by force too often,
@@ -159,10 +160,10 @@
 // it: in the transaction that creates its first connection, or before the credentials
 // of an existing one are replaced.
 //
-// I12. A consent that must be confirmed is not a connection before. Only its
-// owner's confirmation, once and in time, saves it; otherwise it is revoked and
-// deleted. What the person or the owner did not choose reaches no record and no event,
-// and is not revoked where that would end the rest.
+// I12. A consent that must be confirmed is not a connection until its owner
+// confirms it, once and in time. Otherwise it is revoked and deleted. An account that
+// the person or the owner did not choose is in no record of a connection and in no
+// event. Its grant is not revoked if that would end the grants of the chosen accounts.
 //
 // I13. Every secret belongs to a record. A ticket is written before the secret
 // that no record refers to yet, and is deleted once one does. By the tickets that
@@ -200,21 +201,20 @@
 // platform renewed those of the import, if no refresh spends them and the platform
 // accepted them, or if it said that those of the connection do not work.
 //
-// I21. Two connections of an owner to one account end as one, whose credentials
-// worked when the platform was asked last. A consent to another client of the operator
-// is saved on the connection that has the account under another id, where the platform
-// says its stable id.
+// I21. Two connections of an owner to one account become one. It has the credentials
+// that worked when the platform was asked last. A consent to another client of the
+// operator is saved on the existing connection of the account, if the platform returns
+// the stable id of the account.
 //
 // I22. What a code yielded is stored in the record of the consent before anything else.
 // From then on the consent ends: with its connections, or in a failure that the record
 // holds, after which the grant is revoked and the link is good. A grant of the person
 // who was connected by the same link is discarded and not revoked.
 //
-// I23. A connection is degraded only by a failure that somebody has to mend at the
-// platform: by the third one of its refreshes in a row, or by the finding of a check about
-// its present credentials. It stays active, and what still works is handed out. The
-// refusal of the operator's app degrades no connection, and a lasting failure of one
-// account does not open the breaker.
+// I23. Only a lasting failure degrades a connection: three refreshes in a row that
+// fail so, or one check of its present credentials. The connection stays active, and a
+// token that still lives is handed out. The refusal of the operator's app degrades no
+// connection. A lasting failure of one account does not open the breaker.
 //
 // # Outcomes of an attempt
 //
@@ -288,12 +288,12 @@
 //	                                   storeVerified (the platform says that it works)
 //	            manual → active        applyGrant
 //	            any → disconnected     markDisconnected; eraseConnection; endStandIn
+//	            disconnected → purged  markDisconnected, eraseConnection; then purge deletes the record
 //	degraded    no → yes               recordFailure, at the third lasting failure in a row;
 //	                                   recordFinding, of a check
 //	            yes → no               commitRenewed, unless a check found it and the tokens were renewed;
 //	                                   storeVerified, unless only renewals fail; storeConfirmed; applyGrant;
 //	                                   applyReconciled; whatever ends active
-//	            disconnected → purged  markDisconnected, eraseConnection; then purge deletes the record
 //
 // commit sets no RefreshAt on a connection that is marked needs_reauth: nothing of
 // it is due. Whoever makes it active again sets one, by applyCredentials or, in
