@@ -86,6 +86,9 @@ func TestInstagram_Refused(t *testing.T) {
 		{"not_a_tester", func(s *stack) {
 			s.sandbox.Tune(func(k *sandbox.Knobs) { k.Instagram().Testers = []string{"27640875392278832"} })
 		}, sandbox.Choice{Account: sent}, connector.AppMisconfigured, "not_a_tester"},
+		{"standard_access", func(s *stack) {
+			s.sandbox.Tune(func(k *sandbox.Knobs) { k.Instagram().Roles = []string{"27640875392278832"} })
+		}, sandbox.Choice{Account: sent}, connector.AppMisconfigured, "not_a_tester"},
 		{"personal_account", func(s *stack) {
 			s.sandbox.AddPerson("instagram", sandbox.Person{ID: "27640875392278839", ProfessionalID: "17841400000000019", Username: "private", AccountType: "PERSONAL"})
 		}, sandbox.Choice{Account: "27640875392278839"}, connector.AccessDenied, "not_professional"},

@@ -182,9 +182,30 @@ func (l *longLived) Extend(ctx context.Context, app connector.App, redeemed conn
 		return redeemed, nil
 	}
 	if err != nil {
-		return connector.Credentials{}, err
+		return connector.Credentials{}, l.notServed(err)
 	}
 	return l.applyTokens(redeemed, t, longLives), nil
+}
+
+// notServed returns err, the error for the first call with a token that was just
+// issued. A published app with standard access may serve only the accounts that have a
+// role in it. Instagram issues a token to every account, and answers each call with
+// the token of another one with code 100, as if the method were wrong
+// (https://github.com/diwenne/openreply/pull/17 and
+// https://github.com/chatwoot/chatwoot/issues/12656, read 2026-11-25).
+func (l *longLived) notServed(err error) error {
+	var graph graphError
+	if !errors.As(err, &graph) || graph.code != refusedArgument || connector.AsError(err).Code != connector.PlatformUnavailable {
+		return err
+	}
+	return l.notTester("it answers no call for this account, as for an account that has no role in an app without advanced access", graph)
+}
+
+// notTester returns the error for an account that the app may not serve.
+func (l *longLived) notTester(problem string, cause error) *connector.Error {
+	e := l.appRefused(problem+": "+l.testers, cause)
+	e.Reason = "not_a_tester"
+	return e
 }
 
 func isAlreadyLong(err error) bool {
@@ -477,9 +498,7 @@ func (l *longLived) codeError(r reply) *connector.Error {
 	case has("validating client secret"), has("client_secret"):
 		return l.clientRefused("check its secret", cause)
 	case has("insufficient developer role"):
-		e := l.appRefused("it is in development, and the account has no role in it: "+l.testers, cause)
-		e.Reason = "not_a_tester"
-		return e
+		return l.notTester("it is in development, and the account has no role in it", cause)
 	case has("invalid platform app"), has("client_id"):
 		return l.appRefused("check its id, which is not that of the Meta app, and its scopes", cause)
 	case has("redirect_uri"):

@@ -106,3 +106,37 @@ func TestLongLived_ExtendTwice(t *testing.T) {
 		}
 	}
 }
+
+// The first call with a token that was just issued tells an account that the app may not
+// serve from other refusals.
+func TestLongLived_ExtendRefused(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		body   string
+		code   connector.Code
+		reason string
+	}{
+		"standard_access": {`{"error":{"message":"Unsupported request - method type: get","type":"IGApiException","code":100}}`, connector.AppMisconfigured, "not_a_tester"},
+		"secret":          {`{"error":{"message":"Error validating client secret.","type":"IGApiException","code":100}}`, connector.AppMisconfigured, ""},
+		"passing":         {`{"error":{"message":"An unexpected error has occurred","type":"OAuthException","code":2,"is_transient":true}}`, connector.PlatformUnavailable, ""},
+		"unknown":         {`{"error":{"message":"x","type":"IGApiException","code":1}}`, connector.PlatformUnavailable, ""},
+		"throttled":       {`{"error":{"message":"(#4) Application request limit reached","type":"OAuthException","code":4}}`, connector.RateLimited, ""},
+		"token":           {`{"error":{"message":"Cannot parse access token","type":"OAuthException","code":190}}`, connector.ReauthorizationRequired, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = w.Write([]byte(test.body))
+			}))
+			t.Cleanup(server.Close)
+			l := newInstagram(Options{HTTP: server.Client(), Endpoints: map[string]string{"https://graph.instagram.com": server.URL}, Now: inNovember})
+			c := connector.Credentials{Fields: connector.Fields{}}
+			c.Fields.Set("access_token", "test")
+			_, err := l.Extend(t.Context(), connector.App{}, c)
+			if got := connector.AsError(err); got == nil || got.Code != test.code || got.Reason != test.reason {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -38,6 +38,11 @@ type LongLivedKnobs struct {
 	// Testers are the only people that can use the app, because it is in
 	// development. Empty means everyone. The others get an error for their code.
 	Testers []string `json:"testers"`
+	// Roles are the only people that a published app with standard access may serve.
+	// Empty means everyone. The others get a token for their code, and the graph
+	// refuses every call with it
+	// (https://github.com/diwenne/openreply/pull/17, 2026-11-25, of Instagram).
+	Roles []string `json:"roles"`
 }
 
 func defaultLongLivedKnobs() *LongLivedKnobs {
@@ -244,11 +249,20 @@ func (l *longLived) live(c *call) (*token, *reply) {
 		subcode, message = t.grant.reason, "Error validating access token: The session has been invalidated because the user changed their password or Facebook has changed the session for security reasons."
 	case t.expired(c.now):
 		message = "Error validating access token: Session has expired."
+	case !l.serves(t.grant.person):
+		refused := l.error(400, 100, 0, "Unsupported request - method type: get")
+		return nil, &refused
 	default:
 		return t, nil
 	}
 	refused := l.error(400, 190, subcode, message)
 	return nil, &refused
+}
+
+// serves reports whether the app may serve a person.
+func (l *longLived) serves(p *Person) bool {
+	roles := l.knobs().Roles
+	return len(roles) == 0 || slices.Contains(roles, p.ID)
 }
 
 // me returns the requested fields of the profile, and leaves out those without a
