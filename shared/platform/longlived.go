@@ -467,8 +467,10 @@ func (e plainError) Error() string {
 // (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login,
 // read 2026-11-25). Its messages tell them apart. Those other than the first were seen
 // in https://github.com/espresso-dev/instagram-basic-display-php/issues/14,
-// https://github.com/pdir/social-feed-bundle/issues/105 and
-// https://github.com/loicnestler/instagram-basic-display/issues/2 (read 2026-11-25).
+// https://github.com/pdir/social-feed-bundle/issues/105,
+// https://github.com/loicnestler/instagram-basic-display/issues/2,
+// https://github.com/TerribleDev/OwinOAuthProviders/issues/276 and
+// https://github.com/facebookarchive/python-instagram/pull/34 (read 2026-11-25).
 // Threads sends errors of the Graph API, with the same messages. Assumed: no page of
 // Threads that says so was seen.
 func (l *longLived) codeError(r reply) *connector.Error {
@@ -492,17 +494,20 @@ func (l *longLived) codeError(r reply) *connector.Error {
 		_ = json.Unmarshal(body.Error, &inner)
 		message, cause = inner.Message, graphError{code: parseInt(inner.Code), status: r.status}
 	}
+	if known := l.codeMessage(message, cause); known != nil {
+		return known
+	}
 	switch has := func(part string) bool { return strings.Contains(strings.ToLower(message), part) }; {
-	case has("code was not found"), has("code has been used"), has("code has expired"), has("verification code"):
-		return l.codeRejected(cause)
+	case body.Type == "OAuthRateLimitException":
+		return &connector.Error{Code: connector.RateLimited, Message: l.title + " limits the requests; try again later", Err: cause}
 	case has("validating client secret"), has("client_secret"):
 		return l.clientRefused("check its secret", cause)
 	case has("insufficient developer role"):
 		return l.notTester("it is in development, and the account has no role in it", cause)
 	case has("invalid platform app"), has("client_id"):
 		return l.appRefused("check its id, which is not that of the Meta app, and its scopes", cause)
-	case has("redirect_uri"):
-		return l.appRefused("the redirect URI is not one that the app lists", cause)
+	case has("invalid scope"):
+		return l.appRefused("it may not ask for these scopes: enable them in its settings", cause)
 	case graph:
 		return l.apiError(true)(r)
 	case body.Type != "" || body.Message != "":

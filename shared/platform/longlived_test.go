@@ -20,13 +20,22 @@ func TestLongLived_CodeError(t *testing.T) {
 		reason        string
 		clientRefused bool
 	}{
-		"Matching code was not found or was already used":                        {connector.StateInvalid, "code_refused", false},
-		"This authorization code has been used":                                  {connector.StateInvalid, "code_refused", false},
-		"This authorization code has expired":                                    {connector.StateInvalid, "code_refused", false},
-		"Error validating client secret.":                                        {connector.AppMisconfigured, "", true},
-		"Invalid platform app":                                                   {connector.AppMisconfigured, "", false},
-		"Invalid redirect_uri":                                                   {connector.AppMisconfigured, "", false},
-		"Insufficient developer role":                                            {connector.AppMisconfigured, "not_a_tester", false},
+		"Matching code was not found or was already used": {connector.StateInvalid, "code_refused", false},
+		"This authorization code has been used":           {connector.StateInvalid, "code_refused", false},
+		"This authorization code has expired":             {connector.StateInvalid, "code_refused", false},
+		"Error validating client secret.":                 {connector.AppMisconfigured, "", true},
+		"Invalid platform app":                            {connector.AppMisconfigured, "", false},
+		"Invalid redirect_uri":                            {connector.AppMisconfigured, "", false},
+		// chatwoot/chatwoot#11403, wagnerdelima/drf-social-oauth2#115.
+		"Error validating verification code. Please make sure your redirect_uri is identical to the one you used in the OAuth dialog request": {connector.AppMisconfigured, "", false},
+		"Error validating verification code": {connector.StateInvalid, "code_refused", false},
+		// PhantomAppDevelopment/socialmedia-as3#2, crino/instagram-ios-sdk#39.
+		"Redirect URI doesn't match original redirect URI":                {connector.AppMisconfigured, "", false},
+		"Redirect URI does not match registered             redirect URI": {connector.AppMisconfigured, "", false},
+		// TerribleDev/OwinOAuthProviders#276, hybridauth/hybridauth#1139.
+		"Invalid scope field(s): basic": {connector.AppMisconfigured, "", false},
+		"Invalid scope: ['basic']":      {connector.AppMisconfigured, "", false},
+		"Insufficient developer role":   {connector.AppMisconfigured, "not_a_tester", false},
 		"Something that nobody has seen, with test-secret-text of the platform ": {connector.PlatformUnavailable, "", false},
 	} {
 		quoted, err := json.Marshal(message)
@@ -45,6 +54,16 @@ func TestLongLived_CodeError(t *testing.T) {
 			if strings.Contains(got.Error(), "test-secret-text") {
 				t.Errorf("%s, %s: repeats text of the platform: %v", message, form, got)
 			}
+		}
+	}
+	// ohld/igbot#212 has the words of Instagram's page about limits, and
+	// facebookarchive/python-instagram#34 an answer.
+	for status, body := range map[int]string{
+		429: `{"code":429,"error_type":"OAuthRateLimitException","error_message":"The maximum number of requests per hour has been exceeded."}`,
+		400: `{"code":420,"error_type":"OAuthRateLimitException","error_message":"You have exceeded the maximum number of requests per hour."}`,
+	} {
+		if got := l.codeError(reply{status: status, body: []byte(body)}); got == nil || got.Code != connector.RateLimited {
+			t.Errorf("%s: got %+v", body, got)
 		}
 	}
 	for _, body := range []string{`{"access_token":"test","user_id":1}`, `{"access_token":"test","code":400}`, ``, `[]`, `<html>`} {

@@ -165,7 +165,8 @@ func (l *longLived) token(c *call) reply {
 	case !ok || granted.used || granted.grant.dead || !c.now.Before(granted.expires):
 		return l.codeError("Matching code was not found or was already used")
 	case c.form.Get("redirect_uri") != granted.redirectURI:
-		return l.codeError("Invalid redirect_uri")
+		// chatwoot/chatwoot#11403 (2026-11-25).
+		return l.codeError("Error validating verification code. Please make sure your redirect_uri is identical to the one you used in the OAuth dialog request")
 	case len(k.Testers) > 0 && !slices.Contains(k.Testers, granted.grant.person.ID):
 		return l.codeError("Insufficient developer role")
 	}
