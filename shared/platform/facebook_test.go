@@ -27,6 +27,7 @@ func TestFacebook_Exchange(t *testing.T) {
 	t.Run("portfolio_fails", testFacebookExchangePortfolioFails)
 	t.Run("pages_in_several_lists", testFacebookExchangePagesInSeveralLists)
 	t.Run("selected_pages_alone", testFacebookExchangeSelectedPagesAlone)
+	t.Run("code_refused_in_words_alone", testFacebookExchangeCodeRefusedInWordsAlone)
 	t.Run("user_token_cannot_be_extended", testFacebookExchangeUserTokenCannotBeExtended)
 	t.Run("lists_of_several_pages", testFacebookExchangeListsOfSeveralPages)
 	t.Run("endless_lists", testFacebookExchangeEndlessLists)
@@ -208,6 +209,33 @@ func testFacebookExchangeSelectedPagesAlone(t *testing.T) {
 	_, err = exchange(t.Context(), w.platform, w.app, a, w.consent(a, sandbox.Choice{Untick: []string{"pages_show_list"}}))
 	if e := w.fails(err, connector.ScopeMissing, false); !slices.Contains(e.MissingScopes, "pages_show_list") {
 		t.Errorf("missing scopes %v", e.MissingScopes)
+	}
+}
+
+// A code that is refused without a subcode is told by the message.
+func testFacebookExchangeCodeRefusedInWordsAlone(t *testing.T) {
+	for _, omit := range []bool{true, false} {
+		w := newWorld(t, facebookRow)
+		w.box.Tune(func(k *sandbox.Knobs) { k.Facebook().OmitCodeSubcodes = omit })
+		a := w.authorization()
+		code := w.consent(a, sandbox.Choice{})
+		other := a
+		other.RedirectURI += "/"
+		_, err := exchange(t.Context(), w.platform, w.app, other, code)
+		w.fails(err, connector.AppMisconfigured, false)
+		if _, err := exchange(t.Context(), w.platform, w.app, a, code); err != nil {
+			t.Fatal(err)
+		}
+		for name, refused := range map[string]connector.Secret{"used": code, "unknown": connector.NewSecret("test-code")} {
+			_, err = exchange(t.Context(), w.platform, w.app, a, refused)
+			if e := w.fails(err, connector.StateInvalid, false); e.Reason != "code_refused" {
+				t.Errorf("%s: reason %q", name, e.Reason)
+			}
+		}
+		code = w.consent(a, sandbox.Choice{})
+		w.now = w.now.Add(11 * time.Minute)
+		_, err = exchange(t.Context(), w.platform, w.app, a, code)
+		w.fails(err, connector.StateInvalid, false)
 	}
 }
 

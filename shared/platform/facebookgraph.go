@@ -326,6 +326,11 @@ func (m meta) apiError(tokenEndpoint bool) errorDecoder {
 			blocked := m.appRefused("it is blocked; see its alerts and required actions in the App Dashboard", known)
 			blocked.Reason = "api_access_blocked"
 			return blocked
+		case tokenEndpoint && known.code == 100 && known.subcode == 0:
+			// https://github.com/laravel/socialite/issues/385, read 2026-11-25.
+			if refused := m.codeMessage(e.Message, known); refused != nil {
+				return refused
+			}
 		}
 		return m.tokenRefused(e, r.status, r.header)
 	}

@@ -64,6 +64,11 @@ type FacebookKnobs struct {
 	// Blocked refuses the app's calls with the tokens of people and Pages, as
 	// Facebook does to an app that it restricted.
 	Blocked bool `json:"blocked"`
+	// OmitCodeSubcodes leaves error_subcode out of the errors for a code, so that the
+	// message alone tells them apart. Reports show code 100 and the message, and do
+	// not say whether there was a subcode (laravel/socialite#385 and
+	// facebook-csharp-sdk/facebook-csharp-sdk#388, 2026-11-25).
+	OmitCodeSubcodes bool `json:"omit_code_subcodes"`
 	// NextOrigin is put before the path of paging.next in place of
 	// https://graph.facebook.com.
 	NextOrigin string `json:"next_origin"`
@@ -288,17 +293,23 @@ func (f *facebook) token(c *call) reply {
 // another redirect URI, or was used.
 func (f *facebook) redeem(c *call) reply {
 	granted, ok := f.codes[c.parameter("code")]
+	refuse := func(subcode int, message string) reply {
+		if f.knobs().OmitCodeSubcodes {
+			subcode = 0
+		}
+		return graphError(400, 100, subcode, message)
+	}
 	switch {
 	case c.parameter("redirect_uri") == "":
 		return graphError(400, 191, 0, "Missing redirect_uri parameter.")
 	case !ok:
-		return graphError(400, 100, 36007, "Invalid verification code format.")
+		return refuse(36007, "Invalid verification code format.")
 	case granted.used:
-		return graphError(400, 100, 36009, "This authorization code has been used.")
+		return refuse(36009, "This authorization code has been used.")
 	case granted.grant.dead || !c.now.Before(granted.expires):
-		return graphError(400, 100, 36007, "This authorization code has expired.")
+		return refuse(36007, "This authorization code has expired.")
 	case c.parameter("redirect_uri") != granted.redirectURI:
-		return graphError(400, 100, 36008, "Error validating verification code. Please make sure your redirect_uri is identical to the one you used in the OAuth dialog request")
+		return refuse(36008, "Error validating verification code. Please make sure your redirect_uri is identical to the one you used in the OAuth dialog request")
 	}
 	granted.used = true
 	k := f.knobs()
