@@ -170,6 +170,10 @@ func TestInstagram_RefreshRefused(t *testing.T) {
 			s.clock.Advance(48 * time.Hour)
 			s.sandbox.Kill("instagram", "", 460)
 		}, "password_changed"},
+		{"checkpoint", func(s *stack) {
+			s.clock.Advance(48 * time.Hour)
+			s.sandbox.Kill("instagram", "", 459)
+		}, "checkpoint"},
 		{"app_removed", func(s *stack) {
 			s.clock.Advance(time.Hour)
 			s.sandbox.Kill("instagram", "", 458)

@@ -659,6 +659,10 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 		{"session gone", graph(102, 0, ""), connector.ReauthorizationRequired, ""},
 		{"app removed", graph(190, 458, ""), connector.ReauthorizationRequired, "app_removed"},
 		{"checkpoint", graph(190, 459, ""), connector.ReauthorizationRequired, "checkpoint"},
+		// facebook/facebook-python-business-sdk#525 and mautrix/facebook#226.
+		{"blocking checkpoint", graph(190, 490, ""), connector.ReauthorizationRequired, "checkpoint"},
+		// gitroomhq/postiz-app#2054.
+		{"checkpoint in words", `{"error":{"message":"Error validating access token: You cannot access the app till you log in to www.facebook.com and follow the instructions given.","type":"OAuthException","code":190}}`, connector.ReauthorizationRequired, "checkpoint"},
 		{"password changed", graph(190, 460, ""), connector.ReauthorizationRequired, "password_changed"},
 		{"session expired", graph(190, 463, ""), connector.ReauthorizationRequired, "expired"},
 		{"not confirmed", graph(190, 464, ""), connector.ReauthorizationRequired, "user_not_confirmed"},

@@ -346,7 +346,18 @@ func (m meta) tokenRefused(e graphErrorBody, status int, header http.Header) *co
 		gone.Message = pageNotGranted
 		return gone
 	}
+	if known.code == 190 && known.subcode == 0 && checkpointWords(e.Message) {
+		known.subcode = 459
+	}
 	return m.graphError(known, header)
+}
+
+// checkpointWords reports whether a message is about an account that has to pass a
+// checkpoint on the platform's own site. Instagram sends these messages
+// (https://github.com/gitroomhq/postiz-app/pull/2054, read 2026-11-25).
+func checkpointWords(message string) bool {
+	return strings.Contains(message, "cannot access the app till you log in") ||
+		strings.Contains(message, "malformed because of invalid user id")
 }
 
 // sessionErrors are the subcodes of tokens that have ended, with a word for those
@@ -357,7 +368,11 @@ var sessionErrors = map[int]string{
 	456: "", 457: "",
 	458: "app_removed", 459: "checkpoint", 460: "password_changed",
 	461: "", 462: "", 463: "expired", 464: "user_not_confirmed", 465: "", 466: "",
-	467: "logged_out", 468: "", 493: "data_access_expired",
+	467: "logged_out", 468: "",
+	// https://github.com/facebook/facebook-python-business-sdk/issues/525 and
+	// https://github.com/mautrix/facebook/issues/226, read 2026-11-25.
+	490: "checkpoint",
+	493: "data_access_expired",
 	// The person has no appropriate role on the Page
 	// (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
 	// 2026-11-25).
@@ -370,7 +385,7 @@ func (m meta) graphError(e graphError, header http.Header) *connector.Error {
 		gone := m.grantDead(reason, e)
 		switch reason {
 		case "checkpoint":
-			gone.Message = "Facebook wants the person to log in on facebook.com first, then to connect again"
+			gone.Message = m.title + " wants the person to log in on " + strings.ToLower(m.title) + ".com first, then to connect again"
 		case reasonRoleLost:
 			gone.Message = "the person has no role on this Page any more; a person with a role must connect it"
 		}

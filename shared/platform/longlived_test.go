@@ -159,3 +159,19 @@ func TestLongLived_ExtendRefused(t *testing.T) {
 		})
 	}
 }
+
+// An account behind a checkpoint names the site where its person has to log in.
+func TestLongLived_Checkpoint(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"error":{"message":"Error validating access token: You cannot access the app till you log in to www.instagram.com and follow the instructions given.","type":"OAuthException","code":190}}`: "log in on instagram.com first",
+		`{"error":{"message":"Error validating access token: Session key is malformed because of invalid user id.","type":"OAuthException","code":190}}`:                                              "log in on instagram.com first",
+		`{"error":{"message":"x","type":"OAuthException","code":190,"error_subcode":459}}`:                                                                                                            "log in on instagram.com first",
+		`{"error":{"message":"x","type":"OAuthException","code":190,"error_subcode":490}}`:                                                                                                            "log in on instagram.com first",
+	} {
+		got := newInstagram(Options{}).apiError(false)(reply{status: 400, body: []byte(body)})
+		if got == nil || got.Code != connector.ReauthorizationRequired || got.Reason != "checkpoint" || !strings.Contains(got.Message, want) {
+			t.Errorf("%s: got %+v", body, got)
+		}
+	}
+}

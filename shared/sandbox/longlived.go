@@ -94,6 +94,11 @@ func (l *longLived) routes() []route {
 	}
 }
 
+// accountCheckpoint is the reason of a grant whose person has to pass a checkpoint first:
+// Facebook's subcode for it
+// (https://developers.facebook.com/docs/graph-api/guides/error-handling, 2026-11-25).
+const accountCheckpoint = 459
+
 func splitHost(place string) (host, path string) {
 	host, path, _ = strings.Cut(place, "/")
 	return host, "/" + path
@@ -246,6 +251,10 @@ func (l *longLived) live(c *call) (*token, *reply) {
 	switch {
 	case t == nil:
 		message = "Invalid OAuth access token - Cannot parse access token"
+	case t.grant.dead && t.grant.reason == accountCheckpoint:
+		// gitroomhq/postiz-app#2054 has the message, without a subcode (2026-11-25).
+		host, _, _ := strings.Cut(l.authorize, "/")
+		message = "Error validating access token: You cannot access the app till you log in to " + host + " and follow the instructions given."
 	case t.grant.dead:
 		subcode, message = t.grant.reason, "Error validating access token: The session has been invalidated because the user changed their password or Facebook has changed the session for security reasons."
 	case t.expired(c.now):
