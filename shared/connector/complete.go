@@ -77,9 +77,15 @@ func (c *consent) complete(ctx context.Context) error {
 		c.userID = userOf(grants[0])
 		target, selected, err = c.selectAccounts(ctx, grants)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		c.selected = len(selected)
 		err = c.saveOrWait(ctx, selected, target)
+	case errors.Is(err, QuotaExhausted) && c.record.Confirm && !c.record.Confirmed && !c.record.Choose:
+		// Confirm needs no list of the accounts, and the browser is here now.
+		if err = c.readLink(ctx); err == nil {
+			err = c.wait(ctx)
+		}
 	}
 	switch {
 	case err == nil, errors.Is(err, errLate):

@@ -10,6 +10,26 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
+// The same of a link with confirm: the product gets its confirmation at once, and the
+// consent is completed after it was confirmed and the operator bought credits.
+func TestConfirm_CreditsSpent(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.sandbox.Fault(sandbox.Fault{Platform: sandbox.Twitter, Endpoint: "me", Kind: sandbox.Quota, Times: -1})
+	confirmation := s.hold(t, "twitter", "acme", sandbox.Choice{})
+	s.confirm(t, confirmation, "acme").refused(t, 429, connector.QuotaExhausted)
+	for range 24 {
+		s.clock.Advance(time.Hour)
+		s.sweep(t)
+	}
+	s.sandbox.ClearFaults()
+	s.clock.Advance(time.Hour)
+	s.sweep(t)
+	if n := s.sandbox.Count(sandbox.Twitter, "revoke"); n != 0 || len(s.connections(t)) != 1 {
+		t.Errorf("%d revocations, %d connections", n, len(s.connections(t)))
+	}
+}
+
 // The credits of the app are spent when a person consents, so that X does not say whose
 // tokens they are. The consent is kept, also for days, and completed once the operator
 // bought credits.
