@@ -200,3 +200,38 @@ func TestYouTube_AppInTesting(t *testing.T) {
 		})
 	}
 }
+
+// A policy that ended a grant is the matter of a person or an administrator: the
+// connection needs a consent at once, with a reason that says who has to act. It does
+// not trouble other connections.
+func TestYouTube_Policy(t *testing.T) {
+	t.Parallel()
+	for refusal, row := range map[string]struct{ reason, says string }{
+		"admin_policy_enforced": {"admin_policy", "administrator"},
+		"policy_enforced":       {"advanced_protection", "Advanced Protection"},
+		"access_denied":         {"access_denied", ""},
+	} {
+		t.Run(refusal, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t)
+			id := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
+			other := s.connect(t, "youtube", "globex", sandbox.Choice{Account: s.sandbox.People("youtube")[1].ID})[0]
+			s.tuneYouTube(func(k *sandbox.YouTubeKnobs) { k.PolicyRefusal = refusal })
+
+			f := s.flow(t, "youtube", sandbox.Choice{})
+			f.finish(t).refused(t, 403, connector.AccessDenied)
+			got := s.do(t, http.MethodPost, "/connections/"+id+"/refresh").refused(t, 409, connector.ReauthorizationRequired)
+			c := s.show(t, id)
+			status, _ := c["status_reason"].(string)
+			if word, _, _ := strings.Cut(status, ":"); c["status"] != "needs_reauth" || word != row.reason || got.Reason != row.reason {
+				t.Errorf("%v, %v; the answer has the reason %q", c["status"], status, got.Reason)
+			}
+			if !strings.Contains(status, row.says) || !strings.Contains(got.Detail, row.says) {
+				t.Errorf("neither %q nor %q says who has to act", status, got.Detail)
+			}
+
+			s.tuneYouTube(func(k *sandbox.YouTubeKnobs) { k.PolicyRefusal = "" })
+			s.do(t, http.MethodPost, "/connections/"+other+"/refresh").decode(t, 200, &struct{}{})
+		})
+	}
+}

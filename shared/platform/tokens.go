@@ -109,12 +109,13 @@ func (e oauthError) Error() string {
 }
 
 // registeredErrors are the error codes of RFC 6749 (4.1.2.1, 5.2) and those
-// that platforms add: Google https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors,
-// TikTok https://developers.tiktok.com/doc/oauth-error-handling (read
-// 2026-11-23).
+// that platforms add: Google https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors
+// (read 2026-11-23) and https://github.com/twentyhq/twenty/pull/25148 (read 2026-11-25),
+// TikTok https://developers.tiktok.com/doc/oauth-error-handling (read 2026-11-23).
 var registeredErrors = map[string]bool{
 	"access_denied": true, "admin_policy_enforced": true, "deleted_client": true, "disabled_client": true,
 	"internal_failure": true, "invalid_client": true, "invalid_grant": true,
+	"policy_enforced": true,
 	"invalid_request": true, "invalid_scope": true, "invalid_token": true, "org_internal": true,
 	"rate_limit_exceeded": true, "redirect_uri_mismatch": true, "server_error": true, "slow_down": true,
 	"temporarily_unavailable": true, "unauthorized_client": true,
@@ -148,7 +149,7 @@ func (w wire) tokenError(e oauthError, forCode bool) *connector.Error {
 			return w.codeRejected(e)
 		}
 		return w.grantDead("", e)
-	case "access_denied", "admin_policy_enforced", "org_internal":
+	case "access_denied", "admin_policy_enforced", "policy_enforced", "org_internal":
 		if forCode {
 			return &connector.Error{Code: connector.AccessDenied, Message: w.title + " refused the consent", Err: e}
 		}

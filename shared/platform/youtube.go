@@ -308,12 +308,34 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 		if e.code == "invalid_grant" {
 			return y.grantEnded(c, e)
 		}
-		return nil
+		return y.policyRefused(e)
 	}))
 	if err != nil {
 		return connector.Credentials{}, err
 	}
 	return y.applyTokens(c, t), nil
+}
+
+// policyRefused returns the error for a grant that a policy ended, or nil where e is
+// about something else. The administrator of a Google Workspace can restrict what an
+// app may use
+// (https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors-admin-policy-enforced
+// and https://github.com/dust-tt/dust/pull/31975, read 2026-11-25). The Advanced
+// Protection Program refuses every app that is not Google's own
+// (https://github.com/twentyhq/twenty/pull/25148, read 2026-11-25). A refresh does not
+// succeed before the policy changes, and then another consent is needed.
+func (y *youtube) policyRefused(e oauthError) *connector.Error {
+	switch e.code {
+	case "admin_policy_enforced":
+		dead := y.grantDead("admin_policy", e)
+		dead.Remedy = "the administrator of the person's Google Workspace has to allow the app first"
+		return dead
+	case "policy_enforced":
+		dead := y.grantDead("advanced_protection", e)
+		dead.Remedy = "the account's Advanced Protection allows no such app; connect with another account, or without it"
+		return dead
+	}
+	return nil
 }
 
 // grantEnded returns the error for the refresh token of c, which Google refused

@@ -92,6 +92,13 @@ type YouTubeKnobs struct {
 	// SessionControl refuses every refresh as a Workspace policy does:
 	// invalid_grant with the subtype invalid_rapt.
 	SessionControl bool `json:"session_control"`
+	// PolicyRefusal is the error with which the token endpoint refuses every code and
+	// every refresh: admin_policy_enforced, that of a Workspace's administrator
+	// (dust-tt/dust#31975, 2026-11-25), policy_enforced, that of an account in Advanced
+	// Protection (twentyhq/twenty#25148, 2026-11-25), or access_denied, that of an
+	// account which Google restricted (closeio/sync-engine#1014, 2026-11-25). The status
+	// and the text are assumed. Empty means none.
+	PolicyRefusal string `json:"policy_refusal"`
 	// AccountRefusal is the reason with which the Data API refuses the account
 	// of every token with status 403: authenticatedUserAccountClosed,
 	// authenticatedUserAccountSuspended, authenticatedUserNotChannel,
@@ -267,6 +274,9 @@ func (y *youtube) token(c *call) reply {
 	}
 	if refused := y.authenticate(c); refused != nil {
 		return *refused
+	}
+	if refusal := y.knobs().PolicyRefusal; refusal != "" {
+		return oauthError(400, refusal, "The account's policy does not allow this.")
 	}
 	switch c.form.Get("grant_type") {
 	case "authorization_code":
