@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -251,4 +252,20 @@ func TestTikTok_WebhookRetry(t *testing.T) {
 			t.Errorf("a replay made the connection %s", got)
 		}
 	})
+}
+
+// An account that is not a target user of the app's sandbox is the operator's matter: the
+// person is not told that they refused.
+func TestTikTok_SandboxTargetUser(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	people := s.sandbox.People("tiktok")
+	s.sandbox.Tune(func(k *sandbox.Knobs) { k.TikTok().TargetUsers = []string{people[0].ID} })
+	path := s.link(t, map[string]any{"platform": "tiktok", "owner": "acme"})
+	f := s.flowOf(t, "tiktok", path, sandbox.Choice{Account: people[1].ID})
+	got := f.finish(t).refused(t, 502, connector.AppMisconfigured)
+	if got.Reason != "not_a_target_user" || !strings.Contains(got.Detail, "target users") {
+		t.Errorf("reason %q, %q", got.Reason, got.Detail)
+	}
+	s.flowOf(t, "tiktok", path, sandbox.Choice{Account: people[0].ID}).finish(t).decode(t, 200, &struct{}{})
 }

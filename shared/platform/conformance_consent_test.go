@@ -90,6 +90,7 @@ func checkRefusal(t *testing.T, row row) {
 		{"tiktok", connector.Refusal{"errCode": "10006"}, connector.AppMisconfigured},
 		{"tiktok", connector.Refusal{"error_type": "client_key"}, connector.AppMisconfigured},
 		{"tiktok", connector.Refusal{"error_type": "access_denied", "errCode": "10006"}, connector.AccessDenied},
+		{"tiktok", connector.Refusal{"error_type": "non_sandbox_target"}, connector.AppMisconfigured},
 		{"", connector.Refusal{}, ""}, {"", nil, ""}, {"", connector.Refusal{"error": ""}, ""},
 	} {
 		err := p.AuthorizationError(test.refusal)

@@ -134,7 +134,18 @@ func (k *tiktok) AuthorizeURL(app connector.App, a connector.Authorization) (str
 // like 10006 for an app that is set up wrongly
 // (https://github.com/Lg0gs/react-native-tiktok/issues/9; both read 2026-11-25). That
 // redirects have them without error is assumed.
+//
+// The sandbox of an app refuses an account that is not one of its target users with the
+// word non_sandbox_target
+// (https://github.com/OmegaNetwork-source/creator_os/blob/60aa47202d57087507c03e3cd3c9a7b62415db8e/SANDBOX_SETUP.md,
+// read 2026-11-25). The person refused nothing then. Assumed: the word is error_type,
+// beside access_denied as error. Public code reads it so, and no page says it.
 func (k *tiktok) AuthorizationError(r connector.Refusal) *connector.Error {
+	if slices.Contains([]string{r["error"], r["error_type"]}, "non_sandbox_target") {
+		refused := k.appRefused("its sandbox serves its target users alone; add the account to them, or store the live app", nil)
+		refused.Reason = "not_a_target_user"
+		return refused
+	}
 	word := cmp.Or(r["error"], r["error_type"])
 	switch word {
 	case "client_key", "redirect_uri", "scope":

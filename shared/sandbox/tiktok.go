@@ -51,7 +51,9 @@ type TikTokKnobs struct {
 	// ErrorsIn200 sends errors of the token endpoint with status 200.
 	ErrorsIn200 bool `json:"errors_in_200"`
 	// TargetUsers are the only people that can use an app in TikTok's own
-	// sandbox. Empty means everyone.
+	// sandbox. Anyone else is refused with non_sandbox_target
+	// (OmegaNetwork-source/creator_os, SANDBOX_SETUP.md at 60aa472, read 2026-11-25).
+	// That this is error_type, beside access_denied, is assumed. Empty means everyone.
 	TargetUsers []string `json:"target_users"`
 	// UserInfoPerMinute limits the app, CreatorPerMinute one access token
 	// (https://developers.tiktok.com/doc/tiktok-api-v2-rate-limit,
@@ -189,7 +191,7 @@ func (t *tiktok) checkAuthorize(c *call) (consentRequest, *reply) {
 func (t *tiktok) redirect(q consentRequest, p *Person, choice Choice) string {
 	k := t.knobs()
 	if len(k.TargetUsers) > 0 && !slices.Contains(k.TargetUsers, p.ID) {
-		return redirectTo(q.redirectURI, "error", "unauthorized_client", "error_description", "The account is not a target user of this sandbox.", "state", q.state)
+		return redirectTo(q.redirectURI, "error", "access_denied", "error_type", "non_sandbox_target", "state", q.state)
 	}
 	if choice.Deny {
 		return redirectTo(q.redirectURI, "error", "access_denied", "error_description", "User cancelled the authorization.", "errCode", "-2", "state", q.state)
