@@ -235,3 +235,24 @@ func TestYouTube_Policy(t *testing.T) {
 		})
 	}
 }
+
+// A project that Google suspended or deleted is the operator's matter, and no connection
+// loses its grant.
+func TestYouTube_ProjectSuspended(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []string{"CONSUMER_SUSPENDED", "CONSUMER_INVALID"} {
+		t.Run(refusal, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t)
+			id := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
+			s.tuneYouTube(func(k *sandbox.YouTubeKnobs) { k.ProjectRefusal = refusal })
+			got := s.do(t, http.MethodPost, "/connections/"+id+"/verify").refused(t, 502, connector.AppMisconfigured)
+			if got.Reason != "project_suspended" {
+				t.Errorf("reason %q", got.Reason)
+			}
+			if c := s.show(t, id); c["status"] != "active" {
+				t.Errorf("%v, %v", c["status"], c["status_reason"])
+			}
+		})
+	}
+}

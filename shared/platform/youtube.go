@@ -523,6 +523,13 @@ func (y *youtube) apiError(r reply) *connector.Error {
 		return &connector.Error{Code: connector.RateLimited, Message: "YouTube limits the requests; try again later", Err: cause}
 	case hasReason("insufficientPermissions", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"):
 		return y.scopeMissing([]string{youtubeReadonly}, cause)
+	// Every call of such a project is refused, and errors has the reason forbidden alone
+	// (https://github.com/googleapis/google-api-php-client/issues/2422 and
+	// https://github.com/google/generative-ai-docs/issues/356, read 2026-11-25).
+	case hasReason("CONSUMER_SUSPENDED", "CONSUMER_INVALID"):
+		refused := y.appRefused("its Google Cloud project is suspended or deleted; restore it, or store the app of another project", cause)
+		refused.Reason = "project_suspended"
+		return refused
 	case hasReason("accessNotConfigured", "SERVICE_DISABLED"):
 		return y.appRefused("enable the YouTube Data API v3 in its Google Cloud project", cause)
 	case r.status == http.StatusUnauthorized, hasReason("UNAUTHENTICATED", "authError"):

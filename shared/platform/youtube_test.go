@@ -28,6 +28,7 @@ func TestYouTube_Verify(t *testing.T) {
 
 func TestYouTube_Refresh(t *testing.T) {
 	t.Run("session_control", testYouTubeRefreshSessionControl)
+	t.Run("errors_become_codes", testYouTubeRefreshErrorsBecomeCodes)
 }
 
 func TestYouTube_Revoke(t *testing.T) {
@@ -121,7 +122,11 @@ func testYouTubeVerifyErrorsBecomeCodes(t *testing.T) {
 		"token":          {google("authError", "UNAUTHENTICATED"), 401, connector.ReauthorizationRequired},
 		"no reason":      {`{"error":{"code":401,"message":"canary"}}`, 401, connector.ReauthorizationRequired},
 		"token in a 200": {google("authError", "UNAUTHENTICATED"), 200, connector.ReauthorizationRequired},
+		"suspended app":  {`{"error":{"code":403,"details":[{"reason":"CONSUMER_SUSPENDED"}],"status":"PERMISSION_DENIED"}}`, 403, connector.AppMisconfigured},
 		"unknown":        {google("canary", ""), 403, connector.PlatformUnavailable},
+		"forbidden":      {google("forbidden", ""), 403, connector.PlatformUnavailable},
+		"daily limit":    {google("dailyLimitExceeded", ""), 403, connector.QuotaExhausted},
+		"of another":     {google("accountDelegationForbidden", ""), 403, connector.PlatformUnavailable},
 		"no object":      {`{"error":"canary"}`, 403, connector.PlatformUnavailable},
 		"two channels":   {`{"items":[{"id":"../x","snippet":{"title":"x"}}]}`, 200, connector.PlatformUnavailable},
 	} {
@@ -154,6 +159,52 @@ func testYouTubeRefreshSessionControl(t *testing.T) {
 	_, err = w.platform.Refresh(t.Context(), w.app, c)
 	if e := w.fails(err, connector.ReauthorizationRequired, false); e.Reason != "" {
 		t.Errorf("a grant that was revoked: reason %q", e.Reason)
+	}
+}
+
+// The answers are those of public reports, all read 2026-11-25.
+func testYouTubeRefreshErrorsBecomeCodes(t *testing.T) {
+	for name, test := range map[string]struct {
+		status            int
+		body              string
+		forCode, forRenew connector.Code
+		reason            string // of the refresh
+	}{
+		// https://github.com/twentyhq/twenty/pull/25148
+		"Advanced Protection": {400, `{"error":"policy_enforced","error_description":"canary"}`, connector.AccessDenied, connector.ReauthorizationRequired, "advanced_protection"},
+		// https://github.com/dust-tt/dust/pull/31975
+		"a Workspace's policy": {400, `{"error":"admin_policy_enforced"}`, connector.AccessDenied, connector.ReauthorizationRequired, "admin_policy"},
+		// https://github.com/closeio/sync-engine/pull/1014
+		"a restricted account": {400, `{"error":"access_denied","error_description":"canary"}`, connector.AccessDenied, connector.ReauthorizationRequired, "access_denied"},
+		// https://github.com/GAM-team/GAM/pull/1171
+		"a deleted account": {400, `{"error":"invalid_grant","error_description":"The account has been deleted"}`, connector.StateInvalid, connector.ReauthorizationRequired, ""},
+		// https://github.com/googleapis/oauth2client/issues/719
+		"no reason": {400, `{"error":"invalid_grant","error_description":"Bad Request"}`, connector.StateInvalid, connector.ReauthorizationRequired, ""},
+		// https://github.com/xyou365/AutoRclone/issues/98
+		"a deleted client": {401, `{"error":"deleted_client","error_description":"The OAuth client was deleted."}`, connector.AppMisconfigured, connector.AppMisconfigured, ""},
+		// https://github.com/prasmussen/gdrive/issues/375
+		"a token of another client": {401, `{"error":"unauthorized_client","error_description":"Unauthorized"}`, connector.AppMisconfigured, connector.AppMisconfigured, ""},
+		// https://github.com/n8n-io/n8n/issues/22953
+		"a wrong secret": {401, `{"error":"invalid_client","error_description":"Unauthorized"}`, connector.AppMisconfigured, connector.AppMisconfigured, ""},
+		// https://github.com/googleapis/google-api-java-client/issues/932
+		"401 and nothing else": {401, ``, connector.PlatformUnavailable, connector.PlatformUnavailable, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, youtubeRow)
+			c := w.connect().Credentials
+			a := w.authorization()
+			code := w.consent(a, sandbox.Choice{})
+			w.box.Fault(sandbox.Fault{Platform: "youtube", Endpoint: "token", Kind: sandbox.Body, Text: test.body, Status: test.status, Times: 2})
+			_, err := exchange(t.Context(), w.platform, w.app, a, code)
+			w.fails(err, test.forCode, false)
+			_, err = w.platform.Refresh(t.Context(), w.app, c)
+			if e := w.fails(err, test.forRenew, false); e.Reason != test.reason {
+				t.Errorf("reason %q, want %q", e.Reason, test.reason)
+			}
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("the message repeats text of the platform: %v", err)
+			}
+		})
 	}
 }
 

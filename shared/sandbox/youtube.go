@@ -106,6 +106,11 @@ type YouTubeKnobs struct {
 	// (https://developers.google.com/youtube/v3/docs/errors, 2026-11-25). Empty
 	// means none.
 	AccountRefusal string `json:"account_refusal"`
+	// ProjectRefusal is the reason with which the Data API refuses every token of the
+	// project: CONSUMER_SUSPENDED (google/generative-ai-docs#356, of another API of
+	// Google, 2026-11-25) or CONSUMER_INVALID, which is a deleted project
+	// (googleapis/google-api-php-client#2422, 2026-11-25). Empty means none.
+	ProjectRefusal string `json:"project_refusal"`
 }
 
 func defaultYouTubeKnobs() YouTubeKnobs {
@@ -438,6 +443,13 @@ func (y *youtube) channels(c *call) reply {
 		return googleError(400, "missingRequiredParameter", "INVALID_ARGUMENT", "No part selected.")
 	case c.query.Get("mine") != "true":
 		return googleError(400, "missingRequiredParameter", "INVALID_ARGUMENT", "No filter selected. Expected one of: mine")
+	}
+	if reason := y.knobs().ProjectRefusal; reason != "" {
+		return answerJSON(403, object{"error": object{
+			"code": 403, "message": "The project cannot be used.", "status": "PERMISSION_DENIED",
+			"errors":  []object{{"message": "The project cannot be used.", "domain": "global", "reason": "forbidden"}},
+			"details": []object{{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com"}},
+		}})
 	}
 	if reason := y.knobs().AccountRefusal; reason != "" {
 		return googleError(403, reason, "PERMISSION_DENIED", "The account cannot be used.")
