@@ -145,3 +145,22 @@ func TestFacebook_PageLeftOut(t *testing.T) {
 		t.Errorf("%d connections, and the link says %+v", len(s.connections(t)), shown)
 	}
 }
+
+// An app whose settings list the servers that may call refuses a server that has another
+// address since. No connection ends.
+func TestFacebook_ServerNotListed(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	id := s.connect(t, "facebook", "acme", sandbox.Choice{Pages: []string{"200000000000001"}})[0]
+	s.sandbox.Tune(func(k *sandbox.Knobs) { k.Facebook().UnlistedServer = true })
+	if p := s.do(t, http.MethodPost, "/connections/"+id+"/verify").refused(t, 502, connector.AppMisconfigured); p.Reason != "server_not_listed" {
+		t.Errorf("reason %q", p.Reason)
+	}
+	ended := s.consent(t, s.link(t, map[string]any{"platform": "facebook", "owner": "globex", "return_url": returnURL}), sandbox.Choice{})
+	if got := ended.Query().Get("error"); got != string(connector.AppMisconfigured) {
+		t.Errorf("a consent ended at %s", ended)
+	}
+	if got := status(t, s, id); got != "active" {
+		t.Errorf("status %s", got)
+	}
+}

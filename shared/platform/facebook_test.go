@@ -150,7 +150,7 @@ func testFacebookExchangePagesInSeveralLists(t *testing.T) {
 		"oauth/access_token": `{"access_token":"test-user-token"}`,
 		"me":                 `{"id":"1","name":"Test"}`,
 		"me/permissions":     `{"data":[{"permission":"pages_show_list","status":"granted"},{"permission":"business_management","status":"granted"}]}`,
-		"me/accounts":        `{"data":[{"id":"41","access_token":"test-41"},{"id":"42"},{"id":"43"},{"id":"44"},{"id":"45"},{"id":"46","access_token":"two\nlines"}]}`,
+		"me/accounts":        `{"data":[{"id":"41","access_token":"test-41"},{"id":"42"},{"id":"43"},{"id":"44"},{"id":"45"},{"id":"46","access_token":"two\nlines"},{"id":"48"}]}`,
 		"me/businesses":      `{"data":[{"id":"7"},{"id":"8"}]}`,
 		"7/owned_pages":      `{"data":[{"id":"41","access_token":"test-41-again"},{"id":"42","access_token":"test-42"}]}`,
 		"7/client_pages":     `{"data":[]}`,
@@ -159,6 +159,7 @@ func testFacebookExchangePagesInSeveralLists(t *testing.T) {
 		"43":                 `{"id":"43","access_token":"test-43"}`,
 		"44":                 `{"id":"99","access_token":"test-99"}`,
 		"45":                 `{"id":"45"}`,
+		"48":                 `{"error":{"message":"This Page access token belongs to a Page that is not accessible.","type":"OAuthException","code":190}}`,
 		"46":                 `{"id":"46","access_token":"two\nlines"}`,
 	}), app, connector.Authorization{}, connector.NewSecret("test-code"))
 	if err != nil {
@@ -670,6 +671,22 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 		{"role lost", graph(190, 492, ""), connector.ReauthorizationRequired, "role_lost"},
 		{"page not granted", `{"error":{"message":"Any of the pages_read_engagement, pages_show_list or pages_messaging permission(s) must be granted before impersonating a user's page.","type":"OAuthException","code":190}}`, connector.ReauthorizationRequired, "page_not_granted"},
 		{"the app is blocked", `{"error":{"message":"API access blocked.","type":"OAuthException","code":200}}`, connector.AppMisconfigured, "api_access_blocked"},
+		// codingbadger/instant-tokens.com#27 and genxbe/kirby3-instagram#8; the code is assumed.
+		{"data use checkup", `{"error":{"message":"API access disrupted. Go to the App Dashboard and complete Data Use Checkup.","type":"OAuthException","code":190}}`, connector.AppMisconfigured, "api_access_blocked"},
+		// jaredhanson/passport-facebook#36 and pdaddyo/soundbounce#292.
+		{"server not listed", graph(5, 0, ""), connector.AppMisconfigured, "server_not_listed"},
+		// facebook/facebook-python-business-sdk#516 and facebook/facebook-java-business-sdk#438.
+		{"two factors", graph(415, 1404120, ""), connector.ScopeMissing, "two_factor_required"},
+		// jgorset/facepy#135 and pitchtarget/ember-cli-facebook-js-sdk#32.
+		{"a token of nobody", graph(2500, 0, ""), connector.ReauthorizationRequired, ""},
+		// microsoft/BotFramework-Services#36.
+		{"page not accessible", `{"error":{"message":"This Page access token belongs to a Page that is not accessible.","type":"OAuthException","code":190}}`, connector.ReauthorizationRequired, "page_not_accessible"},
+		// geoff-maddock/events-tracker#1900: an outage that must end no connection.
+		{"not visible for a while", graph(100, 33, `,"is_transient":false`), connector.ScopeMissing, "not_visible"},
+		// gitroomhq/postiz-app#2068.
+		{"too fast", graph(368, 1390008, ""), connector.PlatformUnavailable, "blocked_for_policy"},
+		// metacpan/metacpan-web#2076.
+		{"app deleted", `{"error":{"message":"Error validating application. Application has been deleted.","type":"OAuthException","code":101}}`, connector.AppMisconfigured, ""},
 		{"ninety days", graph(190, 493, ""), connector.ReauthorizationRequired, "data_access_expired"},
 		{"other ended session", graph(190, 466, ""), connector.ReauthorizationRequired, ""},
 		{"permission missing", graph(10, 0, ""), connector.ScopeMissing, ""},
@@ -728,6 +745,8 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 		"another redirect URI":   {graph(100, 36008, ""), connector.AppMisconfigured},
 		"code used":              {graph(100, 36009, ""), connector.StateInvalid},
 		"an outage, not the app": {graph(1, 0, ""), connector.PlatformUnavailable},
+		// SocialiteProviders/Providers#659 and facebook/facebook-java-business-sdk#272.
+		"person kept out": {`{"error":{"message":"Cannot call API for app 1 on behalf of user 2","type":"OAuthException","code":200}}`, connector.AppMisconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, facebookRow)

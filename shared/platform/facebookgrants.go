@@ -440,7 +440,8 @@ func (f *facebook) complete(ctx context.Context, c client, user connector.Secret
 	err := f.get(ctx, c, user, url.PathEscape(g.Account.ID), query("fields", pageFields), &p)
 	switch e := connector.AsError(err); {
 	case err == nil && string(p.ID) == g.Account.ID && p.hasToken():
-	case err == nil, e.Code == connector.ScopeMissing, e.Reason == reasonRoleLost, e.Reason == reasonPageNotGranted:
+	case err == nil, e.Code == connector.ScopeMissing, e.Reason == reasonRoleLost, e.Reason == reasonPageNotGranted,
+		e.Reason == reasonPageNotAccessible:
 		return connector.Grant{}, f.noPageToken(err)
 	default:
 		return connector.Grant{}, err
@@ -468,6 +469,8 @@ const (
 	reasonRoleLost       = "role_lost"
 	reasonPageNotGranted = "page_not_granted"
 	reasonNotVisible     = "not_visible"
+	// Facebook does not say why: an unpublished or restricted Page is likely.
+	reasonPageNotAccessible = "page_not_accessible"
 )
 
 const pageNotGranted = "the person did not select this Page, or their role on it is too small: connect again and select it"

@@ -319,13 +319,24 @@ func (m meta) apiError(tokenEndpoint bool) errorDecoder {
 			return m.unavailable("has a passing trouble", known)
 		case known.code == 1 && strings.Contains(e.Message, "reduce the amount of data"):
 			return m.unavailable("has more data than it returns at once", errTooMuchData)
-		case known.code == 200 && strings.Contains(e.Message, "API access blocked"):
-			// Public reports of 2026 have this answer for an app that Facebook
-			// restricted, with HTTP status 400. No page of Facebook's that lists it was
-			// found (2026-11-25).
+		case known.code == 200 && strings.Contains(e.Message, "API access blocked"),
+			strings.Contains(e.Message, "API access disrupted"):
+			// Public reports of 2026 have the first answer for an app that Facebook
+			// restricted, with HTTP status 400. The second one asks for the Data Use
+			// Checkup of the app
+			// (https://github.com/genxbe/kirby3-instagram/issues/8 and
+			// https://github.com/codingbadger/instant-tokens.com/issues/27, read
+			// 2026-11-25, without the code). No page of Facebook's that lists them
+			// was found (2026-11-25).
 			blocked := m.appRefused("it is blocked; see its alerts and required actions in the App Dashboard", known)
 			blocked.Reason = "api_access_blocked"
 			return blocked
+		case tokenEndpoint && known.code == 200 && strings.Contains(e.Message, "Cannot call API"):
+			// https://github.com/SocialiteProviders/Providers/issues/659. A restriction
+			// of the app to some countries was the cause in
+			// https://github.com/facebook/facebook-java-business-sdk/issues/272 (both
+			// read 2026-11-25).
+			return m.appRefused("it may not serve this person: check its restrictions by country and age", known)
 		case tokenEndpoint && known.code == 100 && known.subcode == 0:
 			// https://github.com/laravel/socialite/issues/385, read 2026-11-25.
 			if refused := m.codeMessage(e.Message, known); refused != nil {
@@ -344,6 +355,12 @@ func (m meta) tokenRefused(e graphErrorBody, status int, header http.Header) *co
 		// https://github.com/gitroomhq/postiz-app/pull/1912, read 2026-11-25.
 		gone := m.grantDead(reasonPageNotGranted, known)
 		gone.Message = pageNotGranted
+		return gone
+	}
+	if known.code == 190 && strings.Contains(e.Message, "belongs to a Page that is not accessible") {
+		// https://github.com/microsoft/BotFramework-Services/issues/36, read 2026-11-25.
+		gone := m.grantDead(reasonPageNotAccessible, known)
+		gone.Message = "Facebook says that the Page is not accessible: see on Facebook whether it still exists and is not restricted, then connect again"
 		return gone
 	}
 	if known.code == 190 && known.subcode == 0 && checkpointWords(e.Message) {
@@ -409,10 +426,30 @@ func (m meta) graphError(e graphError, header http.Header) *connector.Error {
 		return m.actionRequired("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
 	}
 	switch code := e.code; {
-	case code == 190, code == 102:
+	case code == 190, code == 102,
+		// The token is of no person and no Page, such as that of an app
+		// (https://github.com/jgorset/facepy/issues/135 and
+		// https://github.com/pitchtarget/ember-cli-facebook-js-sdk/pull/32, read
+		// 2026-11-25).
+		code == 2500:
 		return m.grantDead("", e)
 	case code == 3, code == 10, code >= 200 && code <= 299:
 		return m.scopeMissing(nil, e)
+	case code == 415:
+		// A Page or portfolio whose portfolio requires a second factor. A new consent
+		// did not help (https://github.com/facebook/facebook-python-business-sdk/issues/516
+		// and https://github.com/facebook/facebook-java-business-sdk/issues/438, read
+		// 2026-11-25).
+		protected := m.scopeMissing(nil, e)
+		protected.Reason = "two_factor_required"
+		protected.Message = "the business portfolio requires two-factor authentication: the person has to pass it in the business settings on facebook.com"
+		return protected
+	case code == 5:
+		// https://github.com/jaredhanson/passport-facebook/issues/36 and
+		// https://github.com/pdaddyo/soundbounce/issues/292, read 2026-11-25.
+		unlisted := m.appRefused("its settings list the servers that may call it, and this one is not among them; see Server IP allowlist under Settings, Advanced", e)
+		unlisted.Reason = "server_not_listed"
+		return unlisted
 	case code == 101, code == 191:
 		return m.appRefused("check its id and redirect URI", e)
 	case code == 1, code == 2:

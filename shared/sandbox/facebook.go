@@ -69,6 +69,10 @@ type FacebookKnobs struct {
 	// not say whether there was a subcode (laravel/socialite#385 and
 	// facebook-csharp-sdk/facebook-csharp-sdk#388, 2026-11-25).
 	OmitCodeSubcodes bool `json:"omit_code_subcodes"`
+	// UnlistedServer refuses every call, as for an app whose settings list the
+	// servers that may call
+	// (https://github.com/jaredhanson/passport-facebook/issues/36, 2026-11-25).
+	UnlistedServer bool `json:"unlisted_server"`
 	// NextOrigin is put before the path of paging.next in place of
 	// https://graph.facebook.com.
 	NextOrigin string `json:"next_origin"`
@@ -417,6 +421,9 @@ func (f *facebook) versioned(handle func(*call) reply) func(*call) reply {
 	return func(c *call) reply {
 		if !isSupported(c.pathValues["version"]) {
 			return graphError(400, 2635, 0, "You are calling a deprecated version of the Ads API. Please update to the latest version: v"+strconv.Itoa(facebookLatest)+".0.")
+		}
+		if f.knobs().UnlistedServer {
+			return graphError(400, 5, 0, "(#5) Unauthorized source IP address")
 		}
 		return handle(c).
 			with("facebook-api-version", c.pathValues["version"]).
