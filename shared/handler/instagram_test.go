@@ -378,3 +378,34 @@ func TestInstagram_Notices(t *testing.T) {
 	s.do(t, http.MethodGet, "/connections/"+id).refused(t, 404, connector.ConnectionNotFound)
 	s.do(t, http.MethodGet, strings.TrimPrefix(deleted.URL, publicURL)).decode(t, 200, &struct{}{})
 }
+
+// A platform may not say of a token that has ended that it is invalid. The profile of a
+// token names no one then.
+func TestThreads_GoneInWords(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		prepare func(*stack)
+		status  string
+	}{
+		"removed":       {func(s *stack) { s.clock.Advance(48 * time.Hour); s.sandbox.Kill("threads", "", 458) }, "needs_reauth"},
+		"removed_young": {func(s *stack) { s.clock.Advance(time.Hour); s.sandbox.Kill("threads", "", 458) }, "needs_reauth"},
+		"expired":       {func(s *stack) { s.clock.Advance(60 * 24 * time.Hour) }, "needs_reauth"},
+		"refresh_alone": {func(s *stack) {
+			s.clock.Advance(48 * time.Hour)
+			s.sandbox.Fault(sandbox.Fault{Platform: "threads", Endpoint: "refresh", Kind: sandbox.Body, Status: 400, Times: -1,
+				Text: `{"error":{"message":"The requested resource does not exist","type":"THApiException","code":100}}`})
+		}, "active"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t)
+			s.sandbox.Tune(func(k *sandbox.Knobs) { k.Threads().GoneInWords = true })
+			id := s.connect(t, "threads", "acme", sandbox.Choice{})[0]
+			row.prepare(s)
+			s.do(t, http.MethodPost, "/connections/"+id+"/refresh", withBody(jsonType, "{}"))
+			if got := status(t, s, id); got != row.status {
+				t.Errorf("status %s, want %s", got, row.status)
+			}
+		})
+	}
+}

@@ -276,7 +276,10 @@ func (f *facebook) boundedEnd(raw json.RawMessage, longest time.Duration) time.T
 
 // graphError is an error of the Graph API without its message, which is
 // untrusted text.
-type graphError struct{ code, subcode, status int }
+type graphError struct {
+	code, subcode, status int
+	nothing               bool // the message says that the resource does not exist
+}
 
 func (e graphError) Error() string {
 	return fmt.Sprintf("Graph error %d/%d, HTTP status %d", e.code, e.subcode, e.status)
@@ -351,6 +354,7 @@ func (m meta) apiError(tokenEndpoint bool) errorDecoder {
 // answer or in debug_token.
 func (m meta) tokenRefused(e graphErrorBody, status int, header http.Header) *connector.Error {
 	known := graphError{code: parseInt(e.Code), subcode: cmp.Or(parseInt(e.Subcode), parseInt(e.DebugSubcode)), status: status}
+	known.nothing = strings.Contains(e.Message, "requested resource does not exist")
 	if known.code == 190 && known.subcode == 0 && strings.Contains(e.Message, "before impersonating a user's page") {
 		// https://github.com/gitroomhq/postiz-app/pull/1912, read 2026-11-25.
 		gone := m.grantDead(reasonPageNotGranted, known)

@@ -265,9 +265,21 @@ func (p profile) grant(l *longLived, c connector.Credentials) connector.Grant {
 	return connector.Grant{Account: p.account, UserID: p.userID, Credentials: c}
 }
 
+// namesNothing reports whether a refusal says that the requested resource does not
+// exist. Threads also says so, with code 100, of the profile of a token that has ended
+// (https://github.com/trypostit/trypost/issues/230 and
+// https://github.com/trypostit/trypost/pull/254, read 2026-11-25).
+func namesNothing(err error) bool {
+	var graph graphError
+	return errors.As(err, &graph) && graph.nothing
+}
+
 // profile returns the account of a token. Ids exceed 2^53, and are strings or numbers.
 func (l *longLived) profile(ctx context.Context, token connector.Secret) (profile, error) {
 	r, err := l.do(ctx, call{method: http.MethodGet, url: l.me, query: query("fields", l.profileFields), bearer: token}, l.apiError(false))
+	if namesNothing(err) {
+		return profile{}, l.grantDead("", err)
+	}
 	if err != nil {
 		return profile{}, err
 	}
@@ -397,6 +409,11 @@ func (l *longLived) Refresh(ctx context.Context, _ connector.App, c connector.Cr
 		return l.applyTokens(c, t, longLives), nil
 	}
 	if now.Before(c.ExpiresAt) {
+		if namesNothing(err) {
+			if _, gone := l.profile(ctx, c.Fields["access_token"]); connector.AsError(gone) != nil && connector.AsError(gone).Code.GrantDead() {
+				return connector.Credentials{}, gone
+			}
+		}
 		return connector.Credentials{}, err
 	}
 	return l.afterEnd(ctx, c, connector.AsError(err))

@@ -38,6 +38,10 @@ type LongLivedKnobs struct {
 	// Testers are the only people that can use the app, because it is in
 	// development. Empty means everyone. The others get an error for their code.
 	Testers []string `json:"testers"`
+	// GoneInWords answers for a token that has ended with code 100 and "The requested
+	// resource does not exist", in place of code 190
+	// (https://github.com/trypostit/trypost/pull/254, 2026-11-25, of Threads).
+	GoneInWords bool `json:"gone_in_words"`
 	// Roles are the only people that a published app with standard access may serve.
 	// Empty means everyone. The others get a token for their code, and the graph
 	// refuses every call with it
@@ -249,6 +253,9 @@ func (l *longLived) live(c *call) (*token, *reply) {
 	t := l.tokens[sentToken(c)]
 	subcode, message := 0, ""
 	switch {
+	case t != nil && (t.grant.dead || t.expired(c.now)) && l.knobs().GoneInWords:
+		refused := l.error(400, 100, 0, "The requested resource does not exist")
+		return nil, &refused
 	case t == nil:
 		message = "Invalid OAuth access token - Cannot parse access token"
 	case t.grant.dead && t.grant.reason == accountCheckpoint:
