@@ -10,24 +10,24 @@ import (
 	"io"
 )
 
-// This file lists the accounts of a consent. Where the platform needs more time for the
-// list than one caller has, the parts that were read are stored, and the next caller
-// continues.
+// This file lists the accounts of a consent. If the list takes longer than the time of
+// one caller, the parts that were read are stored, and the next caller continues.
 
-// accounts are what a platform says a consent gave access to.
+// accounts are the accounts of a consent, as far as the platform has listed them.
 type accounts struct {
 	grants  []Grant
 	covered []string // see AccountList
-	next    string   // the cursor of the part to read; empty: all were read
+	next    string   // the cursor of the next part; empty: all parts were read
 
-	index map[string]int // of an account in grants
-	// readBefore is how many accounts callers before have stored, and stored says that
-	// some have.
-	readBefore int
+	index map[string]int // the index in grants, by account id
+	// stored says that the ticket has some parts, and readBefore is how many accounts
+	// they name.
 	stored     bool
+	readBefore int
 }
 
-// add adds a part of the list. Of two grants of one account the complete one counts.
+// add adds a part of the list. A complete grant replaces an incomplete one of the same
+// account.
 func (a *accounts) add(c *consent, list AccountList) {
 	for _, g := range list.Grants {
 		at, known := a.index[g.Account.ID]
@@ -42,8 +42,8 @@ func (a *accounts) add(c *consent, list AccountList) {
 	a.covered, a.next = list.Covered, list.Next
 }
 
-// grants asks the platform, once, what was granted. Beside an error it returns what is
-// to be revoked.
+// grants returns the grants of the consent. It asks the platform once. Beside an error it
+// returns the grants to revoke.
 func (c *consent) grants(ctx context.Context) ([]Grant, error) {
 	if c.listed != nil {
 		return c.listed.grants, nil
@@ -77,8 +77,8 @@ func (c *consent) grants(ctx context.Context) ([]Grant, error) {
 	return all.grants, nil
 }
 
-// storedAccounts is the body of the ticket of a list that one caller could not read to
-// its end. It has no token: each account is asked for its own.
+// storedAccounts is the body of the ticket of an unfinished list. It has no token: the
+// token of each account is requested when the account is saved.
 type storedAccounts struct {
 	Person   string          `json:"person"`
 	Accounts []storedAccount `json:"accounts"`
@@ -98,14 +98,15 @@ type compressed struct {
 	Gzip []byte `json:"gzip"`
 }
 
-// maxAccountsBody is how long a stored list may be once it is expanded.
+// maxAccountsBody is the largest size of a stored list after decompression, in bytes.
 const maxAccountsBody = 4 << 20
 
 func (c *consent) accountsKey() RecordKey { return RecordKey{Kind: ConsentAccountsKind, ID: c.id} }
 
-// storeAccounts stores the parts that were read, with the record of the consent, which
-// names the person: an erasure finds them there. Without it the next caller begins the
-// list again. Only the caller that continues the consent stores.
+// storeAccounts stores the parts that were read, in one transaction with the record of
+// the consent. That record names the person, so that an erasure finds the parts. After a
+// failure the next caller begins the list again. Only the caller that continues the
+// consent stores.
 func (c *consent) storeAccounts(ctx context.Context, all *accounts) {
 	if len(all.grants) == 0 || c.record.Phase != consentRedeemed {
 		return
@@ -131,7 +132,7 @@ func (c *consent) storeAccounts(ctx context.Context, all *accounts) {
 	}
 }
 
-// readAccounts returns the parts that callers before have stored.
+// readAccounts returns the parts that earlier callers stored.
 func (c *consent) readAccounts(ctx context.Context) (*accounts, error) {
 	all := &accounts{index: map[string]int{}}
 	if !c.record.AccountsStored {
@@ -146,7 +147,7 @@ func (c *consent) readAccounts(ctx context.Context) (*accounts, error) {
 	}
 	list, err := expand(body)
 	if err != nil {
-		c.Log.ErrorContext(ctx, "reading the accounts of a consent, which are listed again", "error", err)
+		c.Log.ErrorContext(ctx, "the stored accounts of a consent cannot be read: listing them again", "error", err)
 		return all, nil
 	}
 	all.stored, all.next, all.covered = true, list.Next, list.Covered

@@ -30,8 +30,9 @@ type CallbackResult struct {
 	// Confirmation is what Confirm takes; empty where the link does not ask
 	// for that. With it there are no Connections yet.
 	Confirmation Secret
-	// Choices are what Choose takes one or more of, before ChooseBefore; nil where the
-	// link does not ask for that. With them there are no Connections yet.
+	// Choices are the accounts to choose from: Choose takes one or more of them, until
+	// ChooseBefore. They are nil if the link has no choice. With them there are no
+	// Connections yet.
 	Choices      []AccountChoice
 	ChooseBefore time.Time
 }
@@ -40,9 +41,9 @@ type CallbackResult struct {
 type Saved struct {
 	// Connections are the first ones, 100 at most.
 	Connections []Connection
-	// Connected is how many accounts are connected, and Accounts how many will be: the
-	// worker connects the others soon. LeftOut is how many more the consent named, and
-	// the platform did not give.
+	// Connected is how many accounts are connected. Accounts is how many will be: the
+	// worker connects the rest. LeftOut is how many more accounts the consent named
+	// although the platform does not give access to them.
 	Connected, Accounts, LeftOut int
 	// Link is the id of the link, which lists the connections.
 	Link string
@@ -51,9 +52,9 @@ type Saved struct {
 // Callback ends an authorization: it takes the state, redeems the code and
 // saves one connection an account, or stores what was granted until Confirm.
 // When it returns nil the credentials are durable and the records, if any,
-// refer to them. On error no connection has changed but those whose grant the consent
-// replaced on the platform, and a grant that came too late or for another account is
-// revoked, unless that would end another connection.
+// refer to them. On error the only connections that have changed are those whose grant
+// the consent replaced on the platform. A late grant, or one for another account, is
+// revoked unless that would end another connection.
 //
 // What the code yielded is stored before anything else. After a failure that
 // passes, Callback fails with the code of that failure, and the sweep or the next
@@ -83,7 +84,7 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	return result, withRemedy(result.Platform, err)
 }
 
-// withRemedy adds to an AccountMismatch how the person selects another account there.
+// withRemedy adds Description.OtherAccount to the message of an AccountMismatch.
 func withRemedy(d Description, err error) error {
 	if d.OtherAccount == "" || !errors.Is(err, AccountMismatch) {
 		return err
@@ -93,7 +94,7 @@ func withRemedy(d Description, err error) error {
 	return &e
 }
 
-// result is what every answer to the browser of the consent has.
+// result returns the part that every answer to the browser of the consent has.
 func (c *consent) result() CallbackResult {
 	return CallbackResult{
 		ReturnURL: c.authorization.ReturnURL, Platform: c.platform.Describe(), Saved: Saved{Link: linkID(c.record.Link)},
@@ -206,8 +207,8 @@ func (c *consent) proceed(ctx context.Context, r CallbackRequest) error {
 	return c.complete(ctx)
 }
 
-// refusal returns what the platform says in place of a code, nil where it sent one. A
-// platform may add other parameters than error to a code.
+// refusal returns the error that the platform sent in place of a code, or nil. Beside a
+// code only error counts: a platform may send the other parameters with a code.
 func (c *consent) refusal(r CallbackRequest) *Error {
 	if r.Refusal["error"] == "" && !r.Code.Empty() {
 		return nil
@@ -326,7 +327,8 @@ func (c *consent) answer(ctx context.Context, r CallbackRequest, result Callback
 	return result, err
 }
 
-// savedSoFar returns what this caller saved of the consent.
+// savedSoFar returns the connections that were saved until now. Connections has those of
+// this caller alone.
 func (c *consent) savedSoFar() Saved {
 	return Saved{
 		Connections: c.saved[:min(len(c.saved), maxPage)], Connected: len(c.savedIDs),

@@ -25,9 +25,9 @@ import (
 //	                      after the last one
 //	any       → done      after a failure, which the record holds
 //
-// From taken on the record is due, so that the sweep continues what a function
-// left when it crashed. The caller that continues a consent holds it until an
-// instant. A record that is done answers repeated callbacks of its browser.
+// A record is due from the phase taken on, so that the sweep continues the consent after
+// a crash. The caller that continues a consent holds it until an instant. A record that
+// is done answers repeated callbacks of its browser.
 
 // consentRecord is the body of the ticket:
 //
@@ -176,8 +176,8 @@ func (r consentRecord) dueAt() time.Time {
 	return time.Time{}
 }
 
-// choiceEnds is when the time for the choice ends; zero where the link asks for none.
-// Until then the browser also gets the answer to its choice again.
+// choiceEnds is when the time for the choice ends; zero if the link has no choice. Until
+// then a browser that repeats its choice gets the first answer again.
 func (r consentRecord) choiceEnds() time.Time {
 	if !r.Choose {
 		return time.Time{}
@@ -211,8 +211,8 @@ type consent struct {
 	extended      bool        // credentials are the lasting ones
 	// userID is who consented, once the platform named them.
 	userID string
-	// resumed says that another call began the consent, and continued that the worker
-	// saves the rest of it.
+	// resumed says that another caller began the consent. continued says that the worker
+	// saves the rest of its accounts.
 	resumed, continued bool
 	// progressed says that this caller listed or saved accounts.
 	progressed bool
@@ -221,11 +221,11 @@ type consent struct {
 	linkTicket Ticket
 	selected   int          // how many grants are to be saved
 	saved      []Connection // by this caller, so far
-	// savedIDs are those of all connections that the consent saved, and the first
-	// paged of them are in the pages of the link.
+	// savedIDs are the ids of all connections that the consent saved. The first paged
+	// ids are in the pages of the link.
 	savedIDs []ID
 	paged    int
-	// disconnected is the error of an account whose connection ended meanwhile.
+	// disconnected is the error of an account if its connection ended meanwhile.
 	disconnected error
 	// listed are the accounts, once the platform was asked; nil before.
 	listed *accounts
@@ -302,7 +302,7 @@ func (c *consent) changeTo(next consentRecord, more Change) (Change, Ticket, err
 		more.Drop = append(more.Drop[:len(more.Drop):len(more.Drop)], c.accountsKey())
 	}
 	if next.Phase == consentDone {
-		next.Left, next.Reserved = nil, 0 // no erasure would find these ids
+		next.Left, next.Reserved = nil, 0 // an erasure would not find these ids
 	}
 	ticket, err := newTicket(StateKind, c.id, next.expiresAt(c.Now()), next)
 	if err != nil {

@@ -7,34 +7,36 @@ import (
 	"slices"
 )
 
-// Degradation is what is known of the lasting failures of an active connection: those
-// that pass only when somebody acts at the platform, and that another consent need not
-// mend. While it has a Code the connection is degraded: StatusReason has the reason, and
-// the token that token-get hands out is marked.
+// Degradation describes the lasting failures of an active connection. A lasting failure
+// ends only after an action at the platform. Another consent may not correct it. While
+// Code is set the connection is degraded: StatusReason has the reason, and token-get
+// marks the token.
 type Degradation struct {
-	// Failures are the refreshes that failed in that way in a row. A failure that
-	// passes by itself says nothing about the account, and does not end the row.
+	// Failures is how many refreshes in a row had a lasting failure. A failure that
+	// passes by itself says nothing about the account: it neither counts nor sets
+	// Failures to zero.
 	Failures int
 	// Code is the code of the failure; empty: the connection is not degraded.
 	Code Code
-	// Checked says that a check of the account found it. A renewal of tokens, which
-	// asks nothing about the account, does not clear it.
+	// Checked says that a check of the account found the failure. A renewal of tokens
+	// does not clear it, because it asks nothing about the account.
 	Checked bool
-	// Warning is the status reason that the reason replaced.
+	// Warning is the status reason before the connection was degraded.
 	Warning string
 }
 
 // degradedAfter is how many lasting failures of refreshes in a row degrade a connection.
-// One may be a passing fault of the platform.
+// A single one may be a passing fault of the platform.
 const degradedAfter = 3
 
-// passingReasons are the reasons of PlatformUnavailable that the domain gives. They
-// pass by themselves.
+// passingReasons are the domain's own reasons of PlatformUnavailable. These failures pass
+// by themselves.
 var passingReasons = []string{reasonAccountUnconfirmed, reasonOutcomeUnknown, reasonUnfinished}
 
-// lasting reports whether e does not pass by itself, and says so about the connection. A
-// dead grant has a status of its own. A refused app is the operator's to correct: it
-// opens the breaker, and one wrong secret must not degrade every connection of the app.
+// lasting reports whether e is a failure of the connection that does not pass by itself.
+// A dead grant is not one: it has a status of its own. A refused app is not one either:
+// it opens the breaker, and one wrong secret must not degrade every connection of the
+// app.
 func (e *Error) lasting() bool {
 	switch e.Code {
 	case ScopeMissing, AccessDenied, AccountMismatch:
@@ -47,7 +49,7 @@ func (e *Error) lasting() bool {
 	return false
 }
 
-// lastingReasons are the reasons of failures whose platform gave none.
+// lastingReasons are the reasons of lasting failures without a reason of the platform.
 var lastingReasons = map[Code]string{
 	ScopeMissing:     reasonScopeMissing,
 	AccessDenied:     reasonAccountGone,
@@ -65,8 +67,7 @@ func (c *Connection) degrade(e *Error, checked bool) {
 	c.StatusReason = cmp.Or(e.Reason, lastingReasons[e.Code])
 }
 
-// clearDegraded records that the connection works. The status reason is what it was
-// before.
+// clearDegraded records that the connection works, and restores its status reason.
 func (c *Connection) clearDegraded() {
 	if c.Degraded.Code != "" {
 		c.StatusReason = c.Degraded.Warning
@@ -74,7 +75,8 @@ func (c *Connection) clearDegraded() {
 	c.Degraded = Degradation{}
 }
 
-// clearRenewed records that a refresh succeeded.
+// clearRenewed records that a refresh succeeded. onlyChecked says that it renewed
+// nothing, and checked the account.
 func (c *Connection) clearRenewed(onlyChecked bool) {
 	if c.Degraded.Checked && !onlyChecked {
 		c.Degraded.Failures = 0
@@ -83,8 +85,8 @@ func (c *Connection) clearRenewed(onlyChecked bool) {
 	c.clearDegraded()
 }
 
-// clearVerified records that a check of the account succeeded, and its warning. It says
-// nothing about a renewal that fails.
+// clearVerified records that a check of the account succeeded, and its warning. It does
+// not clear a failure of renewals, because a check renews nothing.
 func (c *Connection) clearVerified(p Platform, warning string) {
 	if c.Degraded.Checked || c.ExpiresAt.IsZero() || p.Describe().Cadence.Model == Permanent {
 		c.clearDegraded()
@@ -98,9 +100,9 @@ func (c *Connection) clearVerified(p Platform, warning string) {
 	}
 }
 
-// lastingFailure returns the lasting failure that e is or that caused it, nil where
-// there is none. A refused client is one where the credentials brought it: no operator
-// can correct it.
+// lastingFailure returns the lasting failure that is e or its cause, or nil. A refused
+// client is a lasting failure if the credentials brought it: the operator cannot correct
+// that client.
 func (a *attempt) lastingFailure(e *Error) *Error {
 	if cause := (*Error)(nil); e.Reason == reasonAccountUnconfirmed && errors.As(e.Err, &cause) {
 		e = cause
@@ -118,10 +120,10 @@ func bringsClient(p Platform, creds Credentials) bool {
 	})
 }
 
-// recordFinding records what a check of the account found, if it lasts, and returns
-// cause. The same finding is recorded once. A quota is that of the app, and would remain
-// on the record of an account that nothing checks again. A failure to write is logged: the
-// next check finds it again.
+// recordFinding records cause, the failure of a check of the account, if it is lasting.
+// It returns cause. The same failure is recorded once. An exhausted quota is not
+// recorded: it is that of the app, and no later check of the account may clear it. A
+// failure to write is logged: the next check records it.
 func (s *Service) recordFinding(ctx context.Context, c Connection, cause error) error {
 	e, consent := AsError(cause), c.ConsentID
 	if !e.lasting() || e.Code == QuotaExhausted || c.Status != Active {

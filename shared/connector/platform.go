@@ -28,30 +28,27 @@ type Platform interface {
 	// state, the scopes, the redirect URI and the code challenge of a.
 	AuthorizeURL(app App, a Authorization) (string, error)
 
-	// AuthorizationError returns what the parameters of the redirect mean that say
-	// why there is no code (RFC 6749, 4.1.2.1), or nil where none of them is one
-	// of this platform's. Anybody can send these parameters, so that the error repeats
-	// nothing of them.
+	// AuthorizationError returns the error that the parameters of a redirect without
+	// a code describe (RFC 6749, 4.1.2.1), or nil if the platform sends no such
+	// parameters. Anybody can send them. The error repeats nothing of them.
 	AuthorizationError(r Refusal) *Error
 
-	// Redeem redeems code, once, and returns what it yielded. It asks the platform
-	// for nothing else, since the code is spent and what it yielded exists in the
-	// memory of this process alone.
+	// Redeem redeems code, once, and returns the credentials. It makes no other call:
+	// the code is spent, and the credentials are not stored yet.
 	Redeem(ctx context.Context, app App, a Authorization, code Secret) (Credentials, error)
 
-	// Extend returns the lasting form of what Redeem returned: the credentials of the
-	// consent, which Accounts and Account take. A platform whose code yields lasting
-	// credentials returns them unchanged. It spends nothing, so that it can be called
-	// again after a failure.
+	// Extend returns the lasting form of the credentials that Redeem returned. Accounts
+	// and Account take this form. A platform whose code yields lasting credentials
+	// returns them unchanged. Extend spends nothing, so that it can be called again
+	// after a failure.
 	Extend(ctx context.Context, app App, redeemed Credentials) (Credentials, error)
 
-	// Accounts returns a part of the accounts that were granted with a consent: one
-	// Grant an account. cursor is empty for the first part, else the Next of the part
-	// before. It spends nothing, so that it can be called again after a failure. A
-	// grant that lacks scopes is returned with those it has. It fails with
-	// ScopeMissing where too little was granted to know the account. Beside an error
-	// it returns what the platform did grant, to be revoked; who consented may be
-	// unknown then.
+	// Accounts returns a part of the accounts of a consent: one Grant for each account.
+	// cursor is empty for the first part, else the Next of the previous part. It spends
+	// nothing, so that it can be called again after a failure. A grant that lacks
+	// scopes is returned with the scopes that it has. Accounts fails with ScopeMissing
+	// if the account cannot be read without a scope that is missing. Beside an error it
+	// returns the grants to revoke. They may lack the UserID.
 	Accounts(ctx context.Context, app App, consent Credentials, cursor string) (AccountList, error)
 
 	// Account returns the grant of one account that Accounts returned as Incomplete.
@@ -98,16 +95,16 @@ type Platform interface {
 	// such as its client id. It does not depend on the app's secret. It is empty
 	// where c brought a client of its own, and where app lacks the key or its
 	// secret. A successful Refresh proves that the platform accepts c with this
-	// key, except on a platform of the model Extending. An Import that asks the platform sets VerifiedKey if the platform
-	// accepted the credentials with this key.
+	// key, except on a platform of the model Extending. An Import that asks the
+	// platform sets VerifiedKey if the platform accepted the credentials with this key.
 	AppKey(app App, c Credentials) string
 }
 
-// Refusal is the parameters of a redirect that say why there is no code, by name.
+// Refusal has the parameters, by name, of a redirect without a code.
 type Refusal map[string]string
 
-// RefusalParameters returns the names that a Refusal may have. RFC 6749 has error. The
-// others are those of platforms that leave error out.
+// RefusalParameters returns the names that a Refusal may have. RFC 6749 (4.1.2.1)
+// defines error. Some platforms send the others in its place.
 func RefusalParameters() []string {
 	return []string{"error", "error_code", "error_reason", "error_type", "errCode", "denied"}
 }
@@ -186,10 +183,10 @@ type RawNotice struct {
 
 // Notice is what a platform told us.
 type Notice struct {
-	// ID identifies what the platform reports, the same for each delivery of it. What
-	// was taken at one route is refused at the others, and what was applied changes
-	// nothing again. The platform refuses a notice that is older than NoticeMemory. It
-	// is empty for notices that change nothing.
+	// ID identifies the notice. Each delivery of a notice has the same ID. A notice
+	// that one route accepted is refused at the others. A notice that was applied
+	// changes nothing again. The platform's client refuses a notice that is older than
+	// NoticeMemory. ID is empty for notices that change nothing.
 	ID string
 	// UserID is the person that the notice is about, as Grant.UserID. It is
 	// empty for notices that change nothing.
@@ -220,9 +217,9 @@ type Description struct {
 	// this platform.
 	Issuers []string
 
-	// AccountPerClient says that an account has another id for each client. The
-	// connection of an owner whose app was replaced is then recognized by its
-	// StableID, or because its client is another one.
+	// AccountPerClient says that an account has another id for each client. After the
+	// app was replaced, a consent to the former account is then recognized by its
+	// StableID. Without one, the other client is enough.
 	AccountPerClient bool
 
 	// ClientFields are the fields of credentials that hold the id of their client,
@@ -232,18 +229,17 @@ type Description struct {
 	// AppFields are the platform's extras of an app.
 	AppFields []AppField
 
-	// UncoveredReason is the status reason of connections whose account a later consent
-	// of the same person left out. It is empty where a consent does not replace the
-	// earlier ones of the person.
+	// UncoveredReason is the status reason of a connection if a later consent of the
+	// same person left its account out. It is empty on a platform where a consent does
+	// not replace the earlier consents of the person.
 	UncoveredReason string
 
 	// Notices are the kinds of notices that the platform sends, each with a
 	// route of its own. A platform that has any is a Noticer.
 	Notices []NoticeKind
 
-	// OtherAccount says how a person gives consent for another account than before,
-	// where the platform's page does not offer the choice. It is part of a sentence,
-	// and empty where the page does.
+	// OtherAccount says how a person selects another account, in words that follow a
+	// semicolon. It is empty if the platform's page offers the choice.
 	OtherAccount string
 
 	Cadence Cadence
@@ -408,9 +404,9 @@ type AccountList struct {
 	// accounts, and no secret.
 	Next string
 	// Covered are the ids of all accounts that the person's authorization of the app
-	// covers since this consent, where a consent replaces the earlier ones of the
-	// same person; nil where it does not, or where the platform does not say. The
-	// last part has them.
+	// includes after this consent. Only the last part has them. They are nil if the
+	// platform does not say, or if a consent does not replace the earlier ones of the
+	// person.
 	Covered []string
 }
 
@@ -425,7 +421,7 @@ type Verification struct {
 	Scopes   []string
 	// Warning is as in Grant.
 	Warning string
-	// Outdated says that the credentials hold public fields that have changed at the
-	// platform. A Refresh returns them as they are now.
+	// Outdated says that public fields of the credentials have changed at the
+	// platform. Refresh returns the present fields.
 	Outdated bool
 }
