@@ -134,8 +134,8 @@ func (s *Service) allow(ctx context.Context, key BreakerKey, owner string, now t
 }
 
 // recordCall records how a call went that the breaker allowed. A failure to write
-// is logged: the breaker saves calls, and nothing depends on it. A failure that lasts is
-// about one account: the platform serves the client.
+// is logged: the breaker saves calls, and nothing depends on it. A lasting failure counts
+// as a success of the client, because it concerns one account.
 func (s *Service) recordCall(ctx context.Context, t turn, outcome error) {
 	e := AsError(outcome)
 	if e != nil && !e.lasting() && (e.Code == PlatformUnavailable || e.Code == RateLimited || e.Code == AppMisconfigured) {

@@ -86,8 +86,8 @@ const (
 	pendingLife = 7 * 24 * time.Hour
 	// revokePendingFor is how long the revocation of a pending consent is tried.
 	revokePendingFor = 24 * time.Hour
-	// operatorPatience is how long a consent is continued that the operator's app or
-	// its spent credits hold up.
+	// operatorPatience is how long a consent waits for the operator, who must correct
+	// the app or buy credits.
 	operatorPatience = 30 * 24 * time.Hour
 	// disconnectWithin is how long a disconnection may take, with the revocation
 	// and the deletion of the credentials, before the sweep finishes it.

@@ -14,13 +14,13 @@ type AccountChoice struct {
 	Connected bool
 }
 
-// Choose takes the person's choice among the accounts of a consent whose link asks for
-// one, in the browser that began the authorization, and continues as Callback does. r
-// needs no code. What was not chosen reaches no record. A choice that comes again gets
-// the first answer again.
+// Choose takes the person's choice among the accounts of a consent, if the link has a
+// choice. It accepts the choice only from the browser that began the authorization, and
+// continues as Callback does. r needs no code. An account that was not chosen reaches no
+// record. A repeated choice gets the first answer again.
 //
-// It fails as Callback does, and with InvalidRequest where chosen is empty or names an
-// account that the consent does not give access to: the person can choose again.
+// It fails as Callback does. It fails with InvalidRequest if chosen is empty or names an
+// account that the consent does not give access to. The person can then choose again.
 func (s *Service) Choose(ctx context.Context, r CallbackRequest, chosen []string) (CallbackResult, error) {
 	c, err := s.findConsent(ctx, r)
 	if err != nil {
@@ -79,8 +79,8 @@ func (c *consent) choose(ctx context.Context, chosen []string) error {
 	return c.complete(ctx)
 }
 
-// selectByID selects the accounts with these ids, of those that are selected. field is
-// the name of the input.
+// selectByID selects the accounts with these ids among the selectable ones. field is the
+// name of the input.
 func (c *consent) selectByID(ctx context.Context, field string, ids []string) error {
 	if len(ids) == 0 {
 		return Invalid(field, "choose at least one account")
@@ -110,9 +110,9 @@ func (c *consent) selectByID(ctx context.Context, field string, ids []string) er
 	return nil
 }
 
-// selectable asks the platform for the accounts, and returns those that are selected so
-// far: all, those that the person chose, or those that a re-authorization renews. It
-// also returns the connections of the person.
+// selectable asks the platform for the accounts, and returns the accounts that a choice
+// may name: all, those that the person chose before, or those that a re-authorization
+// renews. It also returns the connections of the person.
 func (c *consent) selectable(ctx context.Context) ([]Grant, []Connection, error) {
 	if c.listed == nil {
 		if err := c.spend(ctx, c.chargeLink(ListingsPerLink, c.record.Link)); err != nil {
@@ -134,8 +134,7 @@ func (c *consent) selectable(ctx context.Context) ([]Grant, []Connection, error)
 	return append(selected, c.mendable(theirs, grants, *target)...), theirs, nil
 }
 
-// keepSelected returns the grants that are still to be saved, in the order that was
-// recorded.
+// keepSelected returns the grants that are still to be saved, in the recorded order.
 func (c *consent) keepSelected(grants []Grant) []Grant {
 	if !c.record.Selected {
 		return grants
@@ -214,7 +213,7 @@ func (c *consent) nameAccounts(ctx context.Context, grants []Grant) error {
 		switch {
 		case err == nil:
 			grants[i] = named
-		case !errors.Is(err, ScopeMissing): // that one is left out once it is chosen
+		case !errors.Is(err, ScopeMissing): // such an account is left out if it is chosen
 			return err
 		}
 	}

@@ -97,14 +97,14 @@ func (c *consent) complete(ctx context.Context) error {
 	case retryable(err) && !ofBudget(err), ofApp(err):
 		return c.postpone(ctx, err)
 	case len(c.savedIDs) > 0:
-		// Most platforms would end what was saved together with the rest.
+		// A revocation of the rest would end the saved grants too on most platforms.
 		return c.recordSaved(ctx, err)
 	}
 	return c.fail(ctx, err, grants)
 }
 
-// readGrants returns what the person granted, which is checked against the data deletions
-// that they asked for. Beside an error it returns what is to be revoked.
+// readGrants returns the grants of the person. It refuses them if the person asked for a
+// data deletion meanwhile. Beside an error it returns the grants to revoke.
 func (c *consent) readGrants(ctx context.Context) ([]Grant, error) {
 	err := c.renewExpired(ctx)
 	if err == nil {
@@ -150,8 +150,7 @@ func (c *consent) renewExpired(ctx context.Context) error {
 	return c.storeRedeemed(ctx)
 }
 
-// extend stores the lasting form of what the code yielded. Where a caller before
-// could not, its token may have expired since.
+// extend stores the lasting form of the credentials that the code yielded.
 func (c *consent) extend(ctx context.Context) error {
 	if c.record.Extended {
 		return nil
@@ -187,16 +186,16 @@ func (c *consent) granted(g Grant) Grant {
 	return g
 }
 
-// selectAccounts returns the grants to save, in their order: what was chosen, else all.
-// Of a re-authorization it returns the grant for the target, and those of the owner's
-// other connections that the same person can mend. What the consent took from other
-// connections is marked before, since it is true whatever is saved.
+// selectAccounts returns the grants to save, in their order: the chosen ones, else all. Of
+// a re-authorization it returns the grant for the target, and the grants for the owner's
+// other connections that need a new authorization of the same person. Before that it
+// marks the connections that the consent ended, because they ended whatever is saved.
 func (c *consent) selectAccounts(ctx context.Context, grants []Grant) (target *Connection, selected []Grant, err error) {
 	if err := c.readProgress(ctx); err != nil {
 		return nil, nil, err
 	}
 	if c.record.Selected && c.record.Spent {
-		return nil, c.keepSelected(grants), nil // a caller before checked it
+		return nil, c.keepSelected(grants), nil // an earlier caller checked them
 	}
 	var theirs []Connection
 	if len(grants) > 1 || c.platform.Describe().UncoveredReason != "" {
@@ -218,7 +217,7 @@ func (c *consent) selectAccounts(ctx context.Context, grants []Grant) (target *C
 		all := append(selected, c.mendable(theirs, grants, *target)...)
 		selected = c.keepSelected(all)
 		if len(selected) > 0 && selected[0].Account.ID != all[0].Account.ID {
-			target = nil // Confirm named others
+			target = nil // Confirm did not name the account of the target
 		}
 		return target, selected, nil
 	}
@@ -246,8 +245,8 @@ func (c *consent) mendable(theirs []Connection, grants []Grant, target Connectio
 	return others
 }
 
-// newFirst orders the grants: of accounts without a connection first, and of those whose
-// connection works last.
+// newFirst orders the grants: first those of accounts without a connection, last those of
+// accounts with an active connection.
 func newFirst(theirs []Connection, grants []Grant) []Grant {
 	rank := map[string]int{}
 	for _, other := range theirs {
@@ -289,7 +288,7 @@ func (c *consent) saveOrWait(ctx context.Context, selected []Grant, target *Conn
 	return c.recordSaved(ctx, nil)
 }
 
-// reserveAccounts reserves the new connections of a consent, once.
+// reserveAccounts charges the new connections of a consent to the owner's budget, once.
 func (c *consent) reserveAccounts(ctx context.Context, selected []Grant, target *Connection) error {
 	if c.record.Spent || c.record.Confirmed || c.record.Reserved > 0 {
 		return nil
@@ -299,8 +298,8 @@ func (c *consent) reserveAccounts(ctx context.Context, selected []Grant, target 
 	return err
 }
 
-// refundAccounts refunds what was reserved for connections that a consent, which is
-// done, did not create.
+// refundAccounts refunds the reserved connections that a consent did not create. It does
+// so once the consent is done.
 func (c *consent) refundAccounts(ctx context.Context) {
 	if c.record.Reserved == 0 || c.record.Phase != consentDone {
 		return
@@ -311,8 +310,8 @@ func (c *consent) refundAccounts(ctx context.Context) {
 	c.refund(ctx, unused)
 }
 
-// savedBefore reports whether the consent needs not be saved on an existing
-// connection: it was, before a crash, or a consent that began later was.
+// savedBefore reports whether the consent need not be saved on an existing connection: it
+// was saved there before a crash, or a consent that began later was.
 func (c *consent) savedBefore(existing Connection, g Grant) bool {
 	if c == nil {
 		return false
@@ -418,9 +417,9 @@ func (c *consent) spent() (consentRecord, linkStatus) {
 	return next, l
 }
 
-// recordSaved records what was saved, and postpones the consent where that fails.
-// failure is why it was not all, nil where it was. LinkGone: another consent has the
-// link.
+// recordSaved records the saved connections, and postpones the consent if the write
+// fails. failure is the error of the accounts that were not saved, or nil. LinkGone:
+// another consent has the link.
 func (c *consent) recordSaved(ctx context.Context, failure error) error {
 	err := c.writeSaved(ctx, failure)
 	if err != nil && !errors.Is(err, LinkGone) && !errors.Is(err, errLate) {
@@ -429,7 +428,7 @@ func (c *consent) recordSaved(ctx context.Context, failure error) error {
 	return cmp.Or(err, failure)
 }
 
-// writeSaved writes what was saved, with the consent and with the link.
+// writeSaved writes the saved connections, to the consent and to the link.
 func (c *consent) writeSaved(ctx context.Context, failure error) error {
 	next := c.record
 	next.Phase, next.Credentials, next.Spent, next.Accounts = consentDone, nil, true, len(c.savedIDs)
@@ -565,8 +564,8 @@ func (c *consent) fail(ctx context.Context, cause error, grants []Grant) error {
 	return cause
 }
 
-// findSaved finds what earlier callers of the consent saved. The index of persons shows
-// it: such a caller crashed, or gave up a while ago.
+// findSaved finds the connections that earlier callers saved. The index of persons lags
+// behind by a moment only, and such a caller ended longer ago.
 func (c *consent) findSaved(ctx context.Context) error {
 	if err := c.readProgress(ctx); err != nil {
 		return err
@@ -629,8 +628,8 @@ func (c *consent) revokeEach(ctx context.Context, grants []Grant) error {
 
 // postpone leaves the consent to the next callback of its browser, or to the
 // sweep, and returns cause: with the reason unfinished, since nothing needs to be
-// started again. After a day of tries the consent fails. What only the operator can
-// change, such as the credits of the app, has longer.
+// started again. After a day of tries the consent fails. If only the operator can
+// correct the cause, such as spent credits, it fails after operatorPatience.
 func (c *consent) postpone(ctx context.Context, cause error) error {
 	now, patience := c.Now().UTC(), revokePendingFor
 	if ofApp(cause) || errors.Is(cause, QuotaExhausted) {
@@ -702,8 +701,7 @@ func (s *Service) continueConsent(ctx context.Context, key RecordKey) (DueResult
 	return Failed, nil
 }
 
-// expire ends a consent that was not confirmed in time, or from which the person did not
-// choose in time.
+// expire ends a consent that got no confirmation, or no choice, in time.
 func (c *consent) expire(ctx context.Context) error {
 	next := c.record
 	next.Phase, next.Until = consentDone, c.Now().UTC().Add(recordWithin)
@@ -751,8 +749,8 @@ func (c *consent) revokeAll(ctx context.Context) error {
 	return c.revokeGranted(ctx, grants)
 }
 
-// ofApp reports whether the platform refused the app, or none is stored: the operator
-// can change that, and the grant is good.
+// ofApp reports whether the platform refused the app, or no app is stored. The operator
+// can correct both, and the grant stays good.
 func ofApp(err error) bool {
 	code := AsError(err).Code
 	return code.AppRefused() || code == AppNotConfigured

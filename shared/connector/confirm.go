@@ -19,13 +19,14 @@ func ownerHash(owner string) string { return hash(NewSecret(owner)) }
 // confirmation, once the operator's backend knows that the person who is logged
 // in there acts for the owner. A confirmation works once, for its owner, within
 // ten minutes; only where the connector or the platform failed can it be sent
-// again. The sweep then completes the consent by itself, too. With ids of accounts it
-// connects those alone, of the accounts that the person gave access to.
+// again. The sweep then completes the consent by itself, too. With ids of accounts,
+// Confirm connects only these. Each must be one that the person gave access to and, if
+// the link has a choice, that the person chose.
 //
 // It fails with ConnectionNotFound for a confirmation that is unknown, used,
 // too late or another owner's, without telling which; and, for a
-// re-authorization, where its connection is gone. It fails with InvalidRequest, and the
-// confirmation stays good, where an id is that of no such account.
+// re-authorization, if its connection is gone. It fails with InvalidRequest if an id is
+// not that of such an account. The confirmation then stays good.
 func (s *Service) Confirm(ctx context.Context, token Secret, owner string, accounts ...string) (Saved, error) {
 	c, err := s.consentToConfirm(ctx, token, owner)
 	if errors.Is(err, ErrNotFound) {

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// A platform that has one authorization per person and app replaces it by each consent:
-// a person who selects fewer accounts ends the tokens of the others, of all owners.
-// This file finds those connections after a consent.
+// Some platforms have one authorization per person and app. Each consent replaces it. If
+// the person selects fewer accounts than before, the tokens of the other accounts end,
+// for all owners. This file finds the connections of those accounts after a consent.
 
-// markUncovered marks the other connections of the person that the consent ended. Those
-// of which the platform did not say it are queued, so that a worker asks.
+// markUncovered marks the other connections of the person whose tokens the consent ended.
+// If the platform did not return the covered accounts, it queues the connections: a
+// worker then asks the platform about each.
 func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error {
 	if c.platform.Describe().UncoveredReason == "" {
 		return nil
@@ -79,8 +80,8 @@ func (c *consent) markEnded(ctx context.Context, other Connection, known bool) (
 	return false, err
 }
 
-// checkPerson marks the connections of the person whose consent gave access to no
-// account, since it replaced what they granted before.
+// checkPerson marks the connections of a person after a consent that gave access to no
+// account: that consent replaced the earlier ones, too.
 func (c *consent) checkPerson(ctx context.Context, grants []Grant) error {
 	if c.platform.Describe().UncoveredReason == "" || len(grants) == 0 || userOf(grants[0]) == "" {
 		return nil
@@ -92,9 +93,9 @@ func (c *consent) checkPerson(ctx context.Context, grants []Grant) error {
 	return c.markUncovered(ctx, theirs)
 }
 
-// mayHaveEnded reports whether the consent can have ended the tokens of a connection:
-// they are of the operator's app, as far as the record tells, and were not issued since
-// the code was redeemed.
+// mayHaveEnded reports whether the consent can have ended the tokens of a connection. It
+// can if they belong to the operator's app, as far as the record tells, and if they were
+// issued before the code was redeemed.
 func (c *consent) mayHaveEnded(other Connection) bool {
 	imported := breakerClient(c.platform, other.Owner, Credentials{}) // without a client of its own
 	return other.Status == Active && (other.Client == "" || other.Client == imported) &&
@@ -122,8 +123,8 @@ func (s *Service) checkSoon(ctx context.Context, c Connection) error {
 	return err
 }
 
-// enqueueChecks queues connections that are due. What the queue does not take, the
-// sweep does.
+// enqueueChecks queues connections that are due. The sweep queues those that the queue
+// refuses.
 func (c *consent) enqueueChecks(ctx context.Context, due []Connection) {
 	if len(due) == 0 {
 		return
@@ -134,12 +135,12 @@ func (c *consent) enqueueChecks(ctx context.Context, due []Connection) {
 	}
 	failed, err := c.Queue.Enqueue(ctx, keys, time.Second)
 	if err != nil || len(failed) > 0 {
-		c.Log.WarnContext(ctx, "queueing checks after a consent, which the sweep does", "failed", len(failed), "error", err)
+		c.Log.WarnContext(ctx, "queueing checks after a consent: the sweep queues them", "failed", len(failed), "error", err)
 	}
 }
 
-// inParallel calls do for 0 to n-1, at most atOnce at a time. A panic of one call is
-// logged, and passed on after the others have returned.
+// inParallel calls do for 0 to n-1, at most atOnce at a time. It logs the panic of a call,
+// and panics with it after the other calls have returned.
 func (s *Service) inParallel(n, atOnce int, do func(i int)) {
 	if atOnce == 1 {
 		for i := range n {

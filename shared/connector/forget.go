@@ -21,14 +21,15 @@ func (c Connection) mustForget(g Grant) bool {
 }
 
 // changesAccount reports whether the account of c has another id in g. Credentials are
-// bound to the id, so that the vault can have none of g before the record names it.
+// bound to the id. The vault must therefore have no credentials of g before the record
+// has the new id.
 func (c Connection) changesAccount(g Grant) bool {
 	return !c.accountUnknown() && c.AccountID != g.Account.ID
 }
 
 // putFor stores the credentials of a grant that follows on c. Where the former ones must
 // be forgotten it only holds them; where that fails it stores them, and the worker
-// tries again. Where the account has another id, the caller must.
+// tries again. If the account has another id, it fails instead.
 func (s *Service) putFor(ctx context.Context, c, next Connection, g Grant) (CredentialsRef, error) {
 	if c.mustForget(g) {
 		ref, err := s.CredentialStore.Hold(ctx, next.credentialsKey(), g.Credentials)

@@ -222,7 +222,7 @@ func (s *Service) replaceOnce(ctx context.Context, c Connection, r replacement) 
 		return s.commitCredentials(ctx, c, g.Credentials, ref, change)
 	}
 	if c.changesAccount(g) {
-		// The record of the consent has the credentials until this succeeds.
+		// A failure loses nothing: the record of the consent has the credentials too.
 		commit = func(change func(*Connection) error) (Connection, error) { return s.commit(ctx, c, change) }
 	}
 	committed, err := commit(func(c *Connection) error {
@@ -361,7 +361,7 @@ func (s *Service) applyCredentials(c *Connection, p Platform, creds Credentials,
 }
 
 // selectGrants returns the grants to save: all of them or, when one connection
-// is re-authorized, the one for it, which is then the target. The target is also the
+// is re-authorized, the one for it, which is then the target. The target may also be the
 // connection that has the account under the id that another client saw.
 func (s *Service) selectGrants(ctx context.Context, a Authorization, grants []Grant) (target *Connection, selected []Grant, err error) {
 	c, err := s.target(ctx, a)

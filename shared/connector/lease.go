@@ -272,7 +272,7 @@ func errInsufficientTime() error {
 	return &Error{Code: PlatformUnavailable, Message: "too little time was left to store what the platform would give: try again", RetryAfter: time.Second, Err: errTimeShort}
 }
 
-// errTimeShort is the cause of an error where the caller's time is too short, and the
+// errTimeShort is the cause of an error if the caller has too little time left. The
 // worker has more.
 var errTimeShort = errors.New("the time of the caller is too short")
 
@@ -303,8 +303,8 @@ func exchangeInTime[T any](ctx context.Context, s *Service, app App, do func(con
 	})
 }
 
-// readInTime calls the platform by do, which spends nothing, as exchangeInTime does. It
-// leaves time to answer, and fails with errTimeShort where there is no more.
+// readInTime calls do, a call of the platform that spends nothing. It leaves AnswerReserve
+// to the caller, and fails with errTimeShort if less is left.
 func readInTime[T any](ctx context.Context, s *Service, app App, do func(context.Context, App) (T, error)) (T, error) {
 	return withCurrentOrPreviousSecret(ctx, s, app, clientRefused, func(app App) (result T, err error) {
 		if remaining(ctx) < AnswerReserve {

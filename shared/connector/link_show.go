@@ -37,8 +37,8 @@ type LinkState struct {
 	// Reason is that of the failure, or says why the link ended.
 	Reason string
 	// Accounts is how many were connected, are being connected, or wait for the
-	// confirmation. Connected is how many are.
-	// LeftOut is how many more the consent named, and the platform did not give.
+	// confirmation. Connected is how many are connected. LeftOut is how many more
+	// accounts the consent named although the platform does not give access to them.
 	Accounts, Connected, LeftOut int
 	// ConfirmBefore is set while a consent waits for the confirmation.
 	ConfirmBefore time.Time

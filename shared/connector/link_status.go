@@ -58,8 +58,9 @@ type linkStatus struct {
 	LeftOut  int `json:"left_out,omitempty"` // accounts that the platform did not give
 	// Ended says that EndLink was called while the connections were saved.
 	Ended bool `json:"ended,omitempty"`
-	// KeptUntil is how long a consent of the link waits for the operator. Whether the
-	// link was ended must be known until then.
+	// KeptUntil is when a consent of the link no longer waits for the operator; zero if
+	// none does. The status must be stored until then, because it says whether EndLink
+	// was called.
 	KeptUntil time.Time `json:"kept_until,omitzero"`
 }
 
@@ -115,10 +116,10 @@ func (s *Service) readLinkStatus(ctx context.Context, id string) (linkStatus, Ti
 	return l, ticket, err
 }
 
-// linkStatusOf returns the status of the link with that hash, which is opened. A release
-// before the previous one minted links without a status: their ticket is the zero
-// Ticket. A link has a status once it was opened, so that only the function that opens
-// links reads them.
+// linkStatusOf returns the status of the link with that hash, when the link is opened. A
+// release before the previous one minted links without a status: their ticket is the
+// zero Ticket. Opening a link creates its status, so that no other function needs to
+// read such links.
 func (s *Service) linkStatusOf(ctx context.Context, hash string) (linkStatus, Ticket, error) {
 	l, ticket, err := s.readLinkStatus(ctx, linkID(hash))
 	if !errors.Is(err, ErrNotFound) {
@@ -217,7 +218,7 @@ func (s *Service) createStatus(ctx context.Context, a Authorization) error {
 	return nil
 }
 
-// keepLink keeps the status of the link as long as the consent may wait for the
+// keepLink lets the status of the link expire only after the longest wait for the
 // operator.
 func (c *consent) keepLink(ctx context.Context) {
 	until := c.record.RedeemedAt.Add(operatorPatience + day)
@@ -284,9 +285,9 @@ func (l *linkStatus) reopen(by string) error {
 	return nil
 }
 
-// putPages writes the pages of a link's connections that have more ids than the first
-// paged, except for the last pages, which it returns: they fit into the transaction that
-// records what was saved.
+// putPages writes the pages of a link's connections. The first paged ids are in written
+// pages. It returns the last pages unwritten: they fit into the transaction that records
+// the saved connections.
 func (s *Service) putPages(ctx context.Context, hash string, ids []ID, paged int) ([]Ticket, error) {
 	pages, err := s.pagesOf(hash, ids, paged/linkPage)
 	for err == nil && len(pages) > linkPages {
@@ -298,8 +299,8 @@ func (s *Service) putPages(ctx context.Context, hash string, ids []ID, paged int
 	return pages, err
 }
 
-// pagesOf returns the tickets that name the connections of a link, from one page on. An item of
-// the table has 400 KB at most
+// pagesOf returns the tickets that name the connections of a link, from page from on. An
+// item of the table has 400 KB at most
 // (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html,
 // read 2026-11-25).
 func (s *Service) pagesOf(hash string, ids []ID, from int) ([]Ticket, error) {

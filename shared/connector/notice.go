@@ -88,8 +88,8 @@ func (s *Service) takenTicket(name Name, notice Notice, body takenNotice) (Ticke
 	return newTicket(TakenNoticeKind, platformHash(name, notice.ID), s.Now().Add(NoticeMemory), body)
 }
 
-// recordApplied records that a notice changed connections. A failure is logged: the
-// notice then changes what is active and has no newer credentials, if it comes again.
+// recordApplied records that a notice changed connections. A failure is logged: if the
+// notice comes again, it marks the active connections without newer credentials again.
 func (s *Service) recordApplied(ctx context.Context, name Name, kind string, notice Notice) {
 	if notice.ID == "" {
 		return

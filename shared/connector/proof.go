@@ -108,8 +108,8 @@ func (a *attempt) withProofs(renewed Credentials) Credentials {
 	return renewed
 }
 
-// refreshProvesKey reports whether a refresh takes the key of the app. An access token
-// that is renewed itself is enough to renew it.
+// refreshProvesKey reports whether a refresh takes the key of the app. On a platform of
+// the model Extending the access token alone is enough.
 func refreshProvesKey(p Platform) bool { return p.Describe().Cadence.Model != Extending }
 
 // mustStore reports whether the renewed credentials differ from those before, or

@@ -8,11 +8,11 @@ import (
 )
 
 // This file saves the accounts of a consent. A consent with many accounts is saved in
-// parts, and each part is recorded, so that the worker continues where the time of a
-// caller ends.
+// parts. Each part is recorded, so that the worker can continue when the time of a caller
+// ends.
 
-// saveAccounts saves the selected grants in their order. Where the time is too short it
-// returns errUnfinished.
+// saveAccounts saves the selected grants in their order. It returns errUnfinished if the
+// time is too short.
 func (c *consent) saveAccounts(ctx context.Context, grants []Grant, target *Connection) error {
 	many := c.record.Selected || len(grants) > saveRate
 	for len(grants) > 0 {
@@ -58,9 +58,10 @@ func accountIDs(grants []Grant) []string {
 	return ids
 }
 
-// savePart saves one part: the first grant of a consent alone, since it spends the
-// link. An account that the platform does not give is left out, and so is one whose
-// connection ended meanwhile. What is saved beside an error counts.
+// savePart saves one part. It saves the first grant of a consent alone, because that one
+// spends the link. It leaves out an account that the platform does not give access to,
+// and an account whose connection ended meanwhile. Connections that it saved count also
+// if it returns an error.
 func (c *consent) savePart(ctx context.Context, part []Grant, target *Connection, many bool) error {
 	saved, problems := make([]Connection, len(part)), make([]error, len(part))
 	save := func(i int, target *Connection) {
@@ -107,8 +108,8 @@ func (c *consent) savePart(ctx context.Context, part []Grant, target *Connection
 // are saved. It never leaves the service.
 var errDisconnected = errors.New("the connection ended meanwhile")
 
-// leavesOut reports whether err says that the platform does not give an account that
-// the list of accounts named.
+// leavesOut reports whether err says that the platform does not give access to an account
+// that the list of accounts named.
 func leavesOut(g Grant, err error) bool { return g.Incomplete && errors.Is(err, ScopeMissing) }
 
 // saveInTime saves a grant, and leaves time to record it.
@@ -137,7 +138,8 @@ func (c *consent) completeGrant(ctx context.Context, g Grant) (Grant, error) {
 	return complete, nil
 }
 
-// noteSaved notes that a connection was saved.
+// noteSaved adds a saved connection to the results. The first revision is a new
+// connection, which uses one of the reserved ones.
 func (c *consent) noteSaved(connection Connection) {
 	c.saved, c.progressed = append(c.saved, connection), true
 	if !slices.Contains(c.savedIDs, connection.ID) {
@@ -148,8 +150,8 @@ func (c *consent) noteSaved(connection Connection) {
 	}
 }
 
-// recordProgress records what was saved so far, with the link. LinkGone: EndLink was
-// called.
+// recordProgress records the saved connections, in one transaction with the link.
+// It fails with LinkGone if EndLink was called.
 func (c *consent) recordProgress(ctx context.Context) error {
 	next := c.record
 	next.Person = c.person()
@@ -177,7 +179,7 @@ func (c *consent) recordProgress(ctx context.Context) error {
 	return err
 }
 
-// readProgress reads which connections callers before have saved.
+// readProgress reads the ids of the connections that earlier callers saved.
 func (c *consent) readProgress(ctx context.Context) error {
 	if !c.record.Selected || !c.record.Spent || len(c.savedIDs) > 0 {
 		return nil
@@ -200,10 +202,10 @@ func (c *consent) readProgress(ctx context.Context) error {
 	return nil
 }
 
-// handOver leaves the rest of the consent to the worker. Where the queue does not take
-// it, the sweep does. It returns errUnfinished where nothing was saved yet. A consent
-// that was continued and neither listed nor saved an account is postponed, so that a
-// platform which is too slow is not asked without end.
+// handOver leaves the rest of the consent to the worker. If the queue refuses the message,
+// the sweep continues the consent. handOver returns errUnfinished if nothing was saved
+// yet. A consent that was continued and neither listed nor saved an account is postponed:
+// otherwise a slow platform would be asked without end.
 func (c *consent) handOver(ctx context.Context) error {
 	if c.resumed && !c.progressed {
 		return c.postpone(ctx, errUnfinished())
@@ -227,7 +229,7 @@ func (c *consent) handOver(ctx context.Context) error {
 	c.continued = true
 	failed, err := c.Queue.Enqueue(ctx, []RecordKey{consentKey(c.id)}, handOverDelay)
 	if err != nil || len(failed) > 0 {
-		c.Log.WarnContext(ctx, "queueing the rest of a consent, which the sweep continues", "platform", string(c.record.Platform), "error", err)
+		c.Log.WarnContext(ctx, "queueing the rest of a consent: the sweep continues it", "platform", string(c.record.Platform), "error", err)
 	}
 	if len(c.savedIDs) == 0 {
 		return errUnfinished()

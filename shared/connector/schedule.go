@@ -26,7 +26,7 @@ func (s *Service) refreshAt(cadence Cadence, creds Credentials) time.Time {
 	life := max(0, creds.ExpiresAt.Sub(issued))
 	early, late := life/6, life/8
 	at := creds.ExpiresAt.Add(-early + s.jitter(early-late))
-	// An imported token is older than its import, as its end tells.
+	// An imported token may be older than its import. Its age follows from its end.
 	if oldEnough := earlier(issued, creds.ExpiresAt.Add(-cadence.Lifetime)).Add(cadence.MinimumAge); at.Before(oldEnough) {
 		at = oldEnough
 	}

@@ -71,7 +71,7 @@ func (s *Service) tellPlatformQuota(ctx context.Context, p Platform, c Connectio
 	s.tellExhausted(ctx, c, fmt.Sprintf("quota/%s/%s/%s/%d", c.Platform, client, reason, end.Unix()), reason, end)
 }
 
-// tellQuotaOf is tellPlatformQuota for a connection whose credentials are not at hand. A
+// tellQuotaOf reads the credentials of the connection and calls tellPlatformQuota. A
 // failure to read them is logged.
 func (s *Service) tellQuotaOf(ctx context.Context, p Platform, c Connection, e *Error) {
 	if e.Code != QuotaExhausted {
@@ -89,8 +89,8 @@ func (s *Service) tellQuotaOf(ctx context.Context, p Platform, c Connection, e *
 	s.tellPlatformQuota(ctx, p, c, app, creds, e)
 }
 
-// tellExhausted sends one event a period, however many ask. The marker of the period is
-// set after the event is owed, so that a crash in between costs no event. A failure is
+// tellExhausted sends one event a period, for any number of callers. It sets the marker
+// of the period after the event is owed, so that no crash loses the event. A failure is
 // logged: the next caller tries again.
 func (s *Service) tellExhausted(ctx context.Context, c Connection, counter, reason string, end time.Time) {
 	marker := counter + "/exhausted"
