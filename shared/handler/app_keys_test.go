@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -504,4 +505,30 @@ func keysAfterCrashedCheck(t *testing.T, s *stack) {
 		c.Attempt = connector.Attempt{Generation: c.Credentials.Generation, At: s.clock.Now(), Uncertain: true}
 	})
 	s.wantLent(t, "after a check that crashed", "twitter", id)
+}
+
+// A refusal of the app by X is the operator's matter: imported keys stay, although the
+// status is that of keys that ended.
+func TestTwitter_AppRefused(t *testing.T) {
+	t.Parallel()
+	for refusal, reason := range map[int]string{416: "app_suspended", 215: "", 261: "", 453: "client_not_enrolled"} {
+		t.Run(strconv.Itoa(refusal), func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t)
+			id := s.importKeys(t, "acme", true)
+			s.sandbox.Tune(func(k *sandbox.Knobs) { k.Twitter().AppRefusal = refusal })
+			for _, call := range []string{"verify", "refresh"} {
+				got := s.do(t, http.MethodPost, "/connections/"+id+"/"+call).refused(t, 502, connector.AppMisconfigured)
+				if got.Reason != reason {
+					t.Errorf("%s: reason %q, want %q", call, got.Reason, reason)
+				}
+			}
+			if c := s.show(t, id); c["status"] != "active" {
+				t.Errorf("%v, %v", c["status"], c["status_reason"])
+			}
+			s.sandbox.Tune(func(k *sandbox.Knobs) { k.Twitter().AppRefusal = 0 })
+			s.clock.Advance(time.Hour)
+			s.do(t, http.MethodPost, "/connections/"+id+"/verify").decode(t, 200, &struct{}{})
+		})
+	}
 }

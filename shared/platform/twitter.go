@@ -545,7 +545,11 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		return x.actionRequired("account_suspended", "the account is suspended; its person has to appeal at X", cause)
 	case slices.Contains(codes, 326):
 		return x.actionRequired("account_locked", "the account is locked; its person has to sign in to X and unlock it", cause)
-	case slices.Contains(types, "client-not-enrolled"):
+	case slices.Contains(codes, 416):
+		return x.appSuspended(cause)
+	// 453 is the older API's word for the wrong package
+	// (https://github.com/Twitter4J/Twitter4J/issues/407, read 2026-11-25).
+	case slices.Contains(types, "client-not-enrolled"), slices.Contains(codes, 453):
 		refused := x.appRefused("move it to the Pay-per-use package and the Production environment in X's console", cause)
 		refused.Reason = "client_not_enrolled"
 		return refused
@@ -553,8 +557,15 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		return x.appRefused("check its project and package in X's console", cause)
 	case slices.Contains(types, "unsupported-authentication"):
 		return x.grantDead("not_a_user_token", cause)
-	case slices.Contains(codes, 32):
+	// 215 comes with status 400, for keys that X does not know at all
+	// (https://github.com/tweepy/tweepy/issues/954 and
+	// https://github.com/pajbot/pajbot2/issues/96, read 2026-11-25).
+	case slices.Contains(codes, 32), slices.Contains(codes, 215):
 		return x.appRefused("check api_key and api_secret", cause)
+	// X does not let the app write, because of its permission or as a sanction
+	// (https://github.com/tweepy/tweepy/issues/1663, read 2026-11-25).
+	case slices.Contains(codes, 261):
+		return x.appRefused("it may not write; check its permission and its standing in X's console", cause)
 	case slices.Contains(codes, 135):
 		return x.unavailable("refuses our clock", cause)
 	case slices.Contains(codes, 89), r.status == http.StatusUnauthorized:
@@ -563,6 +574,16 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		return &connector.Error{Code: connector.RateLimited, Message: "X limits the requests; try again later", Err: cause}
 	}
 	return nil
+}
+
+// appSuspended returns the error for an app that X suspended. Its tokens are refused with
+// status 401, as if each had ended (code 416 of
+// https://github.com/tg-z/web-clip/issues/1029, a copy of X's former page of codes, read
+// 2026-11-25). No consent helps.
+func (x *twitter) appSuspended(cause error) *connector.Error {
+	e := x.appRefused("X suspended it; appeal in X's console", cause)
+	e.Reason = "app_suspended"
+	return e
 }
 
 // actionRequired returns the error for a condition of the account that only its

@@ -257,6 +257,13 @@ func testTwitterVerifyErrorsBecomeCodes(t *testing.T) {
 		"a type in a list":       {403, `{"errors":[{"type":"https://api.twitter.com/2/problems/credits"}]}`, connector.QuotaExhausted, "credits_depleted"},
 		"wrong keys":             {401, `{"errors":[{"code":32,"message":"canary"}]}`, connector.AppMisconfigured, ""},
 		"an invalid token":       {403, `{"errors":[{"code":89}]}`, connector.ReauthorizationRequired, ""},
+		"unknown keys":           {400, `{"errors":[{"code":215,"message":"canary"}]}`, connector.AppMisconfigured, ""},
+		"a suspended app":        {401, `{"errors":[{"code":416,"message":"canary"}]}`, connector.AppMisconfigured, "app_suspended"},
+		"an app that only reads": {403, `{"errors":[{"code":261,"message":"canary"}]}`, connector.AppMisconfigured, ""},
+		"wrong package, by code": {403, `{"errors":[{"code":453,"message":"canary"}]}`, connector.AppMisconfigured, "client_not_enrolled"},
+		// That went away by itself (https://github.com/nextcloud/integration_twitter/issues/25,
+		// read 2026-11-25).
+		"another account":        {403, `{"errors":[{"code":63,"message":"canary"}]}`, connector.PlatformUnavailable, ""},
 		"our clock":              {401, `{"errors":[{"code":135}]}`, connector.PlatformUnavailable, ""},
 		"throttled by code":      {400, `{"errors":[{"code":88}]}`, connector.RateLimited, ""},
 		"a catch-all, no death":  {403, `{"type":"about:blank","title":"Forbidden"}`, connector.PlatformUnavailable, ""},
@@ -297,10 +304,13 @@ func testTwitterRefreshErrorsOfTheTokenEndpoint(t *testing.T) {
 		body              string
 		forCode, forRenew connector.Code
 	}{
-		"an invalid token":     {400, invalid("Value passed for the token was invalid."), connector.StateInvalid, connector.ReauthorizationRequired},
-		"an invalid code":      {400, invalid("Value passed for the authorization code was invalid."), connector.StateInvalid, connector.AppMisconfigured},
-		"another verifier":     {400, invalid("Value passed for the code verifier did not match the code challenge."), connector.StateInvalid, connector.AppMisconfigured},
-		"a malformed request":  {400, invalid("Missing required parameter [grant_type]."), connector.AppMisconfigured, connector.AppMisconfigured},
+		"an invalid token":    {400, invalid("Value passed for the token was invalid."), connector.StateInvalid, connector.ReauthorizationRequired},
+		"an invalid code":     {400, invalid("Value passed for the authorization code was invalid."), connector.StateInvalid, connector.AppMisconfigured},
+		"another verifier":    {400, invalid("Value passed for the code verifier did not match the code challenge."), connector.StateInvalid, connector.AppMisconfigured},
+		"a malformed request": {400, invalid("Missing required parameter [grant_type]."), connector.AppMisconfigured, connector.AppMisconfigured},
+		// https://github.com/tweepy/tweepy/issues/2021, read 2026-11-25
+		"no verifier":          {400, invalid("Missing required parameter [code_verifier]."), connector.AppMisconfigured, connector.AppMisconfigured},
+		"a list beside":        {400, `{"error":"invalid_request","error_description":"Value passed for the token was invalid.","errors":[{"message":"canary"}]}`, connector.StateInvalid, connector.ReauthorizationRequired},
 		"a confidential app":   {401, `{"error":"unauthorized_client","error_description":"Missing valid authorization header"}`, connector.AppMisconfigured, connector.AppMisconfigured},
 		"a cap told with 429":  {429, `{"type":"https://api.x.com/2/problems/usage-capped"}`, connector.QuotaExhausted, connector.QuotaExhausted},
 		"a throttle with code": {429, `{"errors":[{"code":88}]}`, connector.RateLimited, connector.RateLimited},

@@ -51,6 +51,11 @@ func (x *twitter) verify(c *call) (UserKey, *reply) {
 		}
 		return UserKey{}, &refused
 	}
+	if code := x.knobs().AppRefusal; code != 0 {
+		refusal := twitterAppRefusals[code]
+		refused := twitterV1Error(refusal.status, code, refusal.message)
+		return UserKey{}, &refused
+	}
 	oauth, ok := oauth1Header(c.header.Get("Authorization"))
 	if !ok || oauth["oauth_consumer_key"] != twitterAPIKey || oauth["oauth_signature_method"] != "HMAC-SHA1" ||
 		oauth["oauth_nonce"] == "" || oauth["oauth_version"] != "" && oauth["oauth_version"] != "1.0" {

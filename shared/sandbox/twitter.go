@@ -51,6 +51,14 @@ type TwitterKnobs struct {
 	// wrong package or environment (https://docs.x.com/tools/mcp, read 2026-11-25).
 	UsageCapped bool `json:"usage_capped"`
 	NotEnrolled bool `json:"not_enrolled"`
+	// AppRefusal is the code of the older API with which X refuses every OAuth 1.0a
+	// signature of the app: 416 for a suspended app (tg-z/web-clip#1029, read
+	// 2026-11-25), with status 401; 215 for unknown keys, with status 400
+	// (pajbot/pajbot2#96, read 2026-11-25); 261 for an app that may not write
+	// (saadmanrafat/twitivity#6, read 2026-11-25) and 453 for one in the wrong package
+	// (socioboard/Socioboard-5.0#440, read 2026-11-25), with status 403. That users/me of
+	// v2 has them, too, is assumed. Zero means none.
+	AppRefusal int `json:"app_refusal"`
 	// V1Errors refuses an OAuth 1.0a signature with the codes 32, 89 and 135 of
 	// the older API on users/me, too.
 	V1Errors bool `json:"v1_errors"`
@@ -378,6 +386,17 @@ func (x *twitter) read(p *Person, throttled bool, now time.Time) reply {
 // twitterV1Error is an error of API v1.1.
 func twitterV1Error(status, code int, message string) reply {
 	return answerJSON(status, object{"errors": []object{{"code": code, "message": message}}})
+}
+
+// twitterAppRefusals are the answers of AppRefusal by its code.
+var twitterAppRefusals = map[int]struct {
+	status  int
+	message string
+}{
+	215: {400, "Bad Authentication data."},
+	261: {403, "Application cannot perform write actions. Contact Twitter Platform Operations through https://help.twitter.com/forms/platform."},
+	416: {401, "Invalid / suspended application"},
+	453: {403, "You currently have access to a subset of X API V2 endpoints and limited v1.1 endpoints (e.g. media post, oauth) only."},
 }
 
 // twitterUsageCapped leaves x-rate-limit-remaining high, as X does
