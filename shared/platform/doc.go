@@ -15,9 +15,14 @@
 //   - errors.go makes the errors that several platforms return.
 //   - fields.go reads imported credentials, and returns credentials in the
 //     shapes that people paste.
+//   - accounts.go has the methods of platforms whose code yields lasting credentials
+//     of one account.
+//   - aliases.go has the names that people's files have for the fields.
 //   - meta.go, facebookgraph.go and facebooknotice.go have the errors and the notices
-//     of Meta's platforms. longlived.go is the client of those whose token is
-//     refreshed by itself: their files describe their endpoints.
+//     of Meta's platforms: Facebook, Instagram and Threads.
+//   - longlived.go is the client of Instagram and Threads, whose access token is
+//     refreshed without a refresh token. instagram.go and threads.go describe their
+//     endpoints. facebookgrants.go lists the Pages of a person on Facebook.
 //
 // A platform holds no state and retries nothing. Every error is a
 // *connector.Error. Neither its message nor its cause holds a URL query, a body,

@@ -14,18 +14,18 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// grantMap is what a person granted to the app: the scopes, and the ids for which
-// each of them holds. A scope without ids was granted in general
+// grantMap has the scopes that a person granted to the app, and the ids for which each
+// scope holds. A scope without ids was granted in general
 // (https://developers.facebook.com/docs/facebook-login/access-tokens/debugging-and-error-handling
 // and https://github.com/restfb/restfb/pull/1191, read 2026-11-25). Most scopes have
-// the same ids, which the map holds once: a person may have thousands of Pages.
+// the same ids. IDs has each list once, because a person may have thousands of Pages.
 type grantMap struct {
 	Scopes []string       `json:"scopes,omitempty"`
 	IDs    [][]string     `json:"ids,omitempty"`
 	Of     map[string]int `json:"of,omitempty"` // the index in IDs, by scope
 
 	sets     []map[string]bool // IDs, as sets
-	selected []string          // what pages returned
+	selected []string          // the result of pages
 }
 
 // add records that a scope holds for ids alone.
@@ -58,8 +58,8 @@ func (m *grantMap) idsOf(scope string) (ids map[string]bool, limited bool) {
 	return m.sets[i], true
 }
 
-// pages returns the Pages that the person selected for any permission. limited is
-// false where they selected all Pages, those of the future too.
+// pages returns the ids of the Pages that the person selected for any permission. limited
+// is false if they selected all present and future Pages.
 func (m *grantMap) pages() (ids []string, limited bool) {
 	if _, limited := m.idsOf(pageListScope); !limited {
 		return nil, false
@@ -89,16 +89,17 @@ func (m *grantMap) includes(page string) bool {
 	return !limited || slices.Contains(ids, page)
 }
 
-// includesInstagram reports whether the person selected the Instagram account of p.
-// Whether Facebook names the account or its Page is not documented. Either counts.
+// includesInstagram reports whether the person selected the Instagram account of p. It
+// accepts the id of the account and the id of its Page, because no page of Facebook's
+// says which of them Facebook returns.
 func (m *grantMap) includesInstagram(p page) bool {
 	ids, limited := m.idsOf(instagramScope)
 	return !limited || ids[string(p.ID)] || ids[p.instagram()]
 }
 
-// scopesOf returns the scopes that hold for a Page: those that the person granted for
-// it and for its Instagram account, without those that the person's tasks do not
-// allow to use.
+// scopesOf returns the scopes that the person granted for a Page and for its Instagram
+// account. It leaves out the scopes that the tasks of the person on the Page do not allow
+// them to use.
 func (m *grantMap) scopesOf(p page) []string {
 	scopes := []string{}
 	for _, scope := range m.Scopes {
@@ -114,15 +115,15 @@ func (m *grantMap) scopesOf(p page) []string {
 	return scopes
 }
 
-// isPageScope reports whether the ids of a scope are those of Pages. The ids of other
-// scopes, such as business_management, are those of something else.
+// isPageScope reports whether the ids of a scope are ids of Pages. Those of
+// business_management, for example, are ids of portfolios.
 func isPageScope(scope string) bool {
 	return strings.HasPrefix(scope, "pages_") || scope == "read_insights"
 }
 
-// The tasks of a person on a Page. Posts need the first
-// (https://developers.facebook.com/docs/pages-api/getting-started), those of Instagram
-// either
+// The tasks of a person on a Page. A post on the Page needs createContent
+// (https://developers.facebook.com/docs/pages-api/getting-started). A post on Instagram
+// needs createContent or manage
 // (https://developers.facebook.com/documentation/instagram-platform/instagram-graph-api/reference/ig-user/media_publish;
 // both read 2026-11-25). On Pages of the New Pages Experience the names have a prefix
 // (https://docs.rs/crate/late/0.0.1113/source/docs/GrantBusinessPartnerRequest.md, read
@@ -134,8 +135,8 @@ const (
 	newPageTask   = "PROFILE_PLUS_"
 )
 
-// lacksTask reports whether Facebook returned the tasks of the person on the Page, and
-// none of those.
+// lacksTask reports whether Facebook returned the tasks of the person on the Page without
+// any of these tasks.
 func (p page) lacksTask(tasks ...string) bool {
 	return p.Tasks != nil && !slices.ContainsFunc(p.Tasks, func(task string) bool {
 		task = strings.TrimPrefix(task, newPageTask)
@@ -143,7 +144,8 @@ func (p page) lacksTask(tasks ...string) bool {
 	})
 }
 
-// warning returns what the person left out for the Page, or "".
+// warning returns the warning about a task or an account that the grant of a Page lacks,
+// or "".
 func (m *grantMap) warning(p page) string {
 	switch {
 	case p.lacksTask(createContent) && slices.Contains(m.Scopes, postsScope):
@@ -154,8 +156,8 @@ func (m *grantMap) warning(p page) string {
 	return ""
 }
 
-// fieldTasks is the field of credentials that has the tasks of a person who may not
-// create content. A Page token cannot read them again. No import has the field.
+// fieldTasks is the field of credentials for the tasks of a person who may not create
+// content. A Page token cannot read the tasks again. Imported credentials lack the field.
 const fieldTasks = "tasks"
 
 // applyTo returns fields with the Instagram account and the tasks of p.
@@ -191,18 +193,19 @@ const (
 	stageUnlisted    = "unlisted"
 )
 
-// pageList is where a list of the Pages of a person stands. It is the cursor of
-// Accounts, so that it holds no token and no URL.
+// pageList is the progress of a list of the Pages of a person. It is the cursor of
+// Accounts, and therefore has no token and no URL.
 type pageList struct {
 	Stage  string   `json:"stage"`
 	Person string   `json:"person"`
 	Map    grantMap `json:"map"`
-	// Unlisted are the Pages that the map names and no list had so far.
+	// Unlisted are the ids of Pages that the map names and that no list had yet.
 	Unlisted   []string `json:"unlisted,omitempty"`
-	Found      bool     `json:"found,omitempty"` // a Page
+	Found      bool     `json:"found,omitempty"` // at least one Page was returned
 	Portfolios []string `json:"portfolios,omitempty"`
 
-	// Of the list of the stage: the parameters of the next request, the rows so far.
+	// After has the parameters of the next request of the stage, Limit is its number of
+	// rows, and Rows counts the rows that the stage returned.
 	After string `json:"after,omitempty"`
 	Limit int    `json:"limit"`
 	Rows  int    `json:"rows,omitempty"`
@@ -230,9 +233,9 @@ func decodePageList(cursor string) (*pageList, error) {
 	return &l, nil
 }
 
-// newPageList begins the list with one inspection of the user token, which has the
-// whole map. Where Facebook refuses the inspection, the permissions of the person are
-// known without their Pages. Beside an error the list has the person, if known.
+// newPageList begins the list. It inspects the user token once: the answer has the whole
+// map. If Facebook refuses the inspection, it reads the permissions of the person, which
+// do not name Pages. Beside an error the list has the person, if known.
 func (f *facebook) newPageList(ctx context.Context, c client, user connector.Secret) (*pageList, error) {
 	l := &pageList{Stage: stageAccounts, Limit: graphPage}
 	inspected, err := f.inspect(ctx, c, user)
@@ -315,7 +318,7 @@ func (f *facebook) part(ctx context.Context, c client, user connector.Secret, fo
 	return part, err
 }
 
-// nextList goes to the next list that may have Pages which are still unknown.
+// nextList sets the stage to the next list that may have unlisted Pages.
 func (l *pageList) nextList() {
 	l.Rows = 0
 	switch l.Stage {
@@ -338,8 +341,8 @@ func (l *pageList) nextList() {
 	}
 }
 
-// lastPart adds the Pages that the map names and no list had. Some people have their
-// role through a portfolio that no list shows them. The Page itself answers
+// lastPart adds the Pages that the map names and that no list had. Some people have their
+// role through a portfolio that no list returns. The Page itself can be read
 // (https://github.com/trypostit/trypost/pull/292, read 2026-11-25).
 func (f *facebook) lastPart(foreign connector.Fields, l *pageList, part connector.AccountList) (connector.AccountList, error) {
 	for _, id := range l.Unlisted {
@@ -347,7 +350,7 @@ func (f *facebook) lastPart(foreign connector.Fields, l *pageList, part connecto
 		part.Grants = append(part.Grants, f.incompleteGrant(l, page{ID: identifier(id)}, connector.Account{ID: id}, foreign))
 	}
 	if !l.Found {
-		// Another consent corrects it, so that the code is that of a refused
+		// Another consent corrects this. The code is therefore that of a refused
 		// consent.
 		return connector.AccountList{}, &connector.Error{
 			Code:    connector.AccessDenied,
@@ -422,7 +425,7 @@ func (f *facebook) pageGrant(p page, found connector.Account, person string, m *
 	}
 }
 
-// incompleteGrant returns the grant of a Page whose token no list has.
+// incompleteGrant returns the grant of a Page without its token.
 func (f *facebook) incompleteGrant(l *pageList, p page, found connector.Account, foreign connector.Fields) connector.Grant {
 	return connector.Grant{
 		Account:     found,

@@ -7,8 +7,8 @@ package platform
 // read 2026-11-25). api.instagram.com no longer shows the consent
 // (https://github.com/chatwoot/chatwoot/pull/15575, read 2026-11-25).
 //
-// The account is user_id, by which the API publishes and which webhooks name. id is
-// that of the account for this app
+// The id of the account is user_id, which the API and webhooks take. The member id is the
+// id of the account for this app
 // (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/get-started,
 // read 2026-11-25).
 func newInstagram(o Options) *longLived {
@@ -32,7 +32,7 @@ func newInstagram(o Options) *longLived {
 	})
 }
 
-// The id and user_id of a file are not read: both words mean several ids.
+// The fields id and user_id of a file are not read, because each can mean several ids.
 var instagramFile = newAliases("instagram ig", longLivedFile, postizRow, []alias{
 	{names: "ig_user_id", field: "ig_user_id", source: ours},
 	{names: "instagram_user_id instagram_account_id", field: "ig_user_id", source: "the name of the id in instructions for environment variables"},

@@ -13,10 +13,11 @@ import (
 	"platform-api-connector/shared/connector"
 )
 
-// longLived is a platform of Meta whose access token is refreshed by itself, without a
-// refresh token and without the app: Instagram and Threads. A code yields a token of
-// one hour. It is exchanged for one of 60 days. That one is refreshed for another 60
-// days once it is 24 hours old, and never after it has expired
+// longLived is a platform of Meta whose access token is refreshed without a refresh
+// token and without the app: Instagram and Threads. A code yields a token that lives one
+// hour. The client exchanges it for a token that lives 60 days. A refresh returns a token
+// that lives 60 days more. It needs a token that is at least 24 hours old and has not
+// expired
 // (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login
 // and https://developers.facebook.com/docs/threads/get-started/long-lived-tokens/,
 // both read 2026-11-25).
@@ -42,11 +43,11 @@ type longLivedAPI struct {
 	scopes []string // the first one is required
 
 	profileFields string // of the profile, as the request names them
-	// accountMember is the member of the profile that identifies the account, and
-	// accountField the field of credentials that has its value.
+	// accountMember is the member of the profile that identifies the account.
+	// accountField is the field of credentials for its value.
 	accountMember, accountField string
 
-	// testers is what a person has to do who may not use an app in development.
+	// testers says how the operator lets an account use an app in development.
 	testers string
 
 	file, appFile *aliases
@@ -62,16 +63,16 @@ const (
 	longLivedLife = 5183944 * time.Second
 	longestLife   = 60 * 24 * time.Hour
 	shortLife     = time.Hour
-	// longLivedAge is the age from which a token can be refreshed.
+	// longLivedAge is the least age of a token that can be refreshed.
 	longLivedAge = 24 * time.Hour
-	// assumedLife is the life of a token that works and that the platform does not
-	// refresh, so that it is probably younger than longLivedAge. It is long enough
-	// for a refresh at that age.
+	// assumedLife is the assumed life of a token that works although the platform does
+	// not refresh it. Such a token is probably younger than longLivedAge. The assumed
+	// life leaves time for a refresh at that age.
 	assumedLife = 2 * longLivedAge
 
-	// alreadyLong is the code of the refusal to exchange a token that is a
-	// long-lived one. No page of Meta's that lists it was seen; it was seen in the
-	// notes of a public repository (read 2026-11-25).
+	// alreadyLong is the code of the refusal to exchange a long-lived token. No page of
+	// Meta's that lists the code was found. It was seen in the notes of a public
+	// repository (read 2026-11-25).
 	alreadyLong = 452
 	// refusedArgument is the code of an argument that is refused
 	// (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
@@ -169,8 +170,8 @@ func readLongLived(body []byte) (tokens, error) {
 	return t, nil
 }
 
-// Extend implements connector.Platform. A token that is long-lived already stays as it
-// is. It is younger than the consent.
+// Extend implements connector.Platform. It returns a token that is long-lived already
+// unchanged. Such a token was issued after the consent began, so that its end is known.
 func (l *longLived) Extend(ctx context.Context, app connector.App, redeemed connector.Credentials) (connector.Credentials, error) {
 	t, err := l.exchange(ctx, app.ClientSecret, redeemed.Fields["access_token"])
 	if isAlreadyLong(err) {
@@ -222,7 +223,7 @@ func (l *longLived) exchange(ctx context.Context, secret, token connector.Secret
 	))
 }
 
-// renew reads a token that replaces another one.
+// renew sends a request for a token that replaces another one.
 func (l *longLived) renew(ctx context.Context, endpoint string, q url.Values) (tokens, error) {
 	r, err := l.do(ctx, call{method: http.MethodGet, url: endpoint, query: q}, l.apiError(true))
 	if err != nil {
@@ -250,8 +251,8 @@ func (l *longLived) Accounts(ctx context.Context, _ connector.App, c connector.C
 // profile is what the platform says about the account of a token.
 type profile struct {
 	account connector.Account
-	// userID is what notices call the person: the id of the account for this app. A
-	// signed request has such an id
+	// userID identifies the person in notices. It is the id of the account for this
+	// app. A signed request has such an id
 	// (https://developers.facebook.com/docs/development/create-an-app/app-dashboard/data-deletion-callback,
 	// read 2026-11-25). Assumed for Instagram and Threads: their pages do not
 	// describe the request.
@@ -323,9 +324,9 @@ func (l *longLived) ReadApp(fields map[string]json.RawMessage) (map[string]json.
 	return l.appFile.readApp(fields)
 }
 
-// Import implements connector.Platform. A short-lived token is exchanged for a
-// long-lived one. Where the file does not say when a token ends, a verified import
-// asks the platform for one whose end is known.
+// Import implements connector.Platform. A verified import exchanges a short-lived token
+// for a long-lived one. If the file does not say when a token ends, it asks the platform
+// for a token with a known end.
 func (l *longLived) Import(ctx context.Context, app connector.App, fields connector.Fields, verify bool) ([]connector.Grant, error) {
 	read, err := l.ReadCredentials(fields)
 	if err != nil {
@@ -363,8 +364,9 @@ func (l *longLived) Import(ctx context.Context, app connector.App, fields connec
 	return []connector.Grant{grant}, nil
 }
 
-// learnEnd returns c, whose token works, with a token whose end is known. Only the
-// exchange proves that the token is of this app, because only it takes the secret.
+// learnEnd returns c, whose token works, with a token with a known end, or with the
+// assumed end and a warning. Only the exchange proves that the token belongs to this app,
+// because only the exchange takes the secret.
 func (l *longLived) learnEnd(ctx context.Context, app connector.App, c connector.Credentials) (connector.Credentials, string) {
 	if t, err := l.exchange(ctx, l.shape().client(app, c.Fields).secret, c.Fields["access_token"]); err == nil {
 		long := l.applyTokens(c, t, longLives)
@@ -377,8 +379,8 @@ func (l *longLived) learnEnd(ctx context.Context, app connector.App, c connector
 	return l.assumeEnd(c), "expiry_unknown: " + l.title + " did not say when the token ends; it is refreshed within two days"
 }
 
-// assumeEnd returns c, whose token works although the platform does not refresh it,
-// with the least life that it has if it is too young for a refresh.
+// assumeEnd returns c with assumedLife. The token of c works, and the platform does not
+// refresh it.
 func (l *longLived) assumeEnd(c connector.Credentials) connector.Credentials {
 	c.Fields = c.Fields.Clone()
 	c.IssuedAt = l.now().UTC()
@@ -391,9 +393,9 @@ func (l *longLived) refreshQuery(c connector.Credentials) url.Values {
 	return query("grant_type", l.refreshGrant, "access_token", c.Fields.Get("access_token"))
 }
 
-// Refresh implements connector.Platform. A token that is too young to be refreshed is
-// checked, and returned as it is. The refreshed token is what the answer has, the same
-// string or another: the pages do not say which.
+// Refresh implements connector.Platform. It checks a token that is too young for a
+// refresh, and returns it unchanged. A refreshed token may be the same string as before:
+// the pages do not say.
 func (l *longLived) Refresh(ctx context.Context, _ connector.App, c connector.Credentials) (connector.Credentials, error) {
 	now := l.now()
 	if now.Before(c.ExpiresAt) && now.Sub(c.ExpiresAt.Add(-longLivedLife)) < longLivedAge {
@@ -419,10 +421,11 @@ func (l *longLived) Refresh(ctx context.Context, _ connector.App, c connector.Cr
 	return l.afterEnd(ctx, c, connector.AsError(err))
 }
 
-// afterEnd returns what becomes of credentials that have ended as far as their expiry
-// tells, which an import may not know, and that the platform did not refresh. It is an
-// expired token if it no longer works. Code 100 is also the answer to a request for an
-// expired token (https://github.com/in2code-de/instagram/issues/41, read 2026-11-25).
+// afterEnd checks a token after its recorded end, if the platform refused to refresh it.
+// The recorded end of an import may be too early. If the token works, afterEnd returns c
+// with an assumed end, else the error of an expired token. Code 100 is also the answer to
+// a request with an expired token
+// (https://github.com/in2code-de/instagram/issues/41, read 2026-11-25).
 func (l *longLived) afterEnd(ctx context.Context, c connector.Credentials, refused *connector.Error) (connector.Credentials, error) {
 	var graph graphError
 	if !errors.As(refused, &graph) || refused.Code == connector.RateLimited || graph.code == 1 || graph.code == 2 {
@@ -471,25 +474,25 @@ func (l *longLived) AppKey(app connector.App, c connector.Credentials) string {
 	return l.shape().appKey(app, c.Fields)
 }
 
-// plainError is an error of the endpoint for codes, without its message, which is
-// untrusted text.
+// plainError is an error of the endpoint for codes. It has no message, because the
+// message is untrusted text.
 type plainError struct{ code, status int }
 
 func (e plainError) Error() string {
 	return graphError{code: e.code, status: e.status}.Error()
 }
 
-// codeError reads an error of the endpoint for codes. It has members of its own, and
-// all of its errors have one code
+// codeError reads an error of the endpoint for codes. Its members are not those of the
+// Graph API, and all of its errors have the same code
 // (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login,
-// read 2026-11-25). Its messages tell them apart. Those other than the first were seen
-// in https://github.com/espresso-dev/instagram-basic-display-php/issues/14,
+// read 2026-11-25). Only the messages differ. The page has the first message. The others
+// were seen in https://github.com/espresso-dev/instagram-basic-display-php/issues/14,
 // https://github.com/pdir/social-feed-bundle/issues/105,
 // https://github.com/loicnestler/instagram-basic-display/issues/2,
 // https://github.com/TerribleDev/OwinOAuthProviders/issues/276 and
 // https://github.com/facebookarchive/python-instagram/pull/34 (read 2026-11-25).
-// Threads sends errors of the Graph API, with the same messages. Assumed: no page of
-// Threads that says so was seen.
+// That Threads sends errors of the Graph API with the same messages is assumed: no page
+// of Threads that says so was found.
 func (l *longLived) codeError(r reply) *connector.Error {
 	var body struct {
 		Type    string          `json:"error_type"`

@@ -4,12 +4,12 @@ package platform
 // the Meta app
 // (https://developers.facebook.com/documentation/threads/get-started, read 2026-11-25).
 // The consent is on threads.com, because threads.net redirects there and can lose the
-// query (https://github.com/gitroomhq/postiz-app/issues/1819, read 2026-11-25). An error
-// of the consent page is shown there, and redirects nobody
+// query (https://github.com/gitroomhq/postiz-app/issues/1819, read 2026-11-25). The consent
+// page shows its errors itself, without a redirect
 // (https://github.com/fbsamples/threads_api/issues/24, read 2026-11-25).
 //
-// No answer names the granted scopes. They are those that were requested (RFC 6749,
-// 5.1). debug_token names them to a tester of the app alone
+// No answer names the granted scopes. They are the requested ones (RFC 6749, 5.1).
+// debug_token names the scopes only of testers of the app
 // (https://developers.facebook.com/documentation/threads/troubleshooting/debug-access-token,
 // read 2026-11-25).
 func newThreads(o Options) *longLived {
