@@ -18,7 +18,7 @@ func (w wire) AuthorizationError(r connector.Refusal) *connector.Error {
 	return w.consentDenied()
 }
 
-// consentDenied returns the error for a person who said no.
+// consentDenied returns the error for a person who denied the consent.
 func (w wire) consentDenied() *connector.Error {
 	return &connector.Error{Code: connector.AccessDenied, Message: "the person did not give consent on " + w.title}
 }
@@ -28,7 +28,7 @@ func (w wire) consentDenied() *connector.Error {
 // (https://github.com/jaredhanson/passport-oauth/issues/16 and
 // https://github.com/omniauth/omniauth-oauth2/issues/39, read 2026-11-25), or with an
 // error_reason alone (https://github.com/omniauth/omniauth/issues/58, read
-// 2026-11-25). 200 is that of a person who said no
+// 2026-11-25). Code 200 is that of a person who denied the consent
 // (https://github.com/stretchr/gomniauth/issues/16, read 2026-11-25), 1 and 2 are
 // Graph's passing troubles. Assumed: every other code is about the app.
 func (w wire) metaAuthorizationError(r connector.Refusal) *connector.Error {

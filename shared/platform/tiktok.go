@@ -47,10 +47,10 @@ const (
 var tiktokLives = lives{access: tiktokLifetime, longest: tiktokLongestLife, grant: tiktokGrantLife}
 
 // noticeWindow is how far the time in the signature of a notice may be after our clock.
-// tiktokRetries is how far it may be before: TikTok retries a notice for 72 hours
-// (https://developers.tiktok.com/doc/webhooks-overview/, read 2026-11-25). No page says
-// whether a retry is signed again. A notice that comes later than it was sent changes no
-// connection that was authorized since.
+// tiktokRetries is how far that time may be before our clock: TikTok retries a notice for
+// 72 hours (https://developers.tiktok.com/doc/webhooks-overview/, read 2026-11-25). No
+// page says whether TikTok signs a retry again. A late notice changes no connection that
+// was authorized after the time in the signature.
 const (
 	noticeWindow  = 5 * time.Minute
 	tiktokRetries = 72*time.Hour + noticeWindow
@@ -83,7 +83,7 @@ func (k *tiktok) Describe() connector.Description {
 		Required: []string{tiktokBasic},
 		Issuers:  k.issuers(tiktokIssuer),
 		Notices:  []connector.NoticeKind{{Name: tiktokWebhook}},
-		// A client key has its own open_ids, also that of a sandbox
+		// Each client key has its own open_ids, and a sandbox has its own client key
 		// (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info, read
 		// 2026-11-25).
 		AccountPerClient: true,
@@ -130,7 +130,7 @@ func (k *tiktok) AuthorizeURL(app connector.App, a connector.Authorization) (str
 // AuthorizationError implements connector.Platform. TikTok names the parameter
 // that is wrong in place of a word of RFC 6749. Assumed: no page that says so
 // was seen (2026-11-23). The former form has error_type and errCode: -2 for a person
-// who said no (https://github.com/tiktok/tiktok-opensdk-android/issues/29), and codes
+// who denied the consent (https://github.com/tiktok/tiktok-opensdk-android/issues/29), and codes
 // like 10006 for an app that is set up wrongly
 // (https://github.com/Lg0gs/react-native-tiktok/issues/9; both read 2026-11-25). That
 // redirects have them without error is assumed.
@@ -320,8 +320,8 @@ func (k *tiktok) Verify(ctx context.Context, _ connector.App, c connector.Creden
 	return connector.Verification{Account: user.Account, UserID: user.ID, StableID: user.unionID, Scopes: c.Scopes}, nil
 }
 
-// tiktokProfile is an account, with the id that it has for every client of one developer;
-// empty where TikTok did not answer it.
+// tiktokProfile is an account. unionID is the same for each client of one developer, and
+// is empty if TikTok did not return it.
 type tiktokProfile struct {
 	connector.Account
 	unionID string
@@ -454,7 +454,7 @@ func (k *tiktok) ReadNotice(app connector.App, kind string, raw connector.RawNot
 	if event.ClientKey != app.ClientID {
 		return connector.Notice{}, k.notSigned(errors.New("another client_key"))
 	}
-	// The event happened before it was signed, also where it has no time of its own.
+	// The event happened before it was signed. Some events have no time of their own.
 	notice := connector.Notice{At: k.past(signed.at.UTC())}
 	if created := parseUnixTime(event.CreateTime); !created.IsZero() {
 		notice.At = earlier(notice.At, created)

@@ -586,9 +586,8 @@ func (x *twitter) appSuspended(cause error) *connector.Error {
 	return e
 }
 
-// actionRequired returns the error for a condition of the account that only its
-// person can correct, and only at X. X offers no consent to such an account that
-// would help.
+// actionRequired returns the error for a condition of the account that only its person
+// can correct, and only at X. Another consent does not help.
 func (x *twitter) actionRequired(reason, message string, cause error) *connector.Error {
 	return &connector.Error{Code: connector.PlatformUnavailable, Reason: reason, Message: "X (Twitter): " + message, Err: cause}
 }

@@ -44,16 +44,16 @@ const googleLapse = 181 * 24 * time.Hour
 // page of Google's says that they have it (2026-11-25).
 const googleTesting = 7 * 24 * time.Hour
 
-// googleTolerance is the largest difference between the start of a consent and the
-// moment at which Google issues its refresh token, and between clocks.
+// googleTolerance is the longest time between the start of a consent and the issue of its
+// refresh token. It includes the difference between clocks.
 const googleTolerance = time.Hour
 
 // googleIdleCheck is the longest time that passes until a refresh finds the end of an
 // unused grant. The connector renews it weekly.
 const googleIdleCheck = 8 * 24 * time.Hour
 
-// googleScopeNames are the names with which Google answers for scopes that it takes
-// under a shorter name. Google answers for openid with openid
+// googleScopeNames are the names that Google returns for scopes with a shorter name in the
+// request. Google returns openid for openid
 // (https://github.com/googleapis/google-api-python-client/pull/1088, read
 // 2026-11-25).
 var googleScopeNames = map[string]string{
@@ -103,9 +103,10 @@ func (y *youtube) Describe() connector.Description {
 // AuthorizeURL implements connector.Platform. Google issues a refresh token only
 // for offline access, and only if it showed the consent
 // (https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient,
-// read 2026-11-23). Without select_account Google may take the account of last time,
-// and does not show the channels of the person's brand accounts then
-// (https://github.com/gitroomhq/postiz-app/pull/1872, read 2026-11-25). There is no include_granted_scopes: with it the token covers
+// read 2026-11-23). Without select_account Google may use the account of the last
+// consent, and then does not show the channels of the person's brand accounts
+// (https://github.com/gitroomhq/postiz-app/pull/1872, read 2026-11-25). There is no
+// include_granted_scopes: with it the token covers
 // every scope that the person granted to the app before, also for another owner
 // (https://developers.google.com/identity/protocols/oauth2/web-server#incrementalAuth,
 // read 2026-11-25). Without it, it covers the scopes of this consent.
@@ -151,8 +152,8 @@ func (y *youtube) Redeem(ctx context.Context, app connector.App, a connector.Aut
 	return y.applyTokens(connector.Credentials{Scopes: a.Scopes}, t), nil
 }
 
-// applyTokens returns c with the tokens of an answer. A scope that Google named is in
-// Scopes under each of its names.
+// applyTokens returns c with the tokens of an answer. Scopes has each granted scope under
+// the name that Google returned and under its shorter name.
 func (y *youtube) applyTokens(c connector.Credentials, t tokens) connector.Credentials {
 	c = y.wire.applyTokens(c, t, googleLives)
 	c.Scopes = slices.Clone(c.Scopes)
@@ -338,11 +339,11 @@ func (y *youtube) policyRefused(e oauthError) *connector.Error {
 	return nil
 }
 
-// grantEnded returns the error for the refresh token of c, which Google refused
-// without a reason. It ended as those of an app in Testing do, or those of time-based
-// access, if the end that Google told has come. Where Google told none, it did so if it
-// worked for the last time within seven days of the consent, and was refused after
-// these
+// grantEnded returns the error for the refresh token of c after Google refused it with
+// invalid_grant, which has no reason. If Google returned the end of the grant, and that
+// end has passed, the reason is that of time-based access or of an app in Testing. If
+// Google returned no end, the reason is that of an app in Testing, if the token last
+// worked within seven days of the consent and was refused after them
 // (https://developers.google.com/identity/protocols/oauth2#expiration, read
 // 2026-11-25).
 func (y *youtube) grantEnded(c connector.Credentials, cause error) *connector.Error {
@@ -419,7 +420,7 @@ func (y *youtube) noChannel(cause error) *connector.Error {
 	}
 }
 
-// accountRefused returns the error for an account that YouTube does not let act. The
+// accountRefused returns the error for an account that YouTube suspended or closed. The
 // grant is valid, and waiting does not help. reason is a word.
 func (y *youtube) accountRefused(reason, problem string, cause error) *connector.Error {
 	return &connector.Error{

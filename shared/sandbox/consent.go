@@ -27,8 +27,8 @@ type consentRequest struct {
 // the first person, who allows everything.
 type Choice struct {
 	Deny bool
-	// Refusal ends the request in a form that differs from the usual one, by its name
-	// in the platform's file: with neither error nor code.
+	// Refusal names an unusual refusal in the platform's file: its redirect has neither
+	// error nor code.
 	Refusal string
 	Account string   // Person.ID; empty: that of the first person
 	Untick  []string // refused scopes
@@ -38,7 +38,7 @@ type Choice struct {
 	PageUntick map[string][]string
 	// Instagram are ids of Instagram accounts; nil: those of the selected Pages.
 	Instagram []string
-	// InGeneral allows all Pages and Instagram accounts, those of the future too.
+	// InGeneral allows all present and future Pages and Instagram accounts.
 	InGeneral bool
 	Channel   string // id of a YouTube channel; empty: the default channel of the person
 }
@@ -84,14 +84,13 @@ func (s *Sandbox) Consent(authorizeURL string, choice Choice) (redirect string, 
 	return applyChoice(d, q, choice)
 }
 
-// skipper is a dialect that may redirect back without its page. skip returns the person
-// of the browser then, else nil.
+// skipper is a dialect that may skip its consent page. skip returns the person whose
+// consent it takes, or nil if it shows the page.
 type skipper interface {
 	skip(q consentRequest) *Person
 }
 
-// skipped returns the person whose consent the platform takes without showing its page;
-// nil where it shows the page.
+// skipped returns the person whose consent the platform takes without its page, or nil.
 func skipped(d dialect, q consentRequest) *Person {
 	if s, ok := d.(skipper); ok {
 		return s.skip(q)

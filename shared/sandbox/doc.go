@@ -27,7 +27,8 @@
 //
 // The platform's own authorize path shows a consent page. It has the account in
 // select[name=account], one input[name=scope] for each scope, one
-// input[name=page] for each Facebook Page, and the buttons #allow and #deny. A
+// input[name=page] for each Facebook Page, one input[name=channel] for each YouTube
+// channel, and the buttons #allow and #deny. A
 // test without a browser calls [Sandbox.Consent] with the authorize URL, real or
 // rewritten. It returns the URL that the browser is redirected to.
 //
@@ -37,7 +38,8 @@
 // one client or account. [Sandbox.Tune] changes the behaviour of a platform.
 // [Sandbox.Advance] moves the sandbox's clock. [Sandbox.Expire] and [Sandbox.Kill]
 // end tokens and grants. [Sandbox.ChangePage] changes a Facebook Page after a
-// consent. [Sandbox.Notice] returns a signed notice. The same is available as JSON under /_sandbox/, see control.go.
+// consent. [Sandbox.SetClient] replaces the registered app. [Sandbox.Notice] returns a
+// signed notice. Most of this is available as JSON under /_sandbox/, see control.go.
 //
 // The routes of each dialect name its endpoints: authorize, consent, token,
 // revoke, me, and so on. Count counts a token call under "token", and also under

@@ -74,8 +74,8 @@ func (f *facebook) portfolio(client bool) func(*call, *token) reply {
 	}
 }
 
-// listing is which fields the rows of a listing have beside those of a Page. tasks is
-// one that the list of a person's Pages adds
+// listing says which fields the rows of a listing may have. The list of a person's Pages
+// adds tasks
 // (https://developers.facebook.com/docs/pages-api/manage-pages, 2026-11-25). That no
 // other list of the sandbox has it, nor a Page itself, is assumed.
 type listing struct{ withToken, withTasks bool }

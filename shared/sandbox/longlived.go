@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// LongLivedKnobs change how a platform of Meta behaves whose access token is refreshed
-// by itself.
+// LongLivedKnobs change the behaviour of Instagram and Threads, whose access token is
+// refreshed without a refresh token.
 type LongLivedKnobs struct {
 	CodeSeconds int `json:"code_seconds"` // an hour
-	// ShortSeconds is the life of the token for a code, LongSeconds that of the token
-	// that it is exchanged for: an hour, and 60 days less 56 seconds
+	// ShortSeconds is the life of the token for a code: an hour. LongSeconds is the life
+	// of the long-lived token: 60 days less 56 seconds
 	// (https://developers.facebook.com/documentation/instagram-platform/instagram-api-with-instagram-login/business-login
 	// and https://developers.facebook.com/docs/threads/get-started/long-lived-tokens/,
 	// 2026-11-25).
@@ -27,11 +27,12 @@ type LongLivedKnobs struct {
 	SameToken bool `json:"same_token"`
 	// LongAtOnce issues a token of 60 days for a code.
 	LongAtOnce bool `json:"long_at_once"`
-	// ListAnswer has the answer for a code in a list in data, as Instagram documents
-	// it (the same page). What was seen is the object alone.
+	// ListAnswer returns the answer for a code as a list in data, as Instagram documents
+	// it (the same page). Answers that were seen are an object.
 	ListAnswer bool `json:"list_answer"`
-	// TextIDs has the user_id of that answer as a string, as documented, and its
-	// permissions in a string. What was seen is a number above 2^53, and a list.
+	// TextIDs returns the user_id of that answer as a string, as documented, and its
+	// permissions as a string. Answers that were seen have a number above 2^53 and a
+	// list.
 	TextIDs bool `json:"text_ids"`
 	// OmitPermissions leaves the permissions out of that answer.
 	OmitPermissions bool `json:"omit_permissions"`
@@ -53,22 +54,23 @@ func defaultLongLivedKnobs() *LongLivedKnobs {
 	return &LongLivedKnobs{CodeSeconds: 3600, ShortSeconds: 3600, LongSeconds: 5183944, RefreshAgeSeconds: 86400}
 }
 
-// longLived is a platform of Meta whose access token is refreshed by itself: Instagram
-// and Threads.
+// longLived is a platform of Meta whose access token is refreshed without a refresh
+// token: Instagram and Threads.
 type longLived struct {
 	*platform
 	longLivedAPI
-	notices int // that were signed
+	notices int // how many were signed
 }
 
 // longLivedAPI is what differs between these platforms.
 type longLivedAPI struct {
-	authorize, redeem, graph string // host and path; host and path; host
-	mePath                   string
-	prefix                   string // of tokens
-	extendGrant              string
-	refreshGrant             string
-	scopes                   []string // that the app may request; the first is always needed
+	authorize, redeem string // host and path
+	graph             string // host
+	mePath            string
+	prefix            string // of tokens
+	extendGrant       string
+	refreshGrant      string
+	scopes            []string // that the app may request; the first is always needed
 	// optional says that the person can refuse scopes, and that the answer for a
 	// code names the granted ones.
 	optional bool
