@@ -686,6 +686,15 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 		// gitroomhq/postiz-app#2068.
 		{"too fast", graph(368, 1390008, ""), connector.PlatformUnavailable, "blocked_for_policy"},
 		// metacpan/metacpan-web#2076.
+		// snarfed/bridgy#596.
+		{"no administrator", `{"error":{"message":"The user must be an administrator of the page in order to impersonate it.","type":"OAuthException","code":190}}`, connector.ReauthorizationRequired, "role_lost"},
+		// facebookarchive/php-graph-sdk#770.
+		{"app deleted, as an ended token", `{"error":{"message":"Error validating application. Application has been deleted.","type":"OAuthException","code":190}}`, connector.AppMisconfigured, ""},
+		// facebook/facebook-java-business-sdk#272.
+		{"person kept out", `{"error":{"message":"Cannot call API for app 1 on behalf of user 2","type":"OAuthException","code":200}}`, connector.AccessDenied, "person_excluded"},
+		// ThatGuySam/facebook-live-embed-php#3.
+		{"secret in a client", graph(15, 0, ""), connector.AppMisconfigured, ""},
+		{"an unknown subcode of an ended token", graph(190, 1340001, ""), connector.ReauthorizationRequired, ""},
 		{"app deleted", `{"error":{"message":"Error validating application. Application has been deleted.","type":"OAuthException","code":101}}`, connector.AppMisconfigured, ""},
 		{"ninety days", graph(190, 493, ""), connector.ReauthorizationRequired, "data_access_expired"},
 		{"other ended session", graph(190, 466, ""), connector.ReauthorizationRequired, ""},
@@ -746,7 +755,7 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 		"code used":              {graph(100, 36009, ""), connector.StateInvalid},
 		"an outage, not the app": {graph(1, 0, ""), connector.PlatformUnavailable},
 		// SocialiteProviders/Providers#659 and facebook/facebook-java-business-sdk#272.
-		"person kept out": {`{"error":{"message":"Cannot call API for app 1 on behalf of user 2","type":"OAuthException","code":200}}`, connector.AppMisconfigured},
+		"person kept out": {`{"error":{"message":"Cannot call API for app 1 on behalf of user 2","type":"OAuthException","code":200}}`, connector.AccessDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, facebookRow)

@@ -334,12 +334,17 @@ func (m meta) apiError(tokenEndpoint bool) errorDecoder {
 			blocked := m.appRefused("it is blocked; see its alerts and required actions in the App Dashboard", known)
 			blocked.Reason = "api_access_blocked"
 			return blocked
-		case tokenEndpoint && known.code == 200 && strings.Contains(e.Message, "Cannot call API"):
-			// https://github.com/SocialiteProviders/Providers/issues/659. A restriction
-			// of the app to some countries was the cause in
-			// https://github.com/facebook/facebook-java-business-sdk/issues/272 (both
-			// read 2026-11-25).
-			return m.appRefused("it may not serve this person: check its restrictions by country and age", known)
+		case known.code == 200 && strings.Contains(e.Message, "Cannot call API"):
+			return m.personExcluded(known)
+		case strings.Contains(e.Message, "Error validating application"):
+			// The app was deleted
+			// (https://github.com/facebookarchive/php-graph-sdk/issues/770, read
+			// 2026-11-25). Code 190 would end the grant of each Page.
+			return m.appRefused("check its id, and that it was not deleted", known)
+		case known.code == 15:
+			// https://github.com/ThatGuySam/facebook-live-embed-php/issues/3, read
+			// 2026-11-25.
+			return m.appRefused("its advanced settings say that its secret is embedded in a client: turn that off", known)
 		case tokenEndpoint && known.code == 100 && known.subcode == 0:
 			// https://github.com/laravel/socialite/issues/385, read 2026-11-25.
 			if refused := m.codeMessage(e.Message, known); refused != nil {
@@ -347,6 +352,21 @@ func (m meta) apiError(tokenEndpoint bool) errorDecoder {
 			}
 		}
 		return m.tokenRefused(e, r.status, r.header)
+	}
+}
+
+// personExcluded returns the error for a person whom Facebook does not let use the app.
+// A restriction of the app to some countries was the cause in
+// https://github.com/facebook/facebook-java-business-sdk/issues/272. Another report is
+// https://github.com/SocialiteProviders/Providers/issues/659 (both read 2026-11-25).
+// Another consent does not help.
+func (m meta) personExcluded(cause error) *connector.Error {
+	return &connector.Error{
+		Code:           connector.AccessDenied,
+		Message:        m.title + " does not let this person use the app: check the app's restrictions of country and age, and that the person's account is in order",
+		Reason:         "person_excluded",
+		AccountRefused: true,
+		Err:            cause,
 	}
 }
 
@@ -366,6 +386,10 @@ func (m meta) tokenRefused(e graphErrorBody, status int, header http.Header) *co
 		gone := m.grantDead(reasonPageNotAccessible, known)
 		gone.Message = "Facebook says that the Page is not accessible: see on Facebook whether it still exists and is not restricted, then connect again"
 		return gone
+	}
+	if known.code == 190 && known.subcode == 0 && strings.Contains(e.Message, "must be an administrator of the page") {
+		// https://github.com/snarfed/bridgy/issues/596, read 2026-11-25.
+		known.subcode = 492
 	}
 	if known.code == 190 && known.subcode == 0 && checkpointWords(e.Message) {
 		known.subcode = 459
