@@ -256,3 +256,22 @@ func TestYouTube_ProjectSuspended(t *testing.T) {
 		})
 	}
 }
+
+// A consent that brings no refresh token does not take the one that a connection has, and
+// that still works (https://github.com/gitroomhq/postiz-app/pull/1884, read 2026-11-25).
+func TestYouTube_ConsentWithoutRefreshToken(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	id := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
+	s.tuneYouTube(func(k *sandbox.YouTubeKnobs) { k.OmitRefreshToken = true })
+	if again := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]; again != id {
+		t.Fatalf("a second consent: connection %s, want %s", again, id)
+	}
+	if c := s.show(t, id); c["status"] != "active" || c["status_reason"] != "" {
+		t.Errorf("after the second consent: %v, %v", c["status"], c["status_reason"])
+	}
+	s.clock.Advance(2 * time.Hour)
+	if _, failure := s.invoke(t, "token-get", `{"connection_id":"`+id+`"}`); failure != nil {
+		t.Errorf("after the end of the access token: %s", failure.Message)
+	}
+}

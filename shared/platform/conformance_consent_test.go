@@ -91,6 +91,12 @@ func checkRefusal(t *testing.T, row row) {
 		{"tiktok", connector.Refusal{"error_type": "client_key"}, connector.AppMisconfigured},
 		{"tiktok", connector.Refusal{"error_type": "access_denied", "errCode": "10006"}, connector.AccessDenied},
 		{"tiktok", connector.Refusal{"error_type": "non_sandbox_target"}, connector.AppMisconfigured},
+		// https://github.com/tiktok/tiktok-opensdk-android/issues/19, read 2026-11-25
+		{"tiktok", connector.Refusal{"error_type": "invalid_client", "errCode": "-2"}, connector.AppMisconfigured},
+		// https://github.com/tiktok/tiktok-opensdk-android/issues/6, read 2026-11-25
+		{"tiktok", connector.Refusal{"error_type": "server_error", "errCode": "10004"}, connector.PlatformUnavailable},
+		// https://github.com/brightbeanxyz/brightbean-studio/pull/106, read 2026-11-25
+		{"tiktok", connector.Refusal{"error_type": "invalid_scope"}, connector.AppMisconfigured},
 		{"", connector.Refusal{}, ""}, {"", nil, ""}, {"", connector.Refusal{"error": ""}, ""},
 	} {
 		err := p.AuthorizationError(test.refusal)

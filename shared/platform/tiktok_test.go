@@ -21,6 +21,7 @@ func TestTikTok_Exchange(t *testing.T) {
 	t.Run("lifetimes_of_the_answer", testTikTokExchangeLifetimesOfTheAnswer)
 	t.Run("accounts", testTikTokExchangeAccounts)
 	t.Run("errors_in_200", testTikTokExchangeErrorsIn200)
+	t.Run("errors_become_codes", testTikTokExchangeErrorsBecomeCodes)
 	t.Run("stable_id", testTikTokExchangeStableID)
 }
 
@@ -159,6 +160,38 @@ func testTikTokExchangeErrorsIn200(t *testing.T) {
 	wrong.ClientSecret = connector.NewSecret("test-wrong-secret")
 	_, err = w.platform.Refresh(t.Context(), wrong, c)
 	w.fails(err, connector.AppMisconfigured, false)
+}
+
+// An answer that does not say whose fault it is ends no grant and accuses no app.
+func testTikTokExchangeErrorsBecomeCodes(t *testing.T) {
+	for name, test := range map[string]struct {
+		status            int
+		body              string
+		forCode, forRenew connector.Code
+	}{
+		"an expired code":      {400, `{"error":"invalid_grant","error_description":"canary","log_id":"1"}`, connector.StateInvalid, connector.ReauthorizationRequired},
+		"a wrong secret":       {401, `{"error":"invalid_client","error_description":"canary","log_id":"1"}`, connector.AppMisconfigured, connector.AppMisconfigured},
+		"a form without a key": {400, `{"error":"invalid_request","error_description":"canary","log_id":"1"}`, connector.AppMisconfigured, connector.AppMisconfigured}, // https://github.com/nextauthjs/next-auth/issues/12437, read 2026-11-25
+		"the account":          {400, `{"error":"access_denied"}`, connector.AccessDenied, connector.ReauthorizationRequired},
+		"the API's envelope":   {401, `{"data":{},"error":{"code":"access_token_invalid","message":"canary","log_id":"1"}}`, connector.PlatformUnavailable, connector.PlatformUnavailable},
+		"a number for a word":  {400, `{"error":10007}`, connector.PlatformUnavailable, connector.PlatformUnavailable},
+		"maintenance":          {400, `{"error":"temporarily_unavailable"}`, connector.PlatformUnavailable, connector.PlatformUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, tiktokRow)
+			c := w.connect().Credentials
+			a := w.authorization()
+			code := w.consent(a, sandbox.Choice{})
+			w.box.Fault(sandbox.Fault{Platform: "tiktok", Endpoint: "token", Kind: sandbox.Body, Text: test.body, Status: test.status, Times: 2})
+			_, err := exchange(t.Context(), w.platform, w.app, a, code)
+			w.fails(err, test.forCode, false)
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("the message repeats text of the platform: %v", err)
+			}
+			_, err = w.platform.Refresh(t.Context(), w.app, c)
+			w.fails(err, test.forRenew, false)
+		})
+	}
 }
 
 func testTikTokVerifyErrorsBecomeCodes(t *testing.T) {
