@@ -14,7 +14,8 @@ import (
 const (
 	// maxListed is how much of an answer a list takes as it is encoded there.
 	maxListed = 4 << 20
-	// maxChoices is the same for accounts to choose from, which take more on a page.
+	// maxChoices is the same for accounts to choose from. One takes more space on a page
+	// than in JSON.
 	maxChoices = 1 << 20
 	// maxListedIDs is how many ids an answer has beside a list that was cut.
 	maxListedIDs = 20_000
@@ -74,8 +75,7 @@ func viewSaved(list []connector.Connection) savedView {
 	return saved
 }
 
-// consentView lists the first connections of a consent, and says how many accounts are
-// connected so far and will be. GET /links/{id} lists all.
+// consentView is the JSON form of connector.Saved. GET /links/{id} lists all connections.
 type consentView struct {
 	savedView
 	Connected int    `json:"connected"`

@@ -46,7 +46,8 @@ func (h *Handler) callback(ctx context.Context, c *call, r *request) (answer, er
 	return h.consented(c, r, callback, result, err)
 }
 
-// choose takes the accounts that a person chose: from the form of the page, or as JSON.
+// choose takes the accounts that a person chose. The body is the form of the page, or
+// JSON.
 func (h *Handler) choose(ctx context.Context, c *call, r *request) (answer, error) {
 	callback, chosen, err := readChoice(r)
 	if err != nil {
@@ -94,7 +95,7 @@ func (r *request) browserCookie(name string) connector.Secret {
 	return connector.NewSecret(r.cookie(name))
 }
 
-// consented answers a browser by what became of its consent.
+// consented answers a browser with the result of its consent.
 func (h *Handler) consented(c *call, r *request, callback connector.CallbackRequest, result connector.CallbackResult, err error) (answer, error) {
 	var a answer
 	if err == nil {
@@ -109,9 +110,8 @@ func (h *Handler) consented(c *call, r *request, callback connector.CallbackRequ
 	return a, err
 }
 
-// readCallback reads the parameters of a callback. It ignores those that it does not
-// know:
-// platforms add their own, and error_description may be text of an attacker.
+// readCallback reads the parameters of a callback. It ignores unknown parameters, because
+// platforms add their own. It ignores error_description, which may be text of an attacker.
 func readCallback(r *request) (connector.CallbackRequest, error) {
 	if list := r.query["state"]; len(list) > 1 || len(list) == 1 && len(list[0]) > maxState {
 		return connector.CallbackRequest{}, &connector.Error{Code: connector.StateInvalid, Message: "the state is not one of ours: start again"}
@@ -161,8 +161,7 @@ func (h *Handler) connected(r *request, state connector.Secret, result connector
 	}{"connected", viewConsent(result.Saved)})
 }
 
-// choices answers with the accounts that the person can choose. The cookie lives as long
-// as the choice.
+// choices answers with the accounts that the person can choose: as a page or as JSON.
 func (h *Handler) choices(r *request, state connector.Secret, result connector.CallbackResult) (answer, error) {
 	if r.wantsPage() {
 		return h.choicePage(http.StatusOK, r, state, result, "")
@@ -181,9 +180,9 @@ func (h *Handler) choices(r *request, state connector.Secret, result connector.C
 // the servers of products take at least so much.
 const maxReturned = 2 << 10
 
-// connectedURL returns the return URL with the connections. Where they are too
-// many for it, it names the first ones, how many there are, and the link by which
-// GET /links/{id} lists all.
+// connectedURL returns the return URL with the connections. If the URL gets too long, or
+// if the worker still saves some, it has the first ones, the number of all, and the id of
+// the link, with which GET /links/{id} lists all.
 func connectedURL(result connector.CallbackResult) string {
 	added := url.Values{"status": {"connected"}}
 	for _, connection := range result.Connections {

@@ -64,9 +64,10 @@ func pageAnswer(status int, name string, data any) (answer, error) {
 	}, nil
 }
 
-// choicePage shows the accounts of a consent with boxes. Its form leads to the link's
-// return URL, and browsers apply form-action to that redirect, too. problem is why the
-// former choice was not accepted.
+// choicePage shows the accounts of a consent with check boxes. The answer to its form may
+// redirect to the link's return URL, and browsers apply form-action to that redirect, too.
+// The page extends the life of the cookie to the end of the choice. problem says why the
+// previous choice was refused, or is empty.
 func (h *Handler) choicePage(status int, r *request, state connector.Secret, result connector.CallbackResult, problem string) (answer, error) {
 	choices := viewChoices(result.Choices)
 	a, err := pageAnswer(status, "choose", struct {

@@ -83,9 +83,10 @@ func (k *tiktok) Describe() connector.Description {
 		Required: []string{tiktokBasic},
 		Issuers:  k.issuers(tiktokIssuer),
 		Notices:  []connector.NoticeKind{{Name: tiktokWebhook}},
-		// Each client key has its own open_ids, and a sandbox has its own client key
-		// (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info, read
-		// 2026-11-25).
+		// Each client key has its own open_ids
+		// (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info), and a sandbox
+		// has its own client key (https://developers.tiktok.com/doc/add-a-sandbox/; both
+		// read 2026-11-25).
 		AccountPerClient: true,
 		// A new refresh token invalidates the old one
 		// (https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token,
