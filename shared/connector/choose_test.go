@@ -30,8 +30,7 @@ func (b *bench) choosing(t *testing.T, r connector.LinkRequest) connector.Callba
 	return request
 }
 
-// Of two tabs that send a choice at once, the one that is later gets the answer of the
-// first.
+// Two tabs send a choice at once. The second gets the answer of the first.
 func TestService_Choose_Twice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -52,8 +51,8 @@ func TestService_Choose_Twice(t *testing.T) {
 	}
 }
 
-// The answer to a choice can be had again, as long as a choice could be made: also where
-// the person took their time on the platform's page.
+// A repeated choice gets its answer again until the time for the choice ends, also if the
+// person spent most of the life of the state on the platform's page.
 func TestService_Choose_AnswerAgain(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

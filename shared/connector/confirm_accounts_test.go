@@ -8,8 +8,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// A product confirms a link for one connection. It is shown the account of that
-// connection and those that the consent mends along with it, and no other.
+// A product confirms a link for one connection. The list has the account of that
+// connection, and the accounts of the other connections that the consent renews.
 func TestService_Confirm_AccountsOfAReauthorization(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T) (*bench, []connector.Connection, connector.Secret) {

@@ -28,7 +28,7 @@ func TestConsent_BudgetOfAnInterruptedConsent(t *testing.T) {
 	}
 }
 
-// What a consent that ends otherwise had reserved is refunded.
+// A consent that ends without connections refunds what it reserved.
 func TestConsent_BudgetOfAConsentThatEnds(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(t *testing.T, b *bench, link string){

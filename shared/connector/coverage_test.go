@@ -9,9 +9,9 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// A consent replaces what the person granted before, also where nothing is saved of it.
-// The connections that it ended are marked at once, or asked soon where the platform does
-// not say which they are.
+// A consent replaces the earlier consents of the person, also if nothing of it is saved.
+// The connections that it ended are marked at once. If the platform does not return the
+// covered accounts, a worker checks the connections soon.
 func TestCoverage_NothingSaved(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

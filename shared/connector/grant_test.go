@@ -357,8 +357,8 @@ func TestSaveGrant_OneConnectionAnAccount(t *testing.T) {
 	})
 }
 
-// Until the record has the other id of an account, the credentials for that id are
-// nowhere that the record's readers look.
+// The credentials for another id of an account are in no place that readers of the record
+// use until the record has that id.
 func TestSaveGrant_AnotherClient(t *testing.T) {
 	t.Parallel()
 	for name, sealerDown := range map[string]bool{"store_down": false, "store_and_sealer_down": true} {

@@ -181,7 +181,7 @@ func (w *largeWorld) crashes(steps int) bool {
 	return w.dead
 }
 
-// mostSecrets returns how many secrets were created in the fullest second.
+// mostSecrets returns the largest number of secrets that were created in one second.
 func (w *largeWorld) mostSecrets() int {
 	slices.SortFunc(w.secrets, time.Time.Compare)
 	most, first := 0, 0

@@ -129,17 +129,17 @@ func (p *simulatedPlatform) Redeem(ctx context.Context, _ connector.App, _ conne
 	return connector.Credentials{Fields: fields, IssuedAt: now, ExpiresAt: now.Add(p.lifetime)}, nil
 }
 
-// Extend returns what the code yielded, which lasts.
+// Extend returns the credentials of the code unchanged, because they last.
 func (p *simulatedPlatform) Extend(_ context.Context, _ connector.App, c connector.Credentials) (connector.Credentials, error) {
 	return c, nil
 }
 
-// Account is not called: the list of accounts leaves none open.
+// Account is not called, because the list of accounts has no incomplete grant.
 func (p *simulatedPlatform) Account(context.Context, connector.App, connector.Credentials, connector.Grant) (connector.Grant, error) {
 	return connector.Grant{}, &connector.Error{Code: connector.Internal, Message: "not called"}
 }
 
-// Accounts names the account of what a code yielded.
+// Accounts returns the account of the credentials of a code.
 func (p *simulatedPlatform) Accounts(ctx context.Context, app connector.App, c connector.Credentials, _ string) (connector.AccountList, error) {
 	verified, err := p.Verify(ctx, app, c)
 	if err != nil {

@@ -265,8 +265,7 @@ func TestAccount_Sound(t *testing.T) {
 	})
 }
 
-// While the platform does not say whose the renewed token is, it is kept, and not
-// handed out.
+// A renewed token is stored, and not handed out, until the platform names its account.
 func TestAccount_Unconfirmed(t *testing.T) {
 	t.Parallel()
 	// waiting returns an import that was refreshed while X answered no lookup.
@@ -277,7 +276,7 @@ func TestAccount_Unconfirmed(t *testing.T) {
 		s.sandbox.Fault(sandbox.Fault{Platform: "twitter", Endpoint: "me", Kind: kind, Times: -1})
 		for range 3 {
 			got := s.do(t, "GET", "/connections/"+id+"/token").refused(t, 503, connector.PlatformUnavailable)
-			if !strings.Contains(got.Detail, "whose") {
+			if !strings.Contains(got.Detail, "has not confirmed the account") {
 				t.Errorf("detail %q", got.Detail)
 			}
 		}

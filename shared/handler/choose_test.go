@@ -150,8 +150,8 @@ func TestChoose_UnlistedPage(t *testing.T) {
 	}
 }
 
-// A person who does not choose in time has connected nothing: the sweep revokes the grant,
-// and the link is good.
+// If the person does not choose in time, nothing is connected. The sweep revokes the grant,
+// and the link can be opened again.
 func TestChoose_Late(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -211,8 +211,8 @@ func TestConfirm_SomeAccounts(t *testing.T) {
 	post(map[string]any{"list": true}).refused(t, 404, connector.ConnectionNotFound)
 }
 
-// A link with both: the person chooses, and then the product confirms among what the
-// person chose.
+// A link has choose and confirm: the person chooses, and then the product confirms some of
+// the chosen accounts.
 func TestChoose_ThenConfirm(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

@@ -40,8 +40,8 @@ func TestCoverage_FewerPages(t *testing.T) {
 	}
 }
 
-// Where Facebook does not say which Pages an authorization covers, the connections that
-// the consent does not list are asked by the queue, and no others.
+// If Facebook does not say which Pages an authorization covers, a worker checks the
+// connections whose Pages the consent does not list, and no others.
 func TestCoverage_NotSaid(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -67,7 +67,7 @@ func TestCoverage_NotSaid(t *testing.T) {
 	}
 }
 
-// What an agency did not choose for one client stays connected for the others.
+// The accounts that an agency did not choose for one client stay connected for the others.
 func TestCoverage_Chosen(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

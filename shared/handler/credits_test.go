@@ -10,8 +10,8 @@ import (
 	"platform-api-connector/shared/sandbox"
 )
 
-// The same of a link with confirm: the product gets its confirmation at once, and the
-// consent is completed after it was confirmed and the operator bought credits.
+// Through a link with confirm the product gets its confirmation at once. The consent is
+// completed once it is confirmed and the operator has bought credits.
 func TestConfirm_CreditsSpent(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -30,9 +30,9 @@ func TestConfirm_CreditsSpent(t *testing.T) {
 	}
 }
 
-// The credits of the app are spent when a person consents, so that X does not say whose
-// tokens they are. The consent is kept, also for days, and completed once the operator
-// bought credits.
+// The credits of the app are spent when a person consents, so that X does not name the
+// account of the tokens. The consent waits, for days if necessary. It is completed once
+// the operator has bought credits.
 func TestCallback_CreditsSpent(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

@@ -61,7 +61,7 @@ func (s *stack) wantRecovered(t *testing.T, what, id, reason string) {
 	}
 }
 
-// A suspended or locked account of X is told by a reason that sends its person to X.
+// A suspended or locked account of X has a reason of its own, which sends its person to X.
 func TestDegraded_AccountOfX(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -231,7 +231,7 @@ func TestDegraded_Channel(t *testing.T) {
 			s.do(t, http.MethodPost, "/connections/"+id+"/refresh").decode(t, 200, &struct{}{})
 			s.wantDegraded(t, "renewed", id, row.reason, row.code)
 
-			// A new consent to the channel mends it.
+			// A new consent to the channel clears the reason.
 			s.consent(t, s.link(t, map[string]any{"platform": "youtube", "owner": "acme", "connection_id": id, "return_url": returnURL}), sandbox.Choice{})
 			s.wantRecovered(t, "connected again", id, "")
 			if got := s.told(connector.EventConnected, id); len(got) != 1 {
@@ -269,8 +269,8 @@ func TestDegraded_Credits(t *testing.T) {
 	}
 }
 
-// A client that an import brought is nobody's to correct but the owner's: its refusal
-// degrades the connection. That of the operator's app does not.
+// Only the owner can correct a client that an import brought. Its refusal degrades the
+// connection. A refusal of the operator's app does not.
 func TestDegraded_Client(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -296,7 +296,7 @@ func TestDegraded_Client(t *testing.T) {
 	s.wantRecovered(t, "connected again", brought, "")
 }
 
-// A person who consents with such an account is told what to do at X.
+// The page tells a person with a suspended or locked account what to do at X.
 func TestConsent_AccountOfX(t *testing.T) {
 	t.Parallel()
 	for reason, row := range map[string]struct {
@@ -316,8 +316,8 @@ func TestConsent_AccountOfX(t *testing.T) {
 	}
 }
 
-// X's limits of a day tell when to try again, and not the window of 15 minutes that has
-// calls left.
+// If a limit of a day is exhausted, its end is the time to try again, and not the end of the
+// window of 15 minutes, which has calls left.
 func TestLimitsOfX(t *testing.T) {
 	t.Parallel()
 	for name, tune := range map[string]func(*sandbox.TwitterKnobs){
@@ -340,7 +340,7 @@ func TestLimitsOfX(t *testing.T) {
 	}
 }
 
-// The remedy for an app in the wrong package is that of X's pages of today.
+// The remedy for an app in the wrong package is that of X's present pages.
 func TestNotEnrolledAtX(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

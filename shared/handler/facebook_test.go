@@ -124,8 +124,8 @@ func TestFacebook_PageThatOnlyTheTokenNames(t *testing.T) {
 	s.wantScope(t, "the Page", c[0]["id"].(string), "")
 }
 
-// A Page that the consent names, and whose token Facebook does not give, is counted in the
-// answer. The others are connected.
+// The answer counts a Page that the consent names although Facebook returns no token for it.
+// The others are connected.
 func TestFacebook_PageLeftOut(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

@@ -120,8 +120,8 @@ func TestInstagram_MissingScope(t *testing.T) {
 	}
 }
 
-// A token that is younger than a day is checked by a refresh that a caller forces, and
-// handed out as it is. The sweep refreshes it in the last sixth of its life.
+// A forced refresh only checks a token that is younger than a day, and returns it unchanged.
+// The sweep refreshes the token in the last sixth of its life.
 func TestInstagram_Refresh(t *testing.T) {
 	t.Parallel()
 	for name, same := range map[string]bool{"another_token": false, "same_token": true} {
@@ -192,7 +192,7 @@ func TestInstagram_RefreshRefused(t *testing.T) {
 	}
 }
 
-// An outage while the token lives is no end, and the token is handed out.
+// An outage does not end a token that still lives. The token is handed out.
 func TestInstagram_RefreshFails(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

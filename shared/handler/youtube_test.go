@@ -118,7 +118,8 @@ func TestYouTube_AccountRefused(t *testing.T) {
 	}
 }
 
-// A refusal of the account says nothing about whose the renewed tokens of an import are.
+// A refusal of the account does not say to which account the renewed tokens of an import
+// belong.
 func TestYouTube_AccountRefused_Import(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
