@@ -276,3 +276,23 @@ func TestYouTube_ConsentWithoutRefreshToken(t *testing.T) {
 		t.Errorf("after the end of the access token: %s", failure.Message)
 	}
 }
+
+// A refresh token of another client, such as that of Google's OAuth Playground, is
+// refused with the reason, and does not trouble the connections of the app.
+func TestYouTube_RefreshTokenOfAnotherClient(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	own := s.connect(t, "youtube", "acme", sandbox.Choice{})[0]
+	app := s.sandbox.AppOf("youtube")
+	s.sandbox.SetClient("youtube", "sandbox-youtube-other", "sandbox-youtube-other-secret")
+	file, _ := s.elsewhere(t, "youtube", sandbox.Choice{Account: s.sandbox.People("youtube")[1].ID})
+	s.sandbox.SetClient("youtube", app.ClientID, app.ClientSecret)
+	credentials := map[string]any{"refresh_token": file["refresh_token"]}
+	got := s.do(t, http.MethodPost, "/connections", withJSON(t, map[string]any{
+		"platform": "youtube", "owner": "globex", "credentials": credentials,
+	})).refused(t, 502, connector.AppMisconfigured)
+	if !strings.Contains(got.Detail, "another client_id") {
+		t.Errorf("the refusal does not say why: %q", got.Detail)
+	}
+	s.do(t, http.MethodPost, "/connections/"+own+"/refresh").decode(t, 200, &struct{}{})
+}

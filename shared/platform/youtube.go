@@ -309,6 +309,12 @@ func (y *youtube) Refresh(ctx context.Context, app connector.App, c connector.Cr
 		if e.code == "invalid_grant" {
 			return y.grantEnded(c, e)
 		}
+		// The client is another one than that to which Google issued the refresh token
+		// (https://github.com/taylorwilsdon/google_workspace_mcp/pull/933, read
+		// 2026-11-25). The app may be right, and the token of an import wrong.
+		if e.code == "unauthorized_client" {
+			return y.appRefused("the refresh token was issued to another client_id", e)
+		}
 		return y.policyRefused(e)
 	}))
 	if err != nil {

@@ -391,6 +391,9 @@ func (y *youtube) refresh(c *call) reply {
 		return oauthError(400, "invalid_request", "Missing required parameter: refresh_token")
 	case t == nil || c.now.Sub(t.used) > idle:
 		return y.errorReply(DeadGrant, "token")
+	case t.grant.client != y.app.ClientID:
+		// taylorwilsdon/google_workspace_mcp#933 and prasmussen/gdrive#375, 2026-11-25
+		return oauthError(401, "unauthorized_client", "Unauthorized")
 	case k.SessionControl:
 		return answerJSON(400, object{"error": "invalid_grant", "error_description": "reauth related error (invalid_rapt)", "error_subtype": "invalid_rapt"})
 	}
