@@ -951,7 +951,7 @@ func mutants() []mutant {
 			Name:    "confirmation-beyond-the-choice",
 			Guard:   "The product confirms only accounts that the person chose.",
 			File:    dir + "choose.go",
-			Find:    `return c.keepSelected(grants), theirs, err`,
+			Find:    `return c.remainingGrants(grants), theirs, err`,
 			Replace: `return grants, theirs, err`,
 
 			Packages: []string{"./shared/handler"},
@@ -1001,8 +1001,8 @@ func mutants() []mutant {
 			Name:    "credits-end-consent",
 			Guard:   "A consent that the spent credits of the app hold up is kept for longer than one that the platform holds up.",
 			File:    dir + "complete.go",
-			Find:    `patience = operatorPatience`,
-			Replace: `patience = revokePendingFor`,
+			Find:    `longest = operatorWait`,
+			Replace: `longest = revokePendingFor`,
 
 			Packages: []string{"./shared/handler"},
 		},

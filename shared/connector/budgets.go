@@ -86,9 +86,9 @@ const (
 	pendingLife = 7 * 24 * time.Hour
 	// revokePendingFor is how long the revocation of a pending consent is tried.
 	revokePendingFor = 24 * time.Hour
-	// operatorPatience is how long a consent waits for the operator, who must correct
+	// operatorWait is how long a consent waits for the operator, who must correct
 	// the app or buy credits.
-	operatorPatience = 30 * 24 * time.Hour
+	operatorWait = 30 * 24 * time.Hour
 	// disconnectWithin is how long a disconnection may take, with the revocation
 	// and the deletion of the credentials, before the sweep finishes it.
 	disconnectWithin = time.Minute

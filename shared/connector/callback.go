@@ -323,13 +323,13 @@ func (c *consent) answer(ctx context.Context, r CallbackRequest, result Callback
 		result.Saved, err = c.savedByLink(ctx)
 		return result, err
 	}
-	result.Saved = c.savedSoFar()
+	result.Saved = c.savedResult()
 	return result, err
 }
 
-// savedSoFar returns the connections that were saved until now. Connections has those of
+// savedResult returns the connections that were saved until now. Connections has those of
 // this caller alone.
-func (c *consent) savedSoFar() Saved {
+func (c *consent) savedResult() Saved {
 	return Saved{
 		Connections: c.saved[:min(len(c.saved), maxPage)], Connected: len(c.savedIDs),
 		Accounts: max(c.record.Accounts-c.record.LeftOut, len(c.savedIDs)), LeftOut: c.record.LeftOut, Link: linkID(c.record.Link),

@@ -125,17 +125,17 @@ func (c *consent) selectable(ctx context.Context) ([]Grant, []Connection, error)
 	}
 	theirs, err := c.personConnections(ctx, grants)
 	if err != nil || c.record.ConnectionID == "" {
-		return c.keepSelected(grants), theirs, err
+		return c.remainingGrants(grants), theirs, err
 	}
 	target, selected, err := c.selectGrants(ctx, c.record.Authorization, grants)
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(selected, c.mendable(theirs, grants, *target)...), theirs, nil
+	return append(selected, c.renewableGrants(theirs, grants, *target)...), theirs, nil
 }
 
-// keepSelected returns the grants that are still to be saved, in the recorded order.
-func (c *consent) keepSelected(grants []Grant) []Grant {
+// remainingGrants returns the grants that are still to be saved, in the recorded order.
+func (c *consent) remainingGrants(grants []Grant) []Grant {
 	if !c.record.Selected {
 		return grants
 	}

@@ -195,7 +195,7 @@ func (c *consent) selectAccounts(ctx context.Context, grants []Grant) (target *C
 		return nil, nil, err
 	}
 	if c.record.Selected && c.record.Spent {
-		return nil, c.keepSelected(grants), nil // an earlier caller checked them
+		return nil, c.remainingGrants(grants), nil // an earlier caller checked them
 	}
 	var theirs []Connection
 	if len(grants) > 1 || c.platform.Describe().UncoveredReason != "" {
@@ -214,14 +214,14 @@ func (c *consent) selectAccounts(ctx context.Context, grants []Grant) (target *C
 		return nil, nil, err
 	}
 	if target != nil {
-		all := append(selected, c.mendable(theirs, grants, *target)...)
-		selected = c.keepSelected(all)
+		all := append(selected, c.renewableGrants(theirs, grants, *target)...)
+		selected = c.remainingGrants(all)
 		if len(selected) > 0 && selected[0].Account.ID != all[0].Account.ID {
 			target = nil // Confirm did not name the account of the target
 		}
 		return target, selected, nil
 	}
-	return nil, newFirst(c.ofOwner(theirs), c.keepSelected(selected)), nil
+	return nil, newFirst(c.ofOwner(theirs), c.remainingGrants(selected)), nil
 }
 
 // ofOwner returns those of the connections that the owner of the consent has.
@@ -229,9 +229,9 @@ func (c *consent) ofOwner(theirs []Connection) []Connection {
 	return slices.DeleteFunc(slices.Clone(theirs), func(other Connection) bool { return other.Owner != c.record.Owner })
 }
 
-// mendable returns the grants for those of the owner's connections, except for the
+// renewableGrants returns the grants for those of the owner's connections, except for the
 // target, that need a new authorization.
-func (c *consent) mendable(theirs []Connection, grants []Grant, target Connection) []Grant {
+func (c *consent) renewableGrants(theirs []Connection, grants []Grant, target Connection) []Grant {
 	dead := map[string]bool{}
 	for _, other := range c.ofOwner(theirs) {
 		dead[other.AccountID] = other.Status == NeedsReauth && other.ID != target.ID
@@ -579,7 +579,7 @@ func (c *consent) findSaved(ctx context.Context) error {
 	}
 	for _, connection := range found {
 		if connection.ConsentID == c.name() {
-			c.noteSaved(connection)
+			c.addSaved(connection)
 		}
 	}
 	return nil
@@ -629,14 +629,14 @@ func (c *consent) revokeEach(ctx context.Context, grants []Grant) error {
 // postpone leaves the consent to the next callback of its browser, or to the
 // sweep, and returns cause: with the reason unfinished, since nothing needs to be
 // started again. After a day of tries the consent fails. If only the operator can
-// correct the cause, such as spent credits, it fails after operatorPatience.
+// correct the cause, such as spent credits, it fails after operatorWait.
 func (c *consent) postpone(ctx context.Context, cause error) error {
-	now, patience := c.Now().UTC(), revokePendingFor
+	now, longest := c.Now().UTC(), revokePendingFor
 	if ofApp(cause) || errors.Is(cause, QuotaExhausted) {
-		patience = operatorPatience
-		c.keepLink(ctx)
+		longest = operatorWait
+		c.extendLinkStatus(ctx)
 	}
-	if !c.record.RedeemedAt.IsZero() && now.After(c.record.RedeemedAt.Add(patience)) {
+	if !c.record.RedeemedAt.IsZero() && now.After(c.record.RedeemedAt.Add(longest)) {
 		return c.fail(ctx, cause, nil)
 	}
 	if e := AsError(cause); e.Code.TryLater() && e.Reason == "" {

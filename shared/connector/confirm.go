@@ -48,7 +48,7 @@ func (s *Service) Confirm(ctx context.Context, token Secret, owner string, accou
 	case err != nil:
 		return Saved{}, err
 	}
-	return c.savedSoFar(), nil
+	return c.savedResult(), nil
 }
 
 // Confirmable returns the accounts that Confirm would connect, and spends nothing. It

@@ -65,12 +65,12 @@ func (c *consent) markUncovered(ctx context.Context, theirs []Connection) error 
 // since is another authorization, which stays.
 func (c *consent) markEnded(ctx context.Context, other Connection, known bool) (asked bool, err error) {
 	if !known || other.Client != "" {
-		return true, c.checkSoon(ctx, other)
+		return true, c.makeDue(ctx, other)
 	}
 	creds, _, err := c.CredentialStore.Latest(ctx, other.credentialsKey(), other.Credentials)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return true, c.checkSoon(ctx, other)
+		return true, c.makeDue(ctx, other)
 	case err != nil:
 		return false, internal("reading credentials", err)
 	case creds.ClientID != c.credentials.ClientID:
@@ -107,8 +107,8 @@ func (c *consent) replaced() Notice {
 	return Notice{Revoked: true, Reason: c.platform.Describe().UncoveredReason, At: c.record.RedeemedAt}
 }
 
-// checkSoon makes a connection due.
-func (s *Service) checkSoon(ctx context.Context, c Connection) error {
+// makeDue makes a connection due.
+func (s *Service) makeDue(ctx context.Context, c Connection) error {
 	_, err := s.commit(ctx, c, func(c *Connection) error {
 		now := s.Now().UTC()
 		if c.Status != Active || !c.RefreshAt.IsZero() && !c.RefreshAt.After(now) {

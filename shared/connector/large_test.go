@@ -52,7 +52,7 @@ func TestConsent_Large(t *testing.T) {
 				if w.answered > 25*time.Second || w.connected > 5*time.Minute {
 					t.Errorf("answered after %v, connected after %v", w.answered, w.connected)
 				}
-				if n := w.mostSecrets(); n > 10 {
+				if n := w.maxSecretsPerSecond(); n > 10 {
 					t.Errorf("%d new secrets in a second", n)
 				}
 			})
@@ -181,8 +181,8 @@ func (w *largeWorld) crashes(steps int) bool {
 	return w.dead
 }
 
-// mostSecrets returns the largest number of secrets that were created in one second.
-func (w *largeWorld) mostSecrets() int {
+// maxSecretsPerSecond returns the largest number of secrets that were created in one second.
+func (w *largeWorld) maxSecretsPerSecond() int {
 	slices.SortFunc(w.secrets, time.Time.Compare)
 	most, first := 0, 0
 	for i, at := range w.secrets {

@@ -218,10 +218,10 @@ func (s *Service) createStatus(ctx context.Context, a Authorization) error {
 	return nil
 }
 
-// keepLink lets the status of the link expire only after the longest wait for the
+// extendLinkStatus lets the status of the link expire only after the longest wait for the
 // operator.
-func (c *consent) keepLink(ctx context.Context) {
-	until := c.record.RedeemedAt.Add(operatorPatience + day)
+func (c *consent) extendLinkStatus(ctx context.Context) {
+	until := c.record.RedeemedAt.Add(operatorWait + day)
 	err := c.changeLink(ctx, c.record.Link, func(l *linkStatus, _ *Change) error {
 		if l.KeptUntil.Equal(until) {
 			return errUnchanged

@@ -97,7 +97,7 @@ func (c *consent) savePart(ctx context.Context, part []Grant, target *Connection
 			c.record.Accounts, c.selected = c.record.Accounts-1, c.selected-1
 			c.disconnected, problems[i] = errConnectionNotFound(), nil
 		case problems[i] == nil && connection.ID != "":
-			c.noteSaved(connection)
+			c.addSaved(connection)
 		}
 	}
 	return first(problems)
@@ -138,9 +138,9 @@ func (c *consent) completeGrant(ctx context.Context, g Grant) (Grant, error) {
 	return complete, nil
 }
 
-// noteSaved adds a saved connection to the results. The first revision is a new
+// addSaved adds a saved connection to the results. The first revision is a new
 // connection, which uses one of the reserved ones.
-func (c *consent) noteSaved(connection Connection) {
+func (c *consent) addSaved(connection Connection) {
 	c.saved, c.progressed = append(c.saved, connection), true
 	if !slices.Contains(c.savedIDs, connection.ID) {
 		c.savedIDs = append(c.savedIDs, connection.ID)

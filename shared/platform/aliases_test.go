@@ -79,7 +79,7 @@ func FuzzImport(f *testing.F) {
 		for _, p := range platforms {
 			d, longest := p.Describe(), 2*time.Hour
 			if d.Cadence.Model == connector.Extending {
-				longest = longestLife
+				longest = maxTokenLife
 			}
 			fields := connector.Fields{}
 			for field, text := range map[string]string{"refresh_token": "r", "access_token": "1-a", name: value, otherName: otherValue} {

@@ -61,7 +61,7 @@ const (
 	// longLivedLife is the life of a long-lived token in the examples of both pages:
 	// 60 days, less 56 seconds.
 	longLivedLife = 5183944 * time.Second
-	longestLife   = 60 * 24 * time.Hour
+	maxTokenLife  = 60 * 24 * time.Hour
 	shortLife     = time.Hour
 	// longLivedAge is the least age of a token that can be refreshed.
 	longLivedAge = 24 * time.Hour
@@ -81,8 +81,8 @@ const (
 )
 
 var (
-	shortLives = lives{access: shortLife, longest: longestLife}
-	longLives  = lives{access: longLivedLife, longest: longestLife}
+	shortLives = lives{access: shortLife, longest: maxTokenLife}
+	longLives  = lives{access: longLivedLife, longest: maxTokenLife}
 )
 
 func (l *longLived) shape() shape {
@@ -336,7 +336,7 @@ func (l *longLived) Import(ctx context.Context, app connector.App, fields connec
 	if err != nil {
 		return nil, err
 	}
-	c := l.importedTokens(parsed, longestLife)
+	c := l.importedTokens(parsed, maxTokenLife)
 	if !verify {
 		return []connector.Grant{{Account: connector.Account{ID: parsed.Get(l.accountField)}, Credentials: c}}, nil
 	}
