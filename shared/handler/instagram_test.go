@@ -409,3 +409,36 @@ func TestThreads_GoneInWords(t *testing.T) {
 		})
 	}
 }
+
+// A refresh that Instagram or Threads refuses as a wrong request says nothing about the
+// token. The profile does: a connection whose token has ended needs a new consent at
+// once, and not when the token would have expired.
+func TestInstagram_VagueRefresh(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"instagram", "threads"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t)
+			id := s.connect(t, name, "acme", sandbox.Choice{})[0]
+			s.sandbox.Tune(func(k *sandbox.Knobs) {
+				k.Instagram().VagueRefresh, k.Threads().VagueRefresh = true, true
+			})
+			refresh := func() reply { return s.do(t, http.MethodPost, "/connections/"+id+"/refresh") }
+			s.clock.Advance(25 * time.Hour)
+			refresh().decode(t, 200, &struct{}{})
+			s.clock.Advance(25 * time.Hour)
+			s.sandbox.Fault(sandbox.Fault{Platform: name, Endpoint: "refresh", Kind: sandbox.Body, Status: 400,
+				Text: `{"error":{"message":"Unsupported request - method type: get","type":"IGApiException","code":100}}`})
+			refresh().refused(t, 503, connector.PlatformUnavailable)
+			if c := s.show(t, id); c["status"] != "active" {
+				t.Errorf("with a token that works: %v, %v", c["status"], c["status_reason"])
+			}
+			s.sandbox.Kill(name, "", 460)
+			s.clock.Advance(time.Hour)
+			refresh().refused(t, 409, connector.ReauthorizationRequired)
+			if c := s.show(t, id); c["status"] != "needs_reauth" || c["status_reason"] != "password_changed" {
+				t.Errorf("with a token that has ended: %v, %v", c["status"], c["status_reason"])
+			}
+		})
+	}
+}

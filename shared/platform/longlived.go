@@ -411,7 +411,7 @@ func (l *longLived) Refresh(ctx context.Context, _ connector.App, c connector.Cr
 		return l.applyTokens(c, t, longLives), nil
 	}
 	if now.Before(c.ExpiresAt) {
-		if namesNothing(err) {
+		if namesNothing(err) || isRefusedArgument(err) {
 			if _, gone := l.profile(ctx, c.Fields["access_token"]); connector.AsError(gone) != nil && connector.AsError(gone).Code.GrantDead() {
 				return connector.Credentials{}, gone
 			}
@@ -419,6 +419,15 @@ func (l *longLived) Refresh(ctx context.Context, _ connector.App, c connector.Cr
 		return connector.Credentials{}, err
 	}
 	return l.afterEnd(ctx, c, connector.AsError(err))
+}
+
+// isRefusedArgument reports whether err has code 100. It is that of a wrong request, and
+// also that of the refresh of a token that was revoked
+// (https://github.com/in2code-de/instagram/issues/41 and
+// https://github.com/stevenschobert/instafeed.js/issues/654, read 2026-11-25).
+func isRefusedArgument(err error) bool {
+	var graph graphError
+	return errors.As(err, &graph) && graph.code == refusedArgument
 }
 
 // afterEnd checks a token after its recorded end, if the platform refused to refresh it.

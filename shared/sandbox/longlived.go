@@ -43,6 +43,12 @@ type LongLivedKnobs struct {
 	// resource does not exist", in place of code 190
 	// (https://github.com/trypostit/trypost/pull/254, 2026-11-25, of Threads).
 	GoneInWords bool `json:"gone_in_words"`
+	// VagueRefresh answers the refresh of a token that has ended as a wrong request, with
+	// code 100, in place of 190
+	// (https://github.com/in2code-de/instagram/issues/41 and
+	// https://github.com/stevenschobert/instafeed.js/issues/654, 2026-11-25). The profile
+	// has 190 still.
+	VagueRefresh bool `json:"vague_refresh"`
 	// Roles are the only people that a published app with standard access may serve.
 	// Empty means everyone. The others get a token for their code, and the graph
 	// refuses every call with it
@@ -229,7 +235,7 @@ func (l *longLived) refresh(c *call) reply {
 	t, refused := l.live(c)
 	k := l.knobs()
 	switch {
-	case c.query.Get("grant_type") != l.refreshGrant:
+	case c.query.Get("grant_type") != l.refreshGrant, refused != nil && k.VagueRefresh:
 		return l.error(400, 100, 0, "Unsupported request - method type: get")
 	case refused != nil:
 		return *refused
