@@ -118,7 +118,7 @@ var rows = []row{
 		me: "channels", refresh: "token", untick: "https://www.googleapis.com/auth/youtube.upload", expires: true, pkce: true, separator: " ",
 		proves: true, others: "UCsandbox-channel-two-02",
 		cadence: connector.Cadence{Model: connector.Stable, Lifetime: time.Hour, Lapse: sixMonths},
-		refusal: []string{"redirect_uri_mismatch"},
+		refusal: []string{"redirect_uri_mismatch", "deleted_client", "disabled_client", "org_internal"},
 	},
 	{
 		name: "twitter",

@@ -126,14 +126,31 @@ func (y *youtube) AuthorizeURL(app connector.App, a connector.Authorization) (st
 	), nil
 }
 
-// AuthorizationError implements connector.Platform with Google's own word
+// AuthorizationError implements connector.Platform with Google's own words
 // (https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors,
-// read 2026-11-23).
+// read 2026-11-23, and https://support.google.com/accounts/answer/16668185, read
+// 2026-11-25). Google shows them on a page of its own. That they can come in the redirect
+// is assumed. The person denied nothing then.
 func (y *youtube) AuthorizationError(r connector.Refusal) *connector.Error {
-	if r["error"] == "redirect_uri_mismatch" {
+	var e *connector.Error
+	switch r["error"] {
+	case "redirect_uri_mismatch", "deleted_client", "disabled_client":
 		return y.authorizationRefused()
+	case "org_internal":
+		e = y.appRefused("it is for one Google Workspace alone: set its audience to External in the Google Cloud console", nil)
+		e.Reason = "app_internal"
+	case "admin_policy_enforced":
+		e = y.consentDenied()
+		e.Reason = "admin_policy"
+		e.Message = "the administrator of the account's Google Workspace does not allow the app: they have to mark it as trusted; or connect to YouTube with another account"
+	case "disallowed_useragent":
+		e = y.consentDenied()
+		e.Reason = "embedded_browser"
+		e.Message = "Google does not let people sign in to YouTube in the browser of an app: open the link in Chrome, Safari, Firefox or Edge"
+	default:
+		return y.wire.AuthorizationError(r)
 	}
-	return y.wire.AuthorizationError(r)
+	return e
 }
 
 // Redeem implements connector.Platform.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"platform-api-connector/shared/connector"
+	"platform-api-connector/shared/platform"
 	"platform-api-connector/shared/sandbox"
 )
 
@@ -257,4 +258,26 @@ func testYouTubeImportRefreshTokenIsProven(t *testing.T) {
 	revoked.Set("refresh_token", "1//test-unknown")
 	_, err = w.platform.Import(t.Context(), w.app, revoked, true)
 	w.fails(err, connector.ReauthorizationRequired, false)
+}
+
+// Google's own words in a redirect name who has to act: the person denied nothing.
+func TestYouTube_AuthorizationErrorReasons(t *testing.T) {
+	t.Parallel()
+	p := find(t, "youtube", platform.Options{})
+	for word, want := range map[string]connector.Error{
+		"admin_policy_enforced": {Code: connector.AccessDenied, Reason: "admin_policy"},
+		"disallowed_useragent":  {Code: connector.AccessDenied, Reason: "embedded_browser"},
+		"org_internal":          {Code: connector.AppMisconfigured, Reason: "app_internal"},
+		"deleted_client":        {Code: connector.AppMisconfigured},
+		"access_denied":         {Code: connector.AccessDenied},
+		"interaction_required":  {Code: connector.AccessDenied},
+	} {
+		got := p.AuthorizationError(connector.Refusal{"error": word})
+		if got.Code != want.Code || got.Reason != want.Reason {
+			t.Errorf("%s: got %s %q, want %s %q", word, got.Code, got.Reason, want.Code, want.Reason)
+		}
+		if blames := strings.Contains(got.Message, "did not give consent"); blames != (want.Code == connector.AccessDenied && want.Reason == "") {
+			t.Errorf("%s: message %q", word, got.Message)
+		}
+	}
 }
