@@ -680,6 +680,7 @@ func testFacebookVerifyErrorsBecomeCodes(t *testing.T) {
 		// jgorset/facepy#135 and pitchtarget/ember-cli-facebook-js-sdk#32.
 		{"a token of nobody", graph(2500, 0, ""), connector.ReauthorizationRequired, ""},
 		// microsoft/BotFramework-Services#36.
+		{"page deleted", `{"error":{"message":"This Page access token belongs to a Page that has been deleted.","type":"OAuthException","code":190}}`, connector.ReauthorizationRequired, "page_not_accessible"},
 		{"page not accessible", `{"error":{"message":"This Page access token belongs to a Page that is not accessible.","type":"OAuthException","code":190}}`, connector.ReauthorizationRequired, "page_not_accessible"},
 		// geoff-maddock/events-tracker#1900: an outage that must end no connection.
 		{"not visible for a while", graph(100, 33, `,"is_transient":false`), connector.ScopeMissing, "not_visible"},

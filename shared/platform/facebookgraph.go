@@ -381,8 +381,10 @@ func (m meta) tokenRefused(e graphErrorBody, status int, header http.Header) *co
 		gone.Message = pageNotGranted
 		return gone
 	}
-	if known.code == 190 && strings.Contains(e.Message, "belongs to a Page that is not accessible") {
-		// https://github.com/microsoft/BotFramework-Services/issues/36, read 2026-11-25.
+	if known.code == 190 && strings.Contains(e.Message, "belongs to a Page that ") {
+		// It "is not accessible" in https://github.com/microsoft/BotFramework-Services/issues/36,
+		// and "has been deleted" in the code of https://github.com/snarfed/webutil (both read
+		// 2026-11-25).
 		gone := m.grantDead(reasonPageNotAccessible, known)
 		gone.Message = "Facebook says that the Page is not accessible: see on Facebook whether it still exists and is not restricted, then connect again"
 		return gone
@@ -451,7 +453,7 @@ func (m meta) graphError(e graphError, header http.Header) *connector.Error {
 	case 1404078:
 		return m.grantDead("page_publishing_authorization", e)
 	case 4854002:
-		return m.actionRequired("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
+		return m.actionRequired("identity_confirmation", m.title+" wants the person to confirm their identity in its app", e)
 	}
 	switch code := e.code; {
 	case code == 190, code == 102,
@@ -490,11 +492,11 @@ func (m meta) graphError(e graphError, header http.Header) *connector.Error {
 			Err:        e,
 		}
 	case code == 368:
-		return m.actionRequired("blocked_for_policy", "Facebook has blocked this for a while for breaking its rules", e)
+		return m.actionRequired("blocked_for_policy", m.title+" has blocked this for a while for breaking its rules", e)
 	case code == 1404078:
 		return m.grantDead("page_publishing_authorization", e)
 	case code == 4854002:
-		return m.actionRequired("identity_confirmation", "Facebook wants the person to confirm their identity in its app", e)
+		return m.actionRequired("identity_confirmation", m.title+" wants the person to confirm their identity in its app", e)
 	}
 	return m.unavailable("refused the request in a way that we do not know", e)
 }

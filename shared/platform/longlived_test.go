@@ -175,3 +175,24 @@ func TestLongLived_Checkpoint(t *testing.T) {
 		}
 	}
 }
+
+// An error of the graph names the platform of the account.
+func TestLongLived_GraphErrorNamesThePlatform(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		platform *longLived
+		body     string
+		code     connector.Code
+		says     string
+	}{
+		{newInstagram(Options{}), `{"error":{"code":190,"error_subcode":459}}`, connector.ReauthorizationRequired, "log in on instagram.com"},
+		{newThreads(Options{}), `{"error":{"code":190,"error_subcode":490}}`, connector.ReauthorizationRequired, "log in on threads.com"},
+		{newInstagram(Options{}), `{"error":{"code":368}}`, connector.PlatformUnavailable, "Instagram has blocked"},
+		{newThreads(Options{}), `{"error":{"code":4854002}}`, connector.PlatformUnavailable, "Threads wants the person"},
+	} {
+		got := test.platform.apiError(false)(reply{status: 400, body: []byte(test.body)})
+		if got == nil || got.Code != test.code || !strings.Contains(got.Message, test.says) || strings.Contains(strings.ToLower(got.Message), "facebook") {
+			t.Errorf("%s: got %+v", test.body, got)
+		}
+	}
+}
