@@ -37,8 +37,9 @@ const (
 	// whether it asks for confirmation.
 	DefaultLinkLife = 15 * time.Minute
 	MaxLinkLife     = 7 * 24 * time.Hour
-	// NoticeMemory is how long it is remembered at which route a notice was taken, and
-	// that it was applied.
+	// NoticeMemory is how long the connector stores at which route a notice was taken,
+	// and whether it was applied. It is longer than TikTok retries a notice: 72 hours
+	// (https://developers.tiktok.com/doc/webhooks-overview/, read 2026-11-25).
 	NoticeMemory = 96 * time.Hour
 	// deletionLife is how long the status of a data deletion can be read.
 	deletionLife = 90 * 24 * time.Hour

@@ -17,7 +17,8 @@
 //     shapes that people paste.
 //   - accounts.go has the methods of platforms whose code yields lasting credentials
 //     of one account.
-//   - aliases.go has the names that people's files have for the fields.
+//   - file.go reads the files that people import, and aliases.go has the names that
+//     the fields have in them.
 //   - meta.go, facebookgraph.go and facebooknotice.go have the errors and the notices
 //     of Meta's platforms: Facebook, Instagram and Threads.
 //   - longlived.go is the client of Instagram and Threads, whose access token is

@@ -57,7 +57,7 @@ func (f *facebook) call(ctx context.Context, method string, c client, token conn
 
 // errTooMuchData is the cause of the error for a list that Facebook answers only with
 // a smaller limit.
-var errTooMuchData = errors.New("Facebook asks to reduce the amount of data")
+var errTooMuchData = errors.New("the list is too large for one answer")
 
 func appSecretProof(secret, token connector.Secret) string {
 	return hex.EncodeToString(signature(secret, []byte(token.Reveal())))

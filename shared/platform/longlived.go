@@ -71,8 +71,9 @@ const (
 	assumedLife = 2 * longLivedAge
 
 	// alreadyLong is the code of the refusal to exchange a long-lived token. No page of
-	// Meta's that lists the code was found. It was seen in the notes of a public
-	// repository (read 2026-11-25).
+	// Meta lists it. A public note of 2026-05-09 about the set-up of Threads has this
+	// answer, with the message "Session key invalid" (read 2026-11-25). Assumed for
+	// Instagram.
 	alreadyLong = 452
 	// refusedArgument is the code of an argument that is refused
 	// (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
