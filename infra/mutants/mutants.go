@@ -413,7 +413,7 @@ func mutants() []mutant {
 			Replace: "case err == nil || errors.Is(err, ErrConflict):\n\t\t\tclaimed",
 		},
 		{
-			Name:    "import-as-young-as-it-came",
+			Name:    "age-of-import-not-computed",
 			Guard:   "An imported token is as old as its end tells, and is refreshed before that.",
 			File:    dir + "schedule.go",
 			Find:    `earlier(issued, creds.ExpiresAt.Add(-cadence.Lifetime))`,

@@ -78,14 +78,14 @@ func (s *Service) Callback(ctx context.Context, r CallbackRequest) (CallbackResu
 	ctx, cancel := detachedContext(ctx)
 	defer cancel()
 	if err := c.bringToAnswer(ctx, r); err != nil {
-		return result, withRemedy(result.Platform, err)
+		return result, withOtherAccount(result.Platform, err)
 	}
 	result, err = c.answer(ctx, r, result)
-	return result, withRemedy(result.Platform, err)
+	return result, withOtherAccount(result.Platform, err)
 }
 
-// withRemedy adds Description.OtherAccount to the message of an AccountMismatch.
-func withRemedy(d Description, err error) error {
+// withOtherAccount adds Description.OtherAccount to the message of an AccountMismatch.
+func withOtherAccount(d Description, err error) error {
 	if d.OtherAccount == "" || !errors.Is(err, AccountMismatch) {
 		return err
 	}

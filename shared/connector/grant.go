@@ -369,7 +369,7 @@ func (s *Service) selectGrants(ctx context.Context, a Authorization, grants []Gr
 		return nil, nil, err
 	}
 	if c == nil {
-		target, err = s.findStable(ctx, a, grants)
+		target, err = s.findByStableID(ctx, a, grants)
 		return target, grants, err
 	}
 	mismatch := errOtherAccount(c.AccountName)

@@ -47,10 +47,10 @@ func (creds Credentials) ofOtherClient(p Platform, app App, clientID string) boo
 	return creds.VerifiedKey != "" && creds.VerifiedKey != p.AppKey(app, creds)
 }
 
-// findStable returns the connection of the owner to the account of the only grant, if
+// findByStableID returns the connection of the owner to the account of the only grant, if
 // the record has the id that another client saw. It returns nil if there is none, or if
 // the owner has a connection under the new id.
-func (s *Service) findStable(ctx context.Context, a Authorization, grants []Grant) (*Connection, error) {
+func (s *Service) findByStableID(ctx context.Context, a Authorization, grants []Grant) (*Connection, error) {
 	if len(grants) != 1 || grants[0].StableID == "" {
 		return nil, nil
 	}

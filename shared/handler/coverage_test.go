@@ -42,7 +42,7 @@ func TestCoverage_FewerPages(t *testing.T) {
 
 // If Facebook does not say which Pages an authorization covers, a worker checks the
 // connections whose Pages the consent does not list, and no others.
-func TestCoverage_NotSaid(t *testing.T) {
+func TestCoverage_Unknown(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	pages := s.firstPages()

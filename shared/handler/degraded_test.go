@@ -318,7 +318,7 @@ func TestConsent_AccountOfX(t *testing.T) {
 
 // If a limit of a day is exhausted, its end is the time to try again, and not the end of the
 // window of 15 minutes, which has calls left.
-func TestLimitsOfX(t *testing.T) {
+func TestTwitter_DailyLimits(t *testing.T) {
 	t.Parallel()
 	for name, tune := range map[string]func(*sandbox.TwitterKnobs){
 		"day of the user": func(k *sandbox.TwitterKnobs) { k.UserDayLimit = 2 },
@@ -341,7 +341,7 @@ func TestLimitsOfX(t *testing.T) {
 }
 
 // The remedy for an app in the wrong package is that of X's present pages.
-func TestNotEnrolledAtX(t *testing.T) {
+func TestTwitter_NotEnrolled(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	id := s.connect(t, "twitter", "acme", sandbox.Choice{})[0]

@@ -29,7 +29,7 @@ func (s *stack) wantScope(t *testing.T, what, id string, want connector.Code) {
 	}
 }
 
-func TestFacebook_OnePageForReadingAlone(t *testing.T) {
+func TestFacebook_PermissionForOnePage(t *testing.T) {
 	t.Parallel()
 	const bakery, cycles, gallery = "200000000000001", "200000000000002", "200000000000003"
 	s := newStack(t)
@@ -85,7 +85,7 @@ func TestFacebook_InstagramLinkedLater(t *testing.T) {
 	}
 }
 
-func TestFacebook_UselessPages(t *testing.T) {
+func TestFacebook_RoleLostOrNotGranted(t *testing.T) {
 	t.Parallel()
 	const bakery, cycles, gallery = "200000000000001", "200000000000002", "200000000000003"
 	s := newStack(t)
@@ -112,7 +112,7 @@ func TestFacebook_UselessPages(t *testing.T) {
 	}
 }
 
-func TestFacebook_PageThatOnlyTheTokenNames(t *testing.T) {
+func TestFacebook_PageInNoList(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	// The role is one through a portfolio, which the person may not show.

@@ -141,7 +141,7 @@ func TestPasted_Inside(t *testing.T) {
 				continue
 			}
 			if row.field == "account_name" && (inner == "\t" || inner == "\u00a0") {
-				continue // a space in a name, see TestNames
+				continue // a space in a name, see TestAccountNames
 			}
 			detail := s.do(t, row.method, row.target, withJSON(t, row.body)).refused(t, 400, connector.InvalidRequest).Detail
 			if !strings.HasPrefix(detail, row.field+": ") {
@@ -213,9 +213,9 @@ func TestPasted_Exact(t *testing.T) {
 	}
 }
 
-// TestNames: the names of people and of their accounts keep the characters that they
+// The names of people and of their accounts keep the characters that they
 // are spelled with.
-func TestNames(t *testing.T) {
+func TestAccountNames(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	for i, row := range []struct{ sent, want string }{

@@ -11,7 +11,7 @@ import (
 
 // A refusal in the redirect that is neither error nor code is read as the platform means
 // it, and leaves the link good.
-func TestRefusals(t *testing.T) {
+func TestCallback_Refusals(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		platform, form string
@@ -64,7 +64,7 @@ func TestRefusals(t *testing.T) {
 
 // X connects the account that is signed in in the browser. After a mismatch its person
 // has to sign out there first. Google's page offers the choice.
-func TestMismatch_SignOut(t *testing.T) {
+func TestTwitter_AccountMismatch(t *testing.T) {
 	t.Parallel()
 	for name, says := range map[string]bool{"twitter": true, "youtube": false} {
 		s := newStack(t)
