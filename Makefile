@@ -27,7 +27,7 @@ build: setup ## Build the functions as they deploy (arm64, reproducible) into bu
 # detector would only have the CDK, the largest of all modules, compiled again.
 test: setup node ## Run the tests, with the race detector where there is a C compiler
 	go test ./infra ./infra/blueprint
-	go test $(RACE) $$(go list ./... | grep -v -e '/infra$$' -e '/infra/blueprint$$')
+	go test -timeout 18m $(RACE) $$(go list ./... | grep -v -e '/infra$$' -e '/infra/blueprint$$')
 
 test-browser: setup ## Drive the four consents in headless Chromium
 	go test -tags browser -run Browser -count 1 ./infra/local
