@@ -29,7 +29,7 @@ test: setup node ## Run the tests, with the race detector where there is a C com
 	go test ./infra ./infra/blueprint
 	go test -timeout 18m $(RACE) $$(go list ./... | grep -v -e '/infra$$' -e '/infra/blueprint$$')
 
-test-browser: setup ## Drive the four consents in headless Chromium
+test-browser: setup ## Drive the consents in headless Chromium
 	go test -tags browser -run Browser -count 1 ./infra/local
 
 test-aws: setup build/venv/cfn ## Run the stores' tests on DynamoDB Local and moto (needs Java, Maven, Python)

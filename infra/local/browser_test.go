@@ -207,7 +207,7 @@ func chooseAccounts(t *testing.T) {
 	b.press("#allow")
 	b.screenshot("choose")
 	b.press("button")
-	if text := b.text("main"); !strings.Contains(text, "choose at least one account") {
+	if text := b.text("main"); !strings.Contains(strings.ToLower(text), "choose at least one account") {
 		t.Errorf("with nothing chosen the page says %q", text)
 	}
 	b.screenshot("choose-nothing")
