@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // AccountChoice is an account that a person, or the operator's product, may choose.
@@ -95,16 +94,19 @@ func (c *consent) selectByID(ctx context.Context, field string, ids []string) er
 	if err != nil {
 		return err
 	}
+	wanted := map[string]bool{}
+	for _, id := range ids {
+		wanted[id] = true
+	}
 	var left []string
 	for _, g := range selectable {
-		if slices.Contains(ids, g.Account.ID) {
+		if wanted[g.Account.ID] {
 			left = append(left, g.Account.ID)
+			delete(wanted, g.Account.ID)
 		}
 	}
-	for _, id := range ids {
-		if !slices.Contains(left, id) {
-			return Invalid(field, "names an account that the person did not give access to")
-		}
+	if len(wanted) > 0 {
+		return Invalid(field, "names an account that the person did not give access to")
 	}
 	c.record.Selected, c.record.Left, c.record.Accounts = true, left, len(left)
 	return nil
@@ -154,23 +156,11 @@ func (c *consent) remainingGrants(grants []Grant) []Grant {
 
 // awaitChoice makes the consent wait for Choose.
 func (c *consent) awaitChoice(ctx context.Context, accounts int) error {
-	for {
-		next, l := c.record, c.link
+	return c.writeWithLink(ctx, Change{}, func(next *consentRecord, l *linkStatus) {
 		next.Phase, next.Accounts, next.Person = consentChoosing, accounts, c.person()
 		next.ConfirmBefore = c.Now().UTC().Add(choiceLife)
 		l.Until, l.Code, l.Reason = next.ConfirmBefore, "", ""
-		var change Change
-		if err := l.putLink(&change, c.linkTicket); err != nil {
-			return err
-		}
-		err := c.write(ctx, next, change)
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
-		if err := c.readLink(ctx); err != nil {
-			return err
-		}
-	}
+	})
 }
 
 // choices returns the accounts of a consent that waits for a choice.

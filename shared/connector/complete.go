@@ -392,9 +392,16 @@ func (c *consent) reserveLink(ctx context.Context) error {
 	if c == nil || c.record.Spent {
 		return nil
 	}
+	return c.writeWithLink(ctx, Change{}, func(next *consentRecord, l *linkStatus) { *next, *l = c.spent() })
+}
+
+// writeWithLink writes the record and the status of the link, as edit changes them, in
+// one transaction with more. It reads the link again where another writer was first, and
+// fails as readLink does.
+func (c *consent) writeWithLink(ctx context.Context, more Change, edit func(next *consentRecord, l *linkStatus)) error {
 	for {
-		next, l := c.spent()
-		var change Change
+		next, l, change := c.record, c.link, more
+		edit(&next, &l)
 		if err := l.putLink(&change, c.linkTicket); err != nil {
 			return err
 		}
@@ -454,28 +461,16 @@ func (c *consent) writeSaved(ctx context.Context, failure error) error {
 // wait makes the consent wait for Confirm, and the link with it. Nothing is
 // connected yet (I12).
 func (c *consent) wait(ctx context.Context) error {
-	for {
-		next, l := c.record, c.link
-		next.Phase, next.Accounts, next.Person = consentWaiting, c.selected, c.person()
-		next.ConfirmBefore = c.Now().UTC().Add(confirmationLife)
-		ticket, err := newTicket(ConsentConfirmationKind, next.Confirmation, next.ConfirmBefore, confirmation{Consent: c.id})
-		if err != nil {
-			return err
-		}
-		ticket.Bound = ownerHash(c.record.Owner)
-		l.Phase, l.By, l.Until, l.Accounts, l.Confirmation, l.Code, l.Reason = linkConfirming, c.id, next.ConfirmBefore, c.selected, ticket.ID, "", ""
-		change := Change{Put: []Ticket{ticket}}
-		if err := l.putLink(&change, c.linkTicket); err != nil {
-			return err
-		}
-		err = c.write(ctx, next, change)
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
-		if err := c.readLink(ctx); err != nil {
-			return err
-		}
+	before := c.Now().UTC().Add(confirmationLife)
+	ticket, err := newTicket(ConsentConfirmationKind, c.record.Confirmation, before, confirmation{Consent: c.id})
+	if err != nil {
+		return err
 	}
+	ticket.Bound = ownerHash(c.record.Owner)
+	return c.writeWithLink(ctx, Change{Put: []Ticket{ticket}}, func(next *consentRecord, l *linkStatus) {
+		next.Phase, next.Accounts, next.Person, next.ConfirmBefore = consentWaiting, c.selected, c.person(), before
+		l.Phase, l.By, l.Until, l.Accounts, l.Confirmation, l.Code, l.Reason = linkConfirming, c.id, before, c.selected, ticket.ID, "", ""
+	})
 }
 
 // lose ends a consent whose link is gone. What was saved before EndLink was called stays.

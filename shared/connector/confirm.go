@@ -115,32 +115,24 @@ func (c *consent) confirm(ctx context.Context, accounts []string) error {
 			return err
 		}
 	}
-	next, err := c.held(ctx, c.record)
+	held, err := c.held(ctx, c.record)
 	if err != nil {
 		return err
 	}
-	next.Phase, next.Confirmed = consentRedeemed, true
-	for {
-		if err := c.readLink(ctx); err != nil {
-			return err // the sweep revokes what was granted
-		}
-		l := c.link
-		l.Phase, l.Until, l.Accounts, l.Saved = linkSpent, now.Add(linkSaving).UTC(), c.record.Accounts, 0
-		var change Change
-		if err := l.putLink(&change, c.linkTicket); err != nil {
-			return err
-		}
-		err := c.write(ctx, next, change)
-		if err == nil {
-			if err := c.openRedeemed(ctx); err != nil {
-				return c.postpone(ctx, err)
-			}
-			return c.complete(ctx)
-		}
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
+	held.Phase, held.Confirmed = consentRedeemed, true
+	if err = c.readLink(ctx); err == nil {
+		err = c.writeWithLink(ctx, Change{}, func(next *consentRecord, l *linkStatus) {
+			*next = held
+			l.Phase, l.Until, l.Accounts, l.Saved = linkSpent, now.Add(linkSaving).UTC(), held.Accounts, 0
+		})
 	}
+	if err != nil {
+		return err // the sweep revokes what was granted
+	}
+	if err := c.openRedeemed(ctx); err != nil {
+		return c.postpone(ctx, err)
+	}
+	return c.complete(ctx)
 }
 
 func errNothingToConfirm() error {

@@ -10,7 +10,7 @@
 //
 // Each use case is one file, named after it: link, link_show, start, callback,
 // choose, confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
-// notice, erasure, app, suspension. Its tests are beside it. Twenty files hold what several
+// notice, erasure, app, suspension. Its tests are beside it. Twenty-one files hold what several
 // use cases share:
 //
 //	grant.go          saves a grant: creates a connection or replaces its credentials
@@ -31,6 +31,7 @@
 //	account_list.go   lists the accounts of a consent; several callers may share a long list
 //	save.go           saves the accounts of a consent, in parts where they are many
 //	coverage.go       finds the connections that a consent ended
+//	parallel.go       calls a function for several items at once
 //	degraded.go       records failures that do not pass by themselves
 //	events.go         stores events until the bus has accepted them
 //

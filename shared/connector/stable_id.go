@@ -62,19 +62,12 @@ func (s *Service) findByStableID(ctx context.Context, a Authorization, grants []
 		}
 		return nil, err
 	}
-	cursor := ""
-	for range maxStandInPages {
-		page, next, err := s.Store.Connections(ctx, Filter{Owner: a.Owner, Platform: a.Platform, Within: ownersIn(ctx)}, cursor, maxPage)
+	for c, err := range s.firstConnections(ctx, a.Owner, a.Platform) {
 		if err != nil {
 			return nil, internal("finding the connection", err)
 		}
-		for _, c := range page {
-			if c.StableID == g.StableID {
-				return &c, nil
-			}
-		}
-		if cursor = next; cursor == "" {
-			break
+		if c.StableID == g.StableID {
+			return &c, nil
 		}
 	}
 	return nil, nil

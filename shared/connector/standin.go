@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"errors"
+	"iter"
 	"time"
 )
 
@@ -32,27 +33,43 @@ type standIn struct {
 // person. What fails is left to a verification or a refresh.
 func (s *Service) nameStandIns(ctx context.Context, p Platform, owner string, ask verifier) {
 	asked := 0
-	cursor := ""
-	for range maxStandInPages {
-		page, next, err := s.Store.Connections(ctx, Filter{Owner: owner, Platform: p.Describe().Name, Within: ownersIn(ctx)}, cursor, maxPage)
+	for c, err := range s.firstConnections(ctx, owner, p.Describe().Name) {
 		if err != nil {
 			s.Log.WarnContext(ctx, "finding connections without a known account", "error", err)
 			return
 		}
-		for _, c := range page {
-			if !c.unnamed() {
-				continue
-			}
-			if asked == maxStandIns || remaining(ctx) < 2*ExchangeBudget+StoreBudget {
+		if !c.unnamed() {
+			continue
+		}
+		if asked == maxStandIns || remaining(ctx) < 2*ExchangeBudget+StoreBudget {
+			return
+		}
+		asked++
+		if err := s.nameStandIn(ctx, p, c.ID, ask); err != nil {
+			s.Log.InfoContext(ctx, "asking for the account of a connection", "connection", string(c.ID), "error", err)
+		}
+	}
+}
+
+// firstConnections returns the connections of an owner on a platform, maxStandInPages
+// pages of them at most. It ends after an error.
+func (s *Service) firstConnections(ctx context.Context, owner string, platform Name) iter.Seq2[Connection, error] {
+	return func(yield func(Connection, error) bool) {
+		cursor := ""
+		for range maxStandInPages {
+			page, next, err := s.Store.Connections(ctx, Filter{Owner: owner, Platform: platform, Within: ownersIn(ctx)}, cursor, maxPage)
+			if err != nil {
+				yield(Connection{}, err)
 				return
 			}
-			asked++
-			if err := s.nameStandIn(ctx, p, c.ID, ask); err != nil {
-				s.Log.InfoContext(ctx, "asking for the account of a connection", "connection", string(c.ID), "error", err)
+			for _, c := range page {
+				if !yield(c, nil) {
+					return
+				}
 			}
-		}
-		if cursor = next; cursor == "" {
-			return
+			if cursor = next; cursor == "" {
+				return
+			}
 		}
 	}
 }

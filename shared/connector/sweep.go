@@ -3,7 +3,6 @@ package connector
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 )
 
@@ -74,20 +73,13 @@ func (s *Service) queueShard(ctx context.Context, shard int, after time.Duration
 // claimed, also beside an error.
 func (s *Service) claim(ctx context.Context, due []Due, until time.Time) ([]RecordKey, error) {
 	outcomes := make([]error, len(due))
-	slots := make(chan struct{}, sweepClaims)
-	var running sync.WaitGroup
-	for i, d := range due {
-		slots <- struct{}{}
+	s.inParallel(len(due), sweepClaims, func(i int) {
 		if remaining(ctx) < sweepReserve {
-			due = due[:i]
-			break
+			outcomes[i] = errTimeShort
+			return
 		}
-		running.Go(func() {
-			defer func() { <-slots }()
-			outcomes[i] = s.Store.Claim(ctx, d, until)
-		})
-	}
-	running.Wait()
+		outcomes[i] = s.Store.Claim(ctx, due[i], until)
+	})
 
 	var claimed []RecordKey
 	var problem error
@@ -95,7 +87,7 @@ func (s *Service) claim(ctx context.Context, due []Due, until time.Time) ([]Reco
 		switch err := outcomes[i]; {
 		case err == nil:
 			claimed = append(claimed, d.RecordKey)
-		case !errors.Is(err, ErrConflict):
+		case !errors.Is(err, ErrConflict) && !errors.Is(err, errTimeShort):
 			problem = internal("claiming what is due", err)
 		}
 	}
