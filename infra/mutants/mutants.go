@@ -677,7 +677,7 @@ func mutants() []mutant {
 		{
 			Name:    "second-tab-of-same-person-revoked",
 			Guard:   "Two tabs of one person on one link end as one connection.",
-			File:    dir + "complete.go",
+			File:    dir + "consent_end.go",
 			Find:    `case winner.Person != "" && c.userID != ""`,
 			Replace: `case false && c.userID != ""`,
 		},
@@ -1000,7 +1000,7 @@ func mutants() []mutant {
 		{
 			Name:    "credits-end-consent",
 			Guard:   "A consent that the spent credits of the app hold up is kept for longer than one that the platform holds up.",
-			File:    dir + "complete.go",
+			File:    dir + "consent_end.go",
 			Find:    `longest = operatorWait`,
 			Replace: `longest = revokePendingFor`,
 

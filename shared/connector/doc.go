@@ -10,7 +10,7 @@
 //
 // Each use case is one file, named after it: link, link_show, start, callback,
 // choose, confirm, token, sign, refresh, sweep, import, list, verify, usage, disconnect,
-// notice, erasure, app, suspension. Its tests are beside it. Twenty-one files hold what several
+// notice, erasure, app, suspension. Its tests are beside it. Twenty-three files hold what several
 // use cases share:
 //
 //	grant.go          saves a grant: creates a connection or replaces its credentials
@@ -28,6 +28,8 @@
 //	budget.go         how much a link, a consent and an owner may use
 //	consent.go        the record of a consent, from its state to its end
 //	complete.go       completes a consent whose code was redeemed
+//	consent_link.go   writes what a consent does to its link
+//	consent_end.go    ends a consent that is not saved, or puts it off
 //	account_list.go   lists the accounts of a consent; several callers may share a long list
 //	save.go           saves the accounts of a consent, in parts where they are many
 //	coverage.go       finds the connections that a consent ended
