@@ -13,33 +13,56 @@ import (
 // This file lists the accounts of a consent. If the list takes longer than the time of
 // one caller, the parts that were read are stored, and the next caller continues.
 
+// ListAccounts returns the accounts of all parts of a list. list returns the part at a
+// cursor, as Platform.Accounts does. Beside an error ListAccounts returns the grants of
+// that answer.
+func ListAccounts(list func(cursor string) (AccountList, error)) ([]Grant, error) {
+	var all merged
+	for cursor := ""; ; {
+		part, err := list(cursor)
+		if err != nil {
+			return part.Grants, err
+		}
+		for _, g := range part.Grants {
+			all.add(g)
+		}
+		if cursor = part.Next; cursor == "" {
+			return all.grants, nil
+		}
+	}
+}
+
+// merged are the grants of several parts of a list: one for each account.
+type merged struct {
+	grants []Grant
+	index  map[string]int // the index in grants, by account id
+}
+
+// add adds a grant. A complete grant replaces an incomplete one of the same account.
+func (m *merged) add(g Grant) {
+	if m.index == nil {
+		m.index = map[string]int{}
+	}
+	at, known := m.index[g.Account.ID]
+	switch {
+	case !known || g.Account.ID == "":
+		m.index[g.Account.ID] = len(m.grants)
+		m.grants = append(m.grants, g)
+	case m.grants[at].Incomplete && !g.Incomplete:
+		m.grants[at] = g
+	}
+}
+
 // accounts are the accounts of a consent, as far as the platform has listed them.
 type accounts struct {
-	grants  []Grant
+	merged
 	covered []string // see AccountList
 	next    string   // the cursor of the next part; empty: all parts were read
 
-	index map[string]int // the index in grants, by account id
 	// stored says that the ticket has some parts, and readBefore is how many accounts
 	// they name.
 	stored     bool
 	readBefore int
-}
-
-// add adds a part of the list. A complete grant replaces an incomplete one of the same
-// account.
-func (a *accounts) add(c *consent, list AccountList) {
-	for _, g := range list.Grants {
-		at, known := a.index[g.Account.ID]
-		switch {
-		case !known || g.Account.ID == "":
-			a.index[g.Account.ID] = len(a.grants)
-			a.grants = append(a.grants, c.granted(g))
-		case a.grants[at].Incomplete && !g.Incomplete:
-			a.grants[at] = c.granted(g)
-		}
-	}
-	a.covered, a.next = list.Covered, list.Next
 }
 
 // grants returns the grants of the consent. It asks the platform once. Beside an error it
@@ -68,7 +91,10 @@ func (c *consent) grants(ctx context.Context) ([]Grant, error) {
 			}
 			return all.grants, internal("asking what was granted", err)
 		}
-		all.add(c, list)
+		for _, g := range list.Grants {
+			all.add(c.granted(g))
+		}
+		all.covered, all.next = list.Covered, list.Next
 	}
 	if all.stored {
 		c.storeAccounts(ctx, all)
@@ -134,7 +160,7 @@ func (c *consent) storeAccounts(ctx context.Context, all *accounts) {
 
 // readAccounts returns the parts that earlier callers stored.
 func (c *consent) readAccounts(ctx context.Context) (*accounts, error) {
-	all := &accounts{index: map[string]int{}}
+	all := &accounts{}
 	if !c.record.AccountsStored {
 		return all, nil
 	}
@@ -152,8 +178,7 @@ func (c *consent) readAccounts(ctx context.Context) (*accounts, error) {
 	}
 	all.stored, all.next, all.covered = true, list.Next, list.Covered
 	for _, a := range list.Accounts {
-		all.index[a.ID] = len(all.grants)
-		all.grants = append(all.grants, c.granted(Grant{Account: Account(a), UserID: list.Person, Incomplete: true}))
+		all.add(c.granted(Grant{Account: Account(a), UserID: list.Person, Incomplete: true}))
 	}
 	all.readBefore = len(all.grants)
 	return all, nil

@@ -200,10 +200,15 @@ var facebookAppFile = newAliases("facebook fb meta", []alias{
 	{names: "access_token user_access_token page_access_token page_id ig_user_id", read: notForApp, source: metaPages},
 })
 
-// longLivedFile are the fields of the platforms whose token has no refresh token.
-var longLivedFile = []alias{
+// longLivedClient are the names of the client of the platforms whose token has no refresh
+// token.
+var longLivedClient = []alias{
 	{names: "client_id app_id", field: "client_id", source: ours + "; the portal calls it app id"},
 	{names: "client_secret app_secret", field: "client_secret", source: ours + "; the portal calls it app secret"},
+}
+
+// longLivedFile are the other fields of those platforms.
+var longLivedFile = []alias{
 	{names: "access_token", field: "access_token", source: ours + "; " + rfc6749},
 	{names: "long_lived_token long_lived_access_token user_access_token", field: "access_token", source: longLivedToken},
 	{names: "expires_in", field: "token_expiry", read: asLifetime, source: longLivedToken},
@@ -218,8 +223,6 @@ var longLivedFile = []alias{
 }
 
 var longLivedAppFile = []alias{
-	{names: "client_id app_id", field: "client_id", source: ours + "; the portal calls it app id"},
-	{names: "client_secret app_secret", field: "client_secret", source: ours + "; the portal calls it app secret"},
 	{names: "mode", field: "mode", source: ours},
 	{names: "redirect_uri redirect_uris", read: notNeededAny, source: longLivedToken},
 	{names: "access_token user_id ig_user_id", read: notForApp, source: longLivedToken},

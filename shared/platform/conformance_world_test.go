@@ -198,24 +198,11 @@ func exchange(ctx context.Context, p connector.Platform, app connector.App, a co
 // listAccounts returns the grants of every part of the list, each with its token.
 // Accounts to which the consent gives no access are left out.
 func listAccounts(ctx context.Context, p connector.Platform, app connector.App, consent connector.Credentials) ([]connector.Grant, error) {
-	var grants []connector.Grant
-	index := map[string]int{}
-	for cursor := ""; ; {
-		list, err := p.Accounts(ctx, app, consent, cursor)
-		if err != nil {
-			return list.Grants, err
-		}
-		for _, g := range list.Grants {
-			if i, known := index[g.Account.ID]; !known {
-				index[g.Account.ID] = len(grants)
-				grants = append(grants, g)
-			} else if grants[i].Incomplete {
-				grants[i] = g
-			}
-		}
-		if cursor = list.Next; cursor == "" {
-			break
-		}
+	grants, err := connector.ListAccounts(func(cursor string) (connector.AccountList, error) {
+		return p.Accounts(ctx, app, consent, cursor)
+	})
+	if err != nil {
+		return grants, err
 	}
 	var complete []connector.Grant
 	for _, g := range grants {

@@ -23,29 +23,6 @@ func (w wire) consentDenied() *connector.Error {
 	return &connector.Error{Code: connector.AccessDenied, Message: "the person did not give consent on " + w.title}
 }
 
-// metaAuthorizationError is AuthorizationError of Meta's platforms. Facebook also ends
-// the login with an error_code and no error: 901 for an app in development mode
-// (https://github.com/jaredhanson/passport-oauth/issues/16 and
-// https://github.com/omniauth/omniauth-oauth2/issues/39, read 2026-11-25), or with an
-// error_reason alone (https://github.com/omniauth/omniauth/issues/58, read
-// 2026-11-25). Code 200 is that of a person who denied the consent
-// (https://github.com/stretchr/gomniauth/issues/16, read 2026-11-25), 1 and 2 are
-// Graph's passing troubles. Assumed: every other code is about the app.
-func (w wire) metaAuthorizationError(r connector.Refusal) *connector.Error {
-	code := r["error_code"]
-	switch {
-	case r["error"] != "":
-		return w.AuthorizationError(r)
-	case code == "1", code == "2":
-		return w.AuthorizationError(connector.Refusal{"error": "server_error"})
-	case r["error_reason"] != "", code == "200":
-		return w.consentDenied()
-	case code != "":
-		return w.appRefused("check that it is live, and its settings", nil)
-	}
-	return nil
-}
-
 // authorizationRefused returns the error for a redirect that says that the
 // platform refuses the app.
 func (w wire) authorizationRefused() *connector.Error {
@@ -114,4 +91,11 @@ func (w wire) notSigned(cause error) *connector.Error {
 		Message: "the notice is not signed by " + w.title + " for this app",
 		Err:     cause,
 	}
+}
+
+// actionRequired returns the error for a condition of the account that only its person
+// can correct, at the platform. Another consent does not help. A retry succeeds once the
+// person has acted.
+func (w wire) actionRequired(reason, message string, cause error) *connector.Error {
+	return &connector.Error{Code: connector.PlatformUnavailable, Reason: reason, Message: message, Err: cause}
 }

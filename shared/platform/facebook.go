@@ -130,9 +130,27 @@ func (f *facebook) AuthorizeURL(app connector.App, a connector.Authorization) (s
 	return authorizeURL(config, a, permissions, oauth2.SetAuthURLParam("auth_type", "rerequest")), nil
 }
 
-// AuthorizationError implements connector.Platform.
+// AuthorizationError implements connector.Platform. Facebook also ends
+// the login with an error_code and no error: 901 for an app in development mode
+// (https://github.com/jaredhanson/passport-oauth/issues/16 and
+// https://github.com/omniauth/omniauth-oauth2/issues/39, read 2026-11-25), or with an
+// error_reason alone (https://github.com/omniauth/omniauth/issues/58, read
+// 2026-11-25). Code 200 is that of a person who denied the consent
+// (https://github.com/stretchr/gomniauth/issues/16, read 2026-11-25), 1 and 2 are
+// Graph's passing troubles. Assumed: every other code is about the app.
 func (f *facebook) AuthorizationError(r connector.Refusal) *connector.Error {
-	return f.metaAuthorizationError(r)
+	code := r["error_code"]
+	switch {
+	case r["error"] != "":
+		return f.wire.AuthorizationError(r)
+	case code == "1", code == "2":
+		return f.wire.AuthorizationError(connector.Refusal{"error": "server_error"})
+	case r["error_reason"] != "", code == "200":
+		return f.consentDenied()
+	case code != "":
+		return f.appRefused("check that it is live, and its settings", nil)
+	}
+	return nil
 }
 
 // Redeem implements connector.Platform. A code yields a short-lived user token.
@@ -333,24 +351,11 @@ func (f *facebook) importUser(ctx context.Context, app connector.App, fields con
 
 // allPages returns the grants of all Pages of a user token, each with its token.
 func (f *facebook) allPages(ctx context.Context, c client, user connector.Secret, foreign connector.Fields) ([]connector.Grant, error) {
-	var grants []connector.Grant
-	index := map[string]int{}
-	for cursor := ""; ; {
-		part, err := f.accounts(ctx, c, user, foreign, cursor)
-		if err != nil {
-			return part.Grants, err
-		}
-		for _, g := range part.Grants {
-			if i, known := index[g.Account.ID]; !known {
-				index[g.Account.ID] = len(grants)
-				grants = append(grants, g)
-			} else if grants[i].Incomplete {
-				grants[i] = g
-			}
-		}
-		if cursor = part.Next; cursor == "" {
-			break
-		}
+	grants, err := connector.ListAccounts(func(cursor string) (connector.AccountList, error) {
+		return f.accounts(ctx, c, user, foreign, cursor)
+	})
+	if err != nil {
+		return grants, err
 	}
 	complete := grants[:0]
 	var refused error

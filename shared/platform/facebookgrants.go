@@ -24,8 +24,9 @@ type grantMap struct {
 	IDs    [][]string     `json:"ids,omitempty"`
 	Of     map[string]int `json:"of,omitempty"` // the index in IDs, by scope
 
-	sets     []map[string]bool // IDs, as sets
-	selected []string          // the result of pages
+	sets       []map[string]bool // IDs, as sets
+	selected   []string          // the result of pages
+	isSelected map[string]bool   // selected, as a set
 }
 
 // add records that a scope holds for ids alone.
@@ -67,26 +68,25 @@ func (m *grantMap) pages() (ids []string, limited bool) {
 	if m.selected != nil {
 		return m.selected, true
 	}
-	ids, seen := []string{}, map[string]bool{}
+	m.selected, m.isSelected = []string{}, map[string]bool{}
 	for _, scope := range m.Scopes {
 		if _, limited := m.idsOf(scope); !limited || !isPageScope(scope) {
 			continue
 		}
 		for _, id := range m.IDs[m.Of[scope]] {
-			if !seen[id] && accountPattern.MatchString(id) {
-				seen[id] = true
-				ids = append(ids, id)
+			if !m.isSelected[id] && accountPattern.MatchString(id) {
+				m.isSelected[id] = true
+				m.selected = append(m.selected, id)
 			}
 		}
 	}
-	m.selected = ids
-	return ids, true
+	return m.selected, true
 }
 
 // includes reports whether the person selected a Page for any permission.
 func (m *grantMap) includes(page string) bool {
-	ids, limited := m.pages()
-	return !limited || slices.Contains(ids, page)
+	_, limited := m.pages()
+	return !limited || m.isSelected[page]
 }
 
 // includesInstagram reports whether the person selected the Instagram account of p. It
@@ -375,14 +375,10 @@ func (f *facebook) grantsOf(ctx context.Context, c client, foreign connector.Fie
 		}
 		return nil, nil
 	}
-	selected, limited := l.Map.pages()
-	isSelected, listed := map[string]bool{}, map[string]bool{}
-	for _, id := range selected {
-		isSelected[id] = true
-	}
+	listed := map[string]bool{}
 	var grants []connector.Grant
 	for _, row := range rows {
-		if limited && !row.hasToken() && !isSelected[string(row.ID)] {
+		if !row.hasToken() && !l.Map.includes(string(row.ID)) {
 			continue
 		}
 		found, err := account(string(row.ID), row.Name)

@@ -501,13 +501,6 @@ func (m meta) graphError(e graphError, header http.Header) *connector.Error {
 	return m.unavailable("refused the request in a way that we do not know", e)
 }
 
-// actionRequired returns the error for a condition that the person has to correct
-// on Facebook. Another consent does not help. A retry succeeds once the person
-// has acted.
-func (m meta) actionRequired(reason, message string, cause error) *connector.Error {
-	return &connector.Error{Code: connector.PlatformUnavailable, Message: message, Reason: reason, Err: cause}
-}
-
 // regainAccess returns the time until the throttle ends. It is in minutes in
 // X-Business-Use-Case-Usage
 // (https://developers.facebook.com/docs/graph-api/overview/rate-limiting, read

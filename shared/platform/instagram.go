@@ -33,7 +33,7 @@ func newInstagram(o Options) *longLived {
 }
 
 // The fields id and user_id of a file are not read, because each can mean several ids.
-var instagramFile = newAliases("instagram ig", longLivedFile, postizRow, []alias{
+var instagramFile = newAliases("instagram ig", longLivedClient, longLivedFile, postizRow, []alias{
 	{names: "ig_user_id", field: "ig_user_id", source: ours},
 	{names: "instagram_user_id instagram_account_id", field: "ig_user_id", source: "the name of the id in instructions for environment variables"},
 	{names: "user_id account_type profile_picture_url", read: notNeeded, source: longLivedToken},
@@ -41,4 +41,4 @@ var instagramFile = newAliases("instagram ig", longLivedFile, postizRow, []alias
 	{names: "provider_identifier", read: notNeeded, only: "instagram-standalone", source: postiz},
 })
 
-var instagramAppFile = newAliases("instagram ig", longLivedAppFile)
+var instagramAppFile = newAliases("instagram ig", longLivedClient, longLivedAppFile)

@@ -76,8 +76,10 @@ const (
 	// Instagram.
 	alreadyLong = 452
 	// refusedArgument is the code of an argument that is refused
-	// (https://developers.facebook.com/docs/graph-api/guides/error-handling, read
-	// 2026-11-25).
+	// (https://developers.facebook.com/docs/graph-api/guides/error-handling). It is also
+	// that of the refresh of a token that was revoked
+	// (https://github.com/in2code-de/instagram/issues/41 and
+	// https://github.com/stevenschobert/instafeed.js/issues/654; all read 2026-11-25).
 	refusedArgument = 100
 )
 
@@ -175,7 +177,7 @@ func readLongLived(body []byte) (tokens, error) {
 // unchanged. Such a token was issued after the consent began, so that its end is known.
 func (l *longLived) Extend(ctx context.Context, app connector.App, redeemed connector.Credentials) (connector.Credentials, error) {
 	t, err := l.exchange(ctx, app.ClientSecret, redeemed.Fields["access_token"])
-	if isAlreadyLong(err) {
+	if hasGraphCode(err, alreadyLong) {
 		if redeemed.ExpiresAt.Sub(redeemed.IssuedAt) <= shortLife {
 			redeemed.Fields = redeemed.Fields.Clone()
 			redeemed.ExpiresAt = redeemed.IssuedAt.Add(longLivedLife)
@@ -208,11 +210,6 @@ func (l *longLived) notTester(problem string, cause error) *connector.Error {
 	e := l.appRefused(problem+": "+l.testers, cause)
 	e.Reason = "not_a_tester"
 	return e
-}
-
-func isAlreadyLong(err error) bool {
-	var e graphError
-	return errors.As(err, &e) && e.code == alreadyLong
 }
 
 // exchange exchanges a short-lived token for a long-lived one.
@@ -412,9 +409,10 @@ func (l *longLived) Refresh(ctx context.Context, _ connector.App, c connector.Cr
 		return l.applyTokens(c, t, longLives), nil
 	}
 	if now.Before(c.ExpiresAt) {
-		if namesNothing(err) || isRefusedArgument(err) {
-			if _, gone := l.profile(ctx, c.Fields["access_token"]); connector.AsError(gone) != nil && connector.AsError(gone).Code.GrantDead() {
-				return connector.Credentials{}, gone
+		if namesNothing(err) || hasGraphCode(err, refusedArgument) {
+			_, profileErr := l.profile(ctx, c.Fields["access_token"])
+			if gone := connector.AsError(profileErr); gone != nil && gone.Code.GrantDead() {
+				return connector.Credentials{}, profileErr
 			}
 		}
 		return connector.Credentials{}, err
@@ -422,13 +420,11 @@ func (l *longLived) Refresh(ctx context.Context, _ connector.App, c connector.Cr
 	return l.afterEnd(ctx, c, connector.AsError(err))
 }
 
-// isRefusedArgument reports whether err has code 100. It is that of a wrong request, and
-// also that of the refresh of a token that was revoked
-// (https://github.com/in2code-de/instagram/issues/41 and
-// https://github.com/stevenschobert/instafeed.js/issues/654, read 2026-11-25).
-func isRefusedArgument(err error) bool {
+// hasGraphCode reports whether the cause of err is an error of the Graph API with that
+// code.
+func hasGraphCode(err error, code int) bool {
 	var graph graphError
-	return errors.As(err, &graph) && graph.code == refusedArgument
+	return errors.As(err, &graph) && graph.code == code
 }
 
 // afterEnd checks a token after its recorded end, if the platform refused to refresh it.
@@ -445,7 +441,7 @@ func (l *longLived) afterEnd(ctx context.Context, c connector.Credentials, refus
 	switch {
 	case err == nil:
 		return l.assumeEnd(c), nil
-	case connector.AsError(err).Code.GrantDead(), errors.As(err, &graph) && graph.code == refusedArgument:
+	case connector.AsError(err).Code.GrantDead(), hasGraphCode(err, refusedArgument):
 		gone := l.grantDead("expired", err)
 		if reason := connector.AsError(err).Reason; reason != "" {
 			gone.Reason = reason

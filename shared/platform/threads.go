@@ -28,12 +28,12 @@ func newThreads(o Options) *longLived {
 		accountMember: "id",
 		accountField:  "user_id",
 		testers:       "add it as a Threads tester, and have the person accept in the settings of Threads under website permissions",
-		file: newAliases("threads", longLivedFile, postizRow, []alias{
+		file: newAliases("threads", longLivedClient, longLivedFile, postizRow, []alias{
 			{names: "user_id threads_user_id", field: "user_id", source: ours + "; https://developers.facebook.com/documentation/threads/get-started/get-access-tokens-and-permissions"},
 			{names: "threads_profile_picture_url threads_biography is_verified", read: notNeeded, source: "https://developers.facebook.com/docs/threads/threads-profiles"},
 			{names: "internal_id", field: "user_id", source: postiz + ": id of the profile"},
 			{names: "provider_identifier", read: notNeeded, only: "threads", source: postiz},
 		}),
-		appFile: newAliases("threads", longLivedAppFile),
+		appFile: newAliases("threads", longLivedClient, longLivedAppFile),
 	})
 }

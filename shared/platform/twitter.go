@@ -542,9 +542,9 @@ func (x *twitter) apiError(r reply) *connector.Error {
 		missing.Reason, missing.Message = "read_only_keys", "these keys may only read; set the app to Read and write, then generate new keys"
 		return missing
 	case slices.Contains(types, "user-suspended"), slices.Contains(codes, 64):
-		return x.actionRequired("account_suspended", "the account is suspended; its person has to appeal at X", cause)
+		return x.actionRequired("account_suspended", x.title+": the account is suspended; its person has to appeal at X", cause)
 	case slices.Contains(codes, 326):
-		return x.actionRequired("account_locked", "the account is locked; its person has to sign in to X and unlock it", cause)
+		return x.actionRequired("account_locked", x.title+": the account is locked; its person has to sign in to X and unlock it", cause)
 	case slices.Contains(codes, 416):
 		return x.appSuspended(cause)
 	// 453 is the older API's word for the wrong package
@@ -584,12 +584,6 @@ func (x *twitter) appSuspended(cause error) *connector.Error {
 	e := x.appRefused("X suspended it; appeal in X's console", cause)
 	e.Reason = "app_suspended"
 	return e
-}
-
-// actionRequired returns the error for a condition of the account that only its person
-// can correct, and only at X. Another consent does not help.
-func (x *twitter) actionRequired(reason, message string, cause error) *connector.Error {
-	return &connector.Error{Code: connector.PlatformUnavailable, Reason: reason, Message: "X (Twitter): " + message, Err: cause}
 }
 
 func lastSegment(u string) string { return u[strings.LastIndexByte(u, '/')+1:] }
