@@ -23,7 +23,9 @@
 //     of Meta's platforms: Facebook, Instagram and Threads.
 //   - longlived.go is the client of Instagram and Threads, whose access token is
 //     refreshed without a refresh token. instagram.go and threads.go describe their
-//     endpoints. facebookgrants.go lists the Pages of a person on Facebook.
+//     endpoints.
+//   - facebooklist.go lists the Pages of a person on Facebook, and facebookgrants.go
+//     reads what the person granted for each.
 //
 // A platform holds no state and retries nothing. Every error is a
 // *connector.Error. Neither its message nor its cause holds a URL query, a body,
